@@ -1,0 +1,288 @@
+//! Does anyone hold sockets whose peer has already closed, for how long, and who?
+
+use argh::{ArgsInfo, FromArgs};
+use connleak::args::{Args, Command};
+use connleak::blame::{Blame, Grouping, Suspect};
+use connleak::duration::Span;
+use connleak::error::Result;
+use connleak::holders;
+use connleak::owner::{Holders, Owners};
+use connleak::profile::Profile;
+use connleak::range::Range;
+use connleak::report::{Format, Metric, Report, Unit, rounded};
+use connleak::select::Match;
+use connleak::service::{self, Target};
+use connleak::socket::{Side, State, StateSet};
+use connleak::source::{self, Query, Seen};
+use connleak::tally::Tally;
+use connleak::verdict::{Limits, ServiceState, Verdict};
+use connleak::world::World;
+use serde_json::json;
+
+/// find sockets in CLOSE_WAIT: their peer has closed, their process has forgotten them
+#[derive(FromArgs, ArgsInfo, Debug)]
+#[argh(note = "The main number is how many of the service's sockets have been in CLOSE_WAIT for --min-age.")]
+struct Closewait {
+    /// count only sockets whose peer closed at least this long ago; 0s counts all; default from
+    /// the profile, else 60s
+    #[argh(option, arg_name = "DURATION")]
+    min_age: Option<Span>,
+
+    /// warning range for the count in percent of ESTABLISHED
+    #[argh(option, arg_name = "RANGE")]
+    ratio_warning: Option<Range>,
+
+    /// critical range for the count in percent of ESTABLISHED
+    #[argh(option, arg_name = "RANGE")]
+    ratio_critical: Option<Range>,
+
+    /// judge the percentage only from this count on; default from the profile, else 5
+    #[argh(option, arg_name = "N")]
+    ratio_min_count: Option<u64>,
+
+    /// warn when any socket has been in CLOSE_WAIT for longer
+    #[argh(option, arg_name = "DURATION")]
+    oldest_warning: Option<Span>,
+
+    /// be critical when any socket has been in CLOSE_WAIT for longer
+    #[argh(option, arg_name = "DURATION")]
+    oldest_critical: Option<Span>,
+}
+
+impl Command for Closewait {
+    const PROGRAM: &'static str = "check_closewait";
+}
+
+fn main() {
+    connleak::run::main(check)
+}
+
+fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
+    let common = &args.common;
+    let target = service::resolve(common, world)?;
+    let rules = Rules::new(args, &target.profile);
+    let mut found = gather(&target, rules.min_age, world)?;
+    let gathered = world.elapsed();
+    let verdict = rules.judge(found.stuck.len() as u64, &found);
+    let wants_owners = verdict.state != ServiceState::Ok || common.verbose > 0 || common.output == Some(Format::Json);
+    let all_holders = if common.verbose > 1 { Holders::All } else { Holders::First };
+    let owners =
+        if wants_owners { holders::find(world, &target, &mut found.stuck, all_holders)? } else { Owners::default() };
+    let blame = Blame::new(&found.stuck, &owners, Grouping::new(common, &target.profile));
+    let mut report = present(&target, &rules, &found, verdict, &blame);
+    if wants_owners {
+        report.lacks_owners(blame.unowned, blame.shortfall(&owners));
+    }
+    report.details = blame.details(&found.stuck, &owners, common.verbose);
+    if common.verbose > 2 {
+        let (seen, took) = (&found.seen, world.elapsed() - gathered);
+        report.details.push(format!("sockets: {}, {} rows, {gathered:.1?}", seen.how, seen.rows));
+        report.details.push(format!("owners: {}, {took:.1?}", owners.how()));
+    }
+    Ok(report)
+}
+
+/// The thresholds in force.
+struct Rules {
+    min_age: Span,
+    count: Limits,
+    ratio: Limits,
+    ratio_min_count: u64,
+    /// Seconds.
+    oldest: Limits,
+}
+
+impl Rules {
+    fn new(args: &Args<Closewait>, profile: &Profile) -> Rules {
+        let (own, profile) = (&args.own, &profile.close_wait);
+        let seconds = |span: Option<Span>| span.map(|span| Range::up_to(span.as_millis() as f64 / 1000.0));
+        let ratio = Limits { warning: own.ratio_warning, critical: own.ratio_critical };
+        Rules {
+            min_age: own.min_age.or(profile.min_age).unwrap_or(Span::seconds(60)),
+            count: args.common.limits().or(profile.limits()),
+            ratio: ratio.or(profile.ratio.limits()),
+            ratio_min_count: own.ratio_min_count.or(profile.ratio.min_count).unwrap_or(5),
+            oldest: Limits { warning: seconds(own.oldest_warning), critical: seconds(own.oldest_critical) },
+        }
+    }
+
+    fn judge(&self, stuck: u64, found: &Found) -> Verdict {
+        let mut verdict = Verdict::default();
+        verdict.judge(&self.count, stuck as f64, || self.counted(stuck, found));
+        if stuck >= self.ratio_min_count {
+            let ratio = found.ratio(stuck);
+            let of = found.tally.count(Side::Both, State::Established);
+            verdict.judge(&self.ratio, ratio, || format!("{ratio}% of {of} ESTABLISHED"));
+        }
+        if let Some(oldest) = found.oldest_seconds() {
+            verdict.judge(&self.oldest, oldest, || format!("oldest for {}", Span::millis((oldest * 1000.0) as u64)));
+        }
+        verdict
+    }
+
+    /// `12 sockets (server 7, client 5) in CLOSE_WAIT for 1m or more`.
+    fn counted(&self, stuck: u64, found: &Found) -> String {
+        let sockets = if stuck == 1 { "socket" } else { "sockets" };
+        let sides = match found.sides {
+            Some([server, client]) => format!(" (server {server}, client {client})"),
+            None => String::new(),
+        };
+        if found.ages_known && self.min_age > Span::seconds(0) {
+            format!("{stuck} {sockets}{sides} in CLOSE_WAIT for {} or more", self.min_age)
+        } else {
+            format!("{stuck} {sockets}{sides} in CLOSE_WAIT")
+        }
+    }
+}
+
+/// What the tables show of the service.
+struct Found {
+    seen: Seen,
+    tally: Tally,
+    /// In CLOSE_WAIT for the minimal age at least.
+    stuck: Vec<Suspect>,
+    /// Of them on the server's and on the client's side, where both were asked for.
+    sides: Option<[u64; 2]>,
+    /// In CLOSE_WAIT, but not as long.
+    young: u64,
+    /// Among the young those that may be older: keepalive probes hide the time of the FIN.
+    maybe_stuck: u64,
+    /// In CLOSE_WAIT, but it can't be told whose.
+    unsure: u64,
+    /// The age of the oldest CLOSE_WAIT, milliseconds.
+    oldest: Option<u32>,
+    ages_known: bool,
+}
+
+impl Found {
+    /// Percent of ESTABLISHED; 100 where nothing is ESTABLISHED.
+    fn ratio(&self, stuck: u64) -> f64 {
+        match (stuck, self.tally.count(Side::Both, State::Established)) {
+            (0, _) => 0.0,
+            (_, 0) => 100.0,
+            (stuck, established) => rounded(stuck as f64 * 100.0 / established as f64, 2),
+        }
+    }
+
+    fn oldest_seconds(&self) -> Option<f64> {
+        self.ages_known.then(|| rounded(f64::from(self.oldest.unwrap_or(0)) / 1000.0, 1))
+    }
+}
+
+fn gather(target: &Target, min_age: Span, world: &World) -> Result<Found> {
+    let selection = &target.selection;
+    let query = Query {
+        states: StateSet::of(&[State::Established, State::CloseWait]),
+        ports: &selection.ports,
+        side: selection.side,
+        times: true,
+    };
+    let (mut tally, mut stuck) = (Tally::default(), Vec::new());
+    let (mut sides, mut young, mut maybe_stuck, mut unsure) = ([0, 0], 0, 0, 0);
+    let (mut oldest, mut ages_known) = (None, true);
+    let seen = source::visit(world, &query, &mut |socket| {
+        let side = match selection.matches(socket) {
+            Match::No => return,
+            Match::Yes(side) => side,
+            Match::Unsure => {
+                unsure += u64::from(socket.state == State::CloseWait);
+                return;
+            }
+        };
+        tally.add(side, socket.state);
+        if socket.state != State::CloseWait {
+            return;
+        }
+        let age = socket.close_wait_age();
+        ages_known &= age.is_some();
+        oldest = oldest.max(age.map(|age| age.at_least));
+        // An unknown age counts: better a question too many than a leak unseen.
+        if age.is_none_or(|age| u64::from(age.at_least) >= min_age.as_millis()) {
+            sides[usize::from(side == Side::Client)] += 1;
+            stuck.push(Suspect { socket: *socket, holder_inode: socket.inode, age: age.map(|age| age.at_least) });
+        } else {
+            young += 1;
+            maybe_stuck += u64::from(age.is_some_and(|age| u64::from(age.at_most) >= min_age.as_millis()));
+        }
+    })?;
+    let sides = (selection.side == Side::Both).then_some(sides);
+    Ok(Found { seen, tally, stuck, sides, young, maybe_stuck, unsure, oldest, ages_known })
+}
+
+fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blame: &Blame) -> Report {
+    let stuck = found.stuck.len() as u64;
+    let established = found.tally.count(Side::Both, State::Established);
+    let with_more = rules.judge(stuck + found.maybe_stuck, found).state;
+    let state = verdict.state;
+    let mut report = Report::new("closewait", target.service.clone(), &found.seen, verdict);
+    report.headline = headline(target, rules, found, &report.reasons, blame);
+    report.metrics = metrics(rules, found, established);
+    report.owners = blame.owners.clone();
+    report.extra = blame.extra();
+    report.extra.insert("min_age_seconds".into(), json!(rules.min_age.as_millis() as f64 / 1000.0));
+    report.extra.insert("ages_known".into(), json!(found.ages_known));
+    if let Some([server, client]) = found.sides {
+        report.extra.insert("sides".into(), json!({"server": server, "client": client}));
+    }
+    if !found.ages_known {
+        report.missing.push("ages unknown, all CLOSE_WAIT counted".into());
+        if rules.oldest != Limits::default() {
+            report.is_incomplete("the oldest can't be judged".into());
+        }
+    }
+    if with_more != state {
+        let span = format!("{} more may be as old, keepalive probes hide it", found.maybe_stuck);
+        report.is_incomplete(span);
+    }
+    if found.unsure > 0 {
+        report.is_incomplete(format!("whose {} more in CLOSE_WAIT are can't be told", found.unsure));
+    }
+    report
+}
+
+fn headline(target: &Target, rules: &Rules, found: &Found, reasons: &[String], blame: &Blame) -> String {
+    let counted = rules.counted(found.stuck.len() as u64, found);
+    let mut parts = reasons.to_vec();
+    // The main number comes first, whether it is a reason or not.
+    if !parts.first().is_some_and(|reason| reason.starts_with(&counted)) {
+        parts.insert(0, counted);
+    }
+    if let Some(oldest) = found.oldest.filter(|_| !reasons.iter().any(|reason| reason.starts_with("oldest"))) {
+        parts.push(format!("oldest {}", Span::millis(u64::from(oldest))));
+    }
+    if found.young > 0 {
+        parts.push(format!("{} younger", found.young));
+    }
+    if reasons.is_empty() {
+        parts.push(format!("{} ESTABLISHED", found.tally.count(Side::Both, State::Established)));
+    } else {
+        parts.extend(blame.headline());
+    }
+    format!("{} {}", target.service, parts.join(", "))
+}
+
+fn metrics(rules: &Rules, found: &Found, established: u64) -> Vec<Metric> {
+    let none = Limits::default();
+    let stuck = found.stuck.len() as u64;
+    let metric = |name, value, unit, limits, help| Metric { name, value, unit, limits, help };
+    let young = found.ages_known.then_some(found.young as f64);
+    vec![
+        metric("close_wait", Some(stuck as f64), Unit::None, rules.count, "Sockets in CLOSE_WAIT for the minimal age."),
+        metric("close_wait_young", young, Unit::None, none, "Sockets in CLOSE_WAIT for less than the minimal age."),
+        metric("established", Some(established as f64), Unit::None, none, "Sockets in ESTABLISHED."),
+        metric(
+            "close_wait_ratio",
+            Some(found.ratio(stuck)),
+            Unit::Percent,
+            rules.ratio,
+            "close_wait in percent of established.",
+        ),
+        metric(
+            "close_wait_oldest",
+            found.oldest_seconds(),
+            Unit::Seconds,
+            rules.oldest,
+            "Seconds since the oldest CLOSE_WAIT's FIN.",
+        ),
+    ]
+}

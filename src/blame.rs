@@ -1,0 +1,260 @@
+//! Who has these sockets: owners, peers and groups, largest first.
+
+use crate::args::{By, Common};
+use crate::duration::Span;
+use crate::owner::{Owners, Process};
+use crate::profile::{Profile, TenantKey};
+use crate::report::{Owner, Peer};
+use crate::socket::Socket;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A socket that someone is to be named for.
+#[derive(Clone, Copy, Debug)]
+pub struct Suspect {
+    pub socket: Socket,
+    /// Whose descriptor to look for: the socket's own, or that of the listener in whose accept
+    /// queue it waits. 0: nobody's.
+    pub holder_inode: u64,
+    /// Milliseconds; `None`: unknown.
+    pub age: Option<u32>,
+}
+
+impl Suspect {
+    /// Whether it waits in an accept queue: only there a socket in CLOSE_WAIT is nobody's.
+    pub fn is_waiting(&self) -> bool {
+        self.socket.inode == 0
+    }
+}
+
+/// The sockets of one key.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Group {
+    pub key: String,
+    pub sockets: u64,
+    pub oldest_seconds: Option<f64>,
+}
+
+/// How suspects are grouped, and how many entries lists have.
+#[derive(Clone, Copy, Debug)]
+pub struct Grouping {
+    pub by: By,
+    /// What [`By::Tenant`] stands for.
+    pub tenant: TenantKey,
+    pub top: usize,
+}
+
+impl Grouping {
+    pub fn new(common: &Common, profile: &Profile) -> Grouping {
+        let tenant = profile.tenants.key.unwrap_or(TenantKey::Unit);
+        Grouping { by: common.by.unwrap_or_default(), tenant, top: common.top() }
+    }
+}
+
+#[derive(Debug)]
+pub struct Blame {
+    pub owners: Vec<Owner>,
+    pub peers: Vec<Peer>,
+    /// By the key that was asked for.
+    pub groups: Vec<Group>,
+    /// Sockets for which nobody was found.
+    pub unowned: u64,
+    /// Sockets that no process has accepted yet.
+    pub waiting: u64,
+    total: u64,
+    grouping: Grouping,
+}
+
+#[derive(Default)]
+struct Count {
+    sockets: u64,
+    oldest: Option<u32>,
+    peers: BTreeMap<String, u64>,
+}
+
+impl Count {
+    fn oldest_seconds(&self) -> Option<f64> {
+        self.oldest.map(|millis| f64::from(millis / 100) / 10.0)
+    }
+
+    fn add(&mut self, suspect: &Suspect) {
+        self.sockets += 1;
+        self.oldest = self.oldest.max(suspect.age);
+        *self.peers.entry(suspect.socket.remote.ip.to_string()).or_default() += 1;
+    }
+}
+
+impl Blame {
+    /// Counts every suspect for its first holder.
+    pub fn new(suspects: &[Suspect], owners: &Owners, grouping: Grouping) -> Blame {
+        let mut by_process: BTreeMap<u32, (Option<&Process>, Count)> = BTreeMap::new();
+        let mut by_key: BTreeMap<String, Count> = BTreeMap::new();
+        let mut all = Count::default();
+        for suspect in suspects {
+            let holder = owners.of(suspect.holder_inode).next();
+            let pid = holder.map_or(0, |process| process.pid);
+            by_process.entry(pid).or_insert((holder, Count::default())).1.add(suspect);
+            by_key.entry(key(suspect, holder, grouping)).or_default().add(suspect);
+            all.add(suspect);
+        }
+        let unowned = by_process.remove(&0).map_or(0, |(_, count)| count.sockets);
+        let owner = |(process, count): (Option<&Process>, Count)| Some(owner(process?, count, grouping.top));
+        let group = |(key, count): (String, Count)| Group {
+            key,
+            sockets: count.sockets,
+            oldest_seconds: count.oldest_seconds(),
+        };
+        // The sorts are stable: equal counts stay in the order of pids and keys.
+        let mut owners: Vec<Owner> = by_process.into_values().filter_map(owner).collect();
+        owners.sort_by_key(|owner| Reverse(owner.sockets));
+        owners.truncate(grouping.top);
+        let mut groups: Vec<Group> = by_key.into_iter().map(group).collect();
+        groups.sort_by_key(|group| Reverse(group.sockets));
+        groups.truncate(grouping.top);
+        let peers = largest(all.peers, grouping.top);
+        let waiting = suspects.iter().filter(|suspect| suspect.is_waiting()).count() as u64;
+        Blame { owners, peers, groups, unowned, waiting, total: all.sockets, grouping }
+    }
+
+    /// Who to look at first, for the first line.
+    pub fn headline(&self) -> Vec<String> {
+        let mut parts = Vec::new();
+        if let Some(owner) = self.owners.first() {
+            parts.push(format!("{} of {} held by {owner}", owner.sockets, self.total));
+        }
+        if self.waiting > 0 {
+            parts.push(format!("{} not accepted yet", self.waiting));
+        }
+        if let Some(group) = self.groups.first().filter(|_| !matches!(self.grouping.by, By::Owner | By::Peer)) {
+            parts.push(format!("{} of {} in {}", group.sockets, self.total, group.key));
+        }
+        if let Some(peer) = self.peers.first() {
+            parts.push(format!("{} with peer {}", peer.sockets, peer.address));
+        }
+        parts
+    }
+
+    /// What the first line must say where owners were looked for and not all were found.
+    pub fn shortfall(&self, owners: &Owners) -> Option<String> {
+        let why = match (owners.late, owners.refused) {
+            (true, _) => "no time left to look".to_owned(),
+            (false, 0) => "no process visible here has them".to_owned(),
+            (false, 1) => "1 process may not be read".to_owned(),
+            (false, refused) => format!("{refused} processes may not be read"),
+        };
+        (self.unowned > 0).then(|| format!("owners partial: {} of {} sockets without, {why}", self.unowned, self.total))
+    }
+
+    /// Long text: owners and groups, from `-vv` the sockets with all their holders.
+    pub fn details(&self, suspects: &[Suspect], owners: &Owners, verbose: u8) -> Vec<String> {
+        let mut lines = Vec::new();
+        if verbose >= 1 {
+            lines.extend(self.owners.iter().map(|owner| {
+                let peers: Vec<_> =
+                    owner.peers.iter().map(|peer| format!("{} ({})", peer.address, peer.sockets)).collect();
+                let oldest = aged(owner.oldest_seconds);
+                format!("owner {owner}: {}{oldest}, peers {}", sockets(owner.sockets), peers.join(", "))
+            }));
+            if self.grouping.by != By::Owner {
+                let line = |group: &Group| {
+                    format!("group {}: {}{}", group.key, sockets(group.sockets), aged(group.oldest_seconds))
+                };
+                lines.extend(self.groups.iter().map(line));
+            }
+        }
+        if verbose >= 2 {
+            let mut oldest_first: Vec<&Suspect> = suspects.iter().collect();
+            oldest_first.sort_by_key(|suspect| (Reverse(suspect.age), suspect.socket.local, suspect.socket.remote));
+            lines.extend(oldest_first.iter().take(self.grouping.top).map(|suspect| socket_line(suspect, owners)));
+            if suspects.len() > self.grouping.top {
+                lines.push(format!("... {} more sockets; see --top", suspects.len() - self.grouping.top));
+            }
+        }
+        lines
+    }
+
+    /// What all checks that blame add to the JSON object.
+    pub fn extra(&self) -> Map<String, Value> {
+        let mut extra = Map::new();
+        extra.insert("peers".into(), json!(self.peers));
+        extra.insert("groups".into(), json!(self.groups));
+        extra.insert("waiting".into(), json!(self.waiting));
+        extra
+    }
+}
+
+fn owner(process: &Process, count: Count, top: usize) -> Owner {
+    let Process { pid, command, unit, uid, user } = process.clone();
+    let oldest_seconds = count.oldest_seconds();
+    Owner { pid, command, unit, uid, user, sockets: count.sockets, oldest_seconds, peers: largest(count.peers, top) }
+}
+
+fn sockets(count: u64) -> String {
+    format!("{count} socket{}", if count == 1 { "" } else { "s" })
+}
+
+fn aged(oldest_seconds: Option<f64>) -> String {
+    oldest_seconds.map_or(String::new(), |seconds| format!(", oldest {}", Span::millis((seconds * 1000.0) as u64)))
+}
+
+fn socket_line(suspect: &Suspect, owners: &Owners) -> String {
+    let Socket { state, local, remote, inode, .. } = suspect.socket;
+    let age = suspect.age.map_or(String::new(), |age| format!(" for {}", Span::millis(u64::from(age))));
+    let holders: Vec<_> = owners.of(suspect.holder_inode).map(|process| Named(process).to_string()).collect();
+    let held = match (suspect.is_waiting(), holders.is_empty()) {
+        (true, true) => "not accepted yet".to_owned(),
+        (true, false) => format!("not accepted yet by {}", holders.join(", ")),
+        (false, true) => format!("inode {inode}, holder unknown"),
+        (false, false) => format!("inode {inode} of {}", holders.join(", ")),
+    };
+    format!("socket {local} from {remote} {state}{age}, {held}")
+}
+
+fn key(suspect: &Suspect, holder: Option<&Process>, grouping: Grouping) -> String {
+    let of_holder = |text: &dyn Fn(&Process) -> String| holder.map_or_else(|| "unknown".to_owned(), text);
+    let unit = |process: &Process| process.unit.clone().unwrap_or_else(|| "no unit".to_owned());
+    // The socket itself tells its user, but not while it waits in an accept queue.
+    let user = |process: &Process| process.user.clone().unwrap_or_else(|| process.uid.to_string());
+    match (grouping.by, grouping.tenant) {
+        (By::Owner, _) => of_holder(&|process| Named(process).to_string()),
+        (By::Unit, _) | (By::Tenant, TenantKey::Unit) => of_holder(&unit),
+        (By::User, _) | (By::Tenant, TenantKey::User) => match holder {
+            None if suspect.socket.inode != 0 => suspect.socket.uid.to_string(),
+            _ => of_holder(&user),
+        },
+        (By::Peer, _) | (By::Tenant, TenantKey::Peer) => suspect.socket.remote.ip.to_string(),
+    }
+}
+
+fn largest(counts: BTreeMap<String, u64>, top: usize) -> Vec<Peer> {
+    let mut peers: Vec<Peer> = counts.into_iter().map(|(address, sockets)| Peer { address, sockets }).collect();
+    peers.sort_by_key(|peer| Reverse(peer.sockets));
+    peers.truncate(top);
+    peers
+}
+
+/// A process in one breath: `php-fpm[1234]`.
+pub struct Named<'a>(pub &'a Process);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}]", self.0.command, self.0.pid)
+    }
+}
+
+impl fmt::Display for Owner {
+    /// `php-fpm[1234] (unit php-fpm.service, user www-data)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}] (", self.command, self.pid)?;
+        if let Some(unit) = &self.unit {
+            write!(f, "unit {unit}, ")?;
+        }
+        match &self.user {
+            Some(user) => write!(f, "user {user})"),
+            None => write!(f, "uid {})", self.uid),
+        }
+    }
+}

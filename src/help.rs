@@ -1,0 +1,63 @@
+//! `--help` and the man pages' option lists, from the argument tables.
+
+use crate::args::{ALWAYS, Command, Common, flags};
+use argh::{FlagInfo, FlagInfoKind};
+
+/// The options of a check in the order they are shown: its own, then the shared.
+pub fn options<A: Command>() -> Vec<&'static FlagInfo<'static>> {
+    flags::<A>().chain(flags::<Common>()).chain(&ALWAYS).collect()
+}
+
+/// `-p, --port N[,N...]`.
+pub fn synopsis(flag: &FlagInfo) -> String {
+    let short = flag.short.map_or(String::from("    "), |short| format!("-{short}, "));
+    match flag.kind {
+        FlagInfoKind::Switch => format!("{short}{}", flag.long),
+        FlagInfoKind::Option { arg_name } => format!("{short}{} {arg_name}", flag.long),
+    }
+}
+
+pub fn text<A: Command>() -> String {
+    let info = A::get_args_info();
+    let program = A::PROGRAM;
+    let mut text = format!("{program} {} - {}\n", env!("CARGO_PKG_VERSION"), one_line(info.description));
+    text.push_str(&format!("\nUsage: {program} -p PORT|-P PROFILE [OPTIONS]\n\n"));
+    for note in info.notes {
+        text.push_str(&wrapped(note, 0));
+    }
+    text.push_str("\nOptions:\n");
+    for flag in options::<A>() {
+        text.push_str(&format!("  {}\n", synopsis(flag)));
+        text.push_str(&wrapped(&one_line(flag.description), 10));
+    }
+    text.push_str(
+        "\nRANGE is Nagios' [@][start:][end]: 10 alerts above 10 (and below 0), 5: below 5, ~:10 above 10, 5:10\n\
+         outside, @5:10 inside. DURATION is seconds or 500ms, 60s, 20m, 2h, 1d.\n\
+         Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (also for this help).\n",
+    );
+    text.push_str(&format!("See 'man {program}' for examples, output and profiles.\n"));
+    text
+}
+
+/// argh keeps a doc comment's line breaks.
+pub fn one_line(description: &str) -> String {
+    description.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn wrapped(text: &str, indent: usize) -> String {
+    const WIDTH: usize = 90;
+    let mut lines = String::new();
+    let mut line = " ".repeat(indent);
+    for word in text.split(' ') {
+        if line.len() + 1 + word.len() > WIDTH {
+            lines.push_str(line.trim_end());
+            lines.push('\n');
+            line = " ".repeat(indent);
+        }
+        line.push_str(word);
+        line.push(' ');
+    }
+    lines.push_str(line.trim_end());
+    lines.push('\n');
+    lines
+}

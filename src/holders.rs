@@ -1,0 +1,39 @@
+//! Find the processes that hold suspect sockets, also those still in an accept queue.
+
+use crate::blame::Suspect;
+use crate::error::Result;
+use crate::owner::{self, Holders, Owners};
+use crate::service::Target;
+use crate::socket::{Side, State, StateSet};
+use crate::source::{self, Query};
+use crate::world::World;
+use std::collections::HashMap;
+
+/// A socket that nobody accepted is its listener's fault: the listener's inode stands for it.
+pub fn find(world: &World, target: &Target, suspects: &mut [Suspect], holders: Holders) -> Result<Owners> {
+    // The inodes of a recorded dump are another time's, maybe another machine's.
+    if world.replay.is_some() {
+        return Ok(Owners::default());
+    }
+    if suspects.iter().any(Suspect::is_waiting) {
+        let listeners = listeners(world, target)?;
+        for suspect in suspects.iter_mut().filter(|suspect| suspect.is_waiting()) {
+            if let Some((inode, uid)) = listeners.get(&suspect.socket.local.port) {
+                (suspect.holder_inode, suspect.socket.uid) = (*inode, *uid);
+            }
+        }
+    }
+    let wanted: Vec<_> = suspects.iter().map(|suspect| (suspect.holder_inode, suspect.socket.uid)).collect();
+    Ok(owner::find(world, &wanted, holders))
+}
+
+/// Inode and uid of a listener by its port.
+fn listeners(world: &World, target: &Target) -> Result<HashMap<u16, (u64, u32)>> {
+    let states = StateSet::of(&[State::Listen]);
+    let query = Query { states, ports: &target.selection.ports, side: Side::Server, times: false };
+    let mut listeners = HashMap::new();
+    source::visit(world, &query, &mut |socket| {
+        listeners.insert(socket.local.port, (socket.inode, socket.uid));
+    })?;
+    Ok(listeners)
+}

@@ -1,0 +1,34 @@
+//! The core that all checks share. This page is its table of contents.
+//!
+//! ```text
+//! kernel -> source -> select -> tally ------------+-> verdict -> report -> run (print, exit)
+//!            profile -> range -> service ---------^      blame -^
+//!                                             owner, unit, user
+//! ```
+//!
+//! Arrows never turn back; `tests/layering.rs` holds them to it. A check in `checks/` is its options
+//! and one function from them and a [`world::World`] to a [`report::Report`].
+
+pub mod args;
+pub mod blame;
+pub mod bounded;
+pub mod duration;
+pub mod error;
+pub mod extra_opts;
+pub mod help;
+pub mod holders;
+pub mod netns;
+pub mod owner;
+pub mod profile;
+pub mod range;
+pub mod report;
+pub mod run;
+pub mod select;
+pub mod service;
+pub mod socket;
+pub mod source;
+pub mod tally;
+pub mod unit;
+pub mod user;
+pub mod verdict;
+pub mod world;

@@ -1,0 +1,231 @@
+//! From socket inodes to the processes that hold them, through `/proc/PID/fd`.
+//!
+//! Reading other users' processes needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; what is refused is
+//! counted and said. `pidfd_getfd` would be exact but delays the target's close(2): not used.
+
+use crate::unit;
+use crate::user::Users;
+use crate::world::World;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, fstat, openat, readlinkat_raw, statat};
+use rustix::io::Errno;
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::Read;
+use std::mem::MaybeUninit;
+
+/// A process that holds sockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    pub pid: u32,
+    /// `comm`, at most 15 bytes, whatever the process calls itself.
+    pub command: String,
+    /// systemd unit, or cgroup path where there is no unit.
+    pub unit: Option<String>,
+    pub uid: u32,
+    pub user: Option<String>,
+}
+
+/// How many holders of a socket are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holders {
+    /// Stop as soon as every socket has one.
+    First,
+    /// Read every process: sockets are shared across fork(2).
+    All,
+}
+
+#[derive(Debug, Default)]
+pub struct Owners {
+    /// Processes that hold a wanted socket, in the order found.
+    pub processes: Vec<Process>,
+    /// Socket inode to indices in `processes`.
+    pub holders: HashMap<u64, Vec<usize>>,
+    /// Processes whose descriptors we may not read.
+    pub refused: usize,
+    /// Whether the time was over before all processes were read.
+    pub late: bool,
+}
+
+/// Finds who holds the sockets given as (inode, uid). Inode 0 has no holder.
+///
+/// Processes of the sockets' own users come first, as most often one of them is the holder; what
+/// then is left is looked for in all others (a service may open sockets as root and drop to a user).
+pub fn find(world: &World, sockets: &[(u64, u32)], wanted: Holders) -> Owners {
+    let inodes: HashSet<u64> = sockets.iter().map(|(inode, _)| *inode).filter(|inode| *inode != 0).collect();
+    let uids: HashSet<u32> = sockets.iter().map(|(_, uid)| *uid).collect();
+    let mut owners = Owners::default();
+    if inodes.is_empty() {
+        return owners;
+    }
+    let users = if world.is_foreign() { Users::default() } else { Users::read() };
+    let mut processes = processes(world);
+    processes.sort_by_key(|process| !uids.contains(&process.uid));
+    for Listed { pid, .. } in processes {
+        if wanted == Holders::First && owners.holders.len() == inodes.len() {
+            break;
+        }
+        if world.is_late() {
+            owners.late = true;
+            break;
+        }
+        let read = open_process(world, pid).and_then(|dir| owners.read(pid, dir.as_fd(), &inodes, &users));
+        owners.refused += usize::from(was_refused(read));
+    }
+    owners
+}
+
+impl Owners {
+    /// Adds what one process holds of `inodes`.
+    fn read(&mut self, pid: u32, dir: BorrowedFd<'_>, inodes: &HashSet<u64>, users: &Users) -> Result<(), Errno> {
+        let mut index = None;
+        each_socket(dir, |inode| {
+            if !inodes.contains(&inode) {
+                return;
+            }
+            let index = *index.get_or_insert_with(|| {
+                self.processes.push(describe(pid, dir, users));
+                self.processes.len() - 1
+            });
+            let holders = self.holders.entry(inode).or_default();
+            // A process may hold one socket under several descriptors.
+            if holders.last() != Some(&index) {
+                holders.push(index);
+            }
+        })
+    }
+
+    /// What was looked at, for `-vvv`.
+    pub fn how(&self) -> String {
+        format!("{} processes hold them, {} may not be read", self.processes.len(), self.refused)
+    }
+
+    /// The processes that hold a socket.
+    pub fn of(&self, inode: u64) -> impl Iterator<Item = &Process> {
+        self.holders.get(&inode).into_iter().flatten().map(|index| &self.processes[*index])
+    }
+}
+
+/// The sockets of all processes whose cgroup path `belongs`.
+pub struct Found {
+    pub processes: usize,
+    pub refused: usize,
+    pub inodes: HashSet<u64>,
+}
+
+pub fn sockets_of(world: &World, belongs: impl Fn(&str) -> bool) -> Found {
+    let mut found = Found { processes: 0, refused: 0, inodes: HashSet::new() };
+    for Listed { pid, .. } in processes(world) {
+        let Ok(dir) = open_process(world, pid) else { continue };
+        let cgroup = open(dir.as_fd(), "cgroup").ok().and_then(|file| unit::cgroup_path(File::from(file)));
+        if cgroup.is_some_and(|path| belongs(&path)) {
+            found.processes += 1;
+            let read = each_socket(dir.as_fd(), |inode| {
+                found.inodes.insert(inode);
+            });
+            found.refused += usize::from(was_refused(read));
+        }
+    }
+    found
+}
+
+fn was_refused(read: Result<(), Errno>) -> bool {
+    // A process that ended while we read is no refusal.
+    read.is_err_and(|errno| !matches!(errno, Errno::NOENT | Errno::SRCH))
+}
+
+/// A process of the list, before it is opened.
+struct Listed {
+    pid: u32,
+    /// Effective uid.
+    uid: u32,
+}
+
+fn processes(world: &World) -> Vec<Listed> {
+    let mut listed = Vec::new();
+    if let Ok(root) = openat(CWD, &world.proc_root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+        let _ = each_number(root.as_fd(), |pid, name| {
+            if let Ok(stat) = statat(&root, name, AtFlags::empty()) {
+                listed.push(Listed { pid: pid as u32, uid: stat.st_uid });
+            }
+        });
+    }
+    listed
+}
+
+/// One descriptor pins one process: a pid that is used again can't mix two.
+fn open_process(world: &World, pid: u32) -> Result<OwnedFd, Errno> {
+    let dir = world.proc_root.join(pid.to_string());
+    openat(CWD, &dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn open(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+    openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn describe(pid: u32, dir: BorrowedFd<'_>, users: &Users) -> Process {
+    let uid = fstat(dir).map_or(0, |stat| stat.st_uid);
+    let mut command = Vec::new();
+    if let Ok(file) = open(dir, "comm") {
+        let _ = File::from(file).read_to_end(&mut command);
+    }
+    if command.last() == Some(&b'\n') {
+        command.pop();
+    }
+    let cgroup = open(dir, "cgroup").ok().and_then(|file| unit::cgroup_path(File::from(file)));
+    Process {
+        pid,
+        command: String::from_utf8_lossy(&command).into_owned(),
+        unit: cgroup.as_deref().map(unit::unit_name),
+        uid,
+        user: users.name(uid).map(str::to_owned),
+    }
+}
+
+/// Calls `each` with the inode of every socket that a process holds.
+fn each_socket(process: BorrowedFd<'_>, mut each: impl FnMut(u64)) -> Result<(), Errno> {
+    let fds = openat(process, "fd", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut target = [MaybeUninit::uninit(); 64];
+    each_number(fds.as_fd(), |_, name| {
+        if let Ok((link, _)) = readlinkat_raw(&fds, name, &mut target)
+            && let Some(inode) = link.strip_prefix(b"socket:[").and_then(number)
+        {
+            each(inode);
+        }
+    })
+}
+
+/// Calls `each` for every entry of a directory whose name is a number.
+fn each_number(dir: BorrowedFd<'_>, mut each: impl FnMut(u64, &std::ffi::CStr)) -> Result<(), Errno> {
+    let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
+    let mut entries = RawDir::new(dir, &mut buffer);
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        if let Some(value) = number(entry.file_name().to_bytes()) {
+            each(value, entry.file_name());
+        }
+    }
+    Ok(())
+}
+
+/// The decimal number at the start of `bytes`, up to their end or a `]`.
+fn number(bytes: &[u8]) -> Option<u64> {
+    let digits = bytes.strip_suffix(b"]").unwrap_or(bytes);
+    let all_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let value = |value: u64, digit: &u8| value.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
+    if all_digits { digits.iter().try_fold(0, value) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_numbers_and_nothing_else() {
+        assert_eq!(number(b"4711]"), Some(4711));
+        assert_eq!(number(b"17"), Some(17));
+        for bad in [&b""[..], b"]", b"-1", b"1a", b"99999999999999999999999"] {
+            assert_eq!(number(bad), None);
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Service profiles: YAML to [`Profile`]. The only user of the YAML crate.
+//!
+//! Search order: the file given, `NAME.yaml` in the thresholds directory, the embedded default.
+
+use crate::bounded;
+use crate::duration::Span;
+use crate::error::{Error, Result};
+use crate::range::Range;
+use crate::socket::{Side, State};
+use crate::verdict::Limits;
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Far more than any profile needs.
+const LARGEST_FILE: u64 = 64 * 1024;
+
+/// One service's ports and thresholds. DESIGN.md has the commented form.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    pub service: String,
+    pub ports: Vec<u16>,
+    pub side: Option<Side>,
+    /// Connections that the service accepts by default.
+    pub limit: Option<u64>,
+    #[serde(default)]
+    pub close_wait: CloseWait,
+    #[serde(default)]
+    pub growth: Growth,
+    #[serde(default)]
+    pub orphans: Orphans,
+    #[serde(default)]
+    pub idle: Idle,
+    #[serde(default)]
+    pub states: States,
+    #[serde(default)]
+    pub tenants: Tenants,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloseWait {
+    pub min_age: Option<Span>,
+    pub warning: Option<Range>,
+    pub critical: Option<Range>,
+    #[serde(default)]
+    pub ratio: Ratio,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ratio {
+    /// Percent of ESTABLISHED.
+    pub warning: Option<Range>,
+    pub critical: Option<Range>,
+    pub min_count: Option<u64>,
+}
+
+/// Time left until the limit.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Growth {
+    pub warning: Option<Span>,
+    pub critical: Option<Span>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Orphans {
+    pub wait: Option<Span>,
+    pub ignore: Option<Vec<State>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Idle {
+    pub min_age: Option<Span>,
+    pub warning: Option<Range>,
+    pub critical: Option<Range>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tenants {
+    pub key: Option<TenantKey>,
+    #[serde(default)]
+    /// Percent of the pool.
+    pub share: Limits,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TenantKey {
+    Unit,
+    User,
+    Peer,
+}
+
+/// Thresholds by TCP state. A map of its own, as serde's would keep the last of doubled keys.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct States(pub Vec<(State, Limits)>);
+
+impl<'de> Deserialize<'de> for State {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for States {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Map;
+        impl<'de> Visitor<'de> for Map {
+            type Value = States;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("thresholds by TCP state")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<States, A::Error> {
+                let mut states = Vec::new();
+                while let Some((state, limits)) = map.next_entry::<State, Limits>()? {
+                    if states.iter().any(|(known, _)| *known == state) {
+                        return Err(serde::de::Error::custom(format!("duplicate state {state}")));
+                    }
+                    states.push((state, limits));
+                }
+                Ok(States(states))
+            }
+        }
+        deserializer.deserialize_map(Map)
+    }
+}
+
+impl CloseWait {
+    pub fn limits(&self) -> Limits {
+        Limits { warning: self.warning, critical: self.critical }
+    }
+}
+
+impl Ratio {
+    pub fn limits(&self) -> Limits {
+        Limits { warning: self.warning, critical: self.critical }
+    }
+}
+
+struct Embedded {
+    name: &'static str,
+    /// As in the YAML; held to it by a test, so that a port finds its profile without parsing all.
+    ports: &'static [u16],
+    yaml: &'static str,
+}
+
+macro_rules! embedded {
+    ($($name:literal: $ports:expr,)*) => {
+        &[$(Embedded {
+            name: $name,
+            ports: &$ports,
+            yaml: include_str!(concat!("../thresholds/", $name, ".yaml")),
+        }),*]
+    };
+}
+
+const EMBEDDED: &[Embedded] = embedded! {
+    "cassandra": [9042],
+    "elasticsearch": [9200],
+    "generic": [],
+    "http": [80, 443, 8080],
+    "imap": [143, 993],
+    "kafka": [9092],
+    "ldap": [389, 636],
+    "memcached": [11211],
+    "mongodb": [27017],
+    "mysql": [3306],
+    "mysql-router": [6446],
+    "pgbouncer": [6432],
+    "postgresql": [5432],
+    "proxysql": [6033],
+    "rabbitmq": [5672],
+    "redis": [6379],
+};
+
+/// The profile of ports without one: documented generic thresholds.
+pub const GENERIC: &str = "generic";
+
+/// The profile that `-P` names: a file where it has a slash or ends in .yaml, else a name.
+pub fn named(name: &str, thresholds: &Path) -> Result<Profile> {
+    if name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml") {
+        return from_file(Path::new(name));
+    }
+    if let Some(profile) = installed(name, thresholds)? {
+        return Ok(profile);
+    }
+    if let Some(found) = EMBEDDED.iter().find(|embedded| embedded.name == name) {
+        return parse(found.yaml, Path::new(found.name));
+    }
+    let mut known: Vec<String> = EMBEDDED.iter().map(|embedded| embedded.name.to_owned()).collect();
+    known.extend(files(thresholds)?.iter().filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())));
+    known.sort();
+    known.dedup();
+    Err(Error::Usage(format!("unknown profile '{name}'; known are {}, or give a file", known.join(", "))))
+}
+
+/// The profile in which `port` is listed: that of its well-known service, else the first installed
+/// file in the order of names. `None`: no profile has it.
+pub fn of_port(port: u16, thresholds: &Path) -> Result<Option<Profile>> {
+    let well_known = EMBEDDED.iter().find(|embedded| embedded.ports.contains(&port));
+    if let Some(found) = well_known {
+        let installed = installed(found.name, thresholds)?;
+        if installed.as_ref().is_none_or(|profile| profile.ports.contains(&port)) {
+            return installed.map_or_else(|| parse(found.yaml, Path::new(found.name)), Ok).map(Some);
+        }
+    }
+    for path in files(thresholds)? {
+        let profile = from_file(&path)?;
+        if profile.ports.contains(&port) {
+            return Ok(Some(profile));
+        }
+    }
+    Ok(None)
+}
+
+fn installed(name: &str, thresholds: &Path) -> Result<Option<Profile>> {
+    let path = thresholds.join(format!("{name}.yaml"));
+    match from_file(&path) {
+        Err(Error::File { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        profile => profile.map(Some),
+    }
+}
+
+/// The installed profiles' files in the order of their names.
+fn files(thresholds: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(thresholds) {
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|cause| Error::reading(thresholds, cause))?,
+    };
+    let mut files: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    files.sort();
+    Ok(files)
+}
+
+fn from_file(path: &Path) -> Result<Profile> {
+    parse(&bounded::read(path, LARGEST_FILE)?, path)
+}
+
+/// Parses and checks one profile. `origin` is named in errors, with line and column.
+pub fn parse(yaml: &str, origin: &Path) -> Result<Profile> {
+    let profile: Profile = serde_yaml::from_str(yaml).map_err(|error| explain(&error, yaml, origin))?;
+    let wrong = |key: &str, why: &str| Err(Error::content(origin, format!("{key}: {why}")));
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+    if profile.service.is_empty() || profile.service.len() > 32 || !profile.service.bytes().all(is_plain) {
+        return wrong("service", "use 1 to 32 of a-z, 0-9, - and _");
+    }
+    if profile.ports.contains(&0) {
+        return wrong("ports", "port 0 does not exist; use 1 to 65535");
+    }
+    if profile.ports.len() > crate::source::diag::MOST_PORTS {
+        return wrong("ports", "more than 256; split the profile");
+    }
+    if profile.limit == Some(0) {
+        return wrong("limit", "0 accepts nothing; leave the key out where there is no limit");
+    }
+    Ok(profile)
+}
+
+/// One line with place, key and remedy from the YAML crate's error.
+fn explain(error: &serde_yaml::Error, yaml: &str, origin: &Path) -> Error {
+    let text = error.to_string().replace('\n', " ");
+    // The place is said once, in front.
+    let text = text.split(" at line ").next().unwrap_or(&text).to_owned();
+    let remedy = if yaml.trim().is_empty() {
+        "the file is empty; "
+    } else if text.contains("invalid type: integer") || text.contains("invalid type: floating") {
+        "quote ranges, give durations a unit; "
+    } else {
+        ""
+    };
+    let place =
+        error.location().map_or(String::new(), |place| format!("line {} column {}: ", place.line(), place.column()));
+    Error::content(origin, format!("{place}{text} ({remedy}see 'Profiles' in the man page)"))
+}

@@ -1,0 +1,229 @@
+//! The outcome of a check as data, and what all renderers share.
+
+pub mod json;
+pub mod nagios;
+pub mod prometheus;
+
+use crate::socket::Side;
+use crate::source::{Origin, Seen};
+use crate::verdict::{Limits, ServiceState, Verdict};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::fmt;
+use std::str::FromStr;
+
+/// Which service was checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// The profile's name.
+    pub profile: String,
+    pub ports: Vec<u16>,
+    pub side: Side,
+}
+
+impl Service {
+    pub fn ports_text(&self) -> String {
+        let ports: Vec<_> = self.ports.iter().map(u16::to_string).collect();
+        ports.join(",")
+    }
+}
+
+impl fmt::Display for Service {
+    /// `memcached:11211`; `port 4711` where there is no profile for it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.profile == crate::profile::GENERIC {
+            write!(f, "port {}", self.ports_text())
+        } else {
+            write!(f, "{}:{}", self.profile, self.ports_text())
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    None,
+    Seconds,
+    Percent,
+}
+
+impl Unit {
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Unit::None => "",
+            Unit::Seconds => "s",
+            Unit::Percent => "%",
+        }
+    }
+}
+
+/// One number with its limits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metric {
+    /// `[a-z0-9_]` only.
+    pub name: &'static str,
+    /// `None`: unknown this time; left out of the output.
+    pub value: Option<f64>,
+    pub unit: Unit,
+    pub limits: Limits,
+    /// For Prometheus' HELP.
+    pub help: &'static str,
+}
+
+/// A process that holds sockets of the service.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Owner {
+    pub pid: u32,
+    pub command: String,
+    pub unit: Option<String>,
+    pub uid: u32,
+    pub user: Option<String>,
+    pub sockets: u64,
+    /// `None`: ages are unknown.
+    pub oldest_seconds: Option<f64>,
+    /// The peers with most of them, largest first.
+    pub peers: Vec<Peer>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Peer {
+    pub address: String,
+    pub sockets: u64,
+}
+
+/// How much of the truth was seen.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Complete {
+    pub source: &'static str,
+    /// Whether every socket of the namespaces was seen.
+    pub sockets: bool,
+    /// Whether every socket that was asked for found its owner.
+    pub owners: bool,
+    /// Sockets whose owner was looked for and not found.
+    pub unowned: u64,
+    /// Network namespaces looked at.
+    pub namespaces: u64,
+}
+
+/// What a check found. All outputs and the exit code come from here, so they can't disagree.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The check's name without `check_`, as in `closewait`.
+    pub check: &'static str,
+    /// `None` where the check ended before it knew.
+    pub service: Option<Service>,
+    pub state: ServiceState,
+    /// The first line's text, without the state.
+    pub headline: String,
+    /// What the first line must say of the view's limits, before anything else is cut.
+    pub missing: Vec<String>,
+    pub reasons: Vec<String>,
+    pub metrics: Vec<Metric>,
+    pub owners: Vec<Owner>,
+    /// `None` where the check ended before it looked.
+    pub complete: Option<Complete>,
+    /// Long text, a line each.
+    pub details: Vec<String>,
+    /// What the check adds to the JSON object.
+    pub extra: Map<String, Value>,
+}
+
+impl Report {
+    /// A verdict over what a source showed, still without words and numbers.
+    pub fn new(check: &'static str, service: Service, seen: &Seen, verdict: Verdict) -> Report {
+        let mut report = Report::failed(check, verdict.state, String::new());
+        report.service = Some(service);
+        report.reasons = verdict.reasons;
+        report.complete = Some(Complete {
+            source: seen.origin.name(),
+            sockets: seen.missing.is_none(),
+            owners: seen.origin != Origin::Replay,
+            unowned: 0,
+            namespaces: 1,
+        });
+        if seen.origin == Origin::Replay {
+            report.missing.push(format!("replayed from {}", seen.how));
+        }
+        if let Some(missing) = &seen.missing {
+            report.is_incomplete(format!("sockets incomplete: {missing}"));
+        }
+        report
+    }
+
+    /// The report of a check that could not come to a verdict.
+    pub fn failed(check: &'static str, state: ServiceState, why: String) -> Report {
+        Report {
+            check,
+            service: None,
+            state,
+            headline: why,
+            missing: Vec::new(),
+            reasons: Vec::new(),
+            metrics: Vec::new(),
+            owners: Vec::new(),
+            complete: None,
+            details: Vec::new(),
+            extra: Map::new(),
+        }
+    }
+
+    /// What could not be seen makes an OK UNKNOWN; a known problem stays what it is.
+    pub fn is_incomplete(&mut self, why: String) {
+        self.missing.push(why);
+        self.state = self.state.max(ServiceState::Unknown);
+    }
+
+    /// Sockets whose owner was looked for in vain: said, but no doubt about the count.
+    pub fn lacks_owners(&mut self, unowned: u64, why: Option<String>) {
+        if let Some(complete) = &mut self.complete {
+            complete.unowned = unowned;
+            complete.owners &= unowned == 0;
+        }
+        self.missing.extend(why);
+    }
+
+    /// The first line's text: what is missing comes first, as a line may be cut at its end.
+    pub fn summary(&self) -> String {
+        let mut parts = self.missing.clone();
+        parts.push(self.headline.clone());
+        parts.join("; ")
+    }
+}
+
+/// `-o`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    #[default]
+    Nagios,
+    Json,
+    Prometheus,
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "nagios" => Ok(Format::Nagios),
+            "json" => Ok(Format::Json),
+            "prometheus" => Ok(Format::Prometheus),
+            _ => Err(format!("unknown output '{text}'; use nagios, json or prometheus")),
+        }
+    }
+}
+
+impl Format {
+    /// The whole output, with its last newline.
+    pub fn render(self, report: &Report) -> String {
+        match self {
+            Format::Nagios => nagios::render(report),
+            Format::Json => json::render(report),
+            Format::Prometheus => prometheus::render(report),
+        }
+    }
+}
+
+/// A number as it is judged, shown and stored everywhere: at most `digits` decimals.
+pub fn rounded(value: f64, digits: i32) -> f64 {
+    let scale = 10f64.powi(digits);
+    (value * scale).round() / scale
+}

@@ -1,0 +1,95 @@
+//! `NAME STATE - text | perfdata`, then long text.
+
+use super::{Metric, Report};
+use crate::range::Range;
+
+/// NRPE version 2 carries 1,023 bytes; some schedulers cut earlier.
+const LONGEST_FIRST_LINE: usize = 900;
+
+/// The longest long text that Nagios and Icinga keep whole is about 8 KiB.
+const LONGEST_OUTPUT: usize = 8000;
+
+pub fn render(report: &Report) -> String {
+    let name = report.check.to_ascii_uppercase();
+    let perfdata: Vec<_> = report.metrics.iter().filter_map(perfdata).collect();
+    let tail = if perfdata.is_empty() { String::new() } else { format!(" | {}", perfdata.join(" ")) };
+    let mut output = screened(&format!("{name} {} - {}", report.state, report.summary()));
+    cut(&mut output, LONGEST_FIRST_LINE - tail.len());
+    output.push_str(&tail);
+    output.push('\n');
+    for (index, line) in report.details.iter().enumerate() {
+        let line = screened(line);
+        if output.len() + line.len() > LONGEST_OUTPUT {
+            output.push_str(&format!("... {} more lines; -o json has everything\n", report.details.len() - index));
+            break;
+        }
+        output.push_str(&line);
+        output.push('\n');
+    }
+    output
+}
+
+/// `label=value[unit];warning;critical;min;`: every field is there, so that no reader guesses.
+fn perfdata(metric: &Metric) -> Option<String> {
+    let value = metric.value?;
+    let range = |range: Option<Range>| range.map_or(String::new(), |range| range.to_string());
+    let (warning, critical) = (range(metric.limits.warning), range(metric.limits.critical));
+    Some(format!("{}={value}{};{warning};{critical};0;", metric.name, metric.unit.symbol()))
+}
+
+/// Text that can't be taken for perfdata, another line or a terminal's command, whatever a process
+/// calls itself. `|` and `=` become `/` and `:`, control and direction characters `?`.
+pub fn screened(text: &str) -> String {
+    let screen = |character: char| match character {
+        '|' => '/',
+        '=' => ':',
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => '?',
+        character if character.is_control() => '?',
+        character => character,
+    };
+    text.chars().map(screen).collect()
+}
+
+fn cut(text: &mut String, longest: usize) {
+    if text.len() > longest {
+        let end = text.floor_char_boundary(longest - 3);
+        text.truncate(end);
+        text.push_str("...");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::ServiceState;
+
+    #[test]
+    fn strips_pipe_and_newline_perfdata_forgery() {
+        let forged = "x|evil=1;;\n0 'a'=\u{1b}[2K\r\u{202e}\u{7f}\u{85}";
+        assert_eq!(screened(forged), "x/evil:1;;?0 'a':?[2K????");
+    }
+
+    #[test]
+    fn the_first_line_is_cut_in_its_text_and_keeps_its_perfdata() {
+        let mut report = Report::failed("closewait", ServiceState::Critical, "ä".repeat(2000));
+        report.metrics.push(Metric {
+            name: "close_wait",
+            value: Some(3.0),
+            unit: super::super::Unit::None,
+            limits: Default::default(),
+            help: "",
+        });
+        let line = render(&report);
+        assert!(line.len() <= LONGEST_FIRST_LINE + 1, "{}", line.len());
+        assert!(line.ends_with("... | close_wait=3;;;0;\n"), "{line}");
+    }
+
+    #[test]
+    fn long_text_says_what_it_leaves_out() {
+        let mut report = Report::failed("closewait", ServiceState::Ok, "x".into());
+        report.details = vec!["y".repeat(999); 20];
+        let output = render(&report);
+        assert!(output.len() < LONGEST_OUTPUT + 100);
+        assert!(output.ends_with("... 13 more lines; -o json has everything\n"), "{output}");
+    }
+}

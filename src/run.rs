@@ -1,0 +1,114 @@
+//! From `main` to exit: command line, deadline, panics, printing. The only place that does them.
+
+use crate::args::{self, Args, Asked, Command, Timeout};
+use crate::error::{Error, Result};
+use crate::help;
+use crate::report::{Format, Report};
+use crate::verdict::ServiceState;
+use crate::world::World;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::exit;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// How the outcome is told; known once the command line is read.
+#[derive(Clone, Default)]
+struct Outlet {
+    format: Format,
+    file: Option<PathBuf>,
+}
+
+static OUTLET: Mutex<Option<Outlet>> = Mutex::new(None);
+
+/// Whoever ends the process first speaks: the check, its panic, or the deadline.
+static ENDED: AtomicBool = AtomicBool::new(false);
+
+/// Runs a check to its exit. Every way out prints what a scheduler understands.
+pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
+    let name = A::PROGRAM.strip_prefix("check_").unwrap_or(A::PROGRAM);
+    std::panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map_or(String::new(), |place| format!(" at {}:{}", place.file(), place.line()));
+        let what = panic.payload_as_str().unwrap_or("no message");
+        end(Report::failed(name, ServiceState::Unknown, format!("internal error{place}: {what}; please report it")));
+    }));
+    let args = match args::parse::<A>(std::env::args_os().skip(1)) {
+        Ok(Asked::Run(args)) => args,
+        Ok(Asked::Help) => say(&help::text::<A>()),
+        Ok(Asked::Version) => say(&format!("{} {}\n", A::PROGRAM, env!("CARGO_PKG_VERSION"))),
+        Err(error) => end(Report::failed(name, ServiceState::Unknown, error.to_string())),
+    };
+    let common = &args.common;
+    let outlet = Outlet { format: common.output.unwrap_or_default(), file: common.output_file.clone() };
+    *OUTLET.lock().unwrap_or_else(PoisonError::into_inner) = Some(outlet);
+    let timeout = common.timeout.unwrap_or_default();
+    watch(name, timeout);
+    let mut world = World::here(timeout.after.0);
+    world.source = common.source.unwrap_or_default();
+    world.netns = common.netns.clone().unwrap_or_default();
+    world.replay.clone_from(&common.replay);
+    if let Some(root) = &common.proc_root {
+        world.proc_root.clone_from(root);
+    }
+    end(check(&args, &world).unwrap_or_else(|error| Report::failed(name, ServiceState::Unknown, error.to_string())))
+}
+
+/// Ends the process at the deadline, whatever call the check then hangs in.
+fn watch(name: &'static str, timeout: Timeout) {
+    let alarm = move || {
+        thread::sleep(timeout.after.0);
+        end(Report::failed(name, timeout.state, format!("timed out after {}", timeout.after)));
+    };
+    let started = thread::Builder::new().stack_size(128 * 1024).spawn(alarm);
+    if let Err(cause) = started {
+        end(Report::failed(
+            name,
+            ServiceState::Unknown,
+            Error::Kernel { call: "a thread for the deadline", cause }.to_string(),
+        ));
+    }
+}
+
+/// Prints help or version, which are no verdict: 3.
+fn say(text: &str) -> ! {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    exit(ServiceState::Unknown.exit_code())
+}
+
+/// Prints the report and exits with its state.
+fn end(mut report: Report) -> ! {
+    let outlet = OUTLET.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default();
+    // Rendered before speaking is claimed: a panic in here must still find a way out.
+    let mut output = outlet.format.render(&report);
+    if ENDED.swap(true, Ordering::SeqCst) {
+        // The other one is writing. Should it hang there, the deadline holds all the same.
+        thread::sleep(Duration::from_millis(500));
+        exit(ServiceState::Unknown.exit_code());
+    }
+    if let Some(file) = &outlet.file {
+        if let Err(error) = write_whole(file, &output) {
+            report.is_incomplete(error.to_string());
+        }
+        output = Format::Nagios.render(&report);
+    }
+    let mut stdout = std::io::stdout();
+    let printed = stdout.write_all(output.as_bytes()).and_then(|()| stdout.flush());
+    // An answer that nobody can read is no answer.
+    let state = if printed.is_ok() { report.state } else { ServiceState::Unknown };
+    exit(state.exit_code())
+}
+
+/// Writes by temporary file and rename: readers see the old file or the new one.
+fn write_whole(path: &Path, content: &str) -> Result<()> {
+    let failed = |cause| Error::File { path: path.to_owned(), doing: "write", cause };
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // node_exporter reads as another user.
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    let mut file =
+        tempfile::Builder::new().prefix(".connleak").permissions(readable).tempfile_in(dir).map_err(failed)?;
+    file.write_all(content.as_bytes()).map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! The service that is meant, from options and profiles: ports, side, thresholds, selection.
+
+use crate::args::Common;
+use crate::error::{Error, Result};
+use crate::profile::{self, GENERIC, Profile};
+use crate::report::Service;
+use crate::select::Selection;
+use crate::socket::Side;
+use crate::source::diag::MOST_PORTS;
+use crate::unit::Members;
+use crate::user::Users;
+use crate::world::World;
+
+/// What to look at, and by which thresholds to judge it.
+#[derive(Debug)]
+pub struct Target {
+    pub profile: Profile,
+    pub service: Service,
+    pub selection: Selection,
+}
+
+pub fn resolve(common: &Common, world: &World) -> Result<Target> {
+    let mut ports: Vec<u16> = Vec::new();
+    for port in common.port.iter().flat_map(|ports| &ports.0) {
+        if !ports.contains(port) {
+            ports.push(*port);
+        }
+    }
+    if ports.len() > MOST_PORTS {
+        return Err(Error::Usage(format!("-p names {} ports; at most {MOST_PORTS} are checked at once", ports.len())));
+    }
+    let profile = match &common.profile {
+        Some(name) => profile::named(name, &world.thresholds)?,
+        None if ports.is_empty() => {
+            return Err(Error::Usage(
+                "which service? give its port (-p 11211) or profile (-P memcached); see --help".into(),
+            ));
+        }
+        None => of_ports(&ports, world)?,
+    };
+    if ports.is_empty() {
+        ports.clone_from(&profile.ports);
+    }
+    if ports.is_empty() {
+        return Err(Error::Usage(format!("profile '{}' has no ports; give them with -p", profile.service)));
+    }
+    let side = common.side.or(profile.side).unwrap_or(Side::Both);
+    let service = Service { profile: profile.service.clone(), ports: ports.clone(), side };
+    let unit = match &common.unit {
+        Some(_) if world.replay.is_some() => {
+            return Err(Error::Usage("--unit needs this machine's processes: it can't be used with --replay".into()));
+        }
+        Some(unit) => Some(Members::find(world, unit)?),
+        None => None,
+    };
+    let selection = Selection {
+        ports,
+        side,
+        peers: common.peer.clone(),
+        locals: common.local.clone(),
+        uid: common.user.as_ref().map(|user| Users::read().uid(user)).transpose()?,
+        unit,
+    };
+    Ok(Target { profile, service, selection })
+}
+
+/// The one profile of all ports. Ports without any join that of the others.
+fn of_ports(ports: &[u16], world: &World) -> Result<Profile> {
+    let mut found: Option<(u16, Profile)> = None;
+    for port in ports {
+        let Some(profile) = profile::of_port(*port, &world.thresholds)? else { continue };
+        match &found {
+            Some((first, other)) if other.service != profile.service => {
+                return Err(Error::Usage(format!(
+                    "ports {first} ({}) and {port} ({}) are different services; check each by itself or choose one with -P",
+                    other.service, profile.service
+                )));
+            }
+            Some(_) => {}
+            None => found = Some((*port, profile)),
+        }
+    }
+    found.map_or_else(|| profile::named(GENERIC, &world.thresholds), |(_, profile)| Ok(profile))
+}

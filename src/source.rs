@@ -1,0 +1,114 @@
+//! Visit the sockets of a network namespace once; say where the view came from and what it lacks.
+
+pub mod diag;
+pub mod netlink;
+pub mod proc;
+pub mod replay;
+
+use crate::error::{Error, Result};
+use crate::netns;
+use crate::socket::{Side, Socket, State, StateSet};
+use crate::world::World;
+use std::str::FromStr;
+
+/// What the caller needs to see. Sources may return more, never less.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    pub states: StateSet,
+    /// At most [`diag::MOST_PORTS`].
+    pub ports: &'a [u16],
+    pub side: Side,
+    /// Whether [`Socket::times`] are wanted: they cost the kernel 250 bytes a socket.
+    pub times: bool,
+}
+
+impl Query<'_> {
+    /// Whether a socket with this state and these ports is asked for.
+    pub fn wants(&self, state: State, local_port: u16, remote_port: u16) -> bool {
+        let server = self.side != Side::Client && self.ports.contains(&local_port);
+        let client = self.side != Side::Server && self.ports.contains(&remote_port);
+        self.states.contains(state) && (server || client)
+    }
+}
+
+/// Where a view came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Netlink,
+    Proc,
+    Replay,
+}
+
+impl Origin {
+    pub fn name(self) -> &'static str {
+        match self {
+            Origin::Netlink => "netlink",
+            Origin::Proc => "proc",
+            Origin::Replay => "replay",
+        }
+    }
+}
+
+/// What a source saw.
+#[derive(Debug)]
+pub struct Seen {
+    pub origin: Origin,
+    /// How it looked, for `-vvv`.
+    pub how: String,
+    /// Rows that the source delivered, before selection.
+    pub rows: u64,
+    /// Why the view may lack sockets; `None`: it is complete.
+    pub missing: Option<String>,
+}
+
+/// Which source the caller wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// Netlink; `/proc` where netlink is refused or sees another namespace.
+    #[default]
+    Auto,
+    Netlink,
+    Proc,
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "auto" => Ok(Choice::Auto),
+            "netlink" => Ok(Choice::Netlink),
+            "proc" => Ok(Choice::Proc),
+            _ => Err(format!("unknown source '{text}'; use auto, netlink or proc")),
+        }
+    }
+}
+
+/// Shows every socket that `query` wants to `each`, once.
+///
+/// # Errors
+/// When no row could be read at all. A view that breaks off later is returned with
+/// [`Seen::missing`], as what was seen may already be a problem.
+pub fn visit(world: &World, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Seen> {
+    if let Some(file) = &world.replay {
+        return replay::visit(file, query, each);
+    }
+    let place = netns::enter(world)?;
+    match world.source {
+        Choice::Proc => proc::visit(&place.net_dir, query, each),
+        Choice::Netlink if !place.is_ours => Err(Error::Usage(format!(
+            "--source netlink can't see the network namespace of {}; use --source proc, or run as root with --netns",
+            place.net_dir.display()
+        ))),
+        Choice::Auto if !place.is_ours => proc::visit(&place.net_dir, query, each),
+        Choice::Netlink => netlink::visit(query, each),
+        Choice::Auto => match netlink::visit(query, each) {
+            Err(refused) => {
+                let mut seen = proc::visit(&place.net_dir, query, each)?;
+                seen.how = format!("{}, as {refused}", seen.how);
+                Ok(seen)
+            }
+            seen => seen,
+        },
+    }
+}

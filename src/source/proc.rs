@@ -1,0 +1,56 @@
+//! Sockets from `/proc/net/tcp` and `tcp6`: no ages, no cookies, but readable almost everywhere.
+
+use super::{Origin, Query, Seen};
+use crate::error::{Error, Result};
+use crate::socket::{Endpoint, Socket, State};
+use procfs::net::{TcpNetEntries, TcpNetEntry};
+use procfs::{FromReadSI, current_system_info};
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// Shows the sockets listed in `net_dir`'s `tcp` and, where there is IPv6, `tcp6`.
+pub fn visit(net_dir: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Seen> {
+    let mut entries = read(&net_dir.join("tcp"))?;
+    match read(&net_dir.join("tcp6")) {
+        Ok(more) => entries.extend(more),
+        // IPv6 is switched off.
+        Err(Error::File { cause, .. }) if cause.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let how = format!("{}/tcp and tcp6", net_dir.display());
+    let seen = Seen { origin: Origin::Proc, how, rows: entries.len() as u64, missing: None };
+    // While the table changes, the kernel's seq_file repeats rows, up to half of them (6.18).
+    let mut shown = HashSet::new();
+    for socket in entries.iter().filter_map(socket) {
+        let wanted = query.wants(socket.state, socket.local.port, socket.remote.port);
+        if wanted && shown.insert((socket.local, socket.remote, socket.inode)) {
+            each(&socket);
+        }
+    }
+    Ok(seen)
+}
+
+fn read(path: &Path) -> Result<Vec<TcpNetEntry>> {
+    let file = File::open(path).map_err(|cause| Error::reading(path, cause))?;
+    match TcpNetEntries::from_read(file, current_system_info()) {
+        Ok(TcpNetEntries(entries)) => Ok(entries),
+        Err(procfs::ProcError::Io(cause, _)) => Err(Error::reading(path, cause)),
+        Err(error) => Err(Error::content(path, format!("not a socket table: {error}"))),
+    }
+}
+
+fn socket(entry: &TcpNetEntry) -> Option<Socket> {
+    Some(Socket {
+        state: State::from_kernel(entry.state.to_u8())?,
+        local: Endpoint::new(entry.local_address.ip(), entry.local_address.port()),
+        remote: Endpoint::new(entry.remote_address.ip(), entry.remote_address.port()),
+        uid: entry.uid,
+        inode: entry.inode,
+        cookie: None,
+        cgroup: None,
+        keepalive: false,
+        times: None,
+    })
+}

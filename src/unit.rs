@@ -1,0 +1,141 @@
+//! systemd units and cgroups: which one a process is in, and which sockets belong to one.
+
+use crate::error::{Error, Result};
+use crate::owner;
+use crate::socket::Socket;
+use crate::world::World;
+use procfs::{FromRead, ProcessCGroups};
+use std::collections::HashSet;
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::DirEntryExt;
+use std::path::{Path, PathBuf};
+
+/// The cgroup path in the content of `/proc/PID/cgroup`: that of cgroup2, or of systemd's own v1
+/// hierarchy where that tells more (hybrid hosts).
+pub fn cgroup_path(content: impl Read) -> Option<String> {
+    let groups = ProcessCGroups::from_read(content).ok()?.0;
+    let path = |v2: bool| {
+        let wanted = |controllers: &[String]| controllers.iter().any(|name| name == "name=systemd");
+        groups.iter().find(|group| if v2 { group.hierarchy == 0 } else { wanted(&group.controllers) })
+    };
+    let found = [path(true), path(false)].into_iter().flatten().find(|group| group.pathname != "/");
+    found.map(|group| group.pathname.clone())
+}
+
+/// The unit that a cgroup path names: its deepest service or scope, else the path itself.
+pub fn unit_name(cgroup: &str) -> String {
+    let is_unit = |part: &&str| part.ends_with(".service") || part.ends_with(".scope");
+    cgroup.rsplit('/').find(is_unit).unwrap_or(cgroup).to_owned()
+}
+
+/// Whether a cgroup path belongs to what `--unit` names: a unit (`nginx` or `nginx.service`, also
+/// what is nested in it) or, with a slash, a path prefix.
+fn belongs(cgroup: &str, unit: &str) -> bool {
+    if unit.contains('/') {
+        let prefix = unit.trim_matches('/');
+        let rest = cgroup.trim_start_matches('/').strip_prefix(prefix);
+        return rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    }
+    cgroup.split('/').any(|part| part == unit || part.strip_suffix(".service") == Some(unit))
+}
+
+/// The sockets of a unit, known in two ways.
+#[derive(Debug, Default)]
+pub struct Members {
+    /// Ids of the unit's cgroups: its sockets were created there.
+    cgroups: HashSet<u64>,
+    /// Ids of all other cgroups in which services live.
+    others: HashSet<u64>,
+    /// Sockets that the unit's processes hold, wherever they were created (socket activation).
+    inodes: HashSet<u64>,
+    /// Whether the descriptors of all the unit's processes could be read.
+    complete: bool,
+}
+
+impl Members {
+    /// Whether the unit has the socket; `None`: it can't be told without more rights.
+    pub fn has(&self, socket: &Socket) -> Option<bool> {
+        let cgroup = socket.cgroup.map_or(0, |id| id.get());
+        if self.cgroups.contains(&cgroup) || self.inodes.contains(&socket.inode) {
+            return Some(true);
+        }
+        // What another service created was not handed to this one by systemd, and what a process
+        // holds is not the unit's where all its processes were read.
+        let held_elsewhere = self.complete && socket.inode != 0;
+        (held_elsewhere || self.others.contains(&cgroup)).then_some(false)
+    }
+
+    /// Looks for the cgroups and the processes of `unit`.
+    ///
+    /// # Errors
+    /// When there is neither: a misspelt unit would be OK for ever.
+    pub fn find(world: &World, unit: &str) -> Result<Members> {
+        let mut members = Members::default();
+        // Cgroup ids are this machine's: under another proc root only the processes tell.
+        if !world.is_foreign() {
+            let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(PathBuf::from);
+            if let Some(root) = roots.iter().find(|root| root.join("cgroup.controllers").exists()) {
+                members.walk(root, "", unit, 0);
+            }
+        }
+        let found = owner::sockets_of(world, |cgroup| belongs(cgroup, unit));
+        members.complete = found.refused == 0;
+        members.inodes = found.inodes;
+        if members.cgroups.is_empty() && found.processes == 0 {
+            return Err(Error::Usage(format!(
+                "unit '{unit}' has no cgroup and no process here; see 'systemctl status {unit}' or 'systemd-cgls'"
+            )));
+        }
+        Ok(members)
+    }
+
+    fn walk(&mut self, dir: &Path, path: &str, unit: &str, depth: usize) {
+        const DEEPEST: usize = 64;
+        let Ok(entries) = fs::read_dir(dir) else { return };
+        for entry in entries.flatten() {
+            if depth == DEEPEST || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            let path = format!("{path}/{}", entry.file_name().to_string_lossy());
+            if belongs(&path, unit) {
+                self.cgroups.insert(entry.ino());
+            } else if path != "/init.scope" {
+                // systemd itself lives in init.scope and opens sockets there for other units.
+                self.others.insert(entry.ino());
+            }
+            self.walk(&entry.path(), &path, unit, depth + 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_deepest_unit() {
+        assert_eq!(unit_name("/system.slice/php-fpm.service"), "php-fpm.service");
+        assert_eq!(unit_name("/system.slice/php-fpm.service/pool"), "php-fpm.service");
+        assert_eq!(unit_name("/user.slice/user@1000.service/app.slice/x.scope"), "x.scope");
+        assert_eq!(unit_name("/kubepods/pod1/abc"), "/kubepods/pod1/abc");
+    }
+
+    #[test]
+    fn reads_the_cgroup_of_pure_and_hybrid_hosts() {
+        let of = |text: &str| cgroup_path(text.as_bytes());
+        assert_eq!(of("0::/system.slice/a.service\n").as_deref(), Some("/system.slice/a.service"));
+        assert_eq!(of("4:memory:/m\n1:name=systemd:/s/a.service\n0::/\n").as_deref(), Some("/s/a.service"));
+        assert_eq!(of("4:memory:/m\n0::/\n"), None);
+        assert_eq!(of("nonsense"), None);
+    }
+
+    #[test]
+    fn belongs_by_whole_names_only() {
+        assert!(belongs("/system.slice/nginx.service", "nginx"));
+        assert!(belongs("/system.slice/nginx.service/worker", "nginx.service"));
+        assert!(!belongs("/system.slice/nginx-exporter.service", "nginx"));
+        assert!(belongs("/kubepods/pod1/c", "/kubepods/pod1"));
+        assert!(!belongs("/kubepods/pod10/c", "/kubepods/pod1"));
+    }
+}
