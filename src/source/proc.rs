@@ -7,7 +7,7 @@ use procfs::net::{TcpNetEntries, TcpNetEntry};
 use procfs::{FromReadSI, current_system_info};
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 /// Shows the sockets listed in `net_dir`'s `tcp` and, where there is IPv6, `tcp6`.
@@ -34,10 +34,15 @@ pub fn visit(net_dir: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Re
 
 fn read(path: &Path) -> Result<Vec<TcpNetEntry>> {
     let file = File::open(path).map_err(|cause| Error::reading(path, cause))?;
-    match TcpNetEntries::from_read(file, current_system_info()) {
+    parse(file, path)
+}
+
+/// The rows of a socket table; `origin` is named in errors. One bad row fails the whole table.
+pub fn parse(table: impl Read, origin: &Path) -> Result<Vec<TcpNetEntry>> {
+    match TcpNetEntries::from_read(table, current_system_info()) {
         Ok(TcpNetEntries(entries)) => Ok(entries),
-        Err(procfs::ProcError::Io(cause, _)) => Err(Error::reading(path, cause)),
-        Err(error) => Err(Error::content(path, format!("not a socket table: {error}"))),
+        Err(procfs::ProcError::Io(cause, _)) => Err(Error::reading(origin, cause)),
+        Err(error) => Err(Error::content(origin, format!("not a socket table: {error}"))),
     }
 }
 
