@@ -1,6 +1,8 @@
 //! From `main` to exit: command line, deadline, panics, printing. The only place that does them.
 
-use crate::args::{self, Args, Asked, Command, Timeout};
+use crate::args::{self, Args, Asked, Command};
+use crate::deadline::Deadline;
+use crate::duration::Span;
 use crate::error::{Error, Result};
 use crate::help;
 use crate::report::{Format, Report};
@@ -44,8 +46,9 @@ pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
     let outlet = Outlet { format: common.output.unwrap_or_default(), file: common.output_file.clone() };
     *OUTLET.lock().unwrap_or_else(PoisonError::into_inner) = Some(outlet);
     let timeout = common.timeout.unwrap_or_default();
-    watch(name, timeout);
-    let mut world = World::here(timeout.after.0);
+    let deadline = Deadline::after(timeout.after.0);
+    watch(name, timeout.state, deadline.clone());
+    let mut world = World::here(deadline);
     world.source = common.source.unwrap_or_default();
     world.netns = common.netns.clone().unwrap_or_default();
     world.replay.clone_from(&common.replay);
@@ -56,18 +59,18 @@ pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
 }
 
 /// Ends the process at the deadline, whatever call the check then hangs in.
-fn watch(name: &'static str, timeout: Timeout) {
+fn watch(name: &'static str, state: ServiceState, deadline: Deadline) {
     let alarm = move || {
-        thread::sleep(timeout.after.0);
-        end(Report::failed(name, timeout.state, format!("timed out after {}", timeout.after)));
+        while !deadline.left().is_zero() {
+            thread::sleep(deadline.left());
+        }
+        let why = format!("timed out after {}", Span(deadline.budget()));
+        end(Report::failed(name, state, why));
     };
     let started = thread::Builder::new().stack_size(128 * 1024).spawn(alarm);
     if let Err(cause) = started {
-        end(Report::failed(
-            name,
-            ServiceState::Unknown,
-            Error::Kernel { call: "a thread for the deadline", cause }.to_string(),
-        ));
+        let why = Error::Kernel { call: "a thread for the deadline", cause };
+        end(Report::failed(name, ServiceState::Unknown, why.to_string()));
     }
 }
 

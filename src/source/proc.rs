@@ -56,6 +56,7 @@ fn socket(entry: &TcpNetEntry) -> Option<Socket> {
         cookie: None,
         cgroup: None,
         keepalive: false,
+        timer_rest: None,
         times: None,
     })
 }
