@@ -38,7 +38,7 @@ impl FromStr for Choice {
 }
 
 /// A namespace to read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Place {
     /// The directory with its `tcp` and `tcp6`.
     pub net_dir: PathBuf,
@@ -46,6 +46,22 @@ pub struct Place {
     pub is_ours: bool,
 }
 
+impl Place {
+    /// What tells this namespace from others: the inode of its `tcp`, whichever way it is read.
+    pub fn identity(&self) -> Result<u64> {
+        let path = self.net_dir.join("tcp");
+        Ok(fs::metadata(&path).map_err(|cause| Error::reading(&path, cause))?.ino())
+    }
+
+    fn ours() -> Place {
+        Place { net_dir: PathBuf::from(OURS), is_ours: true }
+    }
+}
+
+/// The calling thread's namespace: `/proc/net` would be that of the first thread.
+const OURS: &str = "/proc/thread-self/net";
+
+/// Goes to the namespace that the caller means. [`World::place`] does it once.
 pub fn enter(world: &World) -> Result<Place> {
     match &world.netns {
         Choice::Home => Ok(home(&world.proc_root)),
@@ -55,12 +71,13 @@ pub fn enter(world: &World) -> Result<Place> {
             fs::metadata(&net_dir).map_err(|cause| Error::reading(&net_dir, cause))?;
             // Without the rights to enter, its tables in /proc are still readable by anyone.
             let is_ours = same_namespace(&net_dir) || join(&process.join("ns/net")).is_ok();
-            Ok(Place { net_dir, is_ours })
+            // Once inside, the view doesn't depend on the process any more.
+            Ok(if is_ours { Place::ours() } else { Place { net_dir, is_ours } })
         }
         Choice::Named(name) => {
             let path = Path::new("/run/netns").join(name);
             join(&path).map_err(|cause| Error::File { path, doing: "enter", cause })?;
-            Ok(Place { net_dir: PathBuf::from("/proc/thread-self/net"), is_ours: true })
+            Ok(Place::ours())
         }
     }
 }
@@ -69,7 +86,7 @@ pub fn enter(world: &World) -> Result<Place> {
 /// `self`: the namespace meant there is that of its process 1.
 fn home(proc_root: &Path) -> Place {
     if proc_root == Path::new("/proc") {
-        return Place { net_dir: PathBuf::from("/proc/thread-self/net"), is_ours: true };
+        return Place::ours();
     }
     let of_init = proc_root.join("1/net");
     let net_dir = if of_init.join("tcp").exists() { of_init } else { proc_root.join("net") };
@@ -79,9 +96,9 @@ fn home(proc_root: &Path) -> Place {
 
 /// The inode of `net/tcp` belongs to the namespace, whichever process it is read through.
 fn same_namespace(net_dir: &Path) -> bool {
-    let inode = |dir: &Path| fs::metadata(dir.join("tcp")).map(|meta| (meta.dev(), meta.ino())).ok();
-    let ours = inode(Path::new("/proc/thread-self/net"));
-    ours.is_some() && inode(net_dir).map(|(_, ino)| ino) == ours.map(|(_, ino)| ino)
+    let inode = |dir: &Path| fs::metadata(dir.join("tcp")).map(|meta| meta.ino()).ok();
+    let ours = inode(Path::new(OURS));
+    ours.is_some() && inode(net_dir) == ours
 }
 
 fn join(path: &Path) -> std::io::Result<()> {

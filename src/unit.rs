@@ -31,7 +31,7 @@ pub fn unit_name(cgroup: &str) -> String {
 
 /// Whether a cgroup path belongs to what `--unit` names: a unit (`nginx` or `nginx.service`, also
 /// what is nested in it) or, with a slash, a path prefix.
-fn belongs(cgroup: &str, unit: &str) -> bool {
+pub fn belongs(cgroup: &str, unit: &str) -> bool {
     if unit.contains('/') {
         let prefix = unit.trim_matches('/');
         let rest = cgroup.trim_start_matches('/').strip_prefix(prefix);

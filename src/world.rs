@@ -1,8 +1,10 @@
 //! The world a check looks at: paths, choices and time, passed in and never global.
 
 use crate::deadline::Deadline;
-use crate::netns::Choice as Netns;
+use crate::error::Result;
+use crate::netns::{self, Choice as Netns, Place};
 use crate::source::Choice as Source;
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 #[derive(Clone, Debug)]
@@ -16,6 +18,7 @@ pub struct World {
     /// A recorded dump to read instead of this machine's sockets.
     pub replay: Option<PathBuf>,
     pub deadline: Deadline,
+    place: OnceCell<Place>,
 }
 
 impl World {
@@ -28,7 +31,17 @@ impl World {
             netns: Netns::default(),
             replay: None,
             deadline,
+            place: OnceCell::new(),
         }
+    }
+
+    /// The network namespace to read: entered at the first call, the same ever after.
+    pub fn place(&self) -> Result<&Place> {
+        if let Some(place) = self.place.get() {
+            return Ok(place);
+        }
+        let place = netns::enter(self)?;
+        Ok(self.place.get_or_init(|| place))
     }
 
     /// Whether `/proc` is another machine's or container's, so that names of users don't apply.
