@@ -4,11 +4,14 @@ use super::{Origin, Query, Seen};
 use crate::error::{Error, Result};
 use crate::socket::{Endpoint, Socket, State};
 use procfs::net::{TcpNetEntries, TcpNetEntry};
-use procfs::{FromReadSI, current_system_info};
+use procfs::{FromBufReadSI, current_system_info};
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
+
+/// tcp6's is 171 bytes.
+const LONGEST_HEADER: u64 = 1024;
 
 /// Shows the sockets listed in `net_dir`'s `tcp` and, where there is IPv6, `tcp6`.
 pub fn visit(net_dir: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Seen> {
@@ -33,8 +36,15 @@ pub fn visit(net_dir: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Re
 }
 
 fn read(path: &Path) -> Result<Vec<TcpNetEntry>> {
-    let file = File::open(path).map_err(|cause| Error::reading(path, cause))?;
-    match TcpNetEntries::from_read(file, current_system_info()) {
+    let mut file = BufReader::new(File::open(path).map_err(|cause| Error::reading(path, cause))?);
+    // The crate skips the first line unseen: an empty file or a device would be a table without rows.
+    let mut header = Vec::new();
+    let limited = file.by_ref().take(LONGEST_HEADER).read_until(b'\n', &mut header);
+    limited.map_err(|cause| Error::reading(path, cause))?;
+    if !header.trim_ascii_start().starts_with(b"sl ") || !header.ends_with(b"\n") {
+        return Err(Error::content(path, "not a socket table: no header line; is --proc-root a copy of /proc?"));
+    }
+    match TcpNetEntries::from_buf_read(header.as_slice().chain(file), current_system_info()) {
         Ok(TcpNetEntries(entries)) => Ok(entries),
         Err(procfs::ProcError::Io(cause, _)) => Err(Error::reading(path, cause)),
         Err(error) => Err(Error::content(path, format!("not a socket table: {error}"))),
