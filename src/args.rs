@@ -369,13 +369,17 @@ fn build<T: FromArgs>(given: &[Given], own: bool, program: &str) -> Result<T> {
     T::from_args(&[program], &words).map_err(|exit| Error::Usage(explain(&exit.output, &words)))
 }
 
-/// argh's message without its second telling of the value.
+/// argh's message with the value told once: our own types name it, the standard library's don't.
 fn explain(output: &str, words: &[&str]) -> String {
-    let line = output.trim().replace('\n', " ");
     let told = words.windows(2).find_map(|pair| {
         let (option, value) = (pair[0], pair[1]);
-        let why = line.strip_prefix(&format!("Error parsing option '{option}' with value '{value}': "))?;
-        Some(format!("{option}: {why}"))
+        let why = output.strip_prefix(&format!("Error parsing option '{option}' with value '{value}': "))?.trim_end();
+        let named = why.contains(&format!("'{value}'"));
+        Some(if named {
+            format!("{option}: {why}")
+        } else {
+            format!("{option}: bad value '{value}': {why}; see --help")
+        })
     });
-    told.unwrap_or(line)
+    told.unwrap_or_else(|| output.trim().replace('\n', " "))
 }
