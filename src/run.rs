@@ -10,6 +10,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -34,6 +35,7 @@ pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
         let what = panic.payload_as_str().unwrap_or("no message");
         end(Report::failed(name, ServiceState::Unknown, format!("internal error{place}: {what}; please report it")));
     }));
+    let deadline = watch(name);
     let args = match args::parse::<A>(std::env::args_os().skip(1)) {
         Ok(Asked::Run(args)) => args,
         Ok(Asked::Help) => say(&help::text::<A>()),
@@ -44,7 +46,8 @@ pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
     let outlet = Outlet { format: common.output.unwrap_or_default(), file: common.output_file.clone() };
     *OUTLET.lock().unwrap_or_else(PoisonError::into_inner) = Some(outlet);
     let timeout = common.timeout.unwrap_or_default();
-    watch(name, timeout);
+    // Its receiver lives as long as the process.
+    let _ = deadline.send(timeout);
     let mut world = World::here(timeout.after.0);
     world.source = common.source.unwrap_or_default();
     world.netns = common.netns.clone().unwrap_or_default();
@@ -55,10 +58,14 @@ pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
     end(check(&args, &world).unwrap_or_else(|error| Report::failed(name, ServiceState::Unknown, error.to_string())))
 }
 
-/// Ends the process at the deadline, whatever call the check then hangs in.
-fn watch(name: &'static str, timeout: Timeout) {
+/// Ends the process at the deadline, whatever call the check then hangs in. Until the deadline is
+/// told the default one holds: reading `--extra-opts` may hang as well.
+fn watch(name: &'static str) -> Sender<Timeout> {
+    let (deadline, told) = channel::<Timeout>();
     let alarm = move || {
-        thread::sleep(timeout.after.0);
+        let default = Timeout::default();
+        let timeout = told.recv_timeout(default.after.0).inspect(|timeout| thread::sleep(timeout.after.0));
+        let timeout = timeout.unwrap_or(default);
         end(Report::failed(name, timeout.state, format!("timed out after {}", timeout.after)));
     };
     let started = thread::Builder::new().stack_size(128 * 1024).spawn(alarm);
@@ -69,6 +76,7 @@ fn watch(name: &'static str, timeout: Timeout) {
             Error::Kernel { call: "a thread for the deadline", cause }.to_string(),
         ));
     }
+    deadline
 }
 
 /// Prints help or version, which are no verdict: 3.
