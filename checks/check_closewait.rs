@@ -62,7 +62,7 @@ fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let target = service::resolve(common, world)?;
     let rules = Rules::new(args, &target.profile);
     let mut found = gather(&target, rules.min_age, world)?;
-    let gathered = world.elapsed();
+    let gathered = world.deadline.elapsed();
     let verdict = rules.judge(found.stuck.len() as u64, &found);
     let wants_owners = verdict.state != ServiceState::Ok || common.verbose > 0 || common.output == Some(Format::Json);
     let all_holders = if common.verbose > 1 { Holders::All } else { Holders::First };
@@ -75,7 +75,7 @@ fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     }
     report.details = blame.details(&found.stuck, &owners, common.verbose);
     if common.verbose > 2 {
-        let (seen, took) = (&found.seen, world.elapsed() - gathered);
+        let (seen, took) = (&found.seen, world.deadline.elapsed() - gathered);
         report.details.push(format!("sockets: {}, {} rows, {gathered:.1?}", seen.how, seen.rows));
         report.details.push(format!("owners: {}, {took:.1?}", owners.how()));
     }

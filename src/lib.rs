@@ -13,6 +13,7 @@ pub mod args;
 pub mod blame;
 pub mod bounded;
 pub mod cgroup;
+pub mod deadline;
 pub mod duration;
 pub mod error;
 pub mod extra_opts;

@@ -65,7 +65,7 @@ pub fn find(world: &World, sockets: &[(u64, u32)], wanted: Holders) -> Owners {
         if wanted == Holders::First && owners.holders.len() == inodes.len() {
             break;
         }
-        if world.is_late() {
+        if world.deadline.is_near() {
             owners.late = true;
             break;
         }

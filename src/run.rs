@@ -1,6 +1,8 @@
 //! From `main` to exit: command line, deadline, panics, printing. The only place that does them.
 
 use crate::args::{self, Args, Asked, Command, Timeout};
+use crate::deadline::Deadline;
+use crate::duration::Span;
 use crate::error::{Error, Result};
 use crate::help;
 use crate::report::{Format, Report};
@@ -35,7 +37,7 @@ pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
         let what = panic.payload_as_str().unwrap_or("no message");
         end(Report::failed(name, ServiceState::Unknown, format!("internal error{place}: {what}; please report it")));
     }));
-    let deadline = watch(name);
+    let watchdog = watch(name);
     let args = match args::parse::<A>(std::env::args_os().skip(1)) {
         Ok(Asked::Run(args)) => args,
         Ok(Asked::Help) => say(&help::text::<A>()),
@@ -46,9 +48,9 @@ pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
     let outlet = Outlet { format: common.output.unwrap_or_default(), file: common.output_file.clone() };
     *OUTLET.lock().unwrap_or_else(PoisonError::into_inner) = Some(outlet);
     let timeout = common.timeout.unwrap_or_default();
-    // Its receiver lives as long as the process.
-    let _ = deadline.send(timeout);
-    let mut world = World::here(timeout.after.0);
+    let deadline = Deadline::after(timeout.after.0);
+    let _ = watchdog.send((timeout.state, deadline.clone()));
+    let mut world = World::here(deadline);
     world.source = common.source.unwrap_or_default();
     world.netns = common.netns.clone().unwrap_or_default();
     world.replay.clone_from(&common.replay);
@@ -60,23 +62,24 @@ pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
 
 /// Ends the process at the deadline, whatever call the check then hangs in. Until the deadline is
 /// told the default one holds: reading `--extra-opts` may hang as well.
-fn watch(name: &'static str) -> Sender<Timeout> {
-    let (deadline, told) = channel::<Timeout>();
+fn watch(name: &'static str) -> Sender<(ServiceState, Deadline)> {
+    let (watchdog, told) = channel();
     let alarm = move || {
         let default = Timeout::default();
-        let timeout = told.recv_timeout(default.after.0).inspect(|timeout| thread::sleep(timeout.after.0));
-        let timeout = timeout.unwrap_or(default);
-        end(Report::failed(name, timeout.state, format!("timed out after {}", timeout.after)));
+        let fallback = (default.state, Deadline::after(default.after.0));
+        let (state, deadline) = told.recv_timeout(default.after.0).unwrap_or(fallback);
+        while !deadline.left().is_zero() {
+            thread::sleep(deadline.left());
+        }
+        let why = format!("timed out after {}", Span(deadline.budget()));
+        end(Report::failed(name, state, why));
     };
     let started = thread::Builder::new().stack_size(128 * 1024).spawn(alarm);
     if let Err(cause) = started {
-        end(Report::failed(
-            name,
-            ServiceState::Unknown,
-            Error::Kernel { call: "a thread for the deadline", cause }.to_string(),
-        ));
+        let why = Error::Kernel { call: "a thread for the deadline", cause };
+        end(Report::failed(name, ServiceState::Unknown, why.to_string()));
     }
-    deadline
+    watchdog
 }
 
 /// Prints help or version, which are no verdict: 3.

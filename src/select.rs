@@ -92,7 +92,18 @@ mod tests {
         };
         let (local, remote) = (end(local), end(remote));
         let state = State::CloseWait;
-        Socket { state, local, remote, uid: 33, inode: 7, cookie: None, cgroup: None, keepalive: false, times: None }
+        Socket {
+            state,
+            local,
+            remote,
+            uid: 33,
+            inode: 7,
+            cookie: None,
+            cgroup: None,
+            keepalive: false,
+            timer_rest: None,
+            times: None,
+        }
     }
 
     fn selection(side: Side) -> Selection {

@@ -180,6 +180,9 @@ pub struct Socket {
     pub cgroup: Option<NonZeroU64>,
     /// Whether the keepalive timer runs (`idiag_timer` 2).
     pub keepalive: bool,
+    /// Milliseconds until the kernel's running timer acts (`idiag_expires`): for what no process
+    /// has, until it is gone or tried again. `None`: no timer runs, or /proc, which doesn't tell it.
+    pub timer_rest: Option<u32>,
     /// /proc doesn't tell them.
     pub times: Option<Times>,
 }
@@ -234,6 +237,7 @@ mod tests {
             cookie: None,
             cgroup: None,
             keepalive: false,
+            timer_rest: None,
             times: Some(Times { data_sent: 9, data_recv: 5_000, ack_recv: 70 }),
         };
         assert_eq!(socket.close_wait_age(), Some(Age { at_least: 70, at_most: 70 }));

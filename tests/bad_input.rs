@@ -518,7 +518,7 @@ fn extra_opts_files() {
         (spec("recursive.ini", "[check_closewait]\nextra-opts=@x\n"), &["'extra-opts'", "recursive.ini"]),
         (spec("help.ini", "[check_closewait]\nhelp=\n"), &["'help'", "help.ini"]),
         (spec("broken.ini", "[check_closewait\nport=11211\n"), &["broken.ini", "line "]),
-        (spec("line.ini", "[check_closewait]\njust words\n"), &["line.ini", "line "]),
+        (spec("line.ini", "[check_closewait]\njust words\n"), &["line.ini", "'just words'"]),
         (spec("empty.ini", ""), &["empty.ini", "no section [check_closewait]"]),
         (
             spec("switch.ini", "[check_closewait]\nport=1\nverbose=yes\n"),

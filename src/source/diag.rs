@@ -129,6 +129,7 @@ fn socket(payload: &[u8]) -> Option<Option<Socket>> {
         cookie: NonZeroU64::new(u64_at(fixed, 44)?),
         cgroup: None,
         keepalive: fixed[2] == TIMER_KEEPALIVE,
+        timer_rest: if fixed[2] == 0 { None } else { u32_at(fixed, 52) },
         times: None,
     };
     let mut rest = &payload[DIAG_MSG..];

@@ -36,18 +36,24 @@ pub fn visit(net_dir: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Re
 }
 
 fn read(path: &Path) -> Result<Vec<TcpNetEntry>> {
-    let mut file = BufReader::new(File::open(path).map_err(|cause| Error::reading(path, cause))?);
+    let file = File::open(path).map_err(|cause| Error::reading(path, cause))?;
+    parse(file, path)
+}
+
+/// The rows of a socket table; `origin` is named in errors. One bad row fails the whole table.
+pub fn parse(table: impl Read, origin: &Path) -> Result<Vec<TcpNetEntry>> {
+    let mut table = BufReader::new(table);
     // The crate skips the first line unseen: an empty file or a device would be a table without rows.
     let mut header = Vec::new();
-    let limited = file.by_ref().take(LONGEST_HEADER).read_until(b'\n', &mut header);
-    limited.map_err(|cause| Error::reading(path, cause))?;
+    let limited = table.by_ref().take(LONGEST_HEADER).read_until(b'\n', &mut header);
+    limited.map_err(|cause| Error::reading(origin, cause))?;
     if !header.trim_ascii_start().starts_with(b"sl ") || !header.ends_with(b"\n") {
-        return Err(Error::content(path, "not a socket table: no header line; is --proc-root a copy of /proc?"));
+        return Err(Error::content(origin, "not a socket table: no header line; is --proc-root a copy of /proc?"));
     }
-    match TcpNetEntries::from_buf_read(header.as_slice().chain(file), current_system_info()) {
+    match TcpNetEntries::from_buf_read(header.as_slice().chain(table), current_system_info()) {
         Ok(TcpNetEntries(entries)) => Ok(entries),
-        Err(procfs::ProcError::Io(cause, _)) => Err(Error::reading(path, cause)),
-        Err(error) => Err(Error::content(path, format!("not a socket table: {error}"))),
+        Err(procfs::ProcError::Io(cause, _)) => Err(Error::reading(origin, cause)),
+        Err(error) => Err(Error::content(origin, format!("not a socket table: {error}"))),
     }
 }
 
@@ -61,6 +67,7 @@ fn socket(entry: &TcpNetEntry) -> Option<Socket> {
         cookie: None,
         cgroup: None,
         keepalive: false,
+        timer_rest: None,
         times: None,
     })
 }

@@ -1,0 +1,9 @@
+#![no_main]
+//! The netlink decoder on any bytes: it ends, and every message it takes lies inside the buffer.
+
+use connleak::source::diag;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let messages = diag::messages(bytes).count();
+    assert!(messages <= bytes.len() / diag::HEADER + 1);
+});

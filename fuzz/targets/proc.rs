@@ -1,0 +1,9 @@
+#![no_main]
+//! A socket table as in /proc/net/tcp on any bytes: rows or an error, never a panic.
+
+use connleak::source::proc;
+use std::path::Path;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let _ = proc::parse(bytes, Path::new("tcp"));
+});

@@ -1,0 +1,31 @@
+#![no_main]
+//! All that people write: ranges, durations, profiles, INI files, cgroup lists. The first byte chooses.
+
+use connleak::duration::Span;
+use connleak::range::Range;
+use connleak::{extra_opts, profile, unit};
+use std::path::Path;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let Some((choice, rest)) = bytes.split_first() else { return };
+    if choice % 5 == 4 {
+        let _ = unit::cgroup_path(rest).map(|path| unit::unit_name(&path));
+    }
+    let Ok(text) = std::str::from_utf8(rest) else { return };
+    match choice % 5 {
+        0 => {
+            if let Ok(range) = text.parse::<Range>() {
+                assert_eq!(range.to_string().parse(), Ok(range));
+            }
+        }
+        1 => {
+            let _ = text.parse::<Span>().map(|span| span.to_string());
+        }
+        2 => {
+            let _ = profile::parse(text, Path::new("fuzz.yaml"));
+        }
+        _ => {
+            let _ = extra_opts::section_of(text, "a", Path::new("fuzz.ini"));
+        }
+    }
+});
