@@ -6,13 +6,12 @@
 use crate::duration::Span;
 use crate::error::{Error, Result};
 use crate::extra_opts;
-use crate::netns;
 use crate::range::Range;
 use crate::report::Format;
 use crate::select::Cidr;
 use crate::socket::Side;
-use crate::source;
 use crate::verdict::{Limits, ServiceState};
+use crate::world::{Netns, Source};
 use argh::{ArgsInfo, FlagInfo, FlagInfoKind, FromArgs, Optionality};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -60,11 +59,11 @@ pub struct Common {
 
     /// network namespace: self, a process id, or a name from 'ip netns'; default self
     #[argh(option, arg_name = "self|PID|NAME")]
-    pub netns: Option<netns::Choice>,
+    pub netns: Option<Netns>,
 
     /// where sockets are read: auto, netlink or proc (without ages); default auto
     #[argh(option, arg_name = "SOURCE")]
-    pub source: Option<source::Choice>,
+    pub source: Option<Source>,
 
     /// read processes and socket tables below this directory, as /host/proc in a container
     #[argh(option, arg_name = "DIR")]

@@ -1,41 +1,12 @@
 //! Find the network namespace that the caller means, and enter it where that is allowed.
 
 use crate::error::{Error, Result};
-use crate::world::World;
+use crate::world::{Netns, World};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
-
-/// `--netns`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Choice {
-    /// Our own, or with `--proc-root` that of its process 1.
-    #[default]
-    Home,
-    OfProcess(u32),
-    /// As `ip netns add` names it.
-    Named(String),
-}
-
-impl FromStr for Choice {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        if text == "self" {
-            return Ok(Choice::Home);
-        }
-        if let Ok(pid) = text.parse() {
-            return Ok(Choice::OfProcess(pid));
-        }
-        if text.is_empty() || text.starts_with('.') || text.contains('/') {
-            return Err(format!("bad namespace '{text}': use self, a pid, or a name from 'ip netns list'"));
-        }
-        Ok(Choice::Named(text.to_owned()))
-    }
-}
 
 /// A namespace to read.
 #[derive(Debug)]
@@ -48,8 +19,8 @@ pub struct Place {
 
 pub fn enter(world: &World) -> Result<Place> {
     match &world.netns {
-        Choice::Home => Ok(home(&world.proc_root)),
-        Choice::OfProcess(pid) => {
+        Netns::Home => Ok(home(&world.proc_root)),
+        Netns::OfProcess(pid) => {
             let process = world.proc_root.join(pid.to_string());
             let net_dir = process.join("net");
             fs::metadata(&net_dir).map_err(|cause| Error::reading(&net_dir, cause))?;
@@ -57,7 +28,7 @@ pub fn enter(world: &World) -> Result<Place> {
             let is_ours = same_namespace(&net_dir) || join(&process.join("ns/net")).is_ok();
             Ok(Place { net_dir, is_ours })
         }
-        Choice::Named(name) => {
+        Netns::Named(name) => {
             let path = Path::new("/run/netns").join(name);
             join(&path).map_err(|cause| Error::File { path, doing: "enter", cause })?;
             Ok(Place { net_dir: PathBuf::from("/proc/thread-self/net"), is_ours: true })

@@ -1,9 +1,8 @@
 //! The world a check looks at: paths, choices and time, passed in and never global.
 
 use crate::deadline::Deadline;
-use crate::netns::Choice as Netns;
-use crate::source::Choice as Source;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 #[derive(Clone, Debug)]
 pub struct World {
@@ -34,5 +33,56 @@ impl World {
     /// Whether `/proc` is another machine's or container's, so that names of users don't apply.
     pub fn is_foreign(&self) -> bool {
         self.proc_root != Path::new("/proc")
+    }
+}
+
+/// Which source the caller wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// Netlink; `/proc` where netlink is refused or sees another namespace.
+    #[default]
+    Auto,
+    Netlink,
+    Proc,
+}
+
+impl FromStr for Source {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "auto" => Ok(Source::Auto),
+            "netlink" => Ok(Source::Netlink),
+            "proc" => Ok(Source::Proc),
+            _ => Err(format!("unknown source '{text}'; use auto, netlink or proc")),
+        }
+    }
+}
+
+/// `--netns`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Netns {
+    /// Our own, or with `--proc-root` that of its process 1.
+    #[default]
+    Home,
+    OfProcess(u32),
+    /// As `ip netns add` names it.
+    Named(String),
+}
+
+impl FromStr for Netns {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        if text == "self" {
+            return Ok(Netns::Home);
+        }
+        if let Ok(pid) = text.parse() {
+            return Ok(Netns::OfProcess(pid));
+        }
+        if text.is_empty() || text.starts_with('.') || text.contains('/') {
+            return Err(format!("bad namespace '{text}': use self, a pid, or a name from 'ip netns list'"));
+        }
+        Ok(Netns::Named(text.to_owned()))
     }
 }
