@@ -212,3 +212,78 @@ pub enum Asked<A> {
     Version,
     Run(Box<Args<A>>),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(FromArgs, ArgsInfo, Debug)]
+    /// a check
+    struct Own {
+        /// a number of its own
+        #[argh(option)]
+        own: Option<u64>,
+    }
+
+    impl Command for Own {
+        const PROGRAM: &'static str = "check_own";
+    }
+
+    fn run(line: &str) -> std::result::Result<Args<Own>, String> {
+        match parse::<Own>(line.split_whitespace().map(Into::into)) {
+            Ok(Asked::Run(args)) => Ok(*args),
+            Ok(_) => Err("help or version".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn no_option_has_anothers_name() {
+        let all: Vec<_> = flags::<Own>().chain(flags::<Common>()).chain(&ALWAYS).collect();
+        let mut names: Vec<String> = all.iter().map(|flag| flag.long.to_owned()).collect();
+        names.extend(all.iter().filter_map(|flag| Some(format!("-{}", flag.short?))));
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count, "{names:?}");
+    }
+
+    #[test]
+    fn the_checks_own_options_and_the_shared_ones_may_mix() {
+        let args = run("-vp1,2 --own=7 -v -p 3 --own 8 -w -5:5 --peer ::1").unwrap();
+        assert_eq!((args.own.own, args.common.verbose), (Some(8), 2));
+        assert_eq!(args.common.port, [Ports(vec![1, 2]), Ports(vec![3])]);
+        assert_eq!(args.common.limits().warning, "-5:5".parse().ok());
+        assert_eq!(args.common.peer.len(), 1);
+        assert_eq!(run("-p1 --own x").unwrap_err(), "--own: bad value 'x': invalid digit found in string; see --help");
+        assert_eq!(run("-p1 -hV").unwrap_err(), "help or version");
+        // A value that looks like an option is still the value.
+        assert!(run("--unit --help").unwrap().common.unit.is_some_and(|unit| unit == "--help"));
+    }
+
+    #[test]
+    fn timeouts_have_a_state() {
+        let of = |text: &str| text.parse::<Timeout>().map(|timeout| (timeout.after, timeout.state));
+        assert_eq!(of("10"), Ok((Span::seconds(10), ServiceState::Unknown)));
+        assert_eq!(of("30s:critical"), Ok((Span::seconds(30), ServiceState::Critical)));
+        for bad in ["", ":", "0", "0s", "10:", ":critical", "10:3x", "2d", "10:critical:5"] {
+            assert!(of(bad).unwrap_err().contains(&format!("'{bad}'")), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn ports_read_back(ports in prop::collection::vec(1u16..=65_535, 1..9)) {
+            let text = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(",");
+            prop_assert_eq!(text.parse(), Ok(Ports(ports)));
+        }
+
+        #[test]
+        fn no_command_line_panics(words in prop::collection::vec("-{0,2}[a-zV]{0,3}=?[0-9:,~@%ä]{0,4}", 0..5)) {
+            // Files and their sections are another matter.
+            prop_assume!(!words.iter().any(|word| word.starts_with("--extra")));
+            let _ = run(&words.join(" "));
+        }
+    }
+}

@@ -492,7 +492,7 @@ mod tests {
     /// What `inet_diag_bc_audit` asks of a program before it runs: jumps forward, in whole ops, at
     /// most one op beyond the end, and only onto ops that the chain of `yes` jumps passes.
     fn audit(code: &[u8]) -> Result<(), String> {
-        if code.is_empty() || code.len() % 4 != 0 {
+        if code.is_empty() || !code.len().is_multiple_of(4) {
             return Err(format!("{} bytes", code.len()));
         }
         let (mut at, mut starts, mut targets) = (0, vec![code.len()], Vec::new());
@@ -505,7 +505,7 @@ mod tests {
                 2..=5 => 8,
                 other => return Err(format!("op {other} at {at}")),
             };
-            let is_bad = |jump: usize| jump < smallest || jump > left + 4 || jump % 4 != 0;
+            let is_bad = |jump: usize| jump < smallest || jump > left + 4 || !jump.is_multiple_of(4);
             if left < smallest || is_bad(yes) || kind != 0 && is_bad(no) {
                 return Err(format!("op {kind} at {at} of {}: yes {yes}, no {no}", code.len()));
             }
