@@ -4,7 +4,7 @@ use crate::args::{By, Common};
 use crate::duration::Span;
 use crate::owner::{Owners, Process};
 use crate::profile::{Profile, TenantKey};
-use crate::report::{Owner, Peer};
+use crate::report::{Owner, Peer, rounded};
 use crate::socket::Socket;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -77,7 +77,7 @@ struct Count {
 
 impl Count {
     fn oldest_seconds(&self) -> Option<f64> {
-        self.oldest.map(|millis| f64::from(millis / 100) / 10.0)
+        self.oldest.map(|millis| rounded(f64::from(millis) / 1000.0, 1))
     }
 
     fn add(&mut self, suspect: &Suspect) {

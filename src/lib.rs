@@ -15,6 +15,7 @@ pub mod baseline;
 pub mod blame;
 pub mod boot;
 pub mod bounded;
+pub mod cgroup;
 pub mod deadline;
 pub mod duration;
 pub mod error;

@@ -2,6 +2,7 @@
 
 use crate::boot;
 use crate::bounded;
+use crate::cgroup;
 use crate::error::{Error, Result};
 use crate::unit;
 use crate::whole;
@@ -59,7 +60,7 @@ impl Watched {
             return None;
         }
         if let Some(unit) = &self.unit {
-            let path = process.open_relative("cgroup").ok().and_then(unit::cgroup_path)?;
+            let path = process.open_relative("cgroup").ok().and_then(cgroup::cgroup_path)?;
             unit::belongs(&path, unit).then_some(())?;
         }
         Some(format!("{}[{}]", stat.comm, stat.pid))

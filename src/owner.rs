@@ -3,7 +3,7 @@
 //! Reading other users' processes needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; what is refused is
 //! counted and said. `pidfd_getfd` would be exact but delays the target's close(2): not used.
 
-use crate::unit;
+use crate::cgroup;
 use crate::user::Users;
 use crate::world::World;
 use procfs::FromRead;
@@ -121,7 +121,7 @@ pub fn sockets_of(world: &World, belongs: impl Fn(&str) -> bool) -> Found {
     let mut found = Found { processes: 0, refused: 0, inodes: HashSet::new() };
     for Listed { pid, .. } in processes(world) {
         let Ok(dir) = open_process(world, pid) else { continue };
-        let cgroup = open(dir.as_fd(), "cgroup").ok().and_then(|file| unit::cgroup_path(File::from(file)));
+        let cgroup = open(dir.as_fd(), "cgroup").ok().and_then(|file| cgroup::cgroup_path(File::from(file)));
         if cgroup.is_some_and(|path| belongs(&path)) {
             found.processes += 1;
             let read = each_socket(dir.as_fd(), |inode| {
@@ -176,13 +176,13 @@ fn describe(pid: u32, dir: BorrowedFd<'_>, users: &Users) -> Process {
     if command.last() == Some(&b'\n') {
         command.pop();
     }
-    let cgroup = open(dir, "cgroup").ok().and_then(|file| unit::cgroup_path(File::from(file)));
+    let cgroup = open(dir, "cgroup").ok().and_then(|file| cgroup::cgroup_path(File::from(file)));
     let stat = open(dir, "stat").ok().and_then(|file| Stat::from_read(File::from(file)).ok());
     Process {
         pid,
         parent: stat.map_or(0, |stat| stat.ppid.cast_unsigned()),
         command: String::from_utf8_lossy(&command).into_owned(),
-        unit: cgroup.as_deref().map(unit::unit_name),
+        unit: cgroup.as_deref().map(cgroup::unit_name),
         uid,
         user: users.name(uid).map(str::to_owned),
     }

@@ -284,3 +284,117 @@ fn explain(error: &serde_yaml::Error, yaml: &str, origin: &Path) -> Error {
         error.location().map_or(String::new(), |place| format!("line {} column {}: ", place.line(), place.column()));
     Error::content(origin, format!("{place}{text} ({remedy}see 'Profiles' in the man page)"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::ServiceState::{Critical, Ok as Good, Warning};
+
+    fn nowhere() -> &'static Path {
+        Path::new("/nonexistent/thresholds")
+    }
+
+    /// A thresholds directory with these files.
+    fn installed_files(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, yaml) in files {
+            std::fs::write(dir.path().join(name), yaml).unwrap();
+        }
+        dir
+    }
+
+    const MINE: &str = "service: mine\nports: [4711]\nclose_wait: {warning: \"7\"}\n";
+
+    #[test]
+    fn every_embedded_profile_is_as_the_index_says() {
+        for embedded in EMBEDDED {
+            let profile = parse(embedded.yaml, Path::new(embedded.name)).unwrap();
+            assert_eq!((profile.service.as_str(), &profile.ports[..]), (embedded.name, embedded.ports));
+            assert_eq!(named(embedded.name, nowhere()).unwrap(), profile);
+            for port in embedded.ports {
+                assert_eq!(of_port(*port, nowhere()).unwrap().as_ref(), Some(&profile), "{port}");
+            }
+        }
+        assert!(EMBEDDED.is_sorted_by_key(|embedded| embedded.name));
+        let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/thresholds")).unwrap();
+        assert_eq!(files.count(), EMBEDDED.len(), "a file that is not embedded");
+    }
+
+    #[test]
+    fn a_port_is_in_one_profile_only() {
+        let mut seen = std::collections::HashMap::new();
+        for embedded in EMBEDDED {
+            for port in embedded.ports {
+                assert_eq!(seen.insert(port, embedded.name), None, "{port} of {}", embedded.name);
+            }
+        }
+        assert_eq!(of_port(4711, nowhere()).unwrap(), None);
+    }
+
+    /// Whoever reaches critical has passed warning; and no threshold is forgotten or mute.
+    #[test]
+    fn warning_is_below_critical() {
+        let steps = |limits: Limits| (0..200_000).map(move |value| limits.judge(f64::from(value)));
+        let rises = |limits: Limits| steps(limits).is_sorted() && steps(limits).next() == Some(Good);
+        for embedded in EMBEDDED {
+            let profile = parse(embedded.yaml, Path::new(embedded.name)).unwrap();
+            let name = embedded.name;
+            for limits in [profile.close_wait.limits(), profile.close_wait.ratio.limits(), profile.tenants.share] {
+                assert!(rises(limits), "{name}: {limits:?}");
+                let states: Vec<_> = steps(limits).collect();
+                assert!(states.contains(&Warning) && states.contains(&Critical), "{name}: {limits:?}");
+            }
+            let Idle { warning, critical, min_age } = profile.idle;
+            assert!(rises(Limits { warning, critical }) && min_age.is_some(), "{name}: idle");
+            assert!(profile.states.0.iter().all(|(_, limits)| rises(*limits)), "{name}: states");
+            // Time left: less is worse.
+            assert!(profile.growth.warning > profile.growth.critical, "{name}: growth");
+            assert!(profile.close_wait.min_age.is_some() && profile.close_wait.ratio.min_count.is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_installed_file_wins_over_the_embedded_one() {
+        let dir = installed_files(&[("redis.yaml", "service: redis\nports: [6379, 6380]\nlimit: 5\n")]);
+        assert_eq!(named("redis", dir.path()).unwrap().limit, Some(5));
+        assert_eq!(of_port(6379, dir.path()).unwrap().unwrap().limit, Some(5));
+        assert_eq!(of_port(6380, dir.path()).unwrap().unwrap().limit, Some(5));
+        assert_ne!(named("redis", nowhere()).unwrap().limit, Some(5));
+        // One that gave the port up gives up its service too: the port has no profile then.
+        let dir = installed_files(&[("redis.yaml", "service: redis\nports: [6380]\n")]);
+        assert_eq!(of_port(6379, dir.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_users_own_file_is_found_by_port_and_name() {
+        let dir = installed_files(&[("mine.yaml", MINE), ("notes.txt", "not: [a profile"), ("x.yaml.bak", "]")]);
+        assert_eq!(of_port(4711, dir.path()).unwrap().unwrap().service, "mine");
+        assert_eq!(named("mine", dir.path()).unwrap().ports, [4711]);
+        assert_eq!(named(dir.path().join("mine.yaml").to_str().unwrap(), nowhere()).unwrap().ports, [4711]);
+        let unknown = named("mein", dir.path()).unwrap_err().to_string();
+        assert!(unknown.contains("memcached, mine, mongodb"), "{unknown}");
+    }
+
+    #[test]
+    fn a_broken_file_is_an_error_and_never_a_silent_default() {
+        let dir = installed_files(&[("a.yaml", "service: a\nports: [1]\nwarnign: 5\n"), ("mine.yaml", MINE)]);
+        let error = of_port(4711, dir.path()).unwrap_err().to_string();
+        assert!(error.contains("a.yaml: line 3") && error.contains("warnign"), "{error}");
+        let dir = installed_files(&[("memcached.yaml", "")]);
+        assert!(of_port(11211, dir.path()).unwrap_err().to_string().contains("memcached.yaml: "));
+        assert!(named("memcached", dir.path()).is_err());
+        std::fs::remove_file(dir.path().join("memcached.yaml")).unwrap();
+        std::fs::create_dir(dir.path().join("memcached.yaml")).unwrap();
+        assert!(of_port(11211, dir.path()).is_err());
+        // The directory itself: missing is fine, anything else is not.
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert!(of_port(4711, &file).is_err());
+    }
+
+    #[test]
+    fn seconds_may_go_without_a_unit() {
+        let profile = parse("service: x\nports: []\nclose_wait: {min_age: 90}\n", Path::new("x")).unwrap();
+        assert_eq!(profile.close_wait.min_age, Some(Span::seconds(90)));
+    }
+}

@@ -1,6 +1,6 @@
 //! From `main` to exit: command line, deadline, panics, printing. The only place that does them.
 
-use crate::args::{self, Args, Asked, Command};
+use crate::args::{self, Args, Asked, Command, Timeout};
 use crate::deadline::Deadline;
 use crate::duration::Span;
 use crate::error::{Error, Result};
@@ -13,6 +13,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -39,6 +40,7 @@ pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
         let what = panic.payload_as_str().unwrap_or("no message");
         end(Report::failed(name, ServiceState::Unknown, format!("internal error{place}: {what}; please report it")));
     }));
+    let watchdog = watch(name);
     let args = match args::parse::<A>(std::env::args_os().skip(1)) {
         Ok(Asked::Run(args)) => args,
         Ok(Asked::Help) => say(&help::text::<A>()),
@@ -55,7 +57,7 @@ pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
         deadline: Some(deadline.clone()),
     };
     *OUTLET.lock().unwrap_or_else(PoisonError::into_inner) = Some(outlet);
-    watch(name, timeout.state, deadline.clone());
+    let _ = watchdog.send((timeout.state, deadline.clone()));
     let mut world = World::here(deadline);
     world.source = common.source.unwrap_or_default();
     world.netns = common.netns.clone().unwrap_or_default();
@@ -66,9 +68,14 @@ pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
     end(check(&args, &world).unwrap_or_else(|error| Report::failed(name, ServiceState::Unknown, error.to_string())))
 }
 
-/// Ends the process at the deadline, whatever call the check then hangs in.
-fn watch(name: &'static str, state: ServiceState, deadline: Deadline) {
+/// Ends the process at the deadline, whatever call the check then hangs in. Until the deadline is
+/// told the default one holds: reading `--extra-opts` may hang as well.
+fn watch(name: &'static str) -> Sender<(ServiceState, Deadline)> {
+    let (watchdog, told) = channel();
     let alarm = move || {
+        let default = Timeout::default();
+        let fallback = (default.state, Deadline::after(default.after.0));
+        let (state, deadline) = told.recv_timeout(default.after.0).unwrap_or(fallback);
         while !deadline.left().is_zero() {
             thread::sleep(deadline.left());
         }
@@ -80,6 +87,7 @@ fn watch(name: &'static str, state: ServiceState, deadline: Deadline) {
         let why = Error::Kernel { call: "a thread for the deadline", cause };
         end(Report::failed(name, ServiceState::Unknown, why.to_string()));
     }
+    watchdog
 }
 
 /// Prints help or version, which are no verdict: 3.

@@ -6,9 +6,9 @@ pub mod proc;
 pub mod replay;
 
 use crate::error::{Error, Result};
+use crate::netns;
 use crate::socket::{Side, Socket, State, StateSet};
-use crate::world::World;
-use std::str::FromStr;
+use crate::world::{Source, World};
 
 /// What the caller needs to see. Sources may return more, never less.
 #[derive(Clone, Copy, Debug)]
@@ -60,29 +60,6 @@ pub struct Seen {
     pub missing: Option<String>,
 }
 
-/// Which source the caller wants.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Choice {
-    /// Netlink; `/proc` where netlink is refused or sees another namespace.
-    #[default]
-    Auto,
-    Netlink,
-    Proc,
-}
-
-impl FromStr for Choice {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "auto" => Ok(Choice::Auto),
-            "netlink" => Ok(Choice::Netlink),
-            "proc" => Ok(Choice::Proc),
-            _ => Err(format!("unknown source '{text}'; use auto, netlink or proc")),
-        }
-    }
-}
-
 /// Shows every socket that `query` wants to `each`, once.
 ///
 /// # Errors
@@ -92,16 +69,16 @@ pub fn visit(world: &World, query: &Query, each: &mut dyn FnMut(&Socket)) -> Res
     if let Some(file) = &world.replay {
         return replay::visit(file, query, each);
     }
-    let place = world.place()?;
+    let place = netns::place(world)?;
     match world.source {
-        Choice::Proc => proc::visit(&place.net_dir, query, each),
-        Choice::Netlink if !place.is_ours => Err(Error::Usage(format!(
+        Source::Proc => proc::visit(&place.net_dir, query, each),
+        Source::Netlink if !place.is_ours => Err(Error::Usage(format!(
             "--source netlink can't see the network namespace of {}; use --source proc, or run as root with --netns",
             place.net_dir.display()
         ))),
-        Choice::Auto if !place.is_ours => proc::visit(&place.net_dir, query, each),
-        Choice::Netlink => netlink::visit(query, each),
-        Choice::Auto => match netlink::visit(query, each) {
+        Source::Auto if !place.is_ours => proc::visit(&place.net_dir, query, each),
+        Source::Netlink => netlink::visit(query, each),
+        Source::Auto => match netlink::visit(query, each) {
             Err(refused) => {
                 let mut seen = proc::visit(&place.net_dir, query, each)?;
                 seen.how = format!("{}, as {refused}", seen.how);

@@ -233,3 +233,338 @@ fn bytecode(ports: &[u16], side: Side) -> Vec<u8> {
     op(JMP, 4, 8);
     code
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket::StateSet;
+    use proptest::prelude::*;
+
+    /// A socket, and what its message holds beside it.
+    #[derive(Clone, Debug)]
+    struct Sent {
+        socket: Socket,
+        kind: u16,
+        /// Whether IPv4 rides in IPv6, as on a dual-stack listener.
+        mapped: bool,
+        timer: u8,
+        /// Bytes of `struct tcp_info`, by kernel version; and of an attribute we don't know.
+        info: usize,
+        other: usize,
+    }
+
+    /// What the kernel would send: `struct inet_diag_msg` with its attributes.
+    fn encode(sent: &Sent) -> Vec<u8> {
+        let socket = &sent.socket;
+        let is_v4 = matches!((socket.local.ip, socket.remote.ip), (IpAddr::V4(_), IpAddr::V4(_)));
+        let octets = |ip: IpAddr| match ip {
+            IpAddr::V4(ip) if is_v4 && !sent.mapped => [&ip.octets()[..], &[0; 12]].concat(),
+            IpAddr::V4(ip) => ip.to_ipv6_mapped().octets().to_vec(),
+            IpAddr::V6(ip) => ip.octets().to_vec(),
+        };
+        let family = if is_v4 && !sent.mapped { AF_INET } else { AF_INET6 };
+        let mut body = vec![family, socket.state as u8, sent.timer, 0];
+        body.extend(socket.local.port.to_be_bytes());
+        body.extend(socket.remote.port.to_be_bytes());
+        body.extend(octets(socket.local.ip));
+        body.extend(octets(socket.remote.ip));
+        body.extend([1, 0, 0, 0]); // interface
+        body.extend(socket.cookie.map_or(0, NonZeroU64::get).to_ne_bytes());
+        body.extend(socket.timer_rest.unwrap_or(0).to_ne_bytes());
+        body.extend([7; 8]); // queues
+        body.extend(socket.uid.to_ne_bytes());
+        body.extend((socket.inode as u32).to_ne_bytes());
+        assert_eq!(body.len(), DIAG_MSG);
+        attribute(&mut body, 4, &vec![0xa5; sent.other]);
+        if let Some(times) = socket.times {
+            let mut info = vec![0xff; sent.info];
+            for (at, millis) in [(44, times.data_sent), (52, times.data_recv), (56, times.ack_recv)] {
+                info[at..at + 4].copy_from_slice(&millis.to_ne_bytes());
+            }
+            attribute(&mut body, INET_DIAG_INFO, &info);
+        }
+        if let Some(cgroup) = socket.cgroup {
+            attribute(&mut body, INET_DIAG_CGROUP_ID, &cgroup.get().to_ne_bytes());
+        }
+        message(sent.kind, 0x2, &body)
+    }
+
+    fn attribute(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
+        body.extend((4 + value.len() as u16).to_ne_bytes());
+        body.extend(kind.to_ne_bytes());
+        body.extend(value);
+        body.resize(align(body.len()), 0);
+    }
+
+    fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
+        let mut message = ((HEADER + body.len()) as u32).to_ne_bytes().to_vec();
+        message.extend(kind.to_ne_bytes());
+        message.extend(flags.to_ne_bytes());
+        message.extend([9; 8]); // sequence, port id
+        message.extend(body);
+        message
+    }
+
+    fn sent() -> impl Strategy<Value = Sent> {
+        let v4 = || any::<[u8; 4]>().prop_map(IpAddr::from);
+        let v6 = || any::<[u8; 16]>().prop_map(IpAddr::from);
+        let ips = prop_oneof![(v4(), v4()), (v6(), v6())];
+        let ids = (any::<u32>(), any::<u32>(), any::<u64>(), prop::option::of(any::<u64>()));
+        let times = prop::option::of(any::<[u32; 3]>());
+        let frame = (any::<bool>(), any::<bool>(), 0u8..=5, any::<u32>(), 60usize..300, 0usize..40);
+        (ips, any::<[u16; 2]>(), 0usize..11, ids, times, frame).prop_map(|(ips, ports, state, ids, times, frame)| {
+            let (mapped, combined, timer, rest, info, other) = frame;
+            let socket = Socket {
+                state: State::NAMES[state].0,
+                local: Endpoint::new(ips.0, ports[0]),
+                remote: Endpoint::new(ips.1, ports[1]),
+                uid: ids.0,
+                inode: u64::from(ids.1),
+                cookie: NonZeroU64::new(ids.2),
+                cgroup: ids.3.and_then(NonZeroU64::new),
+                keepalive: timer == TIMER_KEEPALIVE,
+                timer_rest: (timer != 0).then_some(rest),
+                times: times.map(|[data_sent, data_recv, ack_recv]| Times { data_sent, data_recv, ack_recv }),
+            };
+            Sent { socket, kind: if combined { COMBINED } else { BY_FAMILY }, mapped, timer, info, other }
+        })
+    }
+
+    fn read(bytes: &[u8]) -> Vec<Result<Message, String>> {
+        messages(bytes).map(|framed| framed.map(|framed| framed.message)).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn reads_what_the_kernel_sends(all in prop::collection::vec(sent(), 1..6)) {
+            let bytes: Vec<u8> = all.iter().flat_map(encode).collect();
+            let expected: Vec<_> = all.iter().map(|sent| Ok(Message::Socket(sent.socket))).collect();
+            prop_assert_eq!(read(&bytes), expected);
+            let kinds: Vec<_> = messages(&bytes).map(|framed| framed.unwrap().kind).collect();
+            prop_assert_eq!(kinds, all.iter().map(|sent| sent.kind).collect::<Vec<_>>());
+        }
+
+        /// Wherever a buffer is cut: what came before is read, the cut message is an error.
+        #[test]
+        fn a_cut_message_never_passes_as_whole(all in prop::collection::vec(sent(), 1..4), at: prop::sample::Index) {
+            let whole: Vec<Vec<u8>> = all.iter().map(encode).collect();
+            let bytes = whole.concat();
+            let cut = at.index(bytes.len());
+            let mut ends = whole.iter().scan(0, |end, message| { *end += message.len(); Some(*end) });
+            let before = ends.clone().filter(|end| *end <= cut).count();
+            let is_clean = cut == 0 || ends.any(|end| end == cut);
+            let seen = read(&bytes[..cut]);
+            prop_assert_eq!(seen.len(), before + usize::from(!is_clean));
+            prop_assert!(seen[..before].iter().all(Result::is_ok));
+            prop_assert!(seen[before..].iter().all(Result::is_err));
+        }
+
+        /// The same inside a message whose header was made to fit: attributes don't pass half.
+        #[test]
+        fn a_message_shortened_with_its_header_invents_nothing(sent in sent(), at: prop::sample::Index) {
+            let mut bytes = encode(&sent);
+            let cut = at.index(bytes.len());
+            bytes.truncate(cut);
+            if cut >= HEADER {
+                bytes[..4].copy_from_slice(&(cut as u32).to_ne_bytes());
+            }
+            match &read(&bytes)[..] {
+                [] => prop_assert_eq!(cut, 0),
+                [Ok(Message::Socket(socket))] => {
+                    prop_assert!(cut >= HEADER + DIAG_MSG);
+                    prop_assert_eq!((socket.local, socket.remote), (sent.socket.local, sent.socket.remote));
+                    prop_assert!(socket.times.is_none() || socket.times == sent.socket.times);
+                    prop_assert!(socket.cgroup.is_none() || socket.cgroup == sent.socket.cgroup);
+                }
+                [Err(_)] => {}
+                other => prop_assert!(false, "{other:?}"),
+            }
+        }
+
+        #[test]
+        fn flipped_bytes_never_panic(all in prop::collection::vec(sent(), 1..4), flips: Vec<(prop::sample::Index, u8)>) {
+            let mut bytes: Vec<u8> = all.iter().flat_map(encode).collect();
+            for (at, flip) in flips {
+                let at = at.index(bytes.len());
+                bytes[at] ^= flip;
+            }
+            prop_assert!(read(&bytes).len() <= bytes.len() / HEADER + 1);
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes: Vec<u8>) {
+            prop_assert!(read(&bytes).len() <= bytes.len() / HEADER + 1);
+        }
+    }
+
+    #[test]
+    fn other_messages_are_what_they_say() {
+        let one = |kind, body: &[u8]| read(&message(kind, 0, body));
+        assert_eq!(one(NLMSG_DONE, &[]), [Ok(Message::Done(0))]);
+        assert_eq!(one(NLMSG_DONE, &(-105i32).to_ne_bytes()), [Ok(Message::Done(-105))]);
+        assert_eq!(one(NLMSG_ERROR, &(-2i32).to_ne_bytes()), [Ok(Message::Refused(-2))]);
+        assert!(one(NLMSG_ERROR, &[])[0].is_err());
+        assert_eq!(one(99, &[1, 2, 3, 4]), [Ok(Message::Other)]);
+        // A socket of another family, or in a state that is none of TCP's.
+        let mut body = [0; DIAG_MSG];
+        body[..2].copy_from_slice(&[1, 1]);
+        assert_eq!(one(BY_FAMILY, &body), [Ok(Message::Other)]);
+        body[..2].copy_from_slice(&[AF_INET, 13]);
+        assert_eq!(one(BY_FAMILY, &body), [Ok(Message::Other)]);
+        body[1] = 12;
+        assert!(matches!(one(BY_FAMILY, &body)[..], [Ok(Message::Socket(Socket { state: State::SynRecv, .. }))]));
+        let interrupted = message(NLMSG_DONE, NLM_F_DUMP_INTR, &[0; 4]);
+        assert!(messages(&interrupted).all(|framed| framed.is_ok_and(|framed| framed.interrupted)));
+    }
+
+    #[test]
+    fn reads_a_real_recording_to_its_end() {
+        let bytes = include_bytes!("../../tests/fixtures/leak/dump.nl");
+        let all: Vec<Message> = messages(bytes).map(|framed| framed.unwrap().message).collect();
+        let sockets: Vec<_> = all
+            .iter()
+            .filter_map(|message| if let Message::Socket(socket) = message { Some(socket) } else { None })
+            .collect();
+        assert_eq!(all.iter().filter(|message| matches!(message, Message::Done(0))).count(), 2);
+        assert_eq!(sockets.len() + 2, all.len());
+        let stuck = sockets.iter().filter(|socket| socket.state == State::CloseWait);
+        assert_eq!(stuck.filter(|socket| socket.local.port == 11211).count(), 9);
+        // Half-closed ends without a process are in TIME_WAIT's table, which has no tcp_info.
+        let held = sockets.iter().filter(|socket| [State::Established, State::CloseWait].contains(&socket.state));
+        assert!(held.clone().count() > 50);
+        assert!(held.clone().all(|socket| socket.times.is_some() && socket.cookie.is_some()));
+    }
+
+    #[test]
+    fn a_request_filters_from_cheap_to_dear() {
+        let states = StateSet::of(&[State::Established, State::CloseWait]);
+        let asked =
+            |kind, family, ports: &[u16], side| request(kind, family, &Query { states, ports, side, times: true });
+        let server = asked(COMBINED, 0, &[11211], Side::Server);
+        assert_eq!(server.len(), HEADER + 60);
+        assert_eq!(message_length(&server), Some(server.len()));
+        assert_eq!((server[4], server[6..8].to_vec()), (18, vec![0x01, 0x03]));
+        assert_eq!(server[16..20], [0, 0, 0, 2]);
+        assert_eq!(server[20..24], [0x2b, 0xcb, 0, 0]);
+        assert_eq!(u32_at(&server, 16 + 4 + SOCK_ID), Some(1 << 1 | 1 << 8));
+        assert_eq!(asked(COMBINED, 0, &[11211], Side::Client)[20..24], [0, 0, 0x2b, 0xcb]);
+        let by_family = asked(BY_FAMILY, AF_INET6, &[11211], Side::Server);
+        assert_eq!((by_family.len(), by_family[4]), (HEADER + 56, 20));
+        assert_eq!(by_family[16..20], [AF_INET6, 6, 2, 0]);
+        assert_eq!(u32_at(&by_family, 20), Some(1 << 1 | 1 << 8));
+        assert_eq!(by_family[24..28], [0x2b, 0xcb, 0, 0]);
+        for (kind, fixed) in [(COMBINED, 60), (BY_FAMILY, 56)] {
+            let both = asked(kind, 0, &[80, 443], Side::Both);
+            let code = bytecode(&[80, 443], Side::Both);
+            assert_eq!(message_length(&both), Some(both.len()));
+            assert_eq!(u16_at(&both, HEADER + fixed), Some(4 + code.len() as u16));
+            assert_eq!(u16_at(&both, HEADER + fixed + 2), Some(REQ_BYTECODE));
+            assert!(both.ends_with(&code));
+        }
+    }
+
+    /// An op of the kernel's filter: code, jump if true, jump if false; jumps are in bytes.
+    fn op(code: &[u8], at: usize) -> (u8, usize, usize) {
+        (code[at], usize::from(code[at + 1]), usize::from(u16_at(code, at + 2).unwrap()))
+    }
+
+    /// What `inet_diag_bc_run` does with it: accepted is who ends exactly at the program's end.
+    fn accepts(code: &[u8], local: u16, remote: u16) -> bool {
+        let mut at = 0;
+        while at < code.len() {
+            let (kind, yes, no) = op(code, at);
+            let bound = || op(code, at + 4).2;
+            let (local, remote) = (usize::from(local), usize::from(remote));
+            let holds = match kind {
+                0 => true,
+                1 => false,
+                2 => local >= bound(),
+                3 => local <= bound(),
+                4 => remote >= bound(),
+                5 => remote <= bound(),
+                other => panic!("op {other}"),
+            };
+            at += if holds { yes } else { no };
+        }
+        at == code.len()
+    }
+
+    /// What `inet_diag_bc_audit` asks of a program before it runs: jumps forward, in whole ops, at
+    /// most one op beyond the end, and only onto ops that the chain of `yes` jumps passes.
+    fn audit(code: &[u8]) -> Result<(), String> {
+        if code.is_empty() || !code.len().is_multiple_of(4) {
+            return Err(format!("{} bytes", code.len()));
+        }
+        let (mut at, mut starts, mut targets) = (0, vec![code.len()], Vec::new());
+        while at < code.len() {
+            starts.push(at);
+            let left = code.len() - at;
+            let (kind, yes, no) = op(code, at);
+            let smallest = match kind {
+                0 | 1 => 4,
+                2..=5 => 8,
+                other => return Err(format!("op {other} at {at}")),
+            };
+            let is_bad = |jump: usize| jump < smallest || jump > left + 4 || !jump.is_multiple_of(4);
+            if left < smallest || is_bad(yes) || kind != 0 && is_bad(no) {
+                return Err(format!("op {kind} at {at} of {}: yes {yes}, no {no}", code.len()));
+            }
+            if kind != 0 && no < left {
+                targets.push(at + no);
+            }
+            at += yes;
+        }
+        if at != code.len() {
+            return Err(format!("ends at {at} of {}", code.len()));
+        }
+        targets
+            .iter()
+            .find(|target| !starts.contains(target))
+            .map_or(Ok(()), |target| Err(format!("jump into {target}")))
+    }
+
+    fn ports() -> impl Strategy<Value = Vec<u16>> {
+        prop_oneof![
+            prop::collection::vec(1u16..=65_535, 1..8),
+            prop::collection::vec(1u16..=65_535, MOST_PORTS - 8..=MOST_PORTS),
+            prop::collection::vec(65_530u16..=65_535, 1..5),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn bytecode_accepts_exactly_the_ports_asked_for(
+            ports in ports(), nth: [prop::sample::Index; 2], other: [u16; 2], near in -1i32..=1,
+        ) {
+            let asked = nth.map(|nth| ports[nth.index(ports.len())]);
+            let beside = asked.map(|port| port.wrapping_add(near as u16));
+            for side in [Side::Server, Side::Client, Side::Both] {
+                let code = bytecode(&ports, side);
+                prop_assert_eq!(audit(&code), Ok(()));
+                for (local, remote) in [
+                    (asked[0], other[1]), (other[0], asked[1]), (asked[0], asked[1]), (other[0], other[1]),
+                    (beside[0], other[1]), (other[0], beside[1]), (beside[0], beside[1]), (0, 0), (65_535, 65_535),
+                ] {
+                    let query = Query { states: StateSet::ALL, ports: &ports, side, times: false };
+                    let wanted = query.wants(State::Listen, local, remote);
+                    prop_assert_eq!(accepts(&code, local, remote), wanted, "{} {} {:?}", local, remote, side);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_audit_refuses_what_the_kernel_refuses() {
+        let code = bytecode(&[80, 443], Side::Both);
+        assert_eq!(audit(&code), Ok(()));
+        for (at, byte) in
+            [(0, 9), (1, 4), (1, 6), (1, 255), (2, 21), (2, 4), (2, 12), (code.len() - 2, 12), (code.len() - 3, 8)]
+        {
+            let mut broken = code.clone();
+            broken[at] = byte;
+            assert!(audit(&broken).is_err(), "byte {at} as {byte}");
+        }
+        assert!(audit(&code[..code.len() - 8]).is_err());
+        assert!(audit(&[]).is_err());
+    }
+}

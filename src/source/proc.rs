@@ -4,11 +4,14 @@ use super::{Origin, Query, Seen};
 use crate::error::{Error, Result};
 use crate::socket::{Endpoint, Socket, State};
 use procfs::net::{TcpNetEntries, TcpNetEntry};
-use procfs::{FromReadSI, current_system_info};
+use procfs::{FromBufReadSI, current_system_info};
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
+
+/// tcp6's is 171 bytes.
+const LONGEST_HEADER: u64 = 1024;
 
 /// Shows the sockets listed in `net_dir`'s `tcp` and, where there is IPv6, `tcp6`.
 pub fn visit(net_dir: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Seen> {
@@ -39,7 +42,15 @@ fn read(path: &Path) -> Result<Vec<TcpNetEntry>> {
 
 /// The rows of a socket table; `origin` is named in errors. One bad row fails the whole table.
 pub fn parse(table: impl Read, origin: &Path) -> Result<Vec<TcpNetEntry>> {
-    match TcpNetEntries::from_read(table, current_system_info()) {
+    let mut table = BufReader::new(table);
+    // The crate skips the first line unseen: an empty file or a device would be a table without rows.
+    let mut header = Vec::new();
+    let limited = table.by_ref().take(LONGEST_HEADER).read_until(b'\n', &mut header);
+    limited.map_err(|cause| Error::reading(origin, cause))?;
+    if !header.trim_ascii_start().starts_with(b"sl ") || !header.ends_with(b"\n") {
+        return Err(Error::content(origin, "not a socket table: no header line; is --proc-root a copy of /proc?"));
+    }
+    match TcpNetEntries::from_buf_read(header.as_slice().chain(table), current_system_info()) {
         Ok(TcpNetEntries(entries)) => Ok(entries),
         Err(procfs::ProcError::Io(cause, _)) => Err(Error::reading(origin, cause)),
         Err(error) => Err(Error::content(origin, format!("not a socket table: {error}"))),
