@@ -38,6 +38,9 @@ pub struct Group {
     pub oldest_seconds: Option<f64>,
 }
 
+/// The group of sockets without a holder.
+const UNKNOWN: &str = "unknown";
+
 /// How suspects are grouped, and how many entries lists have.
 #[derive(Clone, Copy, Debug)]
 pub struct Grouping {
@@ -128,13 +131,23 @@ impl Blame {
         if self.waiting > 0 {
             parts.push(format!("{} not accepted yet", self.waiting));
         }
-        if let Some(group) = self.groups.first().filter(|_| !matches!(self.grouping.by, By::Owner | By::Peer)) {
-            parts.push(format!("{} of {} in {}", group.sockets, self.total, group.key));
+        if let Some(group) = self.groups.first().filter(|group| self.names(group)) {
+            let of = match self.grouping.by {
+                By::User => "of user",
+                By::Tenant => "of tenant",
+                _ => "in",
+            };
+            parts.push(format!("{} of {} {of} {}", group.sockets, self.total, group.key));
         }
         if let Some(peer) = self.peers.first() {
             parts.push(format!("{} with peer {}", peer.sockets, peer.address));
         }
         parts
+    }
+
+    /// Whether a group tells more than owners and peers do.
+    fn names(&self, group: &Group) -> bool {
+        !matches!(self.grouping.by, By::Owner | By::Peer) && group.key != UNKNOWN
     }
 
     /// What the first line must say where owners were looked for and not all were found.
@@ -215,7 +228,7 @@ fn socket_line(suspect: &Suspect, owners: &Owners) -> String {
 }
 
 fn key(suspect: &Suspect, holder: Option<&Process>, grouping: Grouping) -> String {
-    let of_holder = |text: &dyn Fn(&Process) -> String| holder.map_or_else(|| "unknown".to_owned(), text);
+    let of_holder = |text: &dyn Fn(&Process) -> String| holder.map_or_else(|| UNKNOWN.to_owned(), text);
     let unit = |process: &Process| process.unit.clone().unwrap_or_else(|| "no unit".to_owned());
     // The socket itself tells its user, but not while it waits in an accept queue.
     let user = |process: &Process| process.user.clone().unwrap_or_else(|| process.uid.to_string());

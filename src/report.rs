@@ -142,7 +142,7 @@ impl Report {
             namespaces: 1,
         });
         if seen.origin == Origin::Replay {
-            report.missing.push(format!("replayed from {}", seen.how));
+            report.missing.push(format!("replayed from {}, so without owners", seen.how));
         }
         if let Some(missing) = &seen.missing {
             report.is_incomplete(format!("sockets incomplete: {missing}"));
@@ -173,21 +173,40 @@ impl Report {
         self.state = self.state.max(ServiceState::Unknown);
     }
 
-    /// Sockets whose owner was looked for in vain: said, but no doubt about the count.
+    /// Sockets whose owner was looked for in vain: said, but no doubt about the count. That a
+    /// recorded dump has none is said already.
     pub fn lacks_owners(&mut self, unowned: u64, why: Option<String>) {
         if let Some(complete) = &mut self.complete {
             complete.unowned = unowned;
-            complete.owners &= unowned == 0;
+            if complete.source != Origin::Replay.name() {
+                complete.owners = unowned == 0;
+                self.missing.extend(why);
+            }
         }
-        self.missing.extend(why);
     }
 
-    /// The first line's text: what is missing comes first, as a line may be cut at its end.
-    pub fn summary(&self) -> String {
-        let mut parts = self.missing.clone();
-        parts.push(self.headline.clone());
-        parts.join("; ")
+    /// The first line's text in at most `longest` bytes: what was found, then what is missing, which
+    /// is never cut for it. Where the missing is the verdict's reason it comes first.
+    pub fn summary(&self, longest: usize) -> String {
+        let missing = self.missing.join("; ");
+        if missing.is_empty() {
+            return cut(&self.headline, longest);
+        }
+        if self.state == ServiceState::Unknown {
+            return cut(&format!("{missing}; {}", self.headline), longest);
+        }
+        let headline = cut(&self.headline, longest.saturating_sub(missing.len() + 2));
+        cut(&format!("{headline}; {missing}"), longest)
     }
+}
+
+/// The text, or as much of it as leaves room for dots.
+fn cut(text: &str, longest: usize) -> String {
+    if text.len() <= longest {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(longest.saturating_sub(3));
+    format!("{}...", &text[..end])
 }
 
 /// `-o`.

@@ -11,7 +11,7 @@ pub fn render(report: &Report) -> String {
     put("check", json!(report.check));
     put("state", json!(report.state.to_string()));
     put("exit_code", json!(report.state.exit_code()));
-    put("summary", json!(report.summary()));
+    put("summary", json!(report.summary(usize::MAX)));
     put("service", report.service.as_ref().map_or(Value::Null, service));
     put("metrics", report.metrics.iter().filter_map(metric).collect());
     put("reasons", json!(report.reasons));

@@ -12,7 +12,7 @@ pub fn render(report: &Report, took: Duration) -> String {
         ServiceState::Unknown => (0, 1),
         ServiceState::Warning | ServiceState::Critical => (1, 0),
     };
-    let summary = escaped(&report.summary());
+    let summary = escaped(&report.summary(usize::MAX));
     let result = match (failures, errors) {
         (0, 0) => format!("      <system-out>{summary}</system-out>\n"),
         (0, _) => format!("      <error message=\"{summary}\"/>\n"),

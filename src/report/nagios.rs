@@ -13,10 +13,10 @@ pub fn render(report: &Report) -> String {
     let name = report.check.to_ascii_uppercase();
     let perfdata: Vec<_> = report.metrics.iter().filter_map(perfdata).collect();
     let tail = if perfdata.is_empty() { String::new() } else { format!(" | {}", perfdata.join(" ")) };
-    let mut output = screened(&format!("{name} {} - {}", report.state, report.summary()));
-    cut(&mut output, LONGEST_FIRST_LINE - tail.len());
-    output.push_str(&tail);
-    output.push('\n');
+    let head = format!("{name} {} - ", report.state);
+    // Screening never makes a text longer.
+    let summary = screened(&report.summary(LONGEST_FIRST_LINE.saturating_sub(head.len() + tail.len())));
+    let mut output = format!("{head}{summary}{tail}\n");
     for (index, line) in report.details.iter().enumerate() {
         let line = screened(line);
         if output.len() + line.len() > LONGEST_OUTPUT {
@@ -50,14 +50,6 @@ pub fn screened(text: &str) -> String {
     text.chars().map(screen).collect()
 }
 
-fn cut(text: &mut String, longest: usize) {
-    if text.len() > longest {
-        let end = text.floor_char_boundary(longest - 3);
-        text.truncate(end);
-        text.push_str("...");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +74,15 @@ mod tests {
         let line = render(&report);
         assert!(line.len() <= LONGEST_FIRST_LINE + 1, "{}", line.len());
         assert!(line.ends_with("... | close_wait=3;;;0;\n"), "{line}");
+    }
+
+    #[test]
+    fn what_is_missing_is_never_cut() {
+        let mut report = Report::failed("closewait", ServiceState::Critical, "x".repeat(2000));
+        report.missing.push("owners partial".into());
+        assert!(render(&report).ends_with("xxx...; owners partial\n"));
+        report.state = ServiceState::Unknown;
+        assert!(render(&report).starts_with("CLOSEWAIT UNKNOWN - owners partial; xxx"));
     }
 
     #[test]
