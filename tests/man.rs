@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Every binary with its man page.
-const PAGES: [(&str, &str); 1] = [("check_closewait", env!("CARGO_BIN_EXE_check_closewait"))];
+const PAGES: [(&str, &str); 2] = [
+    ("check_closewait", env!("CARGO_BIN_EXE_check_closewait")),
+    ("check_orphans_after_stop", env!("CARGO_BIN_EXE_check_orphans_after_stop")),
+];
 
 const BEGIN: &str = ".\\\" BEGIN OPTIONS\n";
 const END: &str = ".\\\" END OPTIONS\n";
