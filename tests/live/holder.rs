@@ -1,6 +1,6 @@
 //! Who holds them: forks, accept queues, listeners of other addresses, a real memcached's client.
 
-use crate::lab::run::{check, finish, poll};
+use crate::lab::run::{Started, check, finish, poll};
 use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab};
 use rustix::process::{Pid, Signal, kill_process};
 use std::net::TcpStream;
@@ -84,7 +84,7 @@ fn a_client_that_forgets_its_sockets_after_memcached_stopped_is_named() {
         let arguments = ["-u", "nobody", "-l", "127.0.0.1", "-p", "11211", "-U", "0"];
         let started = Command::new("memcached").args(arguments).stdin(Stdio::null()).spawn();
         let mut memcached = match started {
-            Ok(child) => child,
+            Ok(child) => Started(child),
             Err(why) => return lab.skip(&format!("memcached: {why}")),
         };
         let listens = poll(Duration::from_secs(10), || TcpStream::connect("127.0.0.1:11211").is_ok());
@@ -94,8 +94,8 @@ fn a_client_that_forgets_its_sockets_after_memcached_stopped_is_named() {
             lab.wait_for(ESTABLISHED, 11211, 12);
             assert_eq!(look(&[]).code, 0, "nothing leaks yet");
         }
-        kill_process(Pid::from_child(&memcached), Signal::TERM).unwrap();
-        let stopped = finish(&mut memcached, Duration::from_secs(10));
+        kill_process(Pid::from_child(&memcached.0), Signal::TERM).unwrap();
+        let stopped = finish(&mut memcached.0, Duration::from_secs(10));
         assert!(listens && stopped.is_some(), "memcached listens: {listens}, stopped: {stopped:?}");
         lab.wait_for(CLOSE_WAIT, 11211, 6);
         let outcome = look(&["--side=client"]);

@@ -116,6 +116,16 @@ pub fn finish(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
     status
 }
 
+/// A process that ends with its test, also where that fails.
+pub struct Started(pub Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Whether `done` becomes true in time.
 pub fn poll(patience: Duration, mut done: impl FnMut() -> bool) -> bool {
     let until = Instant::now() + patience;
