@@ -77,6 +77,21 @@ fn a_waiting_socket_is_its_own_listeners_and_no_other_ones() {
     });
 }
 
+#[test]
+fn a_waiting_socket_is_the_listeners_of_all_addresses_too() {
+    Lab::test(|lab| {
+        for (listens_on, reached_at) in [("0.0.0.0", "127.0.0.1"), ("[::]", "[::1]"), ("[::]", "127.0.0.1")] {
+            let (mut server, mut client) = (lab.peer(), lab.peer());
+            server.say(&format!("listen l {listens_on}:11211"));
+            client.say(&format!("connect c {reached_at}:11211 2"));
+            client.say("close c");
+            lab.wait_for(CLOSE_WAIT, 11211, 2);
+            let outcome = look(&[]);
+            assert!(outcome.text().contains(&format!("2 of 2 held by peer[{}]", server.pid())), "{outcome:?}");
+        }
+    });
+}
+
 /// Point 3 of the first issue.
 #[test]
 fn a_client_that_forgets_its_sockets_after_memcached_stopped_is_named() {
