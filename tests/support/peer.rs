@@ -45,6 +45,7 @@ fn main() -> Result<()> {
         stdin().read_to_end(&mut Vec::new())?;
         return Ok(());
     }
+    raise_limit()?;
     let mut peer = Peer::default();
     for line in stdin().lines() {
         let answer = match peer.obey(&line?) {
@@ -146,23 +147,15 @@ impl Drop for Peer {
 
 fn new_socket(family_of: IpAddr) -> Result<OwnedFd> {
     let family = if family_of.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let made = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None);
-    match made {
-        Err(rustix::io::Errno::MFILE) if raise_limit()? => new_socket(family_of),
-        made => Ok(made?),
-    }
+    Ok(socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
 }
 
-/// Whether more descriptors are allowed than before.
-fn raise_limit() -> Result<bool> {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current != maximum {
-        setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
-        return Ok(true);
-    }
-    // Root may go up to fs.nr_open.
+/// As many descriptors as one may have; root may go up to fs.nr_open.
+fn raise_limit() -> Result<()> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
     let most = Some(std::fs::read_to_string("/proc/sys/fs/nr_open")?.trim().parse()?);
-    Ok(maximum < most && setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).is_ok())
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
+    Ok(raised.or_else(|_| setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }))?)
 }
 
 fn listener(address: SocketAddr) -> Result<OwnedFd> {
