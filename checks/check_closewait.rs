@@ -231,11 +231,11 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
         }
     }
     if with_more != state {
-        let span = format!("{} more may be as old, keepalive probes hide it", found.maybe_stuck);
+        let span = format!("{} more may be as old, probes or writes hide it", found.maybe_stuck);
         report.is_incomplete(span);
     }
     if found.unsure > 0 {
-        report.is_incomplete(format!("whose {} more in CLOSE_WAIT are can't be told", found.unsure));
+        report.is_incomplete(format!("{} more in CLOSE_WAIT can't be told whose they are", found.unsure));
     }
     report
 }

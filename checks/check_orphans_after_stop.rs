@@ -262,7 +262,7 @@ impl Scene<'_> {
         report.extra.insert("remaining".into(), remaining.collect());
         report.lacks_owners(blame.unowned, blame.shortfall(&owners));
         if settled.view.unsure > 0 && settled.excuse.is_none() {
-            report.is_incomplete(format!("whose {} more are can't be told", settled.view.unsure));
+            report.is_incomplete(format!("{} more can't be told whose they are", settled.view.unsure));
         }
         report.details = blame.details(&held, &owners, verbose.min(1));
         if verbose > 1 {

@@ -4,10 +4,11 @@ use crate::blame::Suspect;
 use crate::error::Result;
 use crate::owner::{self, Holders, Owners};
 use crate::service::Target;
-use crate::socket::{Side, State, StateSet};
+use crate::socket::{Endpoint, Side, State, StateSet};
 use crate::source::{self, Query};
 use crate::world::World;
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A socket that nobody accepted is its listener's fault: the listener's inode stands for it.
 pub fn find(world: &World, target: &Target, suspects: &mut [Suspect], holders: Holders) -> Result<Owners> {
@@ -18,7 +19,7 @@ pub fn find(world: &World, target: &Target, suspects: &mut [Suspect], holders: H
     if suspects.iter().any(Suspect::is_waiting) {
         let listeners = listeners(world, target)?;
         for suspect in suspects.iter_mut().filter(|suspect| suspect.is_waiting()) {
-            if let Some((inode, uid)) = listeners.get(&suspect.socket.local.port) {
+            if let Some((inode, uid)) = listener_of(&listeners, suspect.socket.local) {
                 (suspect.holder_inode, suspect.socket.uid) = (*inode, *uid);
             }
         }
@@ -27,13 +28,23 @@ pub fn find(world: &World, target: &Target, suspects: &mut [Suspect], holders: H
     Ok(owner::find(world, &wanted, holders))
 }
 
-/// Inode and uid of a listener by its port.
-fn listeners(world: &World, target: &Target) -> Result<HashMap<u16, (u64, u32)>> {
+/// Inode and uid of a listener by its address.
+type Listeners = HashMap<Endpoint, (u64, u32)>;
+
+/// The listener of a connection's own address, as the kernel chooses it: the exact one first, then
+/// that of all addresses of its family. One of all IPv6 addresses takes IPv4 connections too.
+fn listener_of(listeners: &Listeners, local: Endpoint) -> Option<&(u64, u32)> {
+    let at = |ip: IpAddr| listeners.get(&Endpoint::new(ip, local.port));
+    let any_v4 = || at(Ipv4Addr::UNSPECIFIED.into()).filter(|_| local.ip.is_ipv4());
+    at(local.ip).or_else(any_v4).or_else(|| at(Ipv6Addr::UNSPECIFIED.into()))
+}
+
+fn listeners(world: &World, target: &Target) -> Result<Listeners> {
     let states = StateSet::of(&[State::Listen]);
     let query = Query { states, ports: &target.selection.ports, side: Side::Server, times: false };
     let mut listeners = HashMap::new();
     source::visit(world, &query, &mut |socket| {
-        listeners.insert(socket.local.port, (socket.inode, socket.uid));
+        listeners.insert(socket.local, (socket.inode, socket.uid));
     })?;
     Ok(listeners)
 }

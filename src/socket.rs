@@ -191,13 +191,16 @@ impl Socket {
     /// Time since the peer's FIN for a socket in CLOSE_WAIT.
     ///
     /// The FIN's own ACK restarts `ack_recv`, so that is the age, exactly, unless something was
-    /// acknowledged later. Where the keepalive timer runs that may have been one of our own
-    /// probes: then the age is at least `ack_recv` and at most `data_recv`, as data can't arrive
-    /// after a FIN. Source: net/ipv4/tcp_input.c and tcp_timer.c, Linux 6.18.
+    /// acknowledged later by a peer that closed only its sending half: a keepalive probe of ours
+    /// where that timer runs, or a write where the last one was no longer before the last ACK than
+    /// a round trip. Then the age is at least `ack_recv` and at most `data_recv`, as data can't
+    /// arrive after a FIN. Source: net/ipv4/tcp_input.c and tcp_timer.c, Linux 6.18.
     pub fn close_wait_age(&self) -> Option<Age> {
-        let times = self.times?;
-        let at_most = if self.keepalive { times.data_recv.max(times.ack_recv) } else { times.ack_recv };
-        Some(Age { at_least: times.ack_recv, at_most })
+        const LONG_ROUND_TRIP: u32 = 1000;
+        let Times { data_sent, data_recv, ack_recv } = self.times?;
+        let may_be_of_a_write = data_sent <= ack_recv.saturating_add(LONG_ROUND_TRIP);
+        let at_most = if self.keepalive || may_be_of_a_write { data_recv.max(ack_recv) } else { ack_recv };
+        Some(Age { at_least: ack_recv, at_most })
     }
 }
 
@@ -226,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn keepalive_makes_the_age_a_span() {
+    fn probes_and_writes_make_the_age_a_span() {
         let end = Endpoint::new("127.0.0.1".parse().unwrap(), 1);
         let mut socket = Socket {
             state: State::CloseWait,
@@ -238,10 +241,13 @@ mod tests {
             cgroup: None,
             keepalive: false,
             timer_rest: None,
-            times: Some(Times { data_sent: 9, data_recv: 5_000, ack_recv: 70 }),
+            times: Some(Times { data_sent: 4_000, data_recv: 5_000, ack_recv: 70 }),
         };
         assert_eq!(socket.close_wait_age(), Some(Age { at_least: 70, at_most: 70 }));
         socket.keepalive = true;
+        assert_eq!(socket.close_wait_age(), Some(Age { at_least: 70, at_most: 5_000 }));
+        socket.keepalive = false;
+        socket.times = Some(Times { data_sent: 100, data_recv: 5_000, ack_recv: 70 });
         assert_eq!(socket.close_wait_age(), Some(Age { at_least: 70, at_most: 5_000 }));
         socket.times = None;
         assert_eq!(socket.close_wait_age(), None);

@@ -80,8 +80,8 @@ impl Members {
             let path = format!("{path}/{}", entry.file_name().to_string_lossy());
             if belongs(&path, unit) {
                 self.cgroups.insert(entry.ino());
-            } else if path != "/init.scope" {
-                // systemd itself lives in init.scope and opens sockets there for other units.
+            } else if !path.ends_with("/init.scope") {
+                // systemd itself, the system's and each user's, opens sockets there for other units.
                 self.others.insert(entry.ino());
             }
             self.walk(&entry.path(), &path, unit, depth + 1);

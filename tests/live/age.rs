@@ -1,0 +1,122 @@
+//! How long ago the peer closed: exact where the kernel tells, never younger than the truth.
+
+use crate::lab::run::{Outcome, check};
+use crate::lab::{CLOSE_WAIT, Lab, Peer};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// The kernel counts in ticks of up to 10 ms, the check shows tenths of a second.
+const ROUNDING: f64 = 0.1;
+
+/// A server whose client has sent its FIN and stays to acknowledge what comes.
+struct HalfClosed {
+    server: Peer,
+    client: Peer,
+    closing: Instant,
+    closed: Instant,
+}
+
+impl HalfClosed {
+    fn new(lab: &Lab, prepare: impl FnOnce(&mut Peer, &mut Peer)) -> HalfClosed {
+        let (mut server, mut client) = lab.connected("127.0.0.1:11211", 1);
+        prepare(&mut server, &mut client);
+        // So that the age since the FIN and that since the handshake differ.
+        sleep(Duration::from_millis(400));
+        let closing = Instant::now();
+        client.say("shutdown c");
+        lab.wait_for(CLOSE_WAIT, 11211, 1);
+        HalfClosed { server, client, closing, closed: Instant::now() }
+    }
+
+    fn wait(&self, millis: u64) {
+        sleep(Duration::from_millis(millis).saturating_sub(self.closed.elapsed()));
+    }
+
+    /// Between what surely and what at most has passed since the FIN.
+    fn assert_exact(&self, outcome: &Outcome) {
+        let age = outcome.value("close_wait_oldest");
+        let least = outcome.started.duration_since(self.closed).as_secs_f64() - ROUNDING;
+        let most = outcome.ended.duration_since(self.closing).as_secs_f64() + ROUNDING;
+        assert!(least <= age && age <= most, "{age}, wanted {least} to {most}: {outcome:?}");
+    }
+}
+
+fn look(min_age: &str) -> Outcome {
+    check(&["-p11211", "--side=server", "-w0", "-c100", "--min-age", min_age])
+}
+
+#[test]
+fn the_age_is_the_time_since_the_fin() {
+    Lab::test(|lab| {
+        let leak = HalfClosed::new(lab, |_, _| {});
+        leak.assert_exact(&look("0s"));
+        let young = look("5s");
+        assert_eq!(
+            (young.code, young.value("close_wait"), young.value("close_wait_young")),
+            (0, 0.0, 1.0),
+            "{young:?}"
+        );
+        leak.wait(1200);
+        let stuck = look("1s");
+        assert_eq!(
+            (stuck.code, stuck.value("close_wait"), stuck.value("close_wait_young")),
+            (1, 1.0, 0.0),
+            "{stuck:?}"
+        );
+        leak.assert_exact(&stuck);
+    });
+}
+
+#[test]
+fn ages_of_several_leaks_are_told_apart() {
+    Lab::test(|lab| {
+        let _old = lab.leaking_server("127.0.0.1:11211", 3);
+        sleep(Duration::from_millis(1500));
+        let (mut server, mut client) = lab.connected("[::1]:11211", 2);
+        server.say("keepalive s 100");
+        client.say("close c");
+        lab.wait_for(CLOSE_WAIT, 11211, 5);
+        let outcome = look("1s");
+        assert_eq!((outcome.value("close_wait"), outcome.value("close_wait_young")), (3.0, 2.0), "{outcome:?}");
+        let alert = check(&["-p11211", "--side=server", "-w100", "-c100", "--min-age=1s", "--oldest-critical=1s"]);
+        assert_eq!(alert.code, 2, "{alert:?}");
+        assert!(alert.text().contains("oldest for 1"), "{alert:?}");
+    });
+}
+
+#[test]
+fn keepalive_probes_hide_the_age_but_never_make_it_ok() {
+    Lab::test(|lab| {
+        let leak = HalfClosed::new(lab, |server, _| drop(server.say("keepalive s 1")));
+        leak.wait(2300);
+        let outcome = look("2s");
+        assert_eq!((outcome.code, outcome.value("close_wait")), (3, 0.0), "{outcome:?}");
+        assert!(outcome.text().contains("1 more may be as old, keepalive probes hide it"), "{outcome:?}");
+        assert_eq!(look("0s").code, 1);
+        // Older than the connection is nothing.
+        assert_eq!(look("1m").code, 0);
+    });
+}
+
+#[test]
+fn the_peers_own_probes_dont_touch_the_age() {
+    Lab::test(|lab| {
+        let leak = HalfClosed::new(lab, |_, client| drop(client.say("keepalive c 1")));
+        leak.wait(2300);
+        let outcome = look("2s");
+        assert_eq!(outcome.code, 1, "{outcome:?}");
+        leak.assert_exact(&outcome);
+    });
+}
+
+#[test]
+fn a_write_after_the_fin_hides_the_age_but_never_makes_it_ok() {
+    Lab::test(|lab| {
+        let mut leak = HalfClosed::new(lab, |_, _| {});
+        leak.wait(1200);
+        leak.server.say("send s");
+        let outcome = look("1s");
+        assert_ne!(outcome.code, 0, "{outcome:?}");
+        leak.client.say("close c");
+    });
+}

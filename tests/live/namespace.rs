@@ -1,0 +1,131 @@
+//! Other network namespaces, and namespaces without IPv6.
+
+use crate::lab::Lab;
+use crate::lab::run::{check, check_unprivileged};
+use std::fs;
+use std::process::Command;
+
+const LOOK: [&str; 6] = ["-p11211", "--side=server", "--min-age=0s", "-w0", "-c100", "--ratio-min-count=1000"];
+
+fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&LOOK, more].concat()
+}
+
+#[test]
+fn a_namespace_is_seen_from_outside_by_one_of_its_pids() {
+    Lab::test(|lab| {
+        let server = lab.leaking_server("[::1]:11211", 3);
+        let pid = server.pid().to_string();
+        lab.outside(|| {
+            let home = check(&with(&[]));
+            assert_eq!(home.value("close_wait"), 0.0, "something else leaks on 11211 here: {home:?}");
+            let outcome = check(&with(&["--netns", &pid]));
+            assert_eq!((outcome.code, outcome.value("close_wait")), (1, 3.0), "{outcome:?}");
+            assert!(outcome.text().contains(&format!("held by peer[{pid}]")), "{outcome:?}");
+            assert!(!outcome.text().contains("unknown"), "entered, so with ages: {outcome:?}");
+            let proc = check(&with(&["--netns", &pid, "--source=proc"]));
+            assert_eq!((proc.code, proc.value("close_wait")), (1, 3.0), "{proc:?}");
+        });
+    });
+}
+
+#[test]
+fn without_the_right_to_enter_its_tables_are_read_and_ages_unknown() {
+    Lab::test(|lab| {
+        let server = lab.leaking_server("[::1]:11211", 3);
+        let pid = server.pid().to_string();
+        lab.outside(|| {
+            let outcome = check_unprivileged(&with(&["--netns", &pid]));
+            assert_eq!((outcome.code, outcome.value("close_wait")), (1, 3.0), "{outcome:?}");
+            assert!(outcome.text().contains("ages unknown"), "{outcome:?}");
+            assert!(outcome.text().contains("owners partial"), "{outcome:?}");
+            let refused = check_unprivileged(&with(&["--netns", &pid, "--source=netlink"]));
+            assert_eq!(refused.code, 3, "netlink would show our own namespace: {refused:?}");
+        });
+    });
+}
+
+#[test]
+fn a_pid_that_is_nobodys_is_unknown() {
+    let outcome = check(&with(&["--netns", "4194305"]));
+    assert_eq!(outcome.code, 3, "{outcome:?}");
+}
+
+/// A name as `ip netns attach` gives it, but without the mount that `ip netns` leaves behind.
+struct Name(String);
+
+const NAMES: &str = "/run/netns";
+
+impl Name {
+    fn new(pid: u32) -> Option<Name> {
+        let name = Name(format!("connleak-test-{}", std::process::id()));
+        fs::create_dir_all(NAMES).ok()?;
+        fs::write(name.path(), "").ok()?;
+        let namespace = format!("/proc/{pid}/ns/net");
+        let bound = Command::new("mount").args(["--bind", &namespace, &name.path()]).status();
+        bound.is_ok_and(|status| status.success()).then_some(name)
+    }
+
+    fn path(&self) -> String {
+        format!("{NAMES}/{}", self.0)
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.path()).status();
+        let _ = fs::remove_file(self.path());
+        // Stays where others have names too.
+        let _ = fs::remove_dir(NAMES);
+    }
+}
+
+#[test]
+fn a_namespace_is_seen_from_outside_by_its_name() {
+    Lab::test(|lab| {
+        let server = lab.leaking_server("127.0.0.1:11211", 2);
+        let Some(name) = Name::new(server.pid()) else {
+            return lab.skip("a bind mount in /run/netns is refused");
+        };
+        lab.outside(|| {
+            let outcome = check(&with(&["--netns", &name.0]));
+            assert_eq!((outcome.code, outcome.value("close_wait")), (1, 2.0), "{outcome:?}");
+            let unknown = check(&with(&["--netns", "connleak-test-none"]));
+            assert_eq!(unknown.code, 3, "{unknown:?}");
+            let refused = check_unprivileged(&with(&["--netns", &name.0]));
+            assert_eq!(refused.code, 3, "{refused:?}");
+        });
+    });
+}
+
+#[test]
+fn ipv6_switched_off_is_no_error() {
+    Lab::test(|lab| {
+        for interface in ["all", "lo"] {
+            fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "1").unwrap();
+        }
+        let server = lab.leaking_server("127.0.0.1:11211", 2);
+        for source in ["auto", "netlink", "proc"] {
+            let outcome = check(&with(&["--source", source]));
+            assert_eq!((outcome.code, outcome.value("close_wait")), (1, 2.0), "{outcome:?}");
+        }
+        server.end();
+        assert_eq!(check(&with(&[])).code, 0);
+    });
+}
+
+#[test]
+fn no_tcp6_table_is_no_error_but_no_tcp_table_is() {
+    Lab::test(|lab| {
+        let _server = lab.leaking_server("127.0.0.1:11211", 2);
+        let root = tempfile::tempdir().unwrap();
+        let net = root.path().join("net");
+        fs::create_dir(&net).unwrap();
+        let look = || check(&with(&["--proc-root", root.path().to_str().unwrap()]));
+        fs::write(net.join("tcp"), fs::read("/proc/thread-self/net/tcp").unwrap()).unwrap();
+        let outcome = look();
+        assert_eq!((outcome.code, outcome.value("close_wait")), (1, 2.0), "{outcome:?}");
+        fs::rename(net.join("tcp"), net.join("tcp6")).unwrap();
+        assert_eq!(look().code, 3);
+    });
+}

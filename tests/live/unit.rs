@@ -1,0 +1,127 @@
+//! `--unit`: by the cgroup a socket was made in, and by the processes that hold it.
+
+use crate::lab::run::{Outcome, check, check_unprivileged};
+use crate::lab::{CLOSE_WAIT, Lab, Peer};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// A cgroup named as systemd names a service's. Removed at the end, when it is empty.
+struct Service(PathBuf);
+
+impl Service {
+    /// `None`: skipped, as there is no cgroup2 or it is not ours to change.
+    fn new(lab: &Lab) -> Option<Service> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
+        let root = roots.into_iter().find(|root| root.join("cgroup.controllers").exists());
+        let Some(root) = root else {
+            lab.skip("no cgroup2");
+            return None;
+        };
+        let dir = root.join(format!("connleak-test-{}-{number}.service", std::process::id()));
+        match fs::create_dir(&dir) {
+            Ok(()) => Some(Service(dir)),
+            Err(why) => {
+                lab.skip(&format!("cgroup2: {why}"));
+                None
+            }
+        }
+    }
+
+    fn name(&self) -> &str {
+        self.0.file_name().unwrap().to_str().unwrap()
+    }
+
+    fn take(&self, peer: &Peer) {
+        fs::write(self.0.join("cgroup.procs"), peer.pid().to_string()).unwrap();
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // An exited process leaves its cgroup a little after it was waited for.
+        crate::lab::run::poll(Duration::from_secs(5), || fs::remove_dir(&self.0).is_ok());
+    }
+}
+
+fn look(run: fn(&[&str]) -> Outcome, unit: &str, more: &[&str]) -> Outcome {
+    let options =
+        ["-p11211", "--side=server", "--min-age=0s", "-w0", "-c100", "--ratio-min-count=1000", "--unit", unit];
+    run(&[&options, more].concat())
+}
+
+/// Leaks `count` server-side sockets of `address`, listening in one cgroup and accepting in another.
+fn leak(lab: &Lab, address: &str, count: u32, listens_in: Option<&Service>, accepts_in: Option<&Service>) -> Peer {
+    let (mut server, mut client) = (lab.peer(), lab.peer());
+    listens_in.inspect(|service| service.take(&server));
+    server.say(&format!("listen l {address}"));
+    accepts_in.inspect(|service| service.take(&server));
+    client.say(&format!("connect c {address} {count}"));
+    server.say(&format!("accept s l {count}"));
+    client.say("close c");
+    server
+}
+
+#[test]
+fn a_units_sockets_are_selected_and_no_others() {
+    Lab::test(|lab| {
+        let (Some(ours), Some(theirs)) = (Service::new(lab), Service::new(lab)) else { return };
+        let server = leak(lab, "127.0.0.1:11211", 3, Some(&ours), None);
+        let _theirs = leak(lab, "[::1]:11211", 4, Some(&theirs), None);
+        let _nobodys = leak(lab, "[::ffff:127.0.0.2]:11211", 5, None, None);
+        lab.wait_for(CLOSE_WAIT, 11211, 12);
+        let path = format!("/{}", ours.name());
+        for unit in [ours.name(), ours.name().strip_suffix(".service").unwrap(), &path] {
+            for run in [check, check_unprivileged] {
+                let outcome = look(run, unit, &[]);
+                assert_eq!((outcome.value("close_wait"), outcome.code), (3.0, 1), "{outcome:?}");
+            }
+        }
+        let json = look(check, ours.name(), &["-ojson"]).json();
+        assert_eq!(json["owners"][0]["unit"], ours.name(), "{json}");
+        assert_eq!(json["owners"].as_array().unwrap().len(), 1, "{json}");
+        let all = check(&["-p11211", "--side=server", "--min-age=0s", "-ojson", "--by=unit"]).json();
+        let groups: Vec<_> = all["groups"].as_array().unwrap().iter().map(|group| group["sockets"].as_u64()).collect();
+        assert_eq!(groups, [Some(5), Some(4), Some(3)], "{all}");
+        drop(server);
+        assert_eq!(look(check, ours.name(), &[]).code, 0);
+    });
+}
+
+#[test]
+fn a_misspelt_unit_is_unknown() {
+    let outcome = look(check, "connleak-test-none.service", &[]);
+    assert_eq!(outcome.code, 3, "{outcome:?}");
+    assert!(outcome.text().contains("'connleak-test-none.service'"), "{outcome:?}");
+}
+
+/// As systemd's socket activation: the listener is older than the unit's cgroup.
+#[test]
+fn sockets_of_a_passed_listener_are_found_by_their_holder() {
+    Lab::test(|lab| {
+        let Some(ours) = Service::new(lab) else { return };
+        let _server = leak(lab, "127.0.0.1:11211", 3, None, Some(&ours));
+        lab.wait_for(CLOSE_WAIT, 11211, 3);
+        let outcome = look(check, ours.name(), &[]);
+        assert_eq!((outcome.value("close_wait"), outcome.code), (3.0, 1), "{outcome:?}");
+        let unsure = look(check_unprivileged, ours.name(), &[]);
+        assert_eq!(unsure.code, 3, "who can't read the holder can't say OK: {unsure:?}");
+    });
+}
+
+/// The same from a service that is no ancestor: a supervisor that hands its listener on.
+#[test]
+fn sockets_of_another_services_listener_are_found_by_their_holder() {
+    Lab::test(|lab| {
+        let (Some(ours), Some(supervisor)) = (Service::new(lab), Service::new(lab)) else { return };
+        let _server = leak(lab, "127.0.0.1:11211", 3, Some(&supervisor), Some(&ours));
+        lab.wait_for(CLOSE_WAIT, 11211, 3);
+        let outcome = look(check, ours.name(), &[]);
+        assert_eq!((outcome.value("close_wait"), outcome.code), (3.0, 1), "{outcome:?}");
+        let unsure = look(check_unprivileged, ours.name(), &[]);
+        assert_ne!(unsure.code, 0, "who can't read the holder can't say OK: {unsure:?}");
+    });
+}

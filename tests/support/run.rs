@@ -1,0 +1,148 @@
+//! Runs the built check as a scheduler does, in bounded time, and holds every answer to the contract.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+
+#[path = "perfdata.rs"]
+pub mod perfdata;
+
+use perfdata::Output;
+use serde_json::Value;
+use std::fs::{File, Permissions};
+use std::io::{Read, Seek};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub const CHECK: &str = env!("CARGO_BIN_EXE_check_closewait");
+
+/// Longer than the check's own deadline, so that its end is the check's merit.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+#[derive(Debug)]
+pub struct Outcome {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+    pub started: Instant,
+    pub ended: Instant,
+}
+
+impl Outcome {
+    /// The answer read strictly; its state is the exit code.
+    pub fn output(&self) -> Output {
+        let parse = if self.stdout.contains('|') { perfdata::parse } else { perfdata::parse_bare };
+        let output = parse(&self.stdout).unwrap_or_else(|why| panic!("{why}: {self:?}"));
+        assert_eq!(output.exit_code(), self.code, "{self:?}");
+        output
+    }
+
+    /// The first line's text.
+    pub fn text(&self) -> String {
+        self.output().text
+    }
+
+    pub fn value(&self, label: &str) -> f64 {
+        self.output().value(label).unwrap_or_else(|| panic!("no {label}: {self:?}"))
+    }
+
+    pub fn json(&self) -> Value {
+        let json: Value = serde_json::from_str(&self.stdout).unwrap_or_else(|why| panic!("{why}: {self:?}"));
+        assert_eq!(json["exit_code"], self.code, "{self:?}");
+        json
+    }
+}
+
+/// Runs the check in the calling thread's namespace.
+pub fn check(args: &[&str]) -> Outcome {
+    hold_to_contract(run(Command::new(CHECK).args(args)))
+}
+
+/// The same as a user without any rights.
+pub fn check_unprivileged(args: &[&str]) -> Outcome {
+    // Nobody may enter the directories that lead to the built binary.
+    let (_dir, copy) = public_copy(Path::new(CHECK));
+    hold_to_contract(run(as_nobody(&copy).args(args)))
+}
+
+/// Runs a program without rights, in the process that the caller starts.
+pub fn as_nobody(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(program);
+    command
+}
+
+/// A copy that every user may run, gone with its directory.
+pub fn public_copy(program: &Path) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap();
+    let copy = dir.path().join(program.file_name().unwrap());
+    std::fs::copy(program, &copy).unwrap();
+    (dir, copy)
+}
+
+fn hold_to_contract(outcome: Outcome) -> Outcome {
+    assert_eq!(outcome.stderr, "", "{outcome:?}");
+    match outcome.stdout.starts_with('{') {
+        true => drop(outcome.json()),
+        false => drop(outcome.output()),
+    }
+    outcome
+}
+
+/// Runs a program to its end. Files take its output, as a full pipe would stop it.
+pub fn run(command: &mut Command) -> Outcome {
+    let (mut stdout, mut stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+    command.stdin(Stdio::null()).stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
+    let started = Instant::now();
+    let mut child = command.spawn().unwrap_or_else(|why| panic!("{command:?}: {why}"));
+    let status = finish(&mut child, PATIENCE).unwrap_or_else(|| panic!("{command:?}: no end in {PATIENCE:?}"));
+    let ended = Instant::now();
+    let code = status.code().unwrap_or_else(|| panic!("{command:?}: {status}"));
+    Outcome { code, stdout: content(&mut stdout), stderr: content(&mut stderr), started, ended }
+}
+
+/// Waits for the end of a process that the caller started; kills it where that takes too long.
+pub fn finish(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
+    let mut status = None;
+    let ended = poll(patience, || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    if !ended {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    status
+}
+
+/// A process that ends with its test, also where that fails.
+pub struct Started(pub Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Whether `done` becomes true in time.
+pub fn poll(patience: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let until = Instant::now() + patience;
+    loop {
+        if done() {
+            return true;
+        }
+        if Instant::now() > until {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(3));
+    }
+}
+
+fn content(file: &mut File) -> String {
+    let mut text = String::new();
+    file.rewind().unwrap();
+    file.read_to_string(&mut text).unwrap();
+    text
+}
