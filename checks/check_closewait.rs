@@ -59,7 +59,7 @@ fn main() {
 
 fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let common = &args.common;
-    let target = service::resolve(common, world)?;
+    let target = service::resolve(common, world)?.of_unit(common, world)?;
     let rules = Rules::new(args, &target.profile);
     let mut found = gather(&target, rules.min_age, world)?;
     let gathered = world.deadline.elapsed();

@@ -2,17 +2,18 @@
 
 mod getopt;
 
-pub use getopt::{ALWAYS, flags, parse};
+pub use getopt::{all, parse};
 
 use crate::duration::Span;
+use crate::netns;
 use crate::range::Range;
 use crate::report::Format;
 use crate::select::Cidr;
 use crate::socket::Side;
 use crate::verdict::{Limits, ServiceState};
-use crate::world::{Netns, Source};
+use crate::world::Source;
 use argh::{ArgsInfo, FromArgs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// options every check has
@@ -57,7 +58,7 @@ pub struct Common {
 
     /// network namespace: self, a process id, or a name from 'ip netns'; default self
     #[argh(option, arg_name = "self|PID|NAME")]
-    pub netns: Option<Netns>,
+    pub netns: Option<netns::Choice>,
 
     /// where sockets are read: auto, netlink or proc (without ages); default auto
     #[argh(option, arg_name = "SOURCE")]
@@ -196,6 +197,13 @@ impl FromStr for Timeout {
 pub trait Command: FromArgs + ArgsInfo {
     /// The binary's name.
     const PROGRAM: &'static str;
+    /// Whether it takes a command after `--`, and how its usage line names it.
+    const REST: Option<&'static str> = None;
+
+    /// Where a JUnit result is wanted.
+    fn junit(&self) -> Option<&Path> {
+        None
+    }
 }
 
 /// A check's whole command line.
@@ -203,6 +211,8 @@ pub trait Command: FromArgs + ArgsInfo {
 pub struct Args<A> {
     pub common: Common,
     pub own: A,
+    /// What follows `--`.
+    pub rest: Vec<String>,
 }
 
 /// What the caller asks for.
@@ -240,7 +250,7 @@ mod tests {
 
     #[test]
     fn no_option_has_anothers_name() {
-        let all: Vec<_> = flags::<Own>().chain(flags::<Common>()).chain(&ALWAYS).collect();
+        let all: Vec<_> = all::<Own>().map(|(flag, _)| flag).collect();
         let mut names: Vec<String> = all.iter().map(|flag| flag.long.to_owned()).collect();
         names.extend(all.iter().filter_map(|flag| Some(format!("-{}", flag.short?))));
         let count = names.len();

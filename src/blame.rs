@@ -187,12 +187,13 @@ impl Blame {
 }
 
 fn owner(process: &Process, count: Count, top: usize) -> Owner {
-    let Process { pid, command, unit, uid, user } = process.clone();
+    let Process { pid, command, unit, uid, user, .. } = process.clone();
     let oldest_seconds = count.oldest_seconds();
     Owner { pid, command, unit, uid, user, sockets: count.sockets, oldest_seconds, peers: largest(count.peers, top) }
 }
 
-fn sockets(count: u64) -> String {
+/// `1 socket`, `2 sockets`.
+pub fn sockets(count: u64) -> String {
     format!("{count} socket{}", if count == 1 { "" } else { "s" })
 }
 

@@ -31,7 +31,7 @@ impl Error {
 }
 
 /// The system's words without Rust's "(os error N)".
-fn plain(cause: &io::Error) -> String {
+pub fn plain(cause: &io::Error) -> String {
     let text = cause.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }

@@ -1,15 +1,10 @@
 //! `--help` and the man pages' option lists, from the argument tables.
 
-use crate::args::{ALWAYS, Command, Common, flags};
+use crate::args::{self, Command};
 use argh::{FlagInfo, FlagInfoKind};
 
-/// The options of a check in the order they are shown: its own, then the shared.
-pub fn options<A: Command>() -> Vec<&'static FlagInfo<'static>> {
-    flags::<A>().chain(flags::<Common>()).chain(&ALWAYS).collect()
-}
-
 /// `-p, --port N[,N...]`.
-pub fn synopsis(flag: &FlagInfo) -> String {
+fn synopsis(flag: &FlagInfo) -> String {
     let short = flag.short.map_or(String::from("    "), |short| format!("-{short}, "));
     match flag.kind {
         FlagInfoKind::Switch => format!("{short}{}", flag.long),
@@ -21,12 +16,12 @@ pub fn text<A: Command>() -> String {
     let info = A::get_args_info();
     let program = A::PROGRAM;
     let mut text = format!("{program} {} - {}\n", env!("CARGO_PKG_VERSION"), one_line(info.description));
-    text.push_str(&format!("\nUsage: {program} -p PORT|-P PROFILE [OPTIONS]\n\n"));
+    text.push_str(&format!("\nUsage: {program} -p PORT|-P PROFILE [OPTIONS]{}\n\n", A::REST.unwrap_or_default()));
     for note in info.notes {
-        text.push_str(&wrapped(note, 0));
+        text.push_str(&wrapped(&one_line(note), 0));
     }
     text.push_str("\nOptions:\n");
-    for flag in options::<A>() {
+    for (flag, _) in args::all::<A>() {
         text.push_str(&format!("  {}\n", synopsis(flag)));
         text.push_str(&wrapped(&one_line(flag.description), 10));
     }
@@ -40,7 +35,7 @@ pub fn text<A: Command>() -> String {
 }
 
 /// argh keeps a doc comment's line breaks.
-pub fn one_line(description: &str) -> String {
+fn one_line(description: &str) -> String {
     description.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

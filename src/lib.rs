@@ -9,8 +9,11 @@
 //! Arrows never turn back; `tests/layering.rs` holds them to it. A check in `checks/` is its options
 //! and one function from them and a [`world::World`] to a [`report::Report`].
 
+pub mod aftermath;
 pub mod args;
+pub mod baseline;
 pub mod blame;
+pub mod boot;
 pub mod bounded;
 pub mod cgroup;
 pub mod deadline;
@@ -19,18 +22,24 @@ pub mod error;
 pub mod extra_opts;
 pub mod help;
 pub mod holders;
+pub mod lifecycle;
 pub mod netns;
 pub mod owner;
 pub mod profile;
 pub mod range;
+pub mod remains;
 pub mod report;
 pub mod run;
 pub mod select;
 pub mod service;
+pub mod settle;
 pub mod socket;
 pub mod source;
+pub mod state_dir;
+pub mod stop_command;
 pub mod tally;
 pub mod unit;
 pub mod user;
 pub mod verdict;
+pub mod whole;
 pub mod world;

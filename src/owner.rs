@@ -6,6 +6,8 @@
 use crate::cgroup;
 use crate::user::Users;
 use crate::world::World;
+use procfs::FromRead;
+use procfs::process::Stat;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, fstat, openat, readlinkat_raw, statat};
 use rustix::io::Errno;
@@ -18,6 +20,8 @@ use std::mem::MaybeUninit;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
     pub pid: u32,
+    /// Its parent's pid; 0 where that can't be read.
+    pub parent: u32,
     /// `comm`, at most 15 bytes, whatever the process calls itself.
     pub command: String,
     /// systemd unit, or cgroup path where there is no unit.
@@ -173,8 +177,10 @@ fn describe(pid: u32, dir: BorrowedFd<'_>, users: &Users) -> Process {
         command.pop();
     }
     let cgroup = open(dir, "cgroup").ok().and_then(|file| cgroup::cgroup_path(File::from(file)));
+    let stat = open(dir, "stat").ok().and_then(|file| Stat::from_read(File::from(file)).ok());
     Process {
         pid,
+        parent: stat.map_or(0, |stat| stat.ppid.cast_unsigned()),
         command: String::from_utf8_lossy(&command).into_owned(),
         unit: cgroup.as_deref().map(cgroup::unit_name),
         uid,

@@ -1,6 +1,7 @@
 //! The outcome of a check as data, and what all renderers share.
 
 pub mod json;
+pub mod junit;
 pub mod nagios;
 pub mod prometheus;
 

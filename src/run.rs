@@ -5,8 +5,9 @@ use crate::deadline::Deadline;
 use crate::duration::Span;
 use crate::error::{Error, Result};
 use crate::help;
-use crate::report::{Format, Report};
+use crate::report::{Format, Report, junit};
 use crate::verdict::ServiceState;
+use crate::whole;
 use crate::world::World;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,8 @@ use std::time::Duration;
 struct Outlet {
     format: Format,
     file: Option<PathBuf>,
+    junit: Option<PathBuf>,
+    deadline: Option<Deadline>,
 }
 
 static OUTLET: Mutex<Option<Outlet>> = Mutex::new(None);
@@ -45,10 +48,15 @@ pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
         Err(error) => end(Report::failed(name, ServiceState::Unknown, error.to_string())),
     };
     let common = &args.common;
-    let outlet = Outlet { format: common.output.unwrap_or_default(), file: common.output_file.clone() };
-    *OUTLET.lock().unwrap_or_else(PoisonError::into_inner) = Some(outlet);
     let timeout = common.timeout.unwrap_or_default();
     let deadline = Deadline::after(timeout.after.0);
+    let outlet = Outlet {
+        format: common.output.unwrap_or_default(),
+        file: common.output_file.clone(),
+        junit: args.own.junit().map(Path::to_owned),
+        deadline: Some(deadline.clone()),
+    };
+    *OUTLET.lock().unwrap_or_else(PoisonError::into_inner) = Some(outlet);
     let _ = watchdog.send((timeout.state, deadline.clone()));
     let mut world = World::here(deadline);
     world.source = common.source.unwrap_or_default();
@@ -98,28 +106,21 @@ fn end(mut report: Report) -> ! {
         thread::sleep(Duration::from_millis(500));
         exit(ServiceState::Unknown.exit_code());
     }
-    if let Some(file) = &outlet.file {
-        if let Err(error) = write_whole(file, &output) {
-            report.is_incomplete(error.to_string());
+    let took = outlet.deadline.map_or(Duration::ZERO, |deadline| deadline.elapsed());
+    let junit = outlet.junit.map(|path| (path, junit::render(&report, took)));
+    if outlet.file.is_some() || junit.is_some() {
+        // node_exporter and CI systems read as other users.
+        let format = if outlet.file.is_some() { Format::Nagios } else { outlet.format };
+        for (path, content) in outlet.file.map(|path| (path, output)).into_iter().chain(junit) {
+            if let Err(error) = whole::write(&path, &content, 0o644) {
+                report.is_incomplete(error.to_string());
+            }
         }
-        output = Format::Nagios.render(&report);
+        output = format.render(&report);
     }
     let mut stdout = std::io::stdout();
     let printed = stdout.write_all(output.as_bytes()).and_then(|()| stdout.flush());
     // An answer that nobody can read is no answer.
     let state = if printed.is_ok() { report.state } else { ServiceState::Unknown };
     exit(state.exit_code())
-}
-
-/// Writes by temporary file and rename: readers see the old file or the new one.
-fn write_whole(path: &Path, content: &str) -> Result<()> {
-    let failed = |cause| Error::File { path: path.to_owned(), doing: "write", cause };
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // node_exporter reads as another user.
-    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    let mut file =
-        tempfile::Builder::new().prefix(".connleak").permissions(readable).tempfile_in(dir).map_err(failed)?;
-    file.write_all(content.as_bytes()).map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
 }

@@ -46,22 +46,30 @@ pub fn resolve(common: &Common, world: &World) -> Result<Target> {
     }
     let side = common.side.or(profile.side).unwrap_or(Side::Both);
     let service = Service { profile: profile.service.clone(), ports: ports.clone(), side };
-    let unit = match &common.unit {
-        Some(_) if world.replay.is_some() => {
-            return Err(Error::Usage("--unit needs this machine's processes: it can't be used with --replay".into()));
-        }
-        Some(unit) => Some(Members::find(world, unit)?),
-        None => None,
-    };
     let selection = Selection {
         ports,
         side,
         peers: common.peer.clone(),
         locals: common.local.clone(),
         uid: common.user.as_ref().map(|user| Users::read().uid(user)).transpose()?,
-        unit,
+        unit: None,
     };
     Ok(Target { profile, service, selection })
+}
+
+impl Target {
+    /// Narrowed to the sockets of `--unit`.
+    pub fn of_unit(mut self, common: &Common, world: &World) -> Result<Target> {
+        if let Some(unit) = &common.unit {
+            if world.replay.is_some() {
+                return Err(Error::Usage(
+                    "--unit needs this machine's processes: it can't be used with --replay".into(),
+                ));
+            }
+            self.selection.unit = Some(Members::find(world, unit)?);
+        }
+        Ok(self)
+    }
 }
 
 /// The one profile of all ports. Ports without any join that of the others.

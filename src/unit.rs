@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// Whether a cgroup path belongs to what `--unit` names: a unit (`nginx` or `nginx.service`, also
 /// what is nested in it) or, with a slash, a path prefix.
-fn belongs(cgroup: &str, unit: &str) -> bool {
+pub fn belongs(cgroup: &str, unit: &str) -> bool {
     if unit.contains('/') {
         let prefix = unit.trim_matches('/');
         let rest = cgroup.trim_start_matches('/').strip_prefix(prefix);

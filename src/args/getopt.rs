@@ -18,7 +18,7 @@ struct Given {
 }
 
 /// The options that are dealt with here, as argh has no form for them.
-pub const ALWAYS: [FlagInfo<'static>; 3] = [
+pub(super) const ALWAYS: [FlagInfo<'static>; 3] = [
     FlagInfo {
         kind: FlagInfoKind::Switch,
         optionality: Optionality::Optional,
@@ -45,16 +45,20 @@ pub const ALWAYS: [FlagInfo<'static>; 3] = [
     },
 ];
 
+/// The options of a check in the order help shows them. Its own replace shared ones of the same name.
+pub fn all<A: Command>() -> impl Iterator<Item = (&'static FlagInfo<'static>, bool)> {
+    let is_shared = |flag: &&FlagInfo| !flags::<A>().any(|own| own.long == flag.long);
+    let shared = flags::<Common>().filter(is_shared).chain(&ALWAYS);
+    flags::<A>().map(|flag| (flag, true)).chain(shared.map(|flag| (flag, false)))
+}
+
 /// The options of `A`, without argh's own `--help`.
-pub fn flags<A: ArgsInfo>() -> impl Iterator<Item = &'static FlagInfo<'static>> {
+pub(super) fn flags<A: ArgsInfo>() -> impl Iterator<Item = &'static FlagInfo<'static>> {
     A::get_args_info().flags.iter().filter(|flag| flag.long != "--help")
 }
 
 fn find<A: Command>(wanted: impl Fn(&FlagInfo) -> bool) -> Option<(&'static FlagInfo<'static>, bool)> {
-    let of = |own: bool| move |flag: &'static FlagInfo<'static>| (flag, own);
-    let mut all =
-        ALWAYS.iter().map(of(false)).chain(flags::<A>().map(of(true))).chain(flags::<Common>().map(of(false)));
-    all.find(|(flag, _)| wanted(flag))
+    all::<A>().find(|(flag, _)| wanted(flag))
 }
 
 /// Reads a command line without its program name.
@@ -64,7 +68,7 @@ pub fn parse<A: Command>(argv: impl IntoIterator<Item = OsString>) -> Result<Ask
             .map_err(|word| Error::Usage(format!("argument '{}' is not UTF-8; see --help", word.to_string_lossy())))
     };
     let words = argv.into_iter().map(text).collect::<Result<Vec<_>>>()?;
-    let typed = split::<A>(words)?;
+    let (typed, rest) = split::<A>(words)?;
     let asks = |long: &str| typed.iter().any(|given| given.flag.long == long);
     if asks("--help") {
         return Ok(Asked::Help);
@@ -81,14 +85,21 @@ pub fn parse<A: Command>(argv: impl IntoIterator<Item = OsString>) -> Result<Ask
     // What is typed replaces what the file says, also for options that may be repeated.
     given.retain(|from_file| !typed.iter().any(|given| given.flag.long == from_file.flag.long));
     given.extend(typed.into_iter().filter(|given| given.flag.long != "--extra-opts"));
-    Ok(Asked::Run(Box::new(Args { common: build(&given, false, A::PROGRAM)?, own: build(&given, true, A::PROGRAM)? })))
+    Ok(Asked::Run(Box::new(Args {
+        common: build(&given, false, A::PROGRAM)?,
+        own: build(&given, true, A::PROGRAM)?,
+        rest,
+    })))
 }
 
 /// getopt's reading of the words: `-p11211`, `-p 11211`, `--port=11211`, `-vvv`, `-w ~:10`.
-fn split<A: Command>(words: Vec<String>) -> Result<Vec<Given>> {
+fn split<A: Command>(words: Vec<String>) -> Result<(Vec<Given>, Vec<String>)> {
     let mut given = Vec::new();
     let mut words = words.into_iter().peekable();
     while let Some(word) = words.next() {
+        if word == "--" && A::REST.is_some() {
+            return Ok((given, words.collect()));
+        }
         if let Some(long) = word.strip_prefix("--").filter(|long| !long.is_empty()) {
             let (name, mut value) = match long.split_once('=') {
                 Some((name, value)) => (name, Some(value.to_owned())),
@@ -125,7 +136,7 @@ fn split<A: Command>(words: Vec<String>) -> Result<Vec<Given>> {
             return Err(Error::Usage(format!("unexpected argument '{word}'; see --help")));
         }
     }
-    Ok(given)
+    Ok((given, Vec::new()))
 }
 
 fn needs_value(flag: &FlagInfo) -> Error {

@@ -1,0 +1,208 @@
+//! Which sockets a service had before its stop: taken, kept in a file, compared.
+
+use crate::boot;
+use crate::bounded;
+use crate::error::{Error, Result};
+use crate::report::Service;
+use crate::socket::{Endpoint, Socket};
+use crate::whole;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::SocketAddr;
+use std::num::NonZeroU64;
+use std::path::Path;
+
+const SCHEMA: u32 = 1;
+/// About a million sockets.
+const LARGEST_FILE: u64 = 256 * 1024 * 1024;
+
+/// What makes a socket the same one later: the cookie where the kernel tells it; else inode and
+/// addresses, which can repeat, but hardly together within a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Identity {
+    cookie: Option<NonZeroU64>,
+    inode: u64,
+    local: SocketAddr,
+    remote: SocketAddr,
+}
+
+impl Identity {
+    fn of(socket: &Socket) -> Identity {
+        let address = |end: Endpoint| SocketAddr::new(end.ip, end.port);
+        Identity {
+            cookie: socket.cookie,
+            inode: socket.inode,
+            local: address(socket.local),
+            remote: address(socket.remote),
+        }
+    }
+}
+
+/// A process that listened on the service's ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    pub pid: u32,
+    pub parent: u32,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Content {
+    connleak_baseline: u32,
+    boot_id: String,
+    /// [`crate::netns::Place::identity`].
+    netns: u64,
+    ports: Vec<u16>,
+    listeners: Vec<Listener>,
+    sockets: BTreeSet<Identity>,
+}
+
+/// The sockets that were there.
+#[derive(Debug, Default)]
+pub struct Baseline {
+    identities: BTreeSet<Identity>,
+    cookies: HashSet<NonZeroU64>,
+    inodes: HashMap<(SocketAddr, SocketAddr), u64>,
+    pub listeners: Vec<Listener>,
+}
+
+impl Baseline {
+    pub fn add(&mut self, socket: &Socket) {
+        self.insert(Identity::of(socket));
+    }
+
+    fn insert(&mut self, identity: Identity) {
+        self.cookies.extend(identity.cookie);
+        self.inodes.insert((identity.local, identity.remote), identity.inode);
+        self.identities.insert(identity);
+    }
+
+    /// How many sockets were there.
+    pub fn count(&self) -> usize {
+        self.cookies.len().max(self.inodes.len())
+    }
+
+    /// Whether the socket was there. By cookie where both views tell it; else by addresses and
+    /// inode, which a socket loses when its process closes it.
+    pub fn has(&self, socket: &Socket) -> bool {
+        let now = Identity::of(socket);
+        match now.cookie {
+            Some(cookie) if !self.cookies.is_empty() => self.cookies.contains(&cookie),
+            _ => {
+                let known = self.inodes.get(&(now.local, now.remote));
+                known.is_some_and(|inode| *inode == now.inode || now.inode == 0)
+            }
+        }
+    }
+
+    pub fn save(&self, path: &Path, service: &Service, netns: u64) -> Result<()> {
+        let content = Content {
+            connleak_baseline: SCHEMA,
+            boot_id: boot::boot_id()?,
+            netns,
+            ports: service.ports.clone(),
+            listeners: self.listeners.clone(),
+            sockets: self.identities.clone(),
+        };
+        let json = serde_json::to_string(&content).map_err(|error| Error::content(path, error))?;
+        whole::write(path, &(json + "\n"), 0o600)
+    }
+
+    /// Reads a saved baseline; refuses one that says nothing about this boot, namespace or service.
+    pub fn load(path: &Path, service: &Service, netns: u64) -> Result<Baseline> {
+        let json = bounded::read(path, LARGEST_FILE)?;
+        let refuse = |why: &str| Err(Error::content(path, format!("{why}; take a new one with --save-baseline")));
+        let content: Content = match serde_json::from_str(&json) {
+            Ok(content) => content,
+            Err(error) if error.is_eof() => return refuse("the baseline is cut short"),
+            Err(error) => return refuse(&format!("not a baseline of connleak ({error})")),
+        };
+        if content.connleak_baseline != SCHEMA {
+            return refuse(&format!("a baseline of format {}, this is {SCHEMA}", content.connleak_baseline));
+        }
+        if content.boot_id != boot::boot_id()? {
+            return refuse("the baseline is from another boot");
+        }
+        if content.netns != netns {
+            return refuse("the baseline is from another network namespace");
+        }
+        if content.ports != service.ports {
+            return refuse(&format!("the baseline is of ports {:?}, not {}", content.ports, service.ports_text()));
+        }
+        let mut baseline = Baseline { listeners: content.listeners, ..Baseline::default() };
+        content.sockets.into_iter().for_each(|identity| baseline.insert(identity));
+        Ok(baseline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket::State;
+    use std::fs;
+
+    fn socket(cookie: u64, inode: u64, remote: u16) -> Socket {
+        let end = |port| Endpoint::new([127, 0, 0, 1].into(), port);
+        Socket {
+            state: State::Established,
+            local: end(80),
+            remote: end(remote),
+            uid: 0,
+            inode,
+            cookie: NonZeroU64::new(cookie),
+            cgroup: None,
+            keepalive: false,
+            timer_rest: None,
+            times: None,
+        }
+    }
+
+    #[test]
+    fn a_cookie_is_the_identity_and_a_reused_port_is_not() {
+        let mut baseline = Baseline::default();
+        baseline.add(&socket(1, 10, 5000));
+        assert!(baseline.has(&socket(1, 0, 5000)), "orphaned since");
+        assert!(!baseline.has(&socket(2, 10, 5000)), "a new socket on the same ports");
+        assert!(baseline.has(&socket(0, 10, 5000)), "now seen through /proc");
+    }
+
+    #[test]
+    fn without_cookies_inode_and_addresses_decide() {
+        let mut baseline = Baseline::default();
+        baseline.add(&socket(0, 10, 5000));
+        assert!(baseline.has(&socket(7, 10, 5000)));
+        assert!(baseline.has(&socket(0, 0, 5000)), "orphaned since");
+        assert!(!baseline.has(&socket(0, 11, 5000)));
+        assert!(!baseline.has(&socket(0, 10, 5001)));
+    }
+
+    #[test]
+    fn a_file_is_read_back_or_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("b.json");
+        let service = |ports| Service { profile: "x".into(), ports, side: crate::socket::Side::Both };
+        let mut baseline = Baseline { listeners: vec![Listener { pid: 7, parent: 1 }], ..Baseline::default() };
+        baseline.add(&socket(1, 10, 5000));
+        baseline.add(&socket(2, 11, 5001));
+        baseline.save(&path, &service(vec![80]), 5).unwrap();
+        let read = Baseline::load(&path, &service(vec![80]), 5).unwrap();
+        assert_eq!((read.identities, read.listeners), (baseline.identities, baseline.listeners));
+        let json = fs::read_to_string(&path).unwrap();
+        let boot = boot::boot_id().unwrap();
+        for (content, why) in [
+            (json[..json.len() / 2].to_owned(), "cut short"),
+            (String::new(), "cut short"),
+            ("{\"a\": 1}".to_owned(), "not a baseline"),
+            (json.replace(&boot, "1234"), "another boot"),
+            (json.replace("\"netns\":", "\"netns\":9"), "another network namespace"),
+            (json.replace("baseline\":1", "baseline\":2"), "format 2"),
+        ] {
+            fs::write(&path, content).unwrap();
+            let error = Baseline::load(&path, &service(vec![80]), 5).unwrap_err().to_string();
+            assert!(error.contains(why) && error.contains("--save-baseline"), "{error}");
+        }
+        fs::write(&path, json).unwrap();
+        assert!(Baseline::load(&path, &service(vec![81]), 5).unwrap_err().to_string().contains("not 81"));
+    }
+}

@@ -1,0 +1,159 @@
+//! Whether a service runs, told from cgroups and `/proc` alone, and since when it was seen stopped.
+
+use crate::boot;
+use crate::bounded;
+use crate::cgroup;
+use crate::error::{Error, Result};
+use crate::unit;
+use crate::whole;
+use crate::world::World;
+use procfs::process::{Process, all_processes_with_root};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// What to watch. All that are given must hold for the service to run.
+#[derive(Clone, Debug, Default)]
+pub struct Watched {
+    /// systemd unit, or with a slash a cgroup path.
+    pub unit: Option<String>,
+    /// A process's name (`comm`: its first 15 bytes).
+    pub process: Option<String>,
+    pub pid_file: Option<PathBuf>,
+}
+
+impl Watched {
+    pub fn is_nothing(&self) -> bool {
+        self.unit.is_none() && self.process.is_none() && self.pid_file.is_none()
+    }
+
+    /// A process of the service, as `name[pid]`; `None`: it is stopped.
+    pub fn running(&self, world: &World) -> Result<Option<String>> {
+        let pid = match &self.pid_file {
+            Some(path) => match read_pid(path)? {
+                Some(pid) => Some(pid),
+                None => return Ok(None),
+            },
+            None => None,
+        };
+        let root = &world.proc_root;
+        if !root.join("1").exists() {
+            let why = "hides other users' processes (hidepid): whether the service runs can't be told; run as root";
+            return Err(Error::content(root, why));
+        }
+        let processes = all_processes_with_root(root).map_err(|error| Error::content(root, error))?;
+        let found = processes.flatten().find_map(|process| self.names(&process, pid));
+        Ok(found)
+    }
+
+    fn names(&self, process: &Process, pid: Option<i32>) -> Option<String> {
+        if pid.is_some_and(|pid| pid != process.pid) {
+            return None;
+        }
+        let stat = process.stat().ok()?;
+        // A zombie has closed everything: it only waits for its parent.
+        if matches!(stat.state, 'Z' | 'X') {
+            return None;
+        }
+        if self.process.as_ref().is_some_and(|name| stat.comm.as_bytes() != comm(name)) {
+            return None;
+        }
+        if let Some(unit) = &self.unit {
+            let path = process.open_relative("cgroup").ok().and_then(cgroup::cgroup_path)?;
+            unit::belongs(&path, unit).then_some(())?;
+        }
+        Some(format!("{}[{}]", stat.comm, stat.pid))
+    }
+}
+
+/// The kernel keeps 15 bytes of a name.
+fn comm(name: &str) -> &[u8] {
+    &name.as_bytes()[..name.len().min(15)]
+}
+
+/// `None`: no file, so no service.
+fn read_pid(path: &Path) -> Result<Option<i32>> {
+    let text = match bounded::read(path, 4096) {
+        Err(Error::File { cause, .. }) if cause.kind() == ErrorKind::NotFound => return Ok(None),
+        text => text?,
+    };
+    match text.trim().parse() {
+        Ok(pid @ 1..) => Ok(Some(pid)),
+        _ => Err(Error::content(path, format!("'{}' is not a process id", text.trim()))),
+    }
+}
+
+/// When a stop was first seen.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Seen {
+    boot_id: String,
+    /// Seconds since the boot.
+    uptime: f64,
+}
+
+/// Forgets a stop: the service runs.
+pub fn started(memory: &Path) -> Result<()> {
+    match fs::remove_file(memory) {
+        Err(cause) if cause.kind() != ErrorKind::NotFound => {
+            Err(Error::File { path: memory.to_owned(), doing: "remove", cause })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Seconds since the stop was first seen: 0 when that is now. A stop of an earlier boot, or a file
+/// that is not ours, is begun anew.
+pub fn stopped_for(memory: &Path) -> Result<f64> {
+    let (boot_id, uptime) = (boot::boot_id()?, boot::uptime());
+    let known = match bounded::read(memory, 4096) {
+        Ok(text) => serde_json::from_str::<Seen>(&text).ok(),
+        Err(Error::File { cause, .. }) if cause.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    match known {
+        Some(seen) if seen.boot_id == boot_id && seen.uptime <= uptime => Ok(uptime - seen.uptime),
+        _ => {
+            let seen =
+                serde_json::to_string(&Seen { boot_id, uptime }).map_err(|error| Error::content(memory, error))?;
+            whole::write(memory, &seen, 0o600)?;
+            Ok(0.0)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remembers_the_first_sight_of_a_stop_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = dir.path().join("m.json");
+        started(&memory).unwrap();
+        assert_eq!(stopped_for(&memory).unwrap(), 0.0);
+        let old = Seen { boot_id: boot::boot_id().unwrap(), uptime: boot::uptime() - 40.0 };
+        fs::write(&memory, serde_json::to_string(&old).unwrap()).unwrap();
+        assert!((40.0..50.0).contains(&stopped_for(&memory).unwrap()));
+        for foreign in ["rubbish", "{\"boot_id\":\"x\",\"uptime\":1.0}", "{\"boot_id\":\"x\"}"] {
+            fs::write(&memory, foreign).unwrap();
+            assert_eq!(stopped_for(&memory).unwrap(), 0.0, "{foreign}");
+        }
+        started(&memory).unwrap();
+        assert!(!memory.exists());
+    }
+
+    #[test]
+    fn a_pid_file_holds_a_pid() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.pid");
+        assert_eq!(read_pid(&path).unwrap(), None);
+        fs::write(&path, " 17\n").unwrap();
+        assert_eq!(read_pid(&path).unwrap(), Some(17));
+        for bad in ["", "x", "-5", "0", "99999999999"] {
+            fs::write(&path, bad).unwrap();
+            assert!(read_pid(&path).unwrap_err().to_string().contains("not a process id"), "{bad}");
+        }
+    }
+}

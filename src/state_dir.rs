@@ -1,0 +1,67 @@
+//! Where checks keep what they must remember between runs.
+
+use crate::error::{Error, Result};
+use rustix::process::{getegid, geteuid, getgid, getuid};
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// The directory of the effective user, made where it isn't there yet.
+///
+/// Its parent is `chosen` (`--state-dir`), else `$MP_STATE_PATH`, else
+/// `$NAGIOS_PLUGIN_STATE_DIRECTORY`, else `/var/lib/connleak` where we may write, else the user's
+/// XDG state folder. The environment is ignored under another user's rights.
+pub fn open(chosen: Option<&Path>) -> Result<PathBuf> {
+    let borrowed = getuid() != geteuid() || getgid() != getegid();
+    let variable =
+        |name: &str| std::env::var_os(name).filter(|value| !borrowed && !value.is_empty()).map(PathBuf::from);
+    let home = || variable("HOME").map(|home| home.join(".local/state"));
+    let configured = chosen
+        .map(Path::to_owned)
+        .or_else(|| variable("MP_STATE_PATH"))
+        .or_else(|| variable("NAGIOS_PLUGIN_STATE_DIRECTORY"));
+    if let Some(parent) = configured {
+        return of_user(&parent);
+    }
+    let system = Path::new("/var/lib/connleak");
+    of_user(system).or_else(|refused| match variable("XDG_STATE_HOME").or_else(home) {
+        Some(folder) => of_user(&folder.join("connleak")),
+        None => Err(refused),
+    })
+}
+
+/// One folder for each user, so that a check by hand as root doesn't lock the scheduler's out.
+fn of_user(parent: &Path) -> Result<PathBuf> {
+    let uid = geteuid().as_raw();
+    let dir = parent.join(uid.to_string());
+    let failed = |cause| Error::File { path: dir.clone(), doing: "make the state directory", cause };
+    DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(failed)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(failed)?;
+    let owner = fs::symlink_metadata(&dir).map_err(failed)?;
+    if !owner.is_dir() || owner.uid() != uid {
+        return Err(Error::content(&dir, "not a directory of our own; name another with --state-dir"));
+    }
+    Ok(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_user_has_a_private_folder() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = open(Some(&parent.path().join("deep/er"))).unwrap();
+        let meta = fs::metadata(&dir).unwrap();
+        assert_eq!(meta.mode() & 0o777, 0o700);
+        assert_eq!(open(Some(&parent.path().join("deep/er"))).unwrap(), dir);
+    }
+
+    #[test]
+    fn a_planted_link_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), parent.path().join(geteuid().as_raw().to_string())).unwrap();
+        assert!(open(Some(parent.path())).unwrap_err().to_string().contains("not a directory of our own"));
+    }
+}
