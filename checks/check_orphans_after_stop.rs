@@ -8,6 +8,7 @@ use connleak::blame::{Blame, Grouping, Suspect};
 use connleak::duration::Span;
 use connleak::error::{Error, Result};
 use connleak::lifecycle::{self, Watched};
+use connleak::netns;
 use connleak::owner::Holders;
 use connleak::range::Range;
 use connleak::remains::{self, Class, Left};
@@ -110,7 +111,7 @@ fn check(args: &Args<Orphans>, world: &World) -> Result<Report> {
     let time_limit = world.deadline.budget();
     world.deadline.extend(rules.wait.0);
     if let Some(path) = &own.baseline {
-        let baseline = Baseline::load(path, &target.service, world.place()?.identity()?)?;
+        let baseline = Baseline::load(path, &target.service, netns::identity(world)?)?;
         return scene.settle(Some(&baseline), None);
     }
     if args.rest.is_empty() {
@@ -190,7 +191,7 @@ impl Scene<'_> {
 
     fn save_baseline(&self, path: &Path) -> Result<Report> {
         let baseline = self.aftermath.take_baseline()?;
-        baseline.save(path, &self.target.service, self.aftermath.world.place()?.identity()?)?;
+        baseline.save(path, &self.target.service, netns::identity(self.aftermath.world)?)?;
         let mut view = self.aftermath.look(None)?;
         view.left.clear();
         let count = baseline.count();

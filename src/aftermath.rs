@@ -74,7 +74,7 @@ impl Aftermath<'_> {
         loop {
             let elapsed = started.elapsed();
             let view = self.look(baseline)?;
-            if view.left.is_empty() && view.unsure == 0 {
+            if view.left.is_empty() && view.unsure == 0 && view.seen.missing.is_none() {
                 return Ok((view, Span(elapsed)));
             }
             if elapsed >= wait.0 {

@@ -5,13 +5,12 @@ mod getopt;
 pub use getopt::{all, parse};
 
 use crate::duration::Span;
-use crate::netns;
 use crate::range::Range;
 use crate::report::Format;
 use crate::select::Cidr;
 use crate::socket::Side;
 use crate::verdict::{Limits, ServiceState};
-use crate::world::Source;
+use crate::world::{Netns, Source};
 use argh::{ArgsInfo, FromArgs};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -58,7 +57,7 @@ pub struct Common {
 
     /// network namespace: self, a process id, or a name from 'ip netns'; default self
     #[argh(option, arg_name = "self|PID|NAME")]
-    pub netns: Option<netns::Choice>,
+    pub netns: Option<Netns>,
 
     /// where sockets are read: auto, netlink or proc (without ages); default auto
     #[argh(option, arg_name = "SOURCE")]

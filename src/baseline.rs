@@ -51,7 +51,7 @@ pub struct Listener {
 struct Content {
     connleak_baseline: u32,
     boot_id: String,
-    /// [`crate::netns::Place::identity`].
+    /// [`crate::netns::identity`].
     netns: u64,
     ports: Vec<u16>,
     listeners: Vec<Listener>,

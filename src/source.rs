@@ -6,6 +6,7 @@ pub mod proc;
 pub mod replay;
 
 use crate::error::{Error, Result};
+use crate::netns;
 use crate::socket::{Side, Socket, State, StateSet};
 use crate::world::{Source, World};
 
@@ -68,7 +69,7 @@ pub fn visit(world: &World, query: &Query, each: &mut dyn FnMut(&Socket)) -> Res
     if let Some(file) = &world.replay {
         return replay::visit(file, query, each);
     }
-    let place = world.place()?;
+    let place = netns::place(world)?;
     match world.source {
         Source::Proc => proc::visit(&place.net_dir, query, each),
         Source::Netlink if !place.is_ours => Err(Error::Usage(format!(

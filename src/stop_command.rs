@@ -4,7 +4,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::settle::Pauses;
 use procfs::process::all_processes;
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, wait};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::collections::HashMap;
 use std::fs::File;
@@ -114,7 +114,7 @@ fn kill_all() {
         std::thread::sleep(Duration::from_millis(10));
         let alive = if clock.elapsed() < GRACE { descendants().len() } else { signal_all(Signal::KILL) };
         // Reaped even when they are the last: not every init does it for us.
-        while let Ok(Some(_)) = waitpid(None, WaitOptions::NOHANG) {}
+        while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
         if alive == 0 {
             return;
         }

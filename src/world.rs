@@ -1,8 +1,6 @@
 //! The world a check looks at: paths, choices and time, passed in and never global.
 
 use crate::deadline::Deadline;
-use crate::error::Result;
-use crate::netns::{self, Choice as Netns, Place};
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -18,7 +16,8 @@ pub struct World {
     /// A recorded dump to read instead of this machine's sockets.
     pub replay: Option<PathBuf>,
     pub deadline: Deadline,
-    place: OnceCell<Place>,
+    /// Filled by [`crate::netns::place`].
+    pub(crate) place: OnceCell<Place>,
 }
 
 impl World {
@@ -33,15 +32,6 @@ impl World {
             deadline,
             place: OnceCell::new(),
         }
-    }
-
-    /// The network namespace to read: entered at the first call, the same ever after.
-    pub fn place(&self) -> Result<&Place> {
-        if let Some(place) = self.place.get() {
-            return Ok(place);
-        }
-        let place = netns::enter(&self.netns, &self.proc_root)?;
-        Ok(self.place.get_or_init(|| place))
     }
 
     /// Whether `/proc` is another machine's or container's, so that names of users don't apply.
@@ -71,4 +61,41 @@ impl FromStr for Source {
             _ => Err(format!("unknown source '{text}'; use auto, netlink or proc")),
         }
     }
+}
+
+/// `--netns`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Netns {
+    /// Our own, or with `--proc-root` that of its process 1.
+    #[default]
+    Home,
+    OfProcess(u32),
+    /// As `ip netns add` names it.
+    Named(String),
+}
+
+impl FromStr for Netns {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        if text == "self" {
+            return Ok(Netns::Home);
+        }
+        if let Ok(pid) = text.parse() {
+            return Ok(Netns::OfProcess(pid));
+        }
+        if text.is_empty() || text.starts_with('.') || text.contains('/') {
+            return Err(format!("bad namespace '{text}': use self, a pid, or a name from 'ip netns list'"));
+        }
+        Ok(Netns::Named(text.to_owned()))
+    }
+}
+
+/// A network namespace to read.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The directory with its `tcp` and `tcp6`.
+    pub net_dir: PathBuf,
+    /// Whether the calling thread is in it, so that netlink sees it too.
+    pub is_ours: bool,
 }

@@ -18,7 +18,7 @@ struct Given {
 }
 
 /// The options that are dealt with here, as argh has no form for them.
-pub(super) const ALWAYS: [FlagInfo<'static>; 3] = [
+const ALWAYS: [FlagInfo<'static>; 3] = [
     FlagInfo {
         kind: FlagInfoKind::Switch,
         optionality: Optionality::Optional,
@@ -45,7 +45,8 @@ pub(super) const ALWAYS: [FlagInfo<'static>; 3] = [
     },
 ];
 
-/// The options of a check in the order help shows them. Its own replace shared ones of the same name.
+/// The options of a check in the order help shows them, and whether each is its own. Its own replace
+/// shared ones of the same name.
 pub fn all<A: Command>() -> impl Iterator<Item = (&'static FlagInfo<'static>, bool)> {
     let is_shared = |flag: &&FlagInfo| !flags::<A>().any(|own| own.long == flag.long);
     let shared = flags::<Common>().filter(is_shared).chain(&ALWAYS);
@@ -53,7 +54,7 @@ pub fn all<A: Command>() -> impl Iterator<Item = (&'static FlagInfo<'static>, bo
 }
 
 /// The options of `A`, without argh's own `--help`.
-pub(super) fn flags<A: ArgsInfo>() -> impl Iterator<Item = &'static FlagInfo<'static>> {
+fn flags<A: ArgsInfo>() -> impl Iterator<Item = &'static FlagInfo<'static>> {
     A::get_args_info().flags.iter().filter(|flag| flag.long != "--help")
 }
 
