@@ -6,4 +6,7 @@ use std::path::Path;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let _ = proc::parse(bytes, Path::new("tcp"));
+    // With the header that a table must have, the rows are reached.
+    let table = [b"  sl  local_address rem_address\n", bytes].concat();
+    let _ = proc::parse(&table[..], Path::new("tcp"));
 });

@@ -3,13 +3,13 @@
 
 use connleak::duration::Span;
 use connleak::range::Range;
-use connleak::{extra_opts, profile, unit};
+use connleak::{cgroup, extra_opts, profile};
 use std::path::Path;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((choice, rest)) = bytes.split_first() else { return };
     if choice % 5 == 4 {
-        let _ = unit::cgroup_path(rest).map(|path| unit::unit_name(&path));
+        let _ = cgroup::cgroup_path(rest).map(|path| cgroup::unit_name(&path));
     }
     let Ok(text) = std::str::from_utf8(rest) else { return };
     match choice % 5 {
