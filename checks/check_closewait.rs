@@ -63,7 +63,7 @@ fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let rules = Rules::new(args, &target.profile);
     let mut found = gather(&target, rules.min_age, world)?;
     let gathered = world.deadline.elapsed();
-    let verdict = rules.judge(found.stuck.len() as u64, &found);
+    let verdict = rules.judge(found.stuck.len() as u64, found.oldest, &found);
     let wants_owners = verdict.state != ServiceState::Ok || common.verbose > 0 || common.output == Some(Format::Json);
     let all_holders = if common.verbose > 1 { Holders::All } else { Holders::First };
     let owners =
@@ -95,18 +95,18 @@ struct Rules {
 impl Rules {
     fn new(args: &Args<Closewait>, profile: &Profile) -> Rules {
         let (own, profile) = (&args.own, &profile.close_wait);
-        let seconds = |span: Option<Span>| span.map(|span| Range::up_to(span.as_millis() as f64 / 1000.0));
+        let up_to = |span: Option<Span>| span.map(|span| Range::up_to(span.as_millis() as f64 / 1000.0));
         let ratio = Limits { warning: own.ratio_warning, critical: own.ratio_critical };
         Rules {
             min_age: own.min_age.or(profile.min_age).unwrap_or(Span::seconds(60)),
             count: args.common.limits().or(profile.limits()),
             ratio: ratio.or(profile.ratio.limits()),
             ratio_min_count: own.ratio_min_count.or(profile.ratio.min_count).unwrap_or(5),
-            oldest: Limits { warning: seconds(own.oldest_warning), critical: seconds(own.oldest_critical) },
+            oldest: Limits { warning: up_to(own.oldest_warning), critical: up_to(own.oldest_critical) },
         }
     }
 
-    fn judge(&self, stuck: u64, found: &Found) -> Verdict {
+    fn judge(&self, stuck: u64, oldest: Option<u32>, found: &Found) -> Verdict {
         let mut verdict = Verdict::default();
         verdict.judge(&self.count, stuck as f64, || self.counted(stuck, found));
         if stuck >= self.ratio_min_count {
@@ -114,8 +114,8 @@ impl Rules {
             let of = found.tally.count(Side::Both, State::Established);
             verdict.judge(&self.ratio, ratio, || format!("{ratio}% of {of} ESTABLISHED"));
         }
-        if let Some(oldest) = found.oldest_seconds() {
-            verdict.judge(&self.oldest, oldest, || format!("oldest for {}", Span::millis((oldest * 1000.0) as u64)));
+        if let Some(oldest) = oldest.filter(|_| found.ages_known) {
+            verdict.judge(&self.oldest, seconds(oldest), || format!("oldest {}", shown(oldest)));
         }
         verdict
     }
@@ -151,6 +151,8 @@ struct Found {
     unsure: u64,
     /// The age of the oldest CLOSE_WAIT, milliseconds.
     oldest: Option<u32>,
+    /// The same, should probes and writes hide as much as they can.
+    oldest_at_most: Option<u32>,
     ages_known: bool,
 }
 
@@ -165,7 +167,7 @@ impl Found {
     }
 
     fn oldest_seconds(&self) -> Option<f64> {
-        self.ages_known.then(|| rounded(f64::from(self.oldest.unwrap_or(0)) / 1000.0, 1))
+        self.ages_known.then(|| seconds(self.oldest.unwrap_or(0)))
     }
 }
 
@@ -179,7 +181,7 @@ fn gather(target: &Target, min_age: Span, world: &World) -> Result<Found> {
     };
     let (mut tally, mut stuck) = (Tally::default(), Vec::new());
     let (mut sides, mut young, mut maybe_stuck, mut unsure) = ([0, 0], 0, 0, 0);
-    let (mut oldest, mut ages_known) = (None, true);
+    let (mut oldest, mut oldest_at_most, mut ages_known) = (None, None, true);
     let seen = source::visit(world, &query, &mut |socket| {
         let side = match selection.matches(socket) {
             Match::No => return,
@@ -196,6 +198,7 @@ fn gather(target: &Target, min_age: Span, world: &World) -> Result<Found> {
         let age = socket.close_wait_age();
         ages_known &= age.is_some();
         oldest = oldest.max(age.map(|age| age.at_least));
+        oldest_at_most = oldest_at_most.max(age.map(|age| age.at_most));
         // An unknown age counts: better a question too many than a leak unseen.
         if age.is_none_or(|age| u64::from(age.at_least) >= min_age.as_millis()) {
             sides[usize::from(side == Side::Client)] += 1;
@@ -206,13 +209,13 @@ fn gather(target: &Target, min_age: Span, world: &World) -> Result<Found> {
         }
     })?;
     let sides = (selection.side == Side::Both).then_some(sides);
-    Ok(Found { seen, tally, stuck, sides, young, maybe_stuck, unsure, oldest, ages_known })
+    Ok(Found { seen, tally, stuck, sides, young, maybe_stuck, unsure, oldest, oldest_at_most, ages_known })
 }
 
 fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blame: &Blame) -> Report {
     let stuck = found.stuck.len() as u64;
     let established = found.tally.count(Side::Both, State::Established);
-    let with_more = rules.judge(stuck + found.maybe_stuck, found).state;
+    let at_worst = rules.judge(stuck + found.maybe_stuck, found.oldest_at_most, found).state;
     let state = verdict.state;
     let mut report = Report::new("closewait", target.service.clone(), &found.seen, verdict);
     report.headline = headline(target, rules, found, &report.reasons, blame);
@@ -230,14 +233,23 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
             report.is_incomplete("the oldest can't be judged".into());
         }
     }
-    if with_more != state {
-        let span = format!("{} more may be as old, probes or writes hide it", found.maybe_stuck);
-        report.is_incomplete(span);
+    if at_worst != state {
+        let oldest = shown(found.oldest_at_most.unwrap_or(0));
+        report.is_incomplete(format!("probes or writes hide ages: maybe {} more, oldest {oldest}", found.maybe_stuck));
     }
     if found.unsure > 0 {
         report.is_incomplete(format!("{} more in CLOSE_WAIT can't be told whose they are", found.unsure));
     }
     report
+}
+
+/// Milliseconds as they are judged and stored.
+fn seconds(millis: u32) -> f64 {
+    rounded(f64::from(millis) / 1000.0, 1)
+}
+
+fn shown(millis: u32) -> Span {
+    Span::millis(u64::from(millis))
 }
 
 fn headline(target: &Target, rules: &Rules, found: &Found, reasons: &[String], blame: &Blame) -> String {
@@ -248,7 +260,7 @@ fn headline(target: &Target, rules: &Rules, found: &Found, reasons: &[String], b
         parts.insert(0, counted);
     }
     if let Some(oldest) = found.oldest.filter(|_| !reasons.iter().any(|reason| reason.starts_with("oldest"))) {
-        parts.push(format!("oldest {}", Span::millis(u64::from(oldest))));
+        parts.push(format!("oldest {}", shown(oldest)));
     }
     if found.young > 0 {
         parts.push(format!("{} younger", found.young));

@@ -42,13 +42,16 @@ impl FromStr for Span {
 }
 
 impl fmt::Display for Span {
-    /// The two largest units: `850ms`, `45s`, `2m5s`, `2h13m`, `3d4h`.
+    /// The two largest units: `850ms`, `1.6s`, `45s`, `2m5s`, `2h13m`, `3d4h`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.as_millis();
         if millis < 1000 && millis != 0 {
             return write!(f, "{millis}ms");
         }
         let seconds = millis / 1000;
+        if seconds < 10 && millis % 1000 >= 100 {
+            return write!(f, "{seconds}.{}s", millis % 1000 / 100);
+        }
         let (large, unit, rest, small) = match seconds {
             0..60 => return write!(f, "{seconds}s"),
             60..3600 => (seconds / 60, "m", seconds % 60, "s"),
@@ -89,6 +92,8 @@ mod tests {
             ("0", "0s"),
             ("0s", "0s"),
             ("850ms", "850ms"),
+            ("1650ms", "1.6s"),
+            ("3s 99ms", "3s"),
             ("90", "1m30s"),
             ("60s", "1m"),
             ("1h30m", "1h30m"),
