@@ -1,6 +1,6 @@
 //! getopt's habits on top of argh.
 //!
-//! argh parses one struct in its own dialect. A check has two: [`Common`](super::Common) and its own.
+//! argh parses one struct in its own dialect. A check has two: [`Common`] and its own.
 //! The command line is therefore read here by both structs' `ArgsInfo` and handed to each in argh's form.
 
 use super::{Args, Asked, Command, Common};
