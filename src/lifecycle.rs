@@ -38,7 +38,8 @@ impl Watched {
             None => None,
         };
         let root = &world.proc_root;
-        if !root.join("1").exists() {
+        // With hidepid=1 its folder is seen, but not read.
+        if fs::read(root.join("1/stat")).is_err() {
             let why = "hides other users' processes (hidepid): whether the service runs can't be told; run as root";
             return Err(Error::content(root, why));
         }
