@@ -271,7 +271,7 @@ impl Scene<'_> {
         }
         report.details = blame.details(&held, &owners, verbose.min(1));
         if verbose > 1 {
-            report.details.extend(left.iter().take(grouping.top).map(|left| remains::line(left, &owners, &listeners)));
+            report.details.extend(remains::lines(left, &owners, &listeners, grouping.top));
         }
         if verbose > 2 {
             let seen = &settled.view.seen;
