@@ -102,7 +102,7 @@ fn read<A: Command>(argv: impl IntoIterator<Item = OsString>, typed: &mut Vec<Gi
     }
     // What is typed replaces what the file says, also for options that may be repeated.
     given.retain(|from_file| !typed.iter().any(|given| given.flag.long == from_file.flag.long));
-    given.extend(typed.iter().cloned().filter(|given| given.flag.long != "--extra-opts"));
+    given.extend(typed.iter().filter(|given| given.flag.long != "--extra-opts").cloned());
     Ok(Asked::Run(Box::new(Args {
         common: build(&given, false, A::PROGRAM)?,
         own: build(&given, true, A::PROGRAM)?,
