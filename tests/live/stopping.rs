@@ -155,13 +155,15 @@ fn a_restart_as_the_command_does_not_judge_the_new_service() {
     });
 }
 
-/// A command that hangs with two more processes: one ignores SIGTERM, one has its own session.
+/// A command that hangs and ignores SIGTERM, with three more processes: one is its child, one has its
+/// own session, one a parent that is gone, as a daemon's.
 /// Each writes its pid to a file.
 const HANGS: &str = "cd $0; trap '' TERM; echo $$ >shell
     setsid sh -c 'echo $$ >session; exec sleep 300' &
     sh -c 'echo $$ >child; sleep 300' &
+    (setsid sh -c 'echo $$ >daemon; exec sleep 300' &)
     sleep 300";
-const HANGING: [&str; 3] = ["shell", "session", "child"];
+const HANGING: [&str; 4] = ["shell", "session", "child", "daemon"];
 
 fn pids(dir: &TempDir) -> Vec<Pid> {
     let read = |name: &&str| fs::read_to_string(dir.path().join(name)).ok()?.trim().parse().ok();
