@@ -205,7 +205,8 @@ fn fill(path: &Path) {
 
 #[test]
 fn a_full_disk_costs_the_memory_of_the_run_and_not_its_answer() {
-    on_tmpfs("a_full_disk_costs_the_memory_of_the_run_and_not_its_answer", "size=1m", |dir| {
+    on_tmpfs("a_full_disk_costs_the_memory_of_the_run_and_not_its_answer", "size=1500k", |dir| {
+        fs::write(dir.join("ballast"), vec![0; 500_000]).unwrap();
         let mut history = open(dir);
         let mut stored = 0;
         let why = loop {
@@ -233,8 +234,31 @@ fn a_full_disk_costs_the_memory_of_the_run_and_not_its_answer() {
         let unsaved = unsaved.expect("not stored");
         assert!(unsaved.contains("the file system is full") && !unsaved.contains('\n'), "{unsaved}");
         fs::remove_file(dir.join("filler")).unwrap();
+        fs::remove_file(dir.join("ballast")).unwrap();
         assert_eq!(step(&mut open(dir), 8), (stored, None));
         assert_eq!(recorded(dir), (1..=stored + 1).collect::<Vec<_>>());
+        assert_intact(dir);
+    });
+}
+
+#[test]
+fn a_full_disk_has_room_for_the_next_run_where_the_log_gives_it() {
+    on_tmpfs("a_full_disk_has_room_for_the_next_run_where_the_log_gives_it", "size=1m", |dir| {
+        for before in 0..4 {
+            assert_eq!(step(&mut open(dir), 50_000), (before, None));
+        }
+        let db = Connection::open(database(dir)).unwrap();
+        db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).unwrap();
+        drop(db);
+        assert_eq!(step(&mut open(dir), 50_000), (4, None));
+        fill(&dir.join("filler"));
+        let mut lost = 0;
+        for _ in 0..12 {
+            let (before, unsaved) = step(&mut open(dir), 50_000);
+            assert!(before >= 5, "{before}");
+            lost += u64::from(unsaved.is_some());
+        }
+        assert!((1..=6).contains(&lost), "{lost} of 12 runs not stored");
         assert_intact(dir);
     });
 }
@@ -350,7 +374,8 @@ fn assert_put_aside(dir: &Path, content: &[u8], why: &str) {
 #[test]
 fn random_bytes_are_put_aside() {
     let mut dice = Dice(4711);
-    for length in [1, 99, 100, 512, 4096, 50_000] {
+    // SQLite takes a single byte for an empty file: no content to keep.
+    for length in [2, 99, 100, 512, 4096, 50_000] {
         let dir = tempfile::tempdir().unwrap();
         let bytes: Vec<u8> = (0..length).map(|_| dice.roll() as u8).collect();
         fs::write(database(dir.path()), &bytes).unwrap();

@@ -186,7 +186,8 @@ fn insert(db: &Connection, service: i64, tier: Tier, slot: i64, wall: i64, row: 
 
 fn merge(db: &Connection, service: i64, tier: Tier, slot: i64, wall: i64, row: &Row) -> Result<(), Trouble> {
     let sql = "SELECT wall, body FROM row WHERE service = ? AND tier = ? AND slot = ?";
-    let before = db.query_row(sql, params![service, tier as i64, slot], |row| Ok((row.get(0)?, row.get(1)?)));
+    let before =
+        db.query_row(sql, params![service, tier as i64, slot], |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?)));
     match before.optional()? {
         None => insert(db, service, tier, slot, wall, row),
         Some((first_wall, body)) => {
@@ -197,7 +198,7 @@ fn merge(db: &Connection, service: i64, tier: Tier, slot: i64, wall: i64, row: &
     }
 }
 
-pub fn unpack(body: &Vec<u8>) -> Result<Row, Trouble> {
+pub fn unpack(body: &[u8]) -> Result<Row, Trouble> {
     Row::unpack(body).ok_or_else(|| Trouble::Unusable("corrupt".to_owned()))
 }
 
