@@ -548,14 +548,15 @@ mod tests {
     const DAY: u64 = 86_400_000;
     const MOST_BYTES: i64 = 5_000_000;
 
-    /// As after a year of minutes: the hours are filled by three runs each with twenty times the
-    /// numbers, the finer tiers by real minutes.
+    /// As after a year of minutes: the hours are filled by two runs each with thirty times the
+    /// numbers, the five minutes by two runs each, the last days by real minutes.
     #[test]
     fn a_year_stays_below_five_megabytes() {
         let dir = tempfile::tempdir().unwrap();
         let history = open_in(&dir);
-        fill(&history, 0, 380 * DAY, 20 * MINUTE, 20);
-        fill(&history, 380 * DAY, 411 * DAY, MINUTE, 1);
+        fill(&history, 0, 380 * DAY, 30 * MINUTE, 30);
+        fill(&history, 380 * DAY, 409 * DAY, 5 * MINUTE / 2, 2);
+        fill(&history, 409 * DAY, 411 * DAY + MINUTE, MINUTE, 1);
         let rows = |tier| history.condensed("a", tier, Duration::from_secs(1 << 32)).unwrap().len();
         assert_eq!([Tier::FiveMinutes, Tier::Hours].map(rows), [30 * 288 + 1, 400 * 24 + 1]);
         assert_eq!(uptimes(&history, "a").len(), 2 * 1440 + 1);
