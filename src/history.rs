@@ -425,9 +425,9 @@ mod tests {
         let hour = 60 * MINUTE;
         let established = |row: &Condensed| row.mean[0];
         for run in 0..24 * 30 {
-            // The number is the hour of the day, and 100 more on each seventh day; one day is wild.
+            // The number is the hour of the day, and 100 more on each seventh day; two days are wild.
             let (day, of_day) = (run / 24, run % 24);
-            let number = of_day + if day % 7 == 0 { 100 } else { 0 } + if day == 25 { 9000 } else { 0 };
+            let number = of_day + if day % 7 == 0 { 100 } else { 0 } + if day == 22 || day == 25 { 9000 } else { 0 };
             let step = counted(2_800_000 + run * hour, number);
             store::add(&history.db, "a", &step, (1, b"")).unwrap();
         }
@@ -436,7 +436,8 @@ mod tests {
         let usual = |wall| history.usual("a", wall + 1_800_000, established).unwrap().unwrap();
         assert_eq!(usual(wall(30, 9)), Usual { number: 9.0, days: 4, same_weekday: true });
         assert_eq!(usual(wall(35, 9)), Usual { number: 109.0, days: 5, same_weekday: true });
-        assert_eq!(usual(wall(32, 3)).number, 3.0, "the wild day is outvoted");
+        assert_eq!(usual(wall(32, 3)).number, 3.0, "the wild day is outvoted by three");
+        assert_eq!(usual(wall(36, 3)), Usual { number: 3.0, days: 5, same_weekday: true }, "and by four");
         assert_eq!(history.usual("unknown", 0, established).unwrap(), None);
     }
 

@@ -202,3 +202,36 @@ impl Place {
         Ok(Aside { path: self.path.join(name), why: why.to_owned() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn only_what_was_found_unusable_is_put_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let until = Instant::now() + Duration::from_secs(9);
+        let place = Place::open(dir.path(), until).unwrap();
+        fs::write(place.database(), "rubbish").unwrap();
+        let known = place.prepare().unwrap();
+        let aside = place.put_aside(known, "rubbish", until).unwrap().unwrap();
+        assert_eq!(fs::read(aside.path).unwrap(), b"rubbish");
+        // Another process has put a good one in its place.
+        fs::write(place.database(), "good").unwrap();
+        assert_eq!(place.put_aside(known, "rubbish", until).unwrap(), None);
+        assert_eq!(fs::read(place.database()).unwrap(), b"good");
+    }
+
+    #[test]
+    fn nothing_is_renamed_while_another_has_it_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let until = Instant::now() + Duration::from_millis(100);
+        let (place, _other) = (Place::open(dir.path(), until).unwrap(), Place::open(dir.path(), until).unwrap());
+        fs::write(place.database(), "rubbish").unwrap();
+        let known = place.prepare().unwrap();
+        let refused = place.put_aside(known, "rubbish", until).unwrap_err().to_string();
+        assert!(refused.contains("lock the state directory"), "{refused}");
+        assert_eq!(fs::read(place.database()).unwrap(), b"rubbish");
+    }
+}

@@ -162,7 +162,7 @@ pub fn usual(
     let nearest_each = |period: i64| {
         let mut days: HashMap<i64, (i64, f64)> = HashMap::new();
         for hour in hours.iter().filter(|hour| hour.at < known.at - DAY / 2 && distance(hour, period) <= HOUR / 2) {
-            let (day, apart) = ((hour.at + DAY / 2 - known.at) / DAY, distance(hour, period));
+            let (day, apart) = ((hour.at + DAY / 2 - known.at).div_euclid(DAY), distance(hour, period));
             let best = days.entry(day).or_insert((i64::MAX, 0.0));
             if apart < best.0 {
                 *best = (apart, number(hour));
