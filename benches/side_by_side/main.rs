@@ -6,6 +6,7 @@
 //! ```text
 //! side_by_side [--smoke] [--large] [--rounds N] [--only CASE]
 //! side_by_side --case CASE --rounds N     in a namespace already: one line for each contestant
+//! side_by_side --case CASE --hold         the same sockets for a profiler
 //! ```
 
 mod contest;
@@ -14,6 +15,7 @@ mod table;
 
 use contest::{Contestant, Cost};
 use scene::Scene;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use table::Row;
@@ -33,7 +35,7 @@ fn main() -> Result<()> {
     let smoke = is_set("--smoke");
     let rounds = value("--rounds").map_or(Ok(if smoke { 3 } else { 15 }), |rounds| rounds.parse())?;
     if let Some(case) = value("--case") {
-        return measure(&case, rounds);
+        return measure(&case, rounds, is_set("--hold"));
     }
     let mut cases = vec![START, "1000", "10000", "100000", MANY_PROCESSES, ONE_USER, ONE_PROCESS];
     if is_set("--large") {
@@ -77,7 +79,7 @@ fn apart(case: &str, rounds: usize) -> Result<Vec<Row>> {
 }
 
 /// Each round runs every contestant once, so that a busy minute of the machine is everyone's.
-fn measure(case: &str, rounds: usize) -> Result<()> {
+fn measure(case: &str, rounds: usize, hold: bool) -> Result<()> {
     let bin = directory()?;
     let program = tempfile::Builder::new().tempdir()?;
     let generator = public_copy(&bin.join("examples/peer"), program.path())?;
@@ -93,6 +95,11 @@ fn measure(case: &str, rounds: usize) -> Result<()> {
     let (here, missing): (Vec<_>, Vec<_>) = contestants.into_iter().partition(Contestant::is_here);
     for absent in missing {
         eprintln!("not installed, so left out: {}", absent.name);
+    }
+    if hold {
+        eprintln!("holding {case} for a profiler, until the end of input");
+        std::io::stdin().read_to_end(&mut Vec::new())?;
+        return Ok(());
     }
     agree(&here)?;
     let mut costs = vec![Vec::new(); here.len()];
