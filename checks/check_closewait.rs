@@ -21,7 +21,9 @@ use serde_json::json;
 
 /// find sockets in CLOSE_WAIT: their peer has closed, their process has forgotten them
 #[derive(FromArgs, ArgsInfo, Debug)]
-#[argh(note = "The main number is how many of the service's sockets have been in CLOSE_WAIT for --min-age.")]
+#[argh(
+    note = "The main number is how many of the service's sockets have been in CLOSE_WAIT for --min-Suspect::new(socket, age.map(|age| age.at_least))."
+)]
 struct Closewait {
     /// count only sockets whose peer closed at least this long ago; 0s counts all; default from
     /// the profile, else 60s
@@ -68,7 +70,8 @@ fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let all_holders = if common.verbose > 1 { Holders::All } else { Holders::First };
     let owners =
         if wants_owners { holders::find(world, &target, &mut found.stuck, all_holders)? } else { Owners::default() };
-    let blame = Blame::new(&found.stuck, &owners, Grouping::new(common, &target.profile));
+    let blamed = if wants_owners { &found.stuck[..] } else { &[] };
+    let blame = Blame::new(blamed, &owners, Grouping::new(common, &target.profile));
     let mut report = present(&target, &rules, &found, verdict, &blame);
     if wants_owners {
         report.lacks_owners(blame.unowned, blame.shortfall(&owners));
@@ -202,7 +205,7 @@ fn gather(target: &Target, min_age: Span, world: &World) -> Result<Found> {
         // An unknown age counts: better a question too many than a leak unseen.
         if age.is_none_or(|age| u64::from(age.at_least) >= min_age.as_millis()) {
             sides[usize::from(side == Side::Client)] += 1;
-            stuck.push(Suspect { socket: *socket, holder_inode: socket.inode, age: age.map(|age| age.at_least) });
+            stuck.push(Suspect::new(socket, age.map(|age| age.at_least)));
         } else {
             young += 1;
             maybe_stuck += u64::from(age.is_some_and(|age| u64::from(age.at_most) >= min_age.as_millis()));

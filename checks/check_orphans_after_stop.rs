@@ -249,7 +249,7 @@ impl Scene<'_> {
             Some(baseline) if !baseline.listeners.is_empty() => baseline.listeners.clone(),
             _ => remains::listeners(left, &owners),
         };
-        let suspect = |left: &Left| Suspect { socket: left.socket, holder_inode: left.socket.inode, age: None };
+        let suspect = |left: &Left| Suspect::new(&left.socket, None);
         let held: Vec<_> = left.iter().filter(|left| left.class() != Class::Kernel).map(suspect).collect();
         let grouping = Grouping::new(&self.args.common, &self.target.profile);
         let blame = Blame::new(&held, &owners, grouping);

@@ -5,17 +5,22 @@ use crate::duration::Span;
 use crate::owner::{Owners, Process};
 use crate::profile::{Profile, TenantKey};
 use crate::report::{Owner, Peer, rounded};
-use crate::socket::Socket;
+use crate::socket::{Endpoint, Socket, State};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 
-/// A socket that someone is to be named for.
+/// A socket that someone is to be named for. There may be many: it keeps no more than is told.
 #[derive(Clone, Copy, Debug)]
 pub struct Suspect {
-    pub socket: Socket,
+    pub state: State,
+    pub local: Endpoint,
+    pub remote: Endpoint,
+    pub uid: u32,
+    pub inode: u64,
     /// Whose descriptor to look for: the socket's own, or that of the listener in whose accept
     /// queue it waits. 0: nobody's.
     pub holder_inode: u64,
@@ -24,9 +29,14 @@ pub struct Suspect {
 }
 
 impl Suspect {
+    pub fn new(socket: &Socket, age: Option<u32>) -> Suspect {
+        let Socket { state, local, remote, uid, inode, .. } = *socket;
+        Suspect { state, local, remote, uid, inode, holder_inode: inode, age }
+    }
+
     /// Whether it waits in an accept queue: only there a socket in CLOSE_WAIT is nobody's.
     pub fn is_waiting(&self) -> bool {
-        self.socket.inode == 0
+        self.inode == 0
     }
 }
 
@@ -75,7 +85,7 @@ pub struct Blame {
 struct Count {
     sockets: u64,
     oldest: Option<u32>,
-    peers: BTreeMap<String, u64>,
+    peers: BTreeMap<IpAddr, u64>,
 }
 
 impl Count {
@@ -86,32 +96,48 @@ impl Count {
     fn add(&mut self, suspect: &Suspect) {
         self.sockets += 1;
         self.oldest = self.oldest.max(suspect.age);
-        *self.peers.entry(suspect.socket.remote.ip.to_string()).or_default() += 1;
+        *self.peers.entry(suspect.remote.ip).or_default() += 1;
+    }
+
+    fn merge(&mut self, other: &Count) {
+        self.sockets += other.sockets;
+        self.oldest = self.oldest.max(other.oldest);
+        for (peer, sockets) in &other.peers {
+            *self.peers.entry(*peer).or_default() += sockets;
+        }
     }
 }
 
 impl Blame {
     /// Counts every suspect for its first holder.
     pub fn new(suspects: &[Suspect], owners: &Owners, grouping: Grouping) -> Blame {
-        let mut by_process: BTreeMap<u32, (Option<&Process>, Count)> = BTreeMap::new();
-        let mut by_key: BTreeMap<String, Count> = BTreeMap::new();
-        let mut all = Count::default();
+        let mut by_who: BTreeMap<Who, (&Suspect, Count)> = BTreeMap::new();
         for suspect in suspects {
-            let holder = owners.of(suspect.holder_inode).next();
-            let pid = holder.map_or(0, |process| process.pid);
-            by_process.entry(pid).or_insert((holder, Count::default())).1.add(suspect);
-            by_key.entry(key(suspect, holder, grouping)).or_default().add(suspect);
-            all.add(suspect);
+            let who = Who::new(suspect, owners, grouping);
+            by_who.entry(who).or_insert((suspect, Count::default())).1.add(suspect);
         }
-        let unowned = by_process.remove(&0).map_or(0, |(_, count)| count.sockets);
-        let owner = |(process, count): (Option<&Process>, Count)| Some(owner(process?, count, grouping.top));
+        let mut all = Count::default();
+        // In the order of pids, as the keys begin with them.
+        let mut by_process: Vec<(u32, Option<&Process>, Count)> = Vec::new();
+        let mut by_key: BTreeMap<String, Count> = BTreeMap::new();
+        for (who, (suspect, count)) in by_who {
+            let holder = owners.of(suspect.holder_inode).next();
+            all.merge(&count);
+            by_key.entry(key(suspect, holder, grouping)).or_default().merge(&count);
+            match by_process.last_mut() {
+                Some((pid, _, sum)) if *pid == who.holder => sum.merge(&count),
+                _ => by_process.push((who.holder, holder, count)),
+            }
+        }
+        let unowned = by_process.first().filter(|(pid, ..)| *pid == 0).map_or(0, |(.., count)| count.sockets);
+        let owner = |(_, process, count): (u32, Option<&Process>, Count)| Some(owner(process?, count, grouping.top));
         let group = |(key, count): (String, Count)| Group {
             key,
             sockets: count.sockets,
             oldest_seconds: count.oldest_seconds(),
         };
         // The sorts are stable: equal counts stay in the order of pids and keys.
-        let mut owners: Vec<Owner> = by_process.into_values().filter_map(owner).collect();
+        let mut owners: Vec<Owner> = by_process.into_iter().filter_map(owner).collect();
         owners.sort_by_key(|owner| Reverse(owner.sockets));
         owners.truncate(grouping.top);
         let mut groups: Vec<Group> = by_key.into_iter().map(group).collect();
@@ -180,7 +206,7 @@ impl Blame {
         }
         if verbose >= 2 {
             let mut oldest_first: Vec<&Suspect> = suspects.iter().collect();
-            oldest_first.sort_by_key(|suspect| (Reverse(suspect.age), suspect.socket.local, suspect.socket.remote));
+            oldest_first.sort_by_key(|suspect| (Reverse(suspect.age), suspect.local, suspect.remote));
             lines.extend(oldest_first.iter().take(self.grouping.top).map(|suspect| socket_line(suspect, owners)));
             if suspects.len() > self.grouping.top {
                 lines.push(format!("... {} more sockets; see --top", suspects.len() - self.grouping.top));
@@ -215,7 +241,7 @@ fn aged(oldest_seconds: Option<f64>) -> String {
 }
 
 fn socket_line(suspect: &Suspect, owners: &Owners) -> String {
-    let Socket { state, local, remote, inode, .. } = suspect.socket;
+    let Suspect { state, local, remote, inode, .. } = *suspect;
     let age = suspect.age.map_or(String::new(), |age| format!(" for {}", Span::millis(u64::from(age))));
     let holders: Vec<_> = owners.of(suspect.holder_inode).map(|process| Named(process).to_string()).collect();
     let held = match (suspect.is_waiting(), holders.is_empty()) {
@@ -227,6 +253,25 @@ fn socket_line(suspect: &Suspect, owners: &Owners) -> String {
     format!("socket {local} from {remote} {state}{age}, {held}")
 }
 
+/// What decides on a socket's holder and group. Names are made once for all sockets of one.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Who {
+    /// Its pid; 0: nobody is known.
+    holder: u32,
+    /// Where the group is not the holder's.
+    user: Option<u32>,
+    peer: Option<IpAddr>,
+}
+
+impl Who {
+    fn new(suspect: &Suspect, owners: &Owners, grouping: Grouping) -> Who {
+        let holder = owners.of(suspect.holder_inode).next().map_or(0, |process| process.pid);
+        let by_peer = matches!((grouping.by, grouping.tenant), (By::Peer, _) | (By::Tenant, TenantKey::Peer));
+        let user = (holder == 0 && !suspect.is_waiting()).then_some(suspect.uid);
+        Who { holder, user, peer: by_peer.then_some(suspect.remote.ip) }
+    }
+}
+
 fn key(suspect: &Suspect, holder: Option<&Process>, grouping: Grouping) -> String {
     let of_holder = |text: &dyn Fn(&Process) -> String| holder.map_or_else(|| UNKNOWN.to_owned(), text);
     let unit = |process: &Process| process.unit.clone().unwrap_or_else(|| "no unit".to_owned());
@@ -236,16 +281,17 @@ fn key(suspect: &Suspect, holder: Option<&Process>, grouping: Grouping) -> Strin
         (By::Owner, _) => of_holder(&|process| Named(process).to_string()),
         (By::Unit, _) | (By::Tenant, TenantKey::Unit) => of_holder(&unit),
         (By::User, _) | (By::Tenant, TenantKey::User) => match holder {
-            None if suspect.socket.inode != 0 => suspect.socket.uid.to_string(),
+            None if suspect.inode != 0 => suspect.uid.to_string(),
             _ => of_holder(&user),
         },
-        (By::Peer, _) | (By::Tenant, TenantKey::Peer) => suspect.socket.remote.ip.to_string(),
+        (By::Peer, _) | (By::Tenant, TenantKey::Peer) => suspect.remote.ip.to_string(),
     }
 }
 
-fn largest(counts: BTreeMap<String, u64>, top: usize) -> Vec<Peer> {
-    let mut peers: Vec<Peer> = counts.into_iter().map(|(address, sockets)| Peer { address, sockets }).collect();
-    peers.sort_by_key(|peer| Reverse(peer.sockets));
+fn largest(counts: BTreeMap<IpAddr, u64>, top: usize) -> Vec<Peer> {
+    let peer = |(address, sockets): (IpAddr, u64)| Peer { address: address.to_string(), sockets };
+    let mut peers: Vec<Peer> = counts.into_iter().map(peer).collect();
+    peers.sort_by(|a, b| b.sockets.cmp(&a.sockets).then_with(|| a.address.cmp(&b.address)));
     peers.truncate(top);
     peers
 }

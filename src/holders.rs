@@ -19,12 +19,12 @@ pub fn find(world: &World, target: &Target, suspects: &mut [Suspect], holders: H
     if suspects.iter().any(Suspect::is_waiting) {
         let listeners = listeners(world, target)?;
         for suspect in suspects.iter_mut().filter(|suspect| suspect.is_waiting()) {
-            if let Some((inode, uid)) = listener_of(&listeners, suspect.socket.local) {
-                (suspect.holder_inode, suspect.socket.uid) = (*inode, *uid);
+            if let Some((inode, uid)) = listener_of(&listeners, suspect.local) {
+                (suspect.holder_inode, suspect.uid) = (*inode, *uid);
             }
         }
     }
-    let wanted: Vec<_> = suspects.iter().map(|suspect| (suspect.holder_inode, suspect.socket.uid)).collect();
+    let wanted: Vec<_> = suspects.iter().map(|suspect| (suspect.holder_inode, suspect.uid)).collect();
     Ok(owner::find(world, &wanted, holders))
 }
 

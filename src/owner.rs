@@ -11,7 +11,7 @@ use procfs::process::Stat;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, fstat, openat, readlinkat_raw, statat};
 use rustix::io::Errno;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
 use std::mem::MaybeUninit;
@@ -43,8 +43,9 @@ pub enum Holders {
 pub struct Owners {
     /// Processes that hold a wanted socket, in the order found.
     pub processes: Vec<Process>,
-    /// Socket inode to indices in `processes`.
-    pub holders: HashMap<u64, Vec<usize>>,
+    /// Socket inodes with indices in `processes`, sorted: a busy service has tens of thousands, and
+    /// mostly one holder of each.
+    holders: Vec<(u64, u32)>,
     /// Processes whose descriptors we may not read.
     pub refused: usize,
     /// Whether the time was over before all processes were read.
@@ -56,46 +57,50 @@ pub struct Owners {
 /// Processes of the sockets' own users come first, as most often one of them is the holder; what
 /// then is left is looked for in all others (a service may open sockets as root and drop to a user).
 pub fn find(world: &World, sockets: &[(u64, u32)], wanted: Holders) -> Owners {
-    let inodes: HashSet<u64> = sockets.iter().map(|(inode, _)| *inode).filter(|inode| *inode != 0).collect();
-    let uids: HashSet<u32> = sockets.iter().map(|(_, uid)| *uid).collect();
+    let mut inodes: Vec<u64> = sockets.iter().map(|(inode, _)| *inode).filter(|inode| *inode != 0).collect();
+    inodes.sort_unstable();
+    inodes.dedup();
+    let mut uids: Vec<u32> = sockets.iter().map(|(_, uid)| *uid).collect();
+    uids.sort_unstable();
+    uids.dedup();
     let mut owners = Owners::default();
     if inodes.is_empty() {
         return owners;
     }
     let users = if world.is_foreign() { Users::default() } else { Users::read() };
+    let mut sought = Sought { held: vec![false; inodes.len()], inodes, left: 0 };
+    sought.left = sought.inodes.len();
     let mut processes = processes(world);
     processes.sort_by_key(|process| !uids.contains(&process.uid));
     for Listed { pid, .. } in processes {
-        if wanted == Holders::First && owners.holders.len() == inodes.len() {
+        if wanted == Holders::First && sought.left == 0 {
             break;
         }
         if world.deadline.is_near() {
             owners.late = true;
             break;
         }
-        let read = open_process(world, pid).and_then(|dir| owners.read(pid, dir.as_fd(), &inodes, &users));
+        let read = open_process(world, pid).and_then(|dir| owners.read(pid, dir.as_fd(), &mut sought, &users));
         owners.refused += usize::from(was_refused(read));
     }
+    owners.holders.sort_unstable();
+    owners.holders.dedup();
     owners
 }
 
 impl Owners {
     /// Adds what one process holds of `inodes`.
-    fn read(&mut self, pid: u32, dir: BorrowedFd<'_>, inodes: &HashSet<u64>, users: &Users) -> Result<(), Errno> {
+    fn read(&mut self, pid: u32, dir: BorrowedFd<'_>, sought: &mut Sought, users: &Users) -> Result<(), Errno> {
         let mut index = None;
         each_socket(dir, |inode| {
-            if !inodes.contains(&inode) {
+            if !sought.take(inode) {
                 return;
             }
             let index = *index.get_or_insert_with(|| {
                 self.processes.push(describe(pid, dir, users));
-                self.processes.len() - 1
+                self.processes.len() as u32 - 1
             });
-            let holders = self.holders.entry(inode).or_default();
-            // A process may hold one socket under several descriptors.
-            if holders.last() != Some(&index) {
-                holders.push(index);
-            }
+            self.holders.push((inode, index));
         })
     }
 
@@ -106,7 +111,26 @@ impl Owners {
 
     /// The processes that hold a socket.
     pub fn of(&self, inode: u64) -> impl Iterator<Item = &Process> {
-        self.holders.get(&inode).into_iter().flatten().map(|index| &self.processes[*index])
+        let from = self.holders.partition_point(|(held, _)| *held < inode);
+        let same = self.holders[from..].iter().take_while(move |(held, _)| *held == inode);
+        same.map(|(_, index)| &self.processes[*index as usize])
+    }
+}
+
+/// The inodes that are looked for, and which of them have been met.
+struct Sought {
+    /// Sorted.
+    inodes: Vec<u64>,
+    held: Vec<bool>,
+    left: usize,
+}
+
+impl Sought {
+    /// Whether `inode` is looked for.
+    fn take(&mut self, inode: u64) -> bool {
+        let Ok(at) = self.inodes.binary_search(&inode) else { return false };
+        self.left -= usize::from(!std::mem::replace(&mut self.held[at], true));
+        true
     }
 }
 

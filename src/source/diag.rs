@@ -204,7 +204,8 @@ pub const MOST_PORTS: usize = 256;
 
 /// Kernel filter bytecode: accept where a port of `side` is one of `ports`.
 ///
-/// For each alternative `GE p, LE p, JMP accept`, then one jump out of the program, which rejects.
+/// For each alternative `LE p, GE p, JMP accept`, then one jump out of the program, which rejects.
+/// Most ports of other sockets are ephemeral and so above `p`: LE turns them away at once.
 /// `struct inet_diag_bc_op` is {code: u8, yes: u8, no: u16}, a port rides in the next op's `no`;
 /// "equal" ops exist only since Linux 5.x, so both bounds are tested.
 fn bytecode(ports: &[u16], side: Side) -> Vec<u8> {
@@ -224,9 +225,9 @@ fn bytecode(ports: &[u16], side: Side) -> Vec<u8> {
     };
     for (index, (port, (at_least, at_most))) in tests.iter().enumerate() {
         let to_accept = (tests.len() - index - 1) * BLOCK + 4 + 4;
-        op(*at_least, 8, 20);
+        op(*at_most, 8, 20);
         op(0, 0, *port);
-        op(*at_most, 8, 12);
+        op(*at_least, 8, 12);
         op(0, 0, *port);
         op(JMP, 4, to_accept as u16);
     }

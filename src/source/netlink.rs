@@ -7,6 +7,7 @@ use crate::socket::Socket;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
+use std::mem::MaybeUninit;
 
 /// Below 32 KiB the kernel loses messages and still ends the dump without an error (measured on
 /// 6.18); it never fills more than 32 KiB at once.
@@ -40,7 +41,8 @@ pub fn visit_by(dump: Dump, query: &Query, each: &mut dyn FnMut(&Socket)) -> Res
         Dump::ByFamily => (diag::BY_FAMILY, &[diag::AF_INET, diag::AF_INET6], "two sock_diag dumps by family"),
     };
     let mut seen = Seen { origin: Origin::Netlink, how: how.to_owned(), rows: 0, missing: None };
-    let mut buffer = vec![0; RECEIVE_BUFFER];
+    // Not zeroed: what the kernel doesn't fill costs no page.
+    let mut buffer = Box::new_uninit_slice(RECEIVE_BUFFER);
     for family in families {
         send(&socket, &diag::request(kind, *family, query), SendFlags::empty())
             .map_err(refused("a sock_diag request"))?;
@@ -59,19 +61,19 @@ pub fn visit_by(dump: Dump, query: &Query, each: &mut dyn FnMut(&Socket)) -> Res
 /// the end of a complete one.
 fn receive(
     socket: &OwnedFd,
-    buffer: &mut [u8],
+    buffer: &mut [MaybeUninit<u8>],
     seen: &mut Seen,
     each: &mut dyn FnMut(&Socket),
 ) -> std::result::Result<(), Errno> {
     loop {
-        let (filled, full_length) = match recv(socket, &mut *buffer, RecvFlags::TRUNC) {
+        let ((filled, _), full_length) = match recv(socket, &mut *buffer, RecvFlags::TRUNC) {
             Err(Errno::INTR) => continue,
             received => received?,
         };
-        if full_length > filled {
+        if full_length > filled.len() {
             seen.missing = Some("the kernel's answer was truncated".to_owned());
         }
-        for framed in diag::messages(&buffer[..filled]) {
+        for framed in diag::messages(filled) {
             let Framed { message, interrupted, .. } = match framed {
                 Ok(framed) => framed,
                 Err(why) => {

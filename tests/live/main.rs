@@ -4,6 +4,7 @@
 mod lab;
 
 mod age;
+mod churn;
 mod closing;
 mod ends;
 mod holder;

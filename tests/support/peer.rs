@@ -11,6 +11,7 @@
 //! send NAME                            one byte on each
 //! shutdown NAME                        no more data from here: FIN, but stay
 //! close NAME                           release all of that name
+//! open NAME FILE N                     hold N descriptors of a file
 //! keepalive NAME SECONDS               probe each after so long without traffic, then as often
 //! share                                let one more process hold all sockets; answers its pid
 //! rename HEX                           the process's name (comm) as the bytes that HEX tells
@@ -81,6 +82,11 @@ impl Peer {
             ["send", name] => self.each(name, |socket| send(socket, b"x", SendFlags::NOSIGNAL).map(drop))?,
             ["shutdown", name] => self.each(name, |socket| shutdown(socket, Shutdown::Write))?,
             ["close", name] => drop(self.sockets.remove(name).ok_or("no such name")?),
+            ["open", name, file, count] => {
+                for _ in 0..count.parse()? {
+                    self.hold(name, std::fs::File::open(file)?.into());
+                }
+            }
             ["keepalive", name, seconds] => {
                 let every = Duration::from_secs(seconds.parse()?);
                 self.each(name, |socket| {

@@ -1,0 +1,173 @@
+//! Who is measured, and how: CPU time, wall time and peak memory of one whole process at a time.
+
+use crate::Result;
+use crate::scene::PORT;
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use wait4::Wait4;
+
+/// What one run took. Of programs that start others it is the sum, of memory the largest.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// Milliseconds of user and system time.
+    pub cpu: f64,
+    pub wall: f64,
+    /// MiB, `ru_maxrss`.
+    pub peak: f64,
+}
+
+pub struct Contestant {
+    /// What the table says.
+    pub name: String,
+    argv: Vec<String>,
+    /// Any other exit code fails the benchmark: an error is quickly told.
+    code: i32,
+    /// A daemon to be asked there once, and to be ended then.
+    scraped_at: Option<SocketAddr>,
+}
+
+/// Thresholds that nothing reaches: the cost of counting and ages. Owners are looked for on a problem only.
+const CALM: &str = "--min-age 0s -w 100000000 -c 100000000 --ratio-warning 100000000 --ratio-critical 100000000";
+
+impl Contestant {
+    fn new(name: &str, code: i32, argv: &[&str]) -> Contestant {
+        let argv = argv.iter().map(|word| (*word).to_owned()).collect();
+        Contestant { name: name.to_owned(), argv, code, scraped_at: None }
+    }
+
+    fn ours(bin: &Path, name: &str, code: i32, args: &str) -> Contestant {
+        let check = bin.join("check_closewait");
+        let mut argv = vec![check.to_str().unwrap_or_default()];
+        argv.extend(args.split_whitespace());
+        Contestant::new(name, code, &argv)
+    }
+
+    fn example(bin: &Path, name: &str, program: &str) -> Contestant {
+        Contestant::new(name, 0, &[bin.join("examples").join(program).to_str().unwrap_or_default()])
+    }
+
+    /// Those that count or list sockets.
+    pub fn counters(bin: &Path) -> Vec<Contestant> {
+        let pipeline = format!("grep :{PORT:X} /proc/net/tcp | awk '{{print $4}}' | sort | uniq -c");
+        let zabbix_key = format!("net.tcp.socket.count[,{PORT},,,close_wait]");
+        let mut all = Contestant::floor(bin);
+        all.extend([
+            Contestant::ours(bin, "ours --side server", 0, &format!("-p {PORT} --side server {CALM}")),
+            Contestant::new(
+                "ss state+port",
+                0,
+                &["ss", "-Htan", "state", "close-wait", &format!("( sport = :{PORT} )")],
+            ),
+            Contestant::ours(bin, "ours --side both", 0, &format!("-p {PORT} --side both {CALM}")),
+            Contestant::new("ss port", 0, &["ss", "-Htan", &format!("( sport = :{PORT} or dport = :{PORT} )")]),
+            Contestant::new("grep | awk | sort | uniq", 0, &["sh", "-c", &pipeline]),
+            Contestant::example(bin, "procfs crate", "procfs_crate"),
+            Contestant::new("netstat -ant", 0, &["netstat", "-ant"]),
+            Contestant::new("zabbix_agent2 -t", 0, &["zabbix_agent2", "-t", &zabbix_key]),
+            Contestant::node_exporter(),
+            Contestant::ours(
+                bin,
+                "ours --side both, owners",
+                2,
+                &format!("-p {PORT} --side both --min-age 0s -w 5 -c 20"),
+            ),
+        ]);
+        all
+    }
+
+    /// Those that name processes.
+    pub fn blamers(bin: &Path) -> Vec<Contestant> {
+        let port = format!("( sport = :{PORT} )");
+        let mut all = Contestant::floor(bin);
+        all.extend([
+            Contestant::ours(bin, "ours, owners", 2, &format!("-p {PORT} --side server --min-age 0s -w 5 -c 20")),
+            Contestant::new("ss -Htanp", 0, &["ss", "-Htanp"]),
+            Contestant::new("ss -Htanp state+port", 0, &["ss", "-Htanp", "state", "close-wait", &port]),
+            Contestant::new("lsof", 0, &["lsof", "-nP", "-i", &format!(":{PORT}")]),
+        ]);
+        all
+    }
+
+    /// Those that do nothing.
+    pub fn starters(bin: &Path) -> Vec<Contestant> {
+        vec![Contestant::example(bin, "hello world", "hello"), Contestant::ours(bin, "ours --version", 3, "--version")]
+    }
+
+    fn floor(bin: &Path) -> Vec<Contestant> {
+        let mut all = Contestant::starters(bin);
+        all.push(Contestant::example(bin, "kernel's empty walk", "empty_walk"));
+        all
+    }
+
+    fn node_exporter() -> Contestant {
+        let at = SocketAddr::from(([127, 0, 0, 1], 9100));
+        let listen = format!("--web.listen-address={at}");
+        let argv = ["prometheus-node-exporter", "--collector.disable-defaults", "--collector.tcpstat", &listen];
+        Contestant { scraped_at: Some(at), ..Contestant::new("node_exporter tcpstat", 0, &argv) }
+    }
+
+    pub fn run(&self) -> Result<Cost> {
+        let started = Instant::now();
+        let child = self.start(Stdio::null())?;
+        if let Some(at) = self.scraped_at {
+            let scraped = scrape(at);
+            kill_process(Pid::from_child(&child), Signal::TERM)?;
+            scraped?;
+        }
+        let used = child.wait4()?;
+        let wall = millis(started.elapsed());
+        if self.scraped_at.is_none() && used.status.code() != Some(self.code) {
+            return Err(format!("{}: {}, expected exit code {}", self.name, used.status, self.code).into());
+        }
+        let usage = used.rusage;
+        Ok(Cost { cpu: millis(usage.utime + usage.stime), wall, peak: usage.maxrss as f64 / 1_048_576.0 })
+    }
+
+    /// What it prints.
+    pub fn output(&self) -> Result<String> {
+        let mut child = self.start(Stdio::piped())?;
+        let mut text = String::new();
+        child.stdout.take().ok_or("no pipe")?.read_to_string(&mut text)?;
+        child.wait()?;
+        Ok(text)
+    }
+
+    /// Whether it is installed.
+    pub fn is_here(&self) -> bool {
+        let Some(program) = self.argv.first() else { return false };
+        let paths = std::env::var_os("PATH").unwrap_or_default();
+        program.contains('/') || std::env::split_paths(&paths).any(|dir| dir.join(program).exists())
+    }
+
+    fn start(&self, stdout: Stdio) -> Result<Child> {
+        let (program, args) = self.argv.split_first().ok_or("no program")?;
+        let child = Command::new(program).args(args).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::null()).spawn();
+        child.map_err(|why| format!("{program}: {why}").into())
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+/// Waits for the daemon and reads its metrics.
+fn scrape(at: SocketAddr) -> Result<()> {
+    let until = Instant::now() + Duration::from_secs(10);
+    let mut stream = loop {
+        match TcpStream::connect(at) {
+            Ok(stream) => break stream,
+            Err(why) if Instant::now() > until => return Err(format!("{at}: {why}").into()),
+            Err(_) => std::thread::sleep(Duration::from_millis(2)),
+        }
+    };
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let told = answer.contains("node_tcp_connection_states{");
+    if told { Ok(()) } else { Err("node_exporter: no TCP states in its answer".into()) }
+}

@@ -1,0 +1,150 @@
+//! Our cost beside what an operator would run instead, on the same sockets in the same minutes.
+//!
+//! Without `--case` it runs itself for each case in namespaces of its own, so that no case sees
+//! sockets or processes of another, and prints the tables. `benches/run` builds what it needs.
+//!
+//! ```text
+//! side_by_side [--smoke] [--large] [--rounds N] [--only CASE]
+//! side_by_side --case CASE --rounds N     in a namespace already: one line for each contestant
+//! side_by_side --case CASE --hold         the same sockets for a profiler
+//! ```
+
+mod contest;
+mod scene;
+mod table;
+
+use contest::{Contestant, Cost};
+use scene::Scene;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use table::Row;
+
+pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const MANY_PROCESSES: &str = "300 processes with 27000 descriptors, each of another user";
+const ONE_USER: &str = "300 processes with 27000 descriptors, all of one user";
+const ONE_PROCESS: &str = "one process with 19000 sockets";
+const START: &str = "process start";
+const FEW_PROCESSES: &str = "20 processes";
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let value = |name: &str| args.iter().skip_while(|arg| *arg != name).nth(1).cloned();
+    let is_set = |name: &str| args.iter().any(|arg| arg == name);
+    let smoke = is_set("--smoke");
+    let rounds = value("--rounds").map_or(Ok(if smoke { 3 } else { 15 }), |rounds| rounds.parse())?;
+    if let Some(case) = value("--case") {
+        return measure(&case, rounds, is_set("--hold"));
+    }
+    let mut cases = vec![START, "1000", "10000", "100000", MANY_PROCESSES, ONE_USER, ONE_PROCESS];
+    if is_set("--large") {
+        cases.insert(4, "500000");
+    }
+    if smoke {
+        cases = vec!["1000", FEW_PROCESSES];
+    }
+    let mut rows = Vec::new();
+    for case in cases.iter().filter(|case| value("--only").is_none_or(|only| case.contains(&only))) {
+        eprintln!("measuring: {case}, {rounds} rounds");
+        rows.extend(apart(case, rounds)?);
+    }
+    println!("medians of {rounds} rounds, all programs in turn\n{}", table::costs(&rows));
+    if !smoke {
+        println!("{}", table::targets(&rows));
+    }
+    Ok(())
+}
+
+/// Measures a case in network and process namespaces that end with it.
+fn apart(case: &str, rounds: usize) -> Result<Vec<Row>> {
+    let this = std::env::current_exe()?;
+    let inside = "ip link set lo up && exec \"$@\"";
+    let output = Command::new("unshare")
+        .args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", inside, "sh"])
+        .arg(this)
+        .args(["--case", case, "--rounds", &rounds.to_string()])
+        .stderr(Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        return Err(format!("{case}: {}", output.status).into());
+    }
+    let row = |line: &str| {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let [name, cpu, wall, peak] = fields[..] else { return Err(format!("not a result: {line}").into()) };
+        let median = Cost { cpu: cpu.parse()?, wall: wall.parse()?, peak: peak.parse()? };
+        Ok(Row { case: case.to_owned(), name: name.to_owned(), median })
+    };
+    String::from_utf8(output.stdout)?.lines().map(row).collect()
+}
+
+/// Each round runs every contestant once, so that a busy minute of the machine is everyone's.
+fn measure(case: &str, rounds: usize, hold: bool) -> Result<()> {
+    let bin = directory()?;
+    let program = tempfile::Builder::new().tempdir()?;
+    let generator = public_copy(&bin.join("examples/peer"), program.path())?;
+    let distinct = |number| 20_000 + number;
+    let (mut scene, contestants) = match case {
+        START => (Scene::of_processes(&generator, 0, distinct)?, Contestant::starters(&bin)),
+        MANY_PROCESSES => (Scene::of_processes(&generator, 300, distinct)?, Contestant::blamers(&bin)),
+        ONE_USER => (Scene::of_processes(&generator, 300, |_| 0)?, Contestant::blamers(&bin)),
+        ONE_PROCESS => (Scene::of_one_process(&generator, 19_000)?, Contestant::blamers(&bin)),
+        FEW_PROCESSES => (Scene::of_processes(&generator, 20, distinct)?, Contestant::blamers(&bin)),
+        sockets => (Scene::of_sockets(&generator, sockets.parse()?)?, Contestant::counters(&bin)),
+    };
+    let (here, missing): (Vec<_>, Vec<_>) = contestants.into_iter().partition(Contestant::is_here);
+    for absent in missing {
+        eprintln!("not installed, so left out: {}", absent.name);
+    }
+    if hold {
+        eprintln!("holding {case} for a profiler, until the end of input");
+        std::io::stdin().read_to_end(&mut Vec::new())?;
+        return Ok(());
+    }
+    agree(&here)?;
+    let mut costs = vec![Vec::new(); here.len()];
+    // Starting takes so little that only many runs tell.
+    let rounds = if case == START { rounds * 20 } else { rounds };
+    for _ in 0..rounds {
+        scene.refresh()?;
+        for (contestant, costs) in here.iter().zip(&mut costs) {
+            costs.push(contestant.run()?);
+        }
+    }
+    for (contestant, costs) in here.iter().zip(&costs) {
+        let Cost { cpu, wall, peak } = table::median(costs);
+        println!("{}\t{cpu}\t{wall}\t{peak}", contestant.name);
+    }
+    Ok(())
+}
+
+/// A quick answer that is wrong is worth nothing: ours and `ss` must count the same.
+fn agree(contestants: &[Contestant]) -> Result<()> {
+    let output = |name: &str| contestants.iter().find(|one| one.name == name).map(Contestant::output).transpose();
+    let ours = output("ours --side server")?.or(output("ours, owners")?).unwrap_or_default();
+    let told = ours.split("close_wait=").nth(1).and_then(|rest| rest.split(';').next()).unwrap_or_default();
+    let theirs = output("ss state+port")?.or(output("ss -Htanp state+port")?);
+    match theirs.map(|rows| rows.lines().count()) {
+        Some(count) if count.to_string() != told => {
+            Err(format!("ss counts {count} in CLOSE_WAIT, ours: {ours}").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where the suite's release binaries are.
+fn directory() -> Result<PathBuf> {
+    let examples = std::env::current_exe()?;
+    Ok(examples.ancestors().nth(2).ok_or("no build directory")?.to_owned())
+}
+
+/// The load generator where every user may run it.
+fn public_copy(program: &Path, dir: &Path) -> Result<PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(dir, open.clone())?;
+    let copy = dir.join("peer");
+    std::fs::copy(program, &copy)?;
+    std::fs::set_permissions(&copy, open)?;
+    Ok(copy)
+}
