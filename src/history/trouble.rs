@@ -1,0 +1,103 @@
+//! What can go wrong with a database, and what to say of it.
+
+use super::place::Place;
+use crate::error::Error;
+use rusqlite::ErrorCode;
+use rustix::fs::{StatVfsMountFlags, fstatvfs};
+use std::io;
+
+#[derive(Debug)]
+pub enum Trouble {
+    /// The content is corrupt or somebody else's: to be put aside.
+    Unusable(String),
+    /// Ours, by a later version: left alone. Its format.
+    Newer(i64),
+    /// Refused before SQLite saw it.
+    Refused(Error),
+    Sql(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Trouble {
+        use rusqlite::Error::{
+            FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, QueryReturnedNoRows,
+        };
+        match &error {
+            // Types and rows that we never write otherwise.
+            FromSqlConversionFailure(..)
+            | InvalidColumnType(..)
+            | IntegralValueOutOfRange(..)
+            | QueryReturnedNoRows => Trouble::Unusable(error.to_string()),
+            _ => match error.sqlite_error_code() {
+                Some(ErrorCode::DatabaseCorrupt) => Trouble::Unusable("corrupt".to_owned()),
+                Some(ErrorCode::NotADatabase) => Trouble::Unusable("not a database".to_owned()),
+                // An index that contradicts its table; our own statements never break a rule.
+                Some(ErrorCode::ConstraintViolation) => Trouble::Unusable("contradicting itself".to_owned()),
+                _ => Trouble::Sql(error),
+            },
+        }
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Trouble {
+        Trouble::Refused(error)
+    }
+}
+
+impl Trouble {
+    pub fn is_lock(&self) -> bool {
+        let code = match self {
+            Trouble::Sql(error) => error.sqlite_error_code(),
+            _ => None,
+        };
+        matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+    }
+
+    /// In one line, with the remedy.
+    pub fn explain(self, place: &Place) -> Error {
+        match self {
+            Trouble::Refused(error) => error,
+            trouble => Error::content(&place.database(), trouble.why(place)),
+        }
+    }
+
+    /// The same without the place.
+    pub fn why(&self, place: &Place) -> String {
+        match self {
+            Trouble::Refused(error) => error.to_string(),
+            Trouble::Unusable(why) => format!("the history is {why}; remove it to begin anew"),
+            Trouble::Newer(format) => {
+                format!("written by a newer connleak (format {format}); upgrade this one or choose another --state-dir")
+            }
+            trouble if trouble.is_lock() => "the history is locked by another process; see who with 'fuser'".to_owned(),
+            Trouble::Sql(error) => obstacle(place).unwrap_or_else(|| plain(error)),
+        }
+    }
+}
+
+/// What the file system has against writing: SQLite's own words don't tell.
+fn obstacle(place: &Place) -> Option<String> {
+    let disk = fstatvfs(place.fd()).ok()?;
+    let remedy = "or choose another --state-dir";
+    if disk.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        return Some(format!("can't write the history: the file system is read-only; remount it {remedy}"));
+    }
+    if let Err(errno) = place.is_writable() {
+        let cause = io::Error::from(errno);
+        return Some(format!("can't write the history: {}; chown it {remedy}", crate::error::plain(&cause)));
+    }
+    // A page and its like must fit; some file systems count no inodes at all.
+    if disk.f_bavail.saturating_mul(disk.f_frsize) < 64 * 1024 {
+        return Some(format!("can't write the history: the file system is full; free some space {remedy}"));
+    }
+    if disk.f_files > 0 && disk.f_favail == 0 {
+        return Some(format!("can't write the history: the file system has no inodes left; remove files {remedy}"));
+    }
+    None
+}
+
+fn plain(error: &rusqlite::Error) -> String {
+    let text = error.to_string().replace('\n', " ");
+    format!("can't use the history: {text}")
+}
