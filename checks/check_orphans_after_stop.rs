@@ -117,6 +117,8 @@ fn check(args: &Args<Orphans>, world: &World) -> Result<Report> {
     if args.rest.is_empty() {
         return scene.settle(None, None);
     }
+    // The watchdog must not speak before a command that outlasts its time has been ended.
+    world.deadline.extend(stop_command::ENDING);
     let signals = Interrupt::watch()?;
     let mut baseline = aftermath.take_baseline()?;
     let output = stop_command::run(&args.rest, time_limit, &signals, &mut || aftermath.follow(&mut baseline))?;
@@ -255,6 +257,9 @@ impl Scene<'_> {
         let is_ok = verdict.state == ServiceState::Ok;
         let mut report = Report::new("orphans_after_stop", self.target.service.clone(), &settled.view.seen, verdict);
         report.headline = self.headline(settled, is_ok, remains::headline(left, &owners, &listeners));
+        if baseline.is_some_and(|baseline| baseline.count() == 0) {
+            report.headline += ", nothing was there before: is it the right port?";
+        }
         report.metrics = self.metrics(settled);
         report.owners = blame.owners.clone();
         report.extra = blame.extra();
@@ -266,7 +271,7 @@ impl Scene<'_> {
         }
         report.details = blame.details(&held, &owners, verbose.min(1));
         if verbose > 1 {
-            report.details.extend(left.iter().take(grouping.top).map(|left| remains::line(left, &owners, &listeners)));
+            report.details.extend(remains::lines(left, &owners, &listeners, grouping.top));
         }
         if verbose > 2 {
             let seen = &settled.view.seen;

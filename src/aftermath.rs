@@ -7,7 +7,7 @@ use crate::owner::{self, Holders, Owners};
 use crate::remains::{self, Class, Left};
 use crate::select::{Match, Selection};
 use crate::settle::Pauses;
-use crate::socket::{State, StateSet};
+use crate::socket::{Socket, State, StateSet};
 use crate::source::{self, Query, Seen};
 use crate::stop_command::Interrupt;
 use crate::world::World;
@@ -34,9 +34,9 @@ pub struct Aftermath<'a> {
 }
 
 impl Aftermath<'_> {
-    fn visit(&self, each: &mut dyn FnMut(&Left, bool)) -> Result<Seen> {
+    fn visit(&self, states: StateSet, each: &mut dyn FnMut(&Left, bool)) -> Result<Seen> {
         let selection = self.selection;
-        let query = Query { states: StateSet::ALL, ports: &selection.ports, side: selection.side, times: false };
+        let query = Query { states, ports: &selection.ports, side: selection.side, times: false };
         source::visit(self.world, &query, &mut |socket| match selection.matches(socket) {
             Match::No => {}
             Match::Yes(side) => each(&Left { socket: *socket, side }, true),
@@ -47,7 +47,7 @@ impl Aftermath<'_> {
     /// Everything but ignored states and, with a baseline, new sockets.
     pub fn look(&self, baseline: Option<&Baseline>) -> Result<View> {
         let (mut left, mut time_wait, mut new, mut unsure) = (Vec::new(), 0, 0, 0);
-        let seen = self.visit(&mut |found, is_sure| {
+        let seen = self.visit(StateSet::ALL, &mut |found, is_sure| {
             let state = found.socket.state;
             time_wait += u64::from(is_sure && state == State::TimeWait);
             if self.ignore.contains(&state) {
@@ -91,7 +91,7 @@ impl Aftermath<'_> {
     pub fn take_baseline(&self) -> Result<Baseline> {
         let mut baseline = Baseline::default();
         let mut listening = Vec::new();
-        let seen = self.visit(&mut |found, _| {
+        let seen = self.visit(StateSet::ALL, &mut |found, _| {
             baseline.add(&found.socket);
             if found.class() == Class::Listen {
                 listening.push(*found);
@@ -104,16 +104,19 @@ impl Aftermath<'_> {
         Ok(baseline)
     }
 
-    /// While the command runs: as long as only the old service listens, what is opened is its own.
+    /// While the command runs: until a new service listens, what is opened is the old one's, also
+    /// what it accepted just before it ended. An attempt to connect may yet reach the new one.
     pub fn follow(&self, baseline: &mut Baseline) -> Result<()> {
-        let (mut all, mut is_restarted) = (Vec::new(), false);
-        self.visit(&mut |found, _| {
-            is_restarted |= found.class() == Class::Listen && !baseline.has(&found.socket);
-            all.push(found.socket);
+        let mut opened = Vec::new();
+        let is_its_own = |socket: &Socket| !matches!(socket.state, State::SynSent | State::Listen);
+        self.visit(StateSet::ALL, &mut |found, _| {
+            opened.extend(Some(found.socket).filter(|socket| is_its_own(socket) && !baseline.has(socket)));
         })?;
-        let still_listens = all.iter().any(|socket| socket.state == State::Listen);
-        if !is_restarted && (still_listens || baseline.listeners.is_empty()) {
-            all.iter().for_each(|socket| baseline.add(socket));
+        // Looked for last: what a new service had accepted before would show it here.
+        let mut is_restarted = false;
+        self.visit(StateSet::of(&[State::Listen]), &mut |found, _| is_restarted |= !baseline.has(&found.socket))?;
+        if !is_restarted {
+            opened.iter().for_each(|socket| baseline.add(socket));
         }
         Ok(())
     }

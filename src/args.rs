@@ -2,7 +2,7 @@
 
 mod getopt;
 
-pub use getopt::{all, parse};
+pub use getopt::{Refused, all, parse};
 
 use crate::duration::Span;
 use crate::range::Range;
@@ -243,7 +243,7 @@ mod tests {
         match parse::<Own>(line.split_whitespace().map(Into::into)) {
             Ok(Asked::Run(args)) => Ok(*args),
             Ok(_) => Err("help or version".to_owned()),
-            Err(error) => Err(error.to_string()),
+            Err(refused) => Err(refused.why.to_string()),
         }
     }
 

@@ -63,7 +63,8 @@ struct Content {
 pub struct Baseline {
     identities: BTreeSet<Identity>,
     cookies: HashSet<NonZeroU64>,
-    inodes: HashMap<(SocketAddr, SocketAddr), u64>,
+    /// By addresses: several processes may listen on one.
+    inodes: HashMap<(SocketAddr, SocketAddr), Vec<u64>>,
     pub listeners: Vec<Listener>,
 }
 
@@ -74,24 +75,25 @@ impl Baseline {
 
     fn insert(&mut self, identity: Identity) {
         self.cookies.extend(identity.cookie);
-        self.inodes.insert((identity.local, identity.remote), identity.inode);
-        self.identities.insert(identity);
+        if self.identities.insert(identity) {
+            self.inodes.entry((identity.local, identity.remote)).or_default().push(identity.inode);
+        }
     }
 
     /// How many sockets were there.
     pub fn count(&self) -> usize {
-        self.cookies.len().max(self.inodes.len())
+        if self.cookies.is_empty() { self.identities.len() } else { self.cookies.len() }
     }
 
     /// Whether the socket was there. By cookie where both views tell it; else by addresses and
-    /// inode, which a socket loses when its process closes it.
+    /// inode, which a socket gets when it is accepted and loses when its process closes it.
     pub fn has(&self, socket: &Socket) -> bool {
         let now = Identity::of(socket);
         match now.cookie {
             Some(cookie) if !self.cookies.is_empty() => self.cookies.contains(&cookie),
             _ => {
                 let known = self.inodes.get(&(now.local, now.remote));
-                known.is_some_and(|inode| *inode == now.inode || now.inode == 0)
+                known.is_some_and(|inodes| now.inode == 0 || inodes.contains(&now.inode) || inodes.contains(&0))
             }
         }
     }
@@ -175,6 +177,11 @@ mod tests {
         assert!(baseline.has(&socket(0, 0, 5000)), "orphaned since");
         assert!(!baseline.has(&socket(0, 11, 5000)));
         assert!(!baseline.has(&socket(0, 10, 5001)));
+        baseline.add(&socket(0, 20, 5000));
+        assert!(baseline.has(&socket(0, 10, 5000)) && baseline.has(&socket(0, 20, 5000)), "one address, two listeners");
+        baseline.add(&socket(0, 0, 5002));
+        assert!(baseline.has(&socket(0, 12, 5002)), "accepted since");
+        assert_eq!(baseline.count(), 3);
     }
 
     #[test]

@@ -10,12 +10,14 @@ pub struct Deadline {
     started: Instant,
     /// Milliseconds after the start.
     millis: Arc<AtomicU64>,
+    /// What must be left for the answer.
+    reserve: Duration,
 }
 
 impl Deadline {
     pub fn after(budget: Duration) -> Deadline {
         let millis = u64::try_from(budget.as_millis()).unwrap_or(u64::MAX);
-        Deadline { started: Instant::now(), millis: Arc::new(AtomicU64::new(millis)) }
+        Deadline { started: Instant::now(), millis: Arc::new(AtomicU64::new(millis)), reserve: budget / 5 }
     }
 
     /// Moves the deadline: what a check waits by design doesn't count against its time limit.
@@ -39,8 +41,9 @@ impl Deadline {
     }
 
     /// Whether looking deeper must stop, so that what is known can still be said in time.
+    /// A fifth of the time limit, however long the check has waited by design.
     pub fn is_near(&self) -> bool {
-        self.left() <= self.budget() / 5
+        self.left() <= self.reserve
     }
 }
 
@@ -56,5 +59,16 @@ mod tests {
         assert_eq!(watchdog.budget(), Duration::from_secs(10));
         assert!(watchdog.left() > Duration::from_secs(8) && !watchdog.is_near());
         assert!(Deadline::after(Duration::ZERO).is_near());
+    }
+
+    #[test]
+    fn a_long_wait_by_design_does_not_bring_the_end_nearer() {
+        let waited = Duration::from_secs(600);
+        let mut deadline = Deadline::after(Duration::from_secs(10));
+        deadline.extend(waited);
+        deadline.started -= waited;
+        assert!(!deadline.is_near());
+        deadline.started -= Duration::from_secs(8);
+        assert!(deadline.is_near());
     }
 }

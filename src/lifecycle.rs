@@ -29,7 +29,18 @@ impl Watched {
     }
 
     /// A process of the service, as `name[pid]`; `None`: it is stopped.
+    ///
+    /// # Errors
+    /// When that can't be told, and for an empty name, as a script's unset variable leaves it: every
+    /// cgroup belongs to it, no process has it.
     pub fn running(&self, world: &World) -> Result<Option<String>> {
+        let pid_file = self.pid_file.as_ref().map(|path| path.as_os_str().is_empty());
+        let is_empty = |name: &Option<String>| name.as_ref().map(|name| name.trim_matches('/').is_empty());
+        let given =
+            [("--unit", is_empty(&self.unit)), ("--process", is_empty(&self.process)), ("--pid-file", pid_file)];
+        if let Some((option, _)) = given.iter().find(|(_, empty)| *empty == Some(true)) {
+            return Err(Error::Usage(format!("{option} has no name: which service is watched? see --help")));
+        }
         let pid = match &self.pid_file {
             Some(path) => match read_pid(path)? {
                 Some(pid) => Some(pid),
@@ -38,7 +49,8 @@ impl Watched {
             None => None,
         };
         let root = &world.proc_root;
-        if !root.join("1").exists() {
+        // With hidepid=1 its folder is seen, but not read.
+        if fs::read(root.join("1/stat")).is_err() {
             let why = "hides other users' processes (hidepid): whether the service runs can't be told; run as root";
             return Err(Error::content(root, why));
         }

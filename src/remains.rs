@@ -151,8 +151,16 @@ fn called(process: &Process, role: Role) -> String {
     format!("{}[{}]{unit}, {}", process.command, process.pid, role.words())
 }
 
-/// Long text: a line for each socket.
-pub fn line(left: &Left, owners: &Owners, listeners: &[Listener]) -> String {
+/// Long text: a line for each socket, at most `top` of them.
+pub fn lines(left: &[Left], owners: &Owners, listeners: &[Listener], top: usize) -> Vec<String> {
+    let mut lines: Vec<_> = left.iter().take(top).map(|left| line(left, owners, listeners)).collect();
+    if left.len() > top {
+        lines.push(format!("... {} more sockets; see --top", left.len() - top));
+    }
+    lines
+}
+
+fn line(left: &Left, owners: &Owners, listeners: &[Listener]) -> String {
     let Socket { state, local, remote, inode, timer_rest, .. } = left.socket;
     let holders: Vec<_> =
         owners.of(inode).map(|process| called(process, role(left.side, process, listeners))).collect();
@@ -161,7 +169,8 @@ pub fn line(left: &Left, owners: &Owners, listeners: &[Listener]) -> String {
         _ if holders.is_empty() => format!("inode {inode}, holder unknown"),
         _ => format!("held by {}", holders.join("; ")),
     };
-    format!("{} {local} from {remote} {state}, {whose}", left.class().name())
+    let peer = if state == State::Listen { String::new() } else { format!(" from {remote}") };
+    format!("{} {local}{peer} {state}, {whose}", left.class().name())
 }
 
 pub fn json(left: &Left, owners: &Owners, listeners: &[Listener]) -> Value {

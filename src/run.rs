@@ -45,7 +45,11 @@ pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
         Ok(Asked::Run(args)) => args,
         Ok(Asked::Help) => say(&help::text::<A>()),
         Ok(Asked::Version) => say(&format!("{} {}\n", A::PROGRAM, env!("CARGO_PKG_VERSION"))),
-        Err(error) => end(Report::failed(name, ServiceState::Unknown, error.to_string())),
+        Err(refused) => {
+            let outlet = Outlet { junit: refused.junit, ..Outlet::default() };
+            *OUTLET.lock().unwrap_or_else(PoisonError::into_inner) = Some(outlet);
+            end(Report::failed(name, ServiceState::Unknown, refused.why.to_string()))
+        }
     };
     let common = &args.common;
     let timeout = common.timeout.unwrap_or_default();

@@ -20,6 +20,9 @@ pub fn open(chosen: Option<&Path>) -> Result<PathBuf> {
         .map(Path::to_owned)
         .or_else(|| variable("MP_STATE_PATH"))
         .or_else(|| variable("NAGIOS_PLUGIN_STATE_DIRECTORY"));
+    if chosen.is_some_and(|parent| parent.as_os_str().is_empty()) {
+        return Err(Error::Usage("--state-dir has no name; give a directory, or leave it out".into()));
+    }
     if let Some(parent) = configured {
         return of_user(&parent);
     }

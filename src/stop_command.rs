@@ -1,6 +1,7 @@
 //! Run the command that stops a service, and leave nothing of it running when it must end early.
 
 use crate::deadline::Deadline;
+use crate::duration::Span;
 use crate::error::{Error, Result};
 use crate::settle::Pauses;
 use procfs::process::all_processes;
@@ -14,8 +15,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// As much of the command's output as a report can use.
+/// As much of the command's output as a report can use: its end, where the reason of a failure is.
 const MOST_OUTPUT: u64 = 64 * 1024;
+
+/// How long a command may be told: what became of it must stay in the first line.
+const LONGEST_NAME: usize = 120;
+
+/// What [`run`] may take beyond its limit, to end a command that doesn't end itself.
+pub const ENDING: Duration = Duration::from_secs(3);
 
 /// A signal that asks us to end. From [`Interrupt::watch`] on it no longer ends us by itself.
 #[derive(Clone, Debug)]
@@ -36,12 +43,12 @@ impl Interrupt {
     }
 }
 
-/// Runs `command` to its end and calls `meanwhile` now and then. Returns its output's lines, standard
-/// output and error together.
+/// Runs `command` to its end and calls `meanwhile` now and then, and once after it. Returns its
+/// output's lines, standard output and error together.
 ///
 /// # Errors
 /// When it can't be run, fails, outlasts `limit`, or a signal comes; in the last two cases it and all
-/// that it started are killed first.
+/// that it started are killed first. When `meanwhile` fails, which stops no stop half-way.
 pub fn run(
     command: &[String],
     limit: Duration,
@@ -51,7 +58,7 @@ pub fn run(
     let [program, arguments @ ..] = command else {
         return Err(Error::Usage("no command after '--'; write for example -- systemctl stop app".into()));
     };
-    let told = |what: String| Error::Usage(format!("stop command '{}' {what}", command.join(" ")));
+    let told = |what: String| Error::Usage(format!("stop command '{}' {what}", name(command)));
     let failed = |cause: std::io::Error| told(format!("can't be run: {}", crate::error::plain(&cause)));
     // What the command leaves behind becomes our child, so that it can be found.
     set_child_subreaper(Some(getpid())).map_err(|errno| failed(errno.into()))?;
@@ -67,24 +74,41 @@ pub fn run(
         .map_err(failed)?;
     let clock = Deadline::after(limit);
     let mut pauses = Pauses::default();
+    let mut looked = Ok(());
     let status = loop {
         if let Some(status) = child.try_wait().map_err(failed)? {
             break status;
         }
         if interrupt.came() || clock.left().is_zero() {
             kill_all();
-            let why = if interrupt.came() { "was ended by a signal to this check" } else { "did not end in time" };
+            let why = if interrupt.came() {
+                "was ended by a signal to this check".to_owned()
+            } else {
+                format!("did not end in {}", Span(limit))
+            };
             return Err(told(format!("{why}: killed, with all it started")));
         }
-        meanwhile()?;
+        looked = looked.and_then(|()| meanwhile());
         std::thread::sleep(pauses.next(clock.left()).min(Duration::from_millis(50)));
     };
     let output = lines(output).map_err(failed)?;
     if !status.success() {
-        let last = output.last().map_or(String::new(), |line| format!(": {line}"));
+        let last = output.iter().rev().map(|line| line.trim()).find(|line| !line.is_empty());
+        let last = last.map_or(String::new(), |line| format!(": {line}"));
         return Err(told(format!("failed with {}{last}", ended(status))));
     }
+    looked.and_then(|()| meanwhile())?;
     Ok(output)
+}
+
+/// A command as it was typed, on one line and cut in its middle.
+fn name(command: &[String]) -> String {
+    let typed = command.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
+    if typed.len() <= LONGEST_NAME {
+        return typed;
+    }
+    let head = &typed[..typed.floor_char_boundary(LONGEST_NAME * 2 / 3)];
+    format!("{head}...{}", &typed[typed.ceil_char_boundary(typed.len() - LONGEST_NAME / 3)..])
 }
 
 fn ended(status: ExitStatus) -> String {
@@ -96,7 +120,8 @@ fn ended(status: ExitStatus) -> String {
 }
 
 fn lines(mut output: File) -> std::io::Result<Vec<String>> {
-    output.seek(SeekFrom::Start(0))?;
+    let length = output.seek(SeekFrom::End(0))?;
+    output.seek(SeekFrom::Start(length.saturating_sub(MOST_OUTPUT)))?;
     let mut bytes = Vec::new();
     output.take(MOST_OUTPUT).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);

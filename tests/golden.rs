@@ -9,8 +9,44 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// Recording and options by the golden's name; each is run in all three formats.
-const CASES: &[(&str, &str)] = &[
+/// A check with its program and its cases: recording and options by the golden's name; each is run in
+/// all three formats.
+struct Check {
+    name: &'static str,
+    program: &'static str,
+    binary: &'static str,
+    cases: &'static [(&'static str, &'static str)],
+    /// The labels of its perfdata in a case, sorted.
+    labels: fn(&str) -> &'static [&'static str],
+}
+
+const CHECKS: [Check; 2] = [
+    Check {
+        name: "closewait",
+        program: "check_closewait",
+        binary: env!("CARGO_BIN_EXE_check_closewait"),
+        cases: CLOSEWAIT,
+        labels: |case| match case {
+            case if case.ends_with("no_recording") => &[],
+            case if case.ends_with("ages_unknown") || ["ok_without_ipv6", "unknown_oldest"].contains(&case) => {
+                &["close_wait", "close_wait_ratio", "established"]
+            }
+            _ => &["close_wait", "close_wait_oldest", "close_wait_ratio", "close_wait_young", "established"],
+        },
+    },
+    Check {
+        name: "orphans_after_stop",
+        program: "check_orphans_after_stop",
+        binary: env!("CARGO_BIN_EXE_check_orphans_after_stop"),
+        cases: ORPHANS,
+        labels: |case| match case {
+            "unknown_no_recording" | "unknown_command" | "unknown_baseline" => &[],
+            _ => &["drained_after", "held", "kernel", "listen", "new", "orphans", "time_wait"],
+        },
+    },
+];
+
+const CLOSEWAIT: &[(&str, &str)] = &[
     ("ok", "-p 11211 --replay tests/fixtures/calm/dump.nl"),
     ("ok_client_side", "-p 6379 --side client --replay tests/fixtures/calm/dump.nl"),
     ("ok_nothing_there", "-P kafka --replay tests/fixtures/calm/dump.nl"),
@@ -42,6 +78,33 @@ const CASES: &[(&str, &str)] = &[
     ("unknown_no_recording", "-p 11211 --replay tests/fixtures/calm/missing.nl"),
 ];
 
+/// Nothing moves in a recording, so none of these waits.
+const ORPHANS: &[(&str, &str)] = &[
+    ("ok", "-P kafka --replay tests/fixtures/calm/dump.nl"),
+    ("ok_proc", "-p 9092 --proc-root tests/fixtures/calm"),
+    ("ok_command", "-v -p 9092 --wait 0s --proc-root tests/fixtures/calm -- echo stopped"),
+    ("ok_within_ranges", "-p 11211 --side client -w 9 -c 20 --replay tests/fixtures/calm/dump.nl"),
+    (
+        "ok_states_ignored",
+        "-vv -p 11211 --side client --ignore ESTABLISHED --ignore FIN_WAIT2 --ignore CLOSE_WAIT --replay tests/fixtures/leak/dump.nl",
+    ),
+    ("warning", "-p 11211 -w 2 -c 100 --replay tests/fixtures/calm/dump.nl"),
+    ("critical", "-p 11211 --replay tests/fixtures/leak/dump.nl"),
+    ("critical_sockets", "-vv --top 4 -p 4711 --replay tests/fixtures/leak/dump.nl"),
+    ("critical_by_peer", "-v -p 11211 --side server --by peer --replay tests/fixtures/both_sides/dump.nl"),
+    ("critical_proc", "-vv --top 3 -p 11211 --wait 0s --proc-root tests/fixtures/both_sides"),
+    (
+        "critical_kernel",
+        "-vv -p 11211 --side client --wait 0s --ignore ESTABLISHED --replay tests/fixtures/calm/dump.nl",
+    ),
+    ("critical_incomplete", "-p 11211 --replay tests/fixtures/no_ipv6/dump.nl"),
+    ("unknown_one_family", "-p 9092 --replay tests/fixtures/no_ipv6/dump.nl"),
+    ("unknown_whose", "-p 4711 --user 0 -c 9 --replay tests/fixtures/leak/dump.nl"),
+    ("unknown_no_recording", "-p 11211 --replay tests/fixtures/calm/missing.nl"),
+    ("unknown_command", "-v -p 9092 --wait 0s --proc-root tests/fixtures/calm -- false"),
+    ("unknown_baseline", "-p 11211 --baseline tests/fixtures/calm/missing.json"),
+];
+
 /// What a run put out, as the golden holds it.
 struct Run {
     argv: String,
@@ -50,9 +113,11 @@ struct Run {
 }
 
 impl Run {
-    fn new(options: &str, format: &str) -> Run {
-        let argv = format!("check_closewait {options} -o {format}");
-        let output = Command::new(env!("CARGO_BIN_EXE_check_closewait"))
+    fn new(check: &Check, options: &str, format: &str) -> Run {
+        // What follows a stop command is the command's own.
+        let (options, command) = options.split_at(options.find(" -- ").unwrap_or(options.len()));
+        let argv = format!("{} {options} -o {format}{command}", check.program);
+        let output = Command::new(check.binary)
             // Relative paths in the options: no golden names a path of this machine.
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .args(argv.split(' ').skip(1))
@@ -69,16 +134,28 @@ impl Run {
     }
 }
 
-fn golden(name: &str, format: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/closewait/{name}.{format}.txt"))
+fn golden(check: &Check, name: &str, format: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(check.name);
+    folder.join(format!("{name}.{format}.txt"))
 }
 
-fn each_case(format: &str, mut each: impl FnMut(&str, &Run) -> Result<(), String>) {
+/// Every case: its check, its name and its options.
+fn cases() -> impl Iterator<Item = (&'static Check, &'static str, &'static str)> {
+    CHECKS.iter().flat_map(|check| check.cases.iter().map(move |(name, options)| (check, *name, *options)))
+}
+
+/// Runs every case in one format; `each` also sees what nagios is told in the same case.
+fn each_case(format: &str, mut each: impl FnMut(&Check, &str, &Run, &Nagios) -> Result<(), String>) {
     let mut failures = Vec::new();
-    for (name, options) in CASES {
-        let run = Run::new(options, format);
-        if let Err(why) = each(name, &run) {
-            failures.push(format!("{name}.{format}: {why}\n{}", run.text()));
+    for (check, name, options) in cases() {
+        let run = Run::new(check, options, format);
+        let plain = Run::new(check, options, "nagios");
+        let told = nagios(check, &plain.stdout).and_then(|told| match plain.exit == run.exit {
+            true => each(check, name, &run, &told),
+            false => Err(format!("nagios exits {}", plain.exit)),
+        });
+        if let Err(why) = told {
+            failures.push(format!("{}/{name}.{format}: {why}\n{}", check.name, run.text()));
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
@@ -90,22 +167,23 @@ fn outputs_are_as_written_down() {
     let mut failures = Vec::new();
     let mut wanted = BTreeSet::new();
     for format in ["nagios", "json", "prometheus"] {
-        for (name, options) in CASES {
-            let path = golden(name, format);
-            let now = Run::new(options, format).text();
+        for (check, name, options) in cases() {
+            let path = golden(check, name, format);
+            let now = Run::new(check, options, format).text();
             if bless {
                 fs::create_dir_all(path.parent().unwrap()).unwrap();
                 fs::write(&path, &now).unwrap();
             }
             let before = fs::read_to_string(&path).unwrap_or_default();
             if before != now {
-                failures.push(format!("{name}.{format}.txt\n{}", difference(&before, &now)));
+                failures.push(format!("{}/{name}.{format}.txt\n{}", check.name, difference(&before, &now)));
             }
             wanted.insert(path);
         }
     }
     // A golden that no case makes is one that no test reads.
-    for entry in fs::read_dir(golden("x", "x").parent().unwrap()).expect("the goldens").flatten() {
+    let folders = CHECKS.iter().map(|check| golden(check, "x", "x").parent().unwrap().to_owned());
+    for entry in folders.flat_map(|folder| fs::read_dir(folder).expect("the goldens").flatten()) {
         if !wanted.contains(&entry.path()) {
             failures.push(format!("{}: no case makes this golden", entry.path().display()));
         }
@@ -175,7 +253,7 @@ fn is_range(text: &str) -> bool {
     }
 }
 
-fn nagios(output: &str) -> Result<Nagios, String> {
+fn nagios(check: &Check, output: &str) -> Result<Nagios, String> {
     let (first, rest) = output.split_once('\n').ok_or("no newline")?;
     if !output.ends_with('\n') {
         return Err("the last line is not ended".into());
@@ -183,7 +261,7 @@ fn nagios(output: &str) -> Result<Nagios, String> {
     if first.len() > 900 {
         return Err(format!("the first line has {} bytes", first.len()));
     }
-    let text_and_state = first.strip_prefix("CLOSEWAIT ").ok_or("no name")?;
+    let text_and_state = first.strip_prefix(&format!("{} ", check.name.to_uppercase())).ok_or("no name")?;
     let (state, text) = text_and_state.split_once(" - ").ok_or("no state")?;
     if !["OK", "WARNING", "CRITICAL", "UNKNOWN"].contains(&state) {
         return Err(format!("'{state}' is no state"));
@@ -240,6 +318,7 @@ fn perf(field: &str) -> Result<(String, Perf), String> {
 
 #[test]
 fn the_perfdata_parser_is_strict() {
+    let nagios = |output: &str| nagios(&CHECKS[0], output);
     let reads = |perfdata: &str| nagios(&format!("CLOSEWAIT OK - fine | {perfdata}\n"));
     for good in ["a=1;;;0;", "a_1=1.5s;~:10;@5:6;0; b=0%;5;10:;0;", "a=7B;-5:5;0:;0;"] {
         assert!(reads(good).is_ok(), "{good}: {:?}", reads(good));
@@ -294,33 +373,22 @@ fn exit_code(state: &str) -> i32 {
 
 #[test]
 fn nagios_outputs_read_back() {
-    let all = ["close_wait", "close_wait_oldest", "close_wait_ratio", "close_wait_young", "established"];
-    let ageless = ["close_wait", "close_wait_ratio", "established"];
     let mut states = BTreeSet::new();
-    each_case("nagios", |name, run| {
-        let read = nagios(&run.stdout)?;
+    each_case("nagios", |check, name, run, read| {
         if exit_code(&read.state) != run.exit || !name.starts_with(&read.state.to_lowercase()) {
             return Err(format!("state {} and exit {} don't agree", read.state, run.exit));
         }
+        states.insert((check.name, read.state.clone()));
         let labels: Vec<_> = read.perfdata.keys().map(String::as_str).collect();
-        let expected = match name {
-            name if name.ends_with("no_recording") => &[][..],
-            name if name.ends_with("ages_unknown") || ["ok_without_ipv6", "unknown_oldest"].contains(&name) => &ageless,
-            _ => &all,
-        };
-        states.insert(read.state);
-        if labels == expected { Ok(()) } else { Err(format!("labels {labels:?}")) }
+        if labels == (check.labels)(name) { Ok(()) } else { Err(format!("labels {labels:?}")) }
     });
-    assert_eq!(states.len(), 4, "{states:?}");
+    assert_eq!(states.len(), 4 * CHECKS.len(), "{states:?}");
 }
 
 /// The three outputs come from one report: they must not disagree.
 #[test]
 fn json_outputs_agree_with_nagios() {
-    each_case("json", |name, run| {
-        let options = CASES.iter().find(|(case, _)| *case == name).expect("the case").1;
-        let plain = Run::new(options, "nagios");
-        let told = nagios(&plain.stdout)?;
+    each_case("json", |check, _, run, told| {
         if run.stdout.lines().count() != 1 || run.stdout.contains('|') {
             return Err("more than one line, or a pipe".into());
         }
@@ -330,11 +398,7 @@ fn json_outputs_agree_with_nagios() {
         if let Some(key) = keys.iter().find(|key| json.get(**key).is_none()) {
             return Err(format!("no key {key}"));
         }
-        if json["schema"] != 1
-            || json["check"] != "closewait"
-            || json["exit_code"] != run.exit
-            || run.exit != plain.exit
-        {
+        if json["schema"] != 1 || json["check"] != check.name || json["exit_code"] != run.exit {
             return Err("schema, check or exit code".into());
         }
         // JSON always looks for owners, so its summary may say that they are partial.
@@ -464,9 +528,7 @@ fn the_prometheus_parser_is_strict() {
 
 #[test]
 fn prometheus_outputs_agree_with_nagios() {
-    each_case("prometheus", |name, run| {
-        let options = CASES.iter().find(|(case, _)| *case == name).expect("the case").1;
-        let told = nagios(&Run::new(options, "nagios").stdout)?;
+    each_case("prometheus", |_, _, run, told| {
         let mut samples = prometheus(&run.stdout)?;
         let (labels, state) = samples.remove("connleak_state").ok_or("no connleak_state")?;
         if state != f64::from(run.exit) || run.exit != exit_code(&told.state) {

@@ -8,8 +8,10 @@ use crate::error::{Error, Result};
 use crate::extra_opts;
 use argh::{ArgsInfo, FlagInfo, FlagInfoKind, FromArgs, Optionality};
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 /// One option as it was given.
+#[derive(Clone)]
 struct Given {
     flag: &'static FlagInfo<'static>,
     /// Whether it is the check's own.
@@ -62,14 +64,29 @@ fn find<A: Command>(wanted: impl Fn(&FlagInfo) -> bool) -> Option<(&'static Flag
     all::<A>().find(|(flag, _)| wanted(flag))
 }
 
+/// Why a command line was refused, and where it wanted a JUnit result, which must tell so.
+#[derive(Debug)]
+pub struct Refused {
+    pub why: Error,
+    pub junit: Option<PathBuf>,
+}
+
 /// Reads a command line without its program name.
-pub fn parse<A: Command>(argv: impl IntoIterator<Item = OsString>) -> Result<Asked<A>> {
+pub fn parse<A: Command>(argv: impl IntoIterator<Item = OsString>) -> std::result::Result<Asked<A>, Refused> {
+    let mut typed = Vec::new();
+    read(argv, &mut typed).map_err(|why| {
+        let junit = typed.iter().rfind(|given| given.flag.long == "--junit").and_then(|given| given.value.as_ref());
+        Refused { why, junit: junit.map(PathBuf::from) }
+    })
+}
+
+fn read<A: Command>(argv: impl IntoIterator<Item = OsString>, typed: &mut Vec<Given>) -> Result<Asked<A>> {
     let text = |word: OsString| {
         word.into_string()
             .map_err(|word| Error::Usage(format!("argument '{}' is not UTF-8; see --help", word.to_string_lossy())))
     };
     let words = argv.into_iter().map(text).collect::<Result<Vec<_>>>()?;
-    let (typed, rest) = split::<A>(words)?;
+    let rest = split::<A>(words, typed)?;
     let asks = |long: &str| typed.iter().any(|given| given.flag.long == long);
     if asks("--help") {
         return Ok(Asked::Help);
@@ -85,7 +102,7 @@ pub fn parse<A: Command>(argv: impl IntoIterator<Item = OsString>) -> Result<Ask
     }
     // What is typed replaces what the file says, also for options that may be repeated.
     given.retain(|from_file| !typed.iter().any(|given| given.flag.long == from_file.flag.long));
-    given.extend(typed.into_iter().filter(|given| given.flag.long != "--extra-opts"));
+    given.extend(typed.iter().filter(|given| given.flag.long != "--extra-opts").cloned());
     Ok(Asked::Run(Box::new(Args {
         common: build(&given, false, A::PROGRAM)?,
         own: build(&given, true, A::PROGRAM)?,
@@ -93,13 +110,15 @@ pub fn parse<A: Command>(argv: impl IntoIterator<Item = OsString>) -> Result<Ask
     })))
 }
 
-/// getopt's reading of the words: `-p11211`, `-p 11211`, `--port=11211`, `-vvv`, `-w ~:10`.
-fn split<A: Command>(words: Vec<String>) -> Result<(Vec<Given>, Vec<String>)> {
-    let mut given = Vec::new();
+/// getopt's reading of the words: `-p11211`, `-p 11211`, `--port=11211`, `-vvv`, `-w ~:10`. Adds the
+/// options to `given`, also those before an error, and returns what follows `--`.
+fn split<A: Command>(words: Vec<String>, given: &mut Vec<Given>) -> Result<Vec<String>> {
     let mut words = words.into_iter().peekable();
     while let Some(word) = words.next() {
         if word == "--" && A::REST.is_some() {
-            return Ok((given, words.collect()));
+            // An empty variable of a script must not turn a stop into a look.
+            words.peek().ok_or_else(|| Error::Usage("no command after '--'; see --help".into()))?;
+            return Ok(words.collect());
         }
         if let Some(long) = word.strip_prefix("--").filter(|long| !long.is_empty()) {
             let (name, mut value) = match long.split_once('=') {
@@ -137,7 +156,7 @@ fn split<A: Command>(words: Vec<String>) -> Result<(Vec<Given>, Vec<String>)> {
             return Err(Error::Usage(format!("unexpected argument '{word}'; see --help")));
         }
     }
-    Ok((given, Vec::new()))
+    Ok(Vec::new())
 }
 
 fn needs_value(flag: &FlagInfo) -> Error {

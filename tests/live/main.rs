@@ -1,4 +1,4 @@
-//! The check on real sockets, in network namespaces that the tests make. Root only; else skipped.
+//! The checks on real sockets, in network namespaces that the tests make. Root only; else skipped.
 
 #[path = "../support/lab.rs"]
 mod lab;
@@ -8,9 +8,17 @@ mod closing;
 mod ends;
 mod holder;
 mod hostile;
+mod junit;
 mod kernel;
+mod left;
 mod namespace;
+mod pool;
+mod python;
+mod recipes;
+mod regular;
 mod replay;
+mod restart;
 mod select;
+mod stopping;
 mod unit;
 mod unprivileged;

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// A cgroup named as systemd names a service's. Removed at the end, when it is empty.
-struct Service(PathBuf);
+pub struct Service(PathBuf);
 
 impl Service {
     /// `None`: skipped, as there is no cgroup2 or it is not ours to change.
-    fn new(lab: &Lab) -> Option<Service> {
+    pub fn new(lab: &Lab) -> Option<Service> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
@@ -31,11 +31,11 @@ impl Service {
         }
     }
 
-    fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         self.0.file_name().unwrap().to_str().unwrap()
     }
 
-    fn take(&self, peer: &Peer) {
+    pub fn take(&self, peer: &Peer) {
         fs::write(self.0.join("cgroup.procs"), peer.pid().to_string()).unwrap();
     }
 }

@@ -15,7 +15,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub const CHECK: &str = env!("CARGO_BIN_EXE_check_closewait");
+pub const CHECK: &str = CLOSEWAIT.0;
+pub const CLOSEWAIT: Check = Check(env!("CARGO_BIN_EXE_check_closewait"));
+pub const ORPHANS: Check = Check(env!("CARGO_BIN_EXE_check_orphans_after_stop"));
 
 /// Longer than the check's own deadline, so that its end is the check's merit.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -47,6 +49,10 @@ impl Outcome {
         self.output().value(label).unwrap_or_else(|| panic!("no {label}: {self:?}"))
     }
 
+    pub fn took(&self) -> Duration {
+        self.ended - self.started
+    }
+
     pub fn json(&self) -> Value {
         let json: Value = serde_json::from_str(&self.stdout).unwrap_or_else(|why| panic!("{why}: {self:?}"));
         assert_eq!(json["exit_code"], self.code, "{self:?}");
@@ -54,16 +60,37 @@ impl Outcome {
     }
 }
 
-/// Runs the check in the calling thread's namespace.
+/// A program of the suite, by its path.
+#[derive(Clone, Copy)]
+pub struct Check(pub &'static str);
+
+impl Check {
+    /// Runs it in the calling thread's namespace.
+    pub fn run(self, args: &[&str]) -> Outcome {
+        hold_to_contract(run(Command::new(self.0).args(args)))
+    }
+
+    /// The same as a user without any rights.
+    pub fn unprivileged(self, args: &[&str]) -> Outcome {
+        // Nobody may enter the directories that lead to the built binary.
+        let (_dir, copy) = public_copy(Path::new(self.0));
+        hold_to_contract(run(as_nobody(&copy).args(args)))
+    }
+
+    /// For a test that acts while it runs.
+    pub fn start(self, args: &[&str]) -> Running {
+        start(Command::new(self.0).args(args))
+    }
+}
+
+/// Runs check_closewait in the calling thread's namespace.
 pub fn check(args: &[&str]) -> Outcome {
-    hold_to_contract(run(Command::new(CHECK).args(args)))
+    CLOSEWAIT.run(args)
 }
 
 /// The same as a user without any rights.
 pub fn check_unprivileged(args: &[&str]) -> Outcome {
-    // Nobody may enter the directories that lead to the built binary.
-    let (_dir, copy) = public_copy(Path::new(CHECK));
-    hold_to_contract(run(as_nobody(&copy).args(args)))
+    CLOSEWAIT.unprivileged(args)
 }
 
 /// Runs a program without rights, in the process that the caller starts.
@@ -81,7 +108,7 @@ pub fn public_copy(program: &Path) -> (tempfile::TempDir, PathBuf) {
     (dir, copy)
 }
 
-fn hold_to_contract(outcome: Outcome) -> Outcome {
+pub fn hold_to_contract(outcome: Outcome) -> Outcome {
     assert_eq!(outcome.stderr, "", "{outcome:?}");
     match outcome.stdout.starts_with('{') {
         true => drop(outcome.json()),
@@ -90,16 +117,43 @@ fn hold_to_contract(outcome: Outcome) -> Outcome {
     outcome
 }
 
-/// Runs a program to its end. Files take its output, as a full pipe would stop it.
+/// Runs a program to its end.
 pub fn run(command: &mut Command) -> Outcome {
-    let (mut stdout, mut stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+    start(command).end()
+}
+
+/// Starts a program. Files take its output, as a full pipe would stop it.
+pub fn start(command: &mut Command) -> Running {
+    let (stdout, stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
     command.stdin(Stdio::null()).stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
     let started = Instant::now();
-    let mut child = command.spawn().unwrap_or_else(|why| panic!("{command:?}: {why}"));
-    let status = finish(&mut child, PATIENCE).unwrap_or_else(|| panic!("{command:?}: no end in {PATIENCE:?}"));
-    let ended = Instant::now();
-    let code = status.code().unwrap_or_else(|| panic!("{command:?}: {status}"));
-    Outcome { code, stdout: content(&mut stdout), stderr: content(&mut stderr), started, ended }
+    let child = command.spawn().unwrap_or_else(|why| panic!("{command:?}: {why}"));
+    Running { called: format!("{command:?}"), process: Started(child), stdout, stderr, started }
+}
+
+/// A program on its way; it ends with its test, also where that fails.
+pub struct Running {
+    called: String,
+    process: Started,
+    stdout: File,
+    stderr: File,
+    started: Instant,
+}
+
+impl Running {
+    pub fn process(&self) -> &Child {
+        &self.process.0
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> Outcome {
+        let status = finish(&mut self.process.0, PATIENCE);
+        let status = status.unwrap_or_else(|| panic!("{}: no end in {PATIENCE:?}", self.called));
+        let ended = Instant::now();
+        let code = status.code().unwrap_or_else(|| panic!("{}: {status}", self.called));
+        let (stdout, stderr) = (content(&mut self.stdout), content(&mut self.stderr));
+        Outcome { code, stdout, stderr, started: self.started, ended }
+    }
 }
 
 /// Waits for the end of a process that the caller started; kills it where that takes too long.

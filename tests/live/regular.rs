@@ -1,0 +1,136 @@
+//! As a regular service check: running, draining, judged, running again.
+
+use crate::lab::run::{ORPHANS, Outcome, as_nobody, public_copy, run};
+use crate::lab::{CLOSE_WAIT, Lab, Peer};
+use crate::unit::Service;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+fn assert_says(outcome: &Outcome, code: i32, part: &str) {
+    assert!(outcome.code == code && outcome.text().contains(part), "wanted {code} '{part}': {outcome:?}");
+}
+
+/// Leads a service through its life; `mark` makes a started server the one that is watched.
+fn life(lab: &Lab, watch: &[&str], mark: &dyn Fn(&mut Peer)) {
+    let state = tempfile::tempdir().unwrap();
+    let look = |wait: &str| {
+        let state = ["-p11211", "--side=client", "--state-dir", state.path().to_str().unwrap(), "--wait", wait];
+        ORPHANS.run(&[&state, watch].concat())
+    };
+    for round in 0..2 {
+        let (mut server, mut client) = lab.connected("127.0.0.1:11211", 2);
+        mark(&mut server);
+        let running = look("1s");
+        assert_says(&running, 0, &format!("[{}], nothing to assert", server.pid()));
+        assert_eq!(running.value("orphans"), 0.0, "{running:?}");
+        drop(server);
+        lab.wait_for(CLOSE_WAIT, 11211, 2);
+        // The stop of the first round is forgotten: this one drains anew.
+        assert_says(&look("1s"), 0, "draining, seen stopped for ");
+        if round > 0 {
+            continue;
+        }
+        sleep(Duration::from_millis(1050));
+        let judged = look("1s");
+        assert_says(
+            &judged,
+            2,
+            &format!("2 sockets left after 1s (critical 0), 2 of 2 held by peer[{}]", client.pid()),
+        );
+        assert_says(&look("1h"), 0, "draining, seen stopped for ");
+        client.say("close c");
+        assert_says(&look("1s"), 0, "nothing left after 1s");
+    }
+}
+
+#[test]
+fn by_pid_file() {
+    Lab::test(|lab| {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("x.pid");
+        let write = |server: &mut Peer| fs::write(&file, format!("{}\n", server.pid())).unwrap();
+        life(lab, &["--pid-file", file.to_str().unwrap()], &write);
+    });
+}
+
+#[test]
+fn by_process_name() {
+    Lab::test(|lab| {
+        // 15 bytes are all that the kernel keeps of it.
+        let name = format!("svc{}-a-long-name", std::process::id());
+        let hex: String = name.bytes().take(15).map(|byte| format!("{byte:02x}")).collect();
+        life(lab, &["--process", &name], &|server| drop(server.say(&format!("rename {hex}"))));
+    });
+}
+
+#[test]
+fn by_unit() {
+    Lab::test(|lab| {
+        let Some(service) = Service::new(lab) else { return };
+        life(lab, &["--unit", service.name()], &|server| service.take(server));
+    });
+}
+
+#[test]
+fn of_several_all_must_hold() {
+    Lab::test(|lab| {
+        let (dir, server) = (tempfile::tempdir().unwrap(), lab.peer());
+        let file = dir.path().join("x.pid");
+        fs::write(&file, server.pid().to_string()).unwrap();
+        let look = |name: &str| {
+            let dir = dir.path().to_str().unwrap();
+            ORPHANS.run(&["-p11211", "--state-dir", dir, "--pid-file", file.to_str().unwrap(), "--process", name])
+        };
+        assert_says(&look("peer"), 0, "nothing to assert");
+        // As when the number is another process' now.
+        assert_says(&look("not-peer"), 0, "draining");
+    });
+}
+
+#[test]
+fn a_state_that_cant_be_kept_is_unknown() {
+    Lab::test(|_| {
+        let dir = tempfile::tempdir().unwrap();
+        let look = ["-p11211", "--process=no-such-one", "--wait=0s", "--state-dir"];
+        let mine = dir.path().to_str().unwrap();
+        assert_eq!(ORPHANS.run(&[&look[..], &[mine]].concat()).code, 0);
+        let outcome = ORPHANS.unprivileged(&[&look[..], &[mine]].concat());
+        assert_says(&outcome, 3, "can't make the state directory ");
+        assert_says(&outcome, 3, "Permission denied");
+        // Made, but full or read-only since.
+        let full = ORPHANS.run(&[&look[..], &["/proc/self"]].concat());
+        assert_says(&full, 3, "can't make the state directory /proc/self/");
+    });
+}
+
+/// Who may not see other users' processes can't tell whether they run.
+#[test]
+fn hidden_processes_are_unknown_not_stopped() {
+    Lab::test(|lab| {
+        let (server, dir) = (lab.peer(), tempfile::tempdir().unwrap());
+        fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        let pid_file = dir.path().join("x.pid");
+        fs::write(&pid_file, server.pid().to_string()).unwrap();
+        let (_copies, copy) = public_copy(Path::new(ORPHANS.0));
+        let look = |hide: &str| {
+            let nobody = format!("{:?}", as_nobody(&copy)).replace('"', "");
+            let script = format!(
+                "mount -t proc -o hidepid={hide} proc /proc && exec {nobody} -p11211 --pid-file {} --state-dir {}",
+                pid_file.display(),
+                dir.path().display()
+            );
+            run(Command::new("unshare").args(["--mount", "sh", "-c", &script]))
+        };
+        let open = look("0");
+        if !open.stderr.is_empty() {
+            return lab.skip(&format!("mount: {}", open.stderr));
+        }
+        assert_says(&open, 0, "nothing to assert");
+        for hide in ["1", "2"] {
+            assert_says(&look(hide), 3, "hides other users' processes (hidepid)");
+        }
+    });
+}
