@@ -91,7 +91,11 @@ fn check(args: &Args<Growth>, world: &World) -> Result<Report> {
     let Updated { value: found, aside, unsaved } = updated;
     let mut report = found.report(args, &target, &rules, world);
     for aside in opened.aside.iter().chain(&aside) {
-        report.missing.push(format!("history begun anew, the old one is kept as {} ({})", aside.path.display(), aside.why));
+        report.missing.push(format!(
+            "history begun anew, the old one is kept as {} ({})",
+            aside.path.display(),
+            aside.why
+        ));
     }
     if let Some(why) = unsaved {
         report.is_incomplete(format!("not remembered: {why}"));
@@ -219,7 +223,8 @@ fn name_groups(memory: &mut Memory, pool: &Pool, world: &World) {
 }
 
 fn holders(connections: &[Connection], wanted: Holders, world: &World) -> Owners {
-    let inodes: Vec<_> = connections.iter().map(|connection| (connection.socket.inode, connection.socket.uid)).collect();
+    let inodes: Vec<_> =
+        connections.iter().map(|connection| (connection.socket.inode, connection.socket.uid)).collect();
     owner::find(world, &inodes, wanted)
 }
 
@@ -262,17 +267,20 @@ impl Found {
         report.extra = blame.extra();
         report.extra.insert("trend".into(), json!(self.word()));
         if let Some(leak) = self.leak() {
-            report.extra.insert("leak".into(), json!({
-                "group": self.group(leak),
-                "onset_seconds": (leak.onset / rules.speed).round(),
-                "per_minute": rounded(leak.rate * 60.0 * rules.speed, 2),
-                "suspects": leak.suspects,
-                "left_seconds": {
-                    "likely": (leak.left.likely / rules.speed).round(),
-                    "earliest": (leak.left.earliest / rules.speed).round(),
-                    "latest": (leak.left.latest / rules.speed).round(),
-                },
-            }));
+            report.extra.insert(
+                "leak".into(),
+                json!({
+                    "group": self.group(leak),
+                    "onset_seconds": (leak.onset / rules.speed).round(),
+                    "per_minute": rounded(leak.rate * 60.0 * rules.speed, 2),
+                    "suspects": leak.suspects,
+                    "left_seconds": {
+                        "likely": (leak.left.likely / rules.speed).round(),
+                        "earliest": (leak.left.earliest / rules.speed).round(),
+                        "latest": (leak.left.latest / rules.speed).round(),
+                    },
+                }),
+            );
             report.lacks_owners(blame.unowned, blame.shortfall(&owners));
         }
         if self.pool.connections.iter().any(|connection| connection.silence().is_none()) {
@@ -298,7 +306,9 @@ impl Found {
             verdict.state = ServiceState::Warning;
             verdict.reasons.push(format!("leak in {}", self.group(leak)));
             let left = leak.left.likely / rules.speed;
-            for (limit, state) in [(rules.left_critical, ServiceState::Critical), (rules.left_warning, ServiceState::Warning)] {
+            for (limit, state) in
+                [(rules.left_critical, ServiceState::Critical), (rules.left_warning, ServiceState::Warning)]
+            {
                 if let Some(limit) = limit.filter(|limit| left < limit.0.as_secs_f64()) {
                     let word = state.to_string().to_lowercase();
                     verdict.reasons.push(format!("full in {} ({word} under {limit})", shown(left)));
@@ -360,10 +370,16 @@ impl Found {
             Trend::Steady => format!("steady, {level}"),
             Trend::Growing { rate } => format!("growing (load), {:+}/min, {level}", per_minute(*rate)),
             Trend::Leak(leak) => {
-                let left = [leak.left.likely, leak.left.earliest, leak.left.latest].map(|left| shown(left / rules.speed));
+                let left =
+                    [leak.left.likely, leak.left.earliest, leak.left.latest].map(|left| shown(left / rules.speed));
                 let [likely, earliest, latest] = left;
                 let mut parts = vec![
-                    format!("leak in {}: {:+}/min since {} ago", self.group(leak), per_minute(leak.rate), shown(leak.onset / rules.speed)),
+                    format!(
+                        "leak in {}: {:+}/min since {} ago",
+                        self.group(leak),
+                        per_minute(leak.rate),
+                        shown(leak.onset / rules.speed)
+                    ),
                     level,
                     format!("full in {likely} ({earliest} to {latest})"),
                 ];
@@ -403,9 +419,24 @@ impl Found {
             metric("used", self.used(), Unit::Percent, "Connections in percent of the limit."),
             metric("limit", self.rooms.first().map(|room| room.limit as f64), Unit::None, "Connections it can hold."),
             metric("growth", Some(rounded(rate * 60.0 * rules.speed, 3)), Unit::None, "Connections a minute."),
-            metric("left", leak.map(|leak| (leak.left.likely / rules.speed).round()), Unit::Seconds, "Seconds until full."),
-            metric("suspects", Some(leak.map_or(0.0, |leak| leak.suspects as f64)), Unit::None, "Sockets that speak for a leak."),
-            metric("idle_oldest", knows_idle.then(|| rounded(idle, 1)), Unit::Seconds, "Seconds of the longest silence."),
+            metric(
+                "left",
+                leak.map(|leak| (leak.left.likely / rules.speed).round()),
+                Unit::Seconds,
+                "Seconds until full.",
+            ),
+            metric(
+                "suspects",
+                Some(leak.map_or(0.0, |leak| leak.suspects as f64)),
+                Unit::None,
+                "Sockets that speak for a leak.",
+            ),
+            metric(
+                "idle_oldest",
+                knows_idle.then(|| rounded(idle, 1)),
+                Unit::Seconds,
+                "Seconds of the longest silence.",
+            ),
             metric("opened", per_minute(|turnover| turnover.opened), Unit::None, "Connections opened a minute."),
             metric("closed", per_minute(|turnover| turnover.closed), Unit::None, "Connections closed a minute."),
         ];

@@ -89,7 +89,8 @@ impl Memory {
         let verdict = self.detector.step(&Sample {
             wall: moment.wall,
             uptime: moment.uptime,
-            boot: u64::from_str_radix(&moment.boot_id.replace('-', "")[..16.min(moment.boot_id.len())], 16).unwrap_or(0),
+            boot: u64::from_str_radix(&moment.boot_id.replace('-', "")[..16.min(moment.boot_id.len())], 16)
+                .unwrap_or(0),
             service: pool.instance,
             established,
             close_wait,
@@ -108,7 +109,8 @@ impl Memory {
     }
 
     fn follow(&mut self, connections: &[Connection], speed: f64) -> Vec<Socket> {
-        let sampled = |thinning| connections.iter().filter(move |connection| is_sampled(connection.identity(), thinning));
+        let sampled =
+            |thinning| connections.iter().filter(move |connection| is_sampled(connection.identity(), thinning));
         let thinning = self.thinning;
         while sampled(self.thinning).count() > MOST_SOCKETS {
             self.thinning += 1;

@@ -52,9 +52,9 @@ impl Connection {
 
 /// FNV-1a, mixed once more so that its high bits can choose samples.
 fn hashed(bytes: &[u8]) -> u64 {
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
     (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
@@ -128,7 +128,8 @@ mod tests {
 
     #[test]
     fn a_thinner_sample_is_part_of_the_thicker() {
-        let kept = |thinning: u32| (1..100_000u64).filter(|cookie| is_sampled(*cookie, thinning)).collect::<HashSet<_>>();
+        let kept =
+            |thinning: u32| (1..100_000u64).filter(|cookie| is_sampled(*cookie, thinning)).collect::<HashSet<_>>();
         assert_eq!(kept(0).len(), 99_999);
         let (half, eighth) = (kept(1), kept(3));
         assert!(half.len().abs_diff(50_000) < 1_000 && eighth.len().abs_diff(12_500) < 500);

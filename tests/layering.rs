@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Every module of src/, from the ground up: each may use those before it. Files below a module's
 /// folder belong to it.
-const LAYERS: [&str; 36] = [
+const LAYERS: [&str; 38] = [
     "error",
     "deadline",
     "settle",
@@ -14,7 +14,11 @@ const LAYERS: [&str; 36] = [
     "whole",
     "boot",
     "state_dir",
+<<<<<<< HEAD
     "duration",
+=======
+    "history",
+>>>>>>> history
     "stop_command",
     "range",
     "socket",
@@ -24,6 +28,7 @@ const LAYERS: [&str; 36] = [
     "world",
     "netns",
     "source",
+    "limit",
     "owner",
     "unit",
     "lifecycle",
@@ -46,8 +51,9 @@ const LAYERS: [&str; 36] = [
 ];
 
 /// Files that do no I/O and read no clock.
-const PURE: [&str; 15] = [
+const PURE: [&str; 16] = [
     "src/socket.rs",
+    "src/history/sample.rs",
     "src/select.rs",
     "src/tally.rs",
     "src/range.rs",

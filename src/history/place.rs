@@ -1,5 +1,6 @@
 //! The directory and files of a history: ours, held while in use, put aside when unusable.
 
+use super::trouble::obstacle;
 use crate::error::{Error, Result};
 use crate::settle::Pauses;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -130,7 +131,9 @@ impl Place {
             Ok(()) | Err(Errno::EXIST) => {}
             // Can't write there; what is there can be read.
             Err(errno) if self.stat(DATABASE)?.is_none() => {
-                return Err(Error::File { path: self.database(), doing: "make the history", cause: errno.into() });
+                let why = obstacle(self);
+                let failed = Error::File { path: self.database(), doing: "make the history", cause: errno.into() };
+                return Err(why.map_or(failed, |why| Error::content(&self.database(), why)));
             }
             Err(_) => {}
         }

@@ -79,7 +79,7 @@ fn each(
     let mut rows = query.query(params![known.id, tier as i64, since])?;
     let mut names = Names { db, groups: HashMap::new(), boots: HashMap::new() };
     while let Some(row) = rows.next()? {
-        take(row.get(0)?, row.get(1)?, unpack(&row.get(2)?)?, &mut names)?;
+        take(row.get(0)?, row.get(1)?, unpack(&row.get::<_, Vec<u8>>(2)?)?, &mut names)?;
     }
     Ok(())
 }

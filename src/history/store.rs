@@ -5,7 +5,7 @@
 
 use super::sample::{Group, MOST_GROUPS, Row, Sample};
 use super::trouble::Trouble;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Statement, params};
 
 pub const HOUR: i64 = 3_600_000;
 pub const DAY: i64 = 24 * HOUR;
@@ -146,10 +146,11 @@ fn row(db: &Connection, service: i64, sample: &Sample, boot: i64, hour: i64) -> 
         groups: Vec::new(),
         other: sample.other,
     };
+    let mut find = db.prepare("SELECT id, hour FROM name WHERE service = ? AND name = ?")?;
     for (index, group) in largest.into_iter().enumerate() {
         // What would be cut below needs no number.
         if index < MOST_GROUPS {
-            row.groups.push((name(db, service, &group.name, hour)?, group.count));
+            row.groups.push((name(db, &mut find, service, &group.name, hour)?, group.count));
         } else {
             row.other = row.other.saturating_add(group.count);
         }
@@ -159,10 +160,9 @@ fn row(db: &Connection, service: i64, sample: &Sample, boot: i64, hour: i64) -> 
 }
 
 /// The number of a group's name. Numbers aren't used again: rows of a forgotten name count as other.
-fn name(db: &Connection, service: i64, name: &str, hour: i64) -> Result<u64, Trouble> {
+fn name(db: &Connection, find: &mut Statement, service: i64, name: &str, hour: i64) -> Result<u64, Trouble> {
     let name = &name[..name.floor_char_boundary(LONGEST_NAME)];
-    let sql = "SELECT id, hour FROM name WHERE service = ? AND name = ?";
-    let known = db.query_row(sql, params![service, name], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
+    let known = find.query_row(params![service, name], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
     if let Some((id, seen)) = known.optional()? {
         if seen != hour {
             db.execute("UPDATE name SET hour = ? WHERE id = ?", [hour, id])?;
@@ -186,7 +186,8 @@ fn insert(db: &Connection, service: i64, tier: Tier, slot: i64, wall: i64, row: 
 
 fn merge(db: &Connection, service: i64, tier: Tier, slot: i64, wall: i64, row: &Row) -> Result<(), Trouble> {
     let sql = "SELECT wall, body FROM row WHERE service = ? AND tier = ? AND slot = ?";
-    let before = db.query_row(sql, params![service, tier as i64, slot], |row| Ok((row.get(0)?, row.get(1)?)));
+    let before =
+        db.query_row(sql, params![service, tier as i64, slot], |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?)));
     match before.optional()? {
         None => insert(db, service, tier, slot, wall, row),
         Some((first_wall, body)) => {
@@ -197,7 +198,7 @@ fn merge(db: &Connection, service: i64, tier: Tier, slot: i64, wall: i64, row: &
     }
 }
 
-pub fn unpack(body: &Vec<u8>) -> Result<Row, Trouble> {
+pub fn unpack(body: &[u8]) -> Result<Row, Trouble> {
     Row::unpack(body).ok_or_else(|| Trouble::Unusable("corrupt".to_owned()))
 }
 

@@ -77,7 +77,7 @@ impl Trouble {
 }
 
 /// What the file system has against writing: SQLite's own words don't tell.
-fn obstacle(place: &Place) -> Option<String> {
+pub fn obstacle(place: &Place) -> Option<String> {
     let disk = fstatvfs(place.fd()).ok()?;
     let remedy = "or choose another --state-dir";
     if disk.f_flag.contains(StatVfsMountFlags::RDONLY) {

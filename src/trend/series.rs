@@ -69,7 +69,7 @@ impl Series {
         self.points = merge_while(&self.points, |from, to| to - from <= RESOLUTION * (now - from));
         if self.points.len() > CAPACITY * 9 / 10 {
             let recent = self.points.split_off(CAPACITY / 2);
-            self.points = self.points.chunks(2).map(|pair| pair.iter().copied().reduce(merge)).flatten().collect();
+            self.points = self.points.chunks(2).filter_map(|pair| pair.iter().copied().reduce(merge)).collect();
             self.points.extend(recent);
         }
     }

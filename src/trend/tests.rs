@@ -285,6 +285,37 @@ fn a_rush_to_the_limit_is_caught_by_the_backstop() {
     assert!(found > 10_000.0);
 }
 
+/// Keep-alives of an hour, so that no bar is reached in time, and a rush of newcomers from `at` on.
+fn rush(at: f64, newcomer: fn(f64) -> Life) -> Vec<Life> {
+    let keepalive = |born: f64| Life { gone: born + 3600.0, ..lost(1, born) };
+    every(100.0, -3600.0, 40_000.0).map(keepalive).chain(every(0.5, at, at + 70.0).map(newcomer)).collect()
+}
+
+#[test]
+fn a_rush_of_busy_newcomers_is_load() {
+    let lives = rush(10_000.0, |born| busy(1, born, 11_000.0));
+    assert_quiet(&Service { interval: 10.0, ..Service::new(lives) }, 12_000.0);
+}
+
+#[test]
+fn a_rush_to_where_the_service_has_been_before_is_no_leak() {
+    let mut lives = rush(20_000.0, |born| Life { gone: born + 200.0, ..lost(1, born) });
+    lives.extend(every(0.5, 10_000.0, 10_070.0).map(|born| busy(1, born, 10_500.0)));
+    assert_quiet(&Service { interval: 10.0, ..Service::new(lives) }, 20_400.0);
+}
+
+#[test]
+fn a_deploy_that_fills_its_pools_in_ten_minutes_is_no_cohort() {
+    let pools = every(4.0, 10_000.0, 10_600.0).map(|born| busy(2, born, NEVER));
+    assert_quiet(&Service::new(pools), 20_000.0);
+}
+
+#[test]
+fn two_steps_with_a_long_pause_are_no_cohort() {
+    let steps = every(10.0, 10_000.0, 10_450.0).chain(every(10.0, 16_000.0, 16_450.0));
+    assert_quiet(&Service { limit: 130, ..Service::new(steps.map(|born| busy(2, born, NEVER))) }, 30_000.0);
+}
+
 #[test]
 fn a_full_fixed_pool_is_healthy() {
     let pool = (0..190).map(|i| busy(1, f64::from(i) - 200.0, NEVER));

@@ -73,12 +73,12 @@ impl Lab {
     }
 
     pub fn peer(&self) -> Peer {
-        Peer::start(Command::new(peer_program()), None)
+        Peer::start(Command::new(example("peer")), None)
     }
 
     /// A peer that runs as nobody, who then may read its descriptors.
     pub fn peer_of_nobody(&self) -> Peer {
-        let (dir, copy) = run::public_copy(&peer_program());
+        let (dir, copy) = run::public_copy(&example("peer"));
         Peer::start(run::as_nobody(&copy), Some(dir))
     }
 
@@ -181,13 +181,13 @@ impl Drop for Peer {
 }
 
 /// Cargo tells tests where binaries are, but not examples; `--test` alone doesn't build them.
-fn peer_program() -> PathBuf {
-    let program = Path::new(run::CHECK).with_file_name("examples").join("peer");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/peer.rs");
+pub fn example(name: &str) -> PathBuf {
+    let program = Path::new(run::CHECK).with_file_name("examples").join(name);
+    let source = format!("{}/tests/support/{name}.rs", env!("CARGO_MANIFEST_DIR"));
     let changed = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
     assert!(
-        changed(&program) >= changed(Path::new(source)) && program.exists(),
-        "the example 'peer' is missing or old: build it with 'cargo build --examples' in the same profile"
+        changed(&program) >= changed(Path::new(&source)) && program.exists(),
+        "the example '{name}' is missing or old: build it with 'cargo build --examples' in the same profile"
     );
     program
 }
