@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Every module of src/, from the ground up: each may use those before it. Files below a module's
 /// folder belong to it.
-const LAYERS: [&str; 38] = [
+const LAYERS: [&str; 41] = [
     "error",
     "deadline",
     "settle",
@@ -30,6 +30,9 @@ const LAYERS: [&str; 38] = [
     "unit",
     "lifecycle",
     "select",
+    "trend",
+    "pool",
+    "memory",
     "tally",
     "profile",
     "report",

@@ -1,0 +1,138 @@
+//! The connections of a service as the leak detector sees them: each once, with its owner group and
+//! its silence.
+
+use crate::error::Result;
+use crate::limit::PortUse;
+use crate::select::{Match, Selection};
+use crate::socket::{Endpoint, Side, Socket, State, StateSet};
+use crate::source::{self, Query, Seen};
+use crate::world::World;
+use std::collections::HashSet;
+
+/// One connection, by the end of it that is most telling.
+#[derive(Clone, Copy, Debug)]
+pub struct Connection {
+    pub socket: Socket,
+    pub side: Side,
+}
+
+impl Connection {
+    /// What makes it the same one in the next run: the kernel's cookie; where only `/proc` is read,
+    /// a hash of inode and addresses.
+    pub fn identity(&self) -> u64 {
+        match self.socket.cookie {
+            Some(cookie) => cookie.get(),
+            None => {
+                let place = (self.socket.inode, self.socket.local, self.socket.remote);
+                hashed(format!("{place:?}").as_bytes())
+            }
+        }
+    }
+
+    /// Sockets of one cgroup, user and side share their habits. Known without reading any process.
+    pub fn group(&self) -> u32 {
+        let cgroup = self.socket.cgroup.map_or(0, |id| id.get());
+        let side = u8::from(self.side == Side::Client);
+        let mut bytes = [0; 13];
+        bytes[..8].copy_from_slice(&cgroup.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.socket.uid.to_le_bytes());
+        bytes[12] = side;
+        (hashed(&bytes) >> 32) as u32
+    }
+
+    /// Seconds without data in either direction, in CLOSE_WAIT since the FIN; `None`: /proc was read.
+    pub fn silence(&self) -> Option<f64> {
+        let millis = match self.socket.state {
+            State::CloseWait => self.socket.close_wait_age()?.at_least,
+            _ => self.socket.times.map(|times| times.data_sent.min(times.data_recv))?,
+        };
+        Some(f64::from(millis) / 1000.0)
+    }
+}
+
+/// FNV-1a, mixed once more so that its high bits can choose samples.
+fn hashed(bytes: &[u8]) -> u64 {
+    let hash = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Which connections a sample keeps: one in 2^`thinning`, the same ones in every run.
+pub fn is_sampled(identity: u64, thinning: u32) -> bool {
+    hashed(&identity.to_le_bytes()) >> (64 - thinning.clamp(1, 63)) == 0 || thinning == 0
+}
+
+#[derive(Debug)]
+pub struct Pool {
+    pub seen: Seen,
+    /// ESTABLISHED and CLOSE_WAIT: what counts against a limit.
+    pub connections: Vec<Connection>,
+    /// By TCP state, in the order of [`State::NAMES`]; each connection once.
+    pub counts: [u64; 11],
+    /// The lowest cookie of the listeners; 0: none is seen.
+    pub instance: u64,
+    pub ports: Option<PortUse>,
+    /// Connections of which it can't be told whether they are selected.
+    pub unsure: u64,
+}
+
+/// Looks once. A connection with both ends here is held by its client's end: that is where leaks of
+/// pools are made; once the client has closed, by the server's.
+pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) -> Result<Pool> {
+    let query = Query { states: StateSet::ALL, ports: &selection.ports, side: selection.side, times: true };
+    let (mut connections, mut counts, mut instance, mut unsure) = (Vec::new(), [0; 11], u64::MAX, 0);
+    let seen = source::visit(world, &query, &mut |socket| {
+        let side = match selection.matches(socket) {
+            Match::No => return,
+            Match::Yes(side) => side,
+            Match::Unsure => {
+                unsure += u64::from(counts_against_limit(socket.state));
+                return;
+            }
+        };
+        if let Some(ports) = ports.as_mut().filter(|_| side == Side::Client) {
+            ports.add(socket);
+        }
+        if socket.state == State::Listen {
+            instance = instance.min(socket.cookie.map_or(u64::MAX, |cookie| cookie.get()));
+        }
+        if counts_against_limit(socket.state) {
+            connections.push(Connection { socket: *socket, side });
+        } else {
+            counts[socket.state as usize - 1] += 1;
+        }
+    })?;
+    let clients: HashSet<(Endpoint, Endpoint)> = connections
+        .iter()
+        .filter(|connection| connection.side == Side::Client)
+        .map(|connection| (connection.socket.remote, connection.socket.local))
+        .collect();
+    connections.retain(|Connection { socket, side }| {
+        *side == Side::Client || !clients.contains(&(socket.local, socket.remote))
+    });
+    for connection in &connections {
+        counts[connection.socket.state as usize - 1] += 1;
+    }
+    let instance = if instance == u64::MAX { 0 } else { instance };
+    Ok(Pool { seen, connections, counts, instance, ports, unsure })
+}
+
+fn counts_against_limit(state: State) -> bool {
+    matches!(state, State::Established | State::CloseWait)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thinner_sample_is_part_of_the_thicker() {
+        let kept =
+            |thinning: u32| (1..100_000u64).filter(|cookie| is_sampled(*cookie, thinning)).collect::<HashSet<_>>();
+        assert_eq!(kept(0).len(), 99_999);
+        let (half, eighth) = (kept(1), kept(3));
+        assert!(half.len().abs_diff(50_000) < 1_000 && eighth.len().abs_diff(12_500) < 500);
+        assert!(eighth.is_subset(&half));
+    }
+}

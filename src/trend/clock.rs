@@ -1,0 +1,87 @@
+//! Time that never steps, and the instants at which the service or the machine began anew.
+
+use super::Sample;
+use serde::{Deserialize, Serialize};
+
+/// Seconds watched so far, from the uptime clock; the wall clock only bridges a reboot, where nothing else can.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Clock {
+    /// Seconds since the first sample.
+    pub now: f64,
+    last: Option<Stamp>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Stamp {
+    wall: f64,
+    uptime: f64,
+    boot: u64,
+    service: u64,
+}
+
+/// What happened between the sample before and this one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tick {
+    /// Seconds on the detector's clock at the sample before.
+    pub before: f64,
+    /// Seconds between the two samples; 0 for the very first.
+    pub elapsed: f64,
+    pub first: bool,
+    /// Cookies may repeat after a reboot: no socket is the one it was.
+    pub rebooted: bool,
+    /// Another listener or process: sockets did not end by themselves.
+    pub restarted: bool,
+    /// A restart would have been told: the service's instance is known (not 0).
+    pub told: bool,
+}
+
+impl Clock {
+    pub fn tick(&mut self, sample: &Sample) -> Tick {
+        let stamp = Stamp { wall: sample.wall, uptime: sample.uptime, boot: sample.boot, service: sample.service };
+        let before = self.now;
+        let told = stamp.service != 0;
+        let last = self.last.replace(stamp);
+        let Some(last) = last else {
+            return Tick { before, elapsed: 0.0, first: true, rebooted: false, restarted: false, told };
+        };
+        let rebooted = last.boot != stamp.boot;
+        let elapsed = if rebooted { (stamp.wall - last.wall).max(1.0) } else { (stamp.uptime - last.uptime).max(0.0) };
+        self.now += elapsed;
+        Tick { before, elapsed, first: false, rebooted, restarted: rebooted || last.service != stamp.service, told }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(wall: f64, uptime: f64, boot: u64, service: u64) -> Sample {
+        Sample { wall, uptime, boot, service, ..Sample::default() }
+    }
+
+    #[test]
+    fn a_stepping_wall_clock_changes_nothing() {
+        let mut clock = Clock::default();
+        clock.tick(&sample(1000.0, 50.0, 1, 1));
+        let tick = clock.tick(&sample(-2600.0, 110.0, 1, 1));
+        assert_eq!((tick.elapsed, tick.restarted), (60.0, false));
+    }
+
+    #[test]
+    fn a_reboot_takes_the_wall_clock_and_never_goes_back() {
+        let mut clock = Clock::default();
+        clock.tick(&sample(1000.0, 5000.0, 1, 1));
+        assert_eq!(clock.tick(&sample(1300.0, 40.0, 2, 1)).elapsed, 300.0);
+        let tick = clock.tick(&sample(900.0, 30.0, 3, 1));
+        assert!(tick.rebooted && tick.restarted);
+        assert_eq!(clock.now, 301.0);
+    }
+
+    #[test]
+    fn another_service_instance_is_a_restart() {
+        let mut clock = Clock::default();
+        assert!(clock.tick(&sample(0.0, 0.0, 1, 7)).first);
+        let tick = clock.tick(&sample(0.0, 10.0, 1, 8));
+        assert!(tick.restarted && !tick.rebooted);
+    }
+}

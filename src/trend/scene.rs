@@ -1,0 +1,81 @@
+//! What a witness looks at, and what it finds.
+
+use super::habits::Habits;
+use super::series::Series;
+use super::table::Table;
+use serde::{Deserialize, Serialize};
+
+/// Everything known at one sample.
+#[derive(Debug, Clone, Copy)]
+pub struct Scene<'a> {
+    /// Seconds on the detector's clock.
+    pub now: f64,
+    /// Instant of the last restart, or of the first sample.
+    pub epoch: f64,
+    /// Seconds between two checks, as scheduled.
+    pub interval: f64,
+    /// Seconds after which a connection counts as settled.
+    pub settled_age: f64,
+    /// Connections that the service can hold.
+    pub limit: f64,
+    /// Connections that count against the limit.
+    pub total: f64,
+    /// Connections that one socket of the table stands for; above 1 where only a sample of them is listed.
+    pub scale: f64,
+    pub table: &'a Table,
+    pub habits: &'a Habits,
+    /// Connections against the limit, by sample.
+    pub totals: &'a Series,
+    /// Traffic, by sample: young connections and those in TIME_WAIT.
+    pub traffic: &'a Series,
+}
+
+impl Scene<'_> {
+    /// By how many settled sockets `group` exceeds its own peak of the `span` seconds before `onset`.
+    pub fn grown(&self, group: u32, onset: f64, span: f64) -> f64 {
+        let Some(group) = self.habits.groups.get(&group) else { return 0.0 };
+        group.settled.last().unwrap_or(0.0) - group.settled.peak((onset - span).max(self.epoch), onset)
+    }
+
+    /// The same for the service as a whole, sockets of any age.
+    pub fn grown_in_all(&self, onset: f64, span: f64) -> f64 {
+        (self.total - self.totals.peak((onset - span).max(self.epoch), onset)) / self.scale
+    }
+
+    /// Connections of `group` that were seen to be closed.
+    pub fn closed(&self, group: u32) -> f64 {
+        self.habits.groups.get(&group).map_or(0.0, |group| group.closed)
+    }
+
+    /// Which share of the headroom that was there without them `sockets` have taken.
+    pub fn share_taken(&self, sockets: f64) -> f64 {
+        let taken = sockets * self.scale;
+        taken / ((self.limit - self.total).max(0.0) + taken).max(1.0)
+    }
+}
+
+/// Which kind of evidence speaks of a leak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Witness {
+    /// Silent sockets that outlive every usual silence.
+    Silence,
+    /// Lasting sockets, busy ones too, that pile up and are never closed.
+    Cohort,
+    /// A rush of silent newcomers near the limit.
+    Backstop,
+}
+
+/// A leak as one witness sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    pub witness: Witness,
+    pub group: u32,
+    /// Instant on the detector's clock.
+    pub onset: f64,
+    /// Connections per second.
+    pub rate: f64,
+    /// Seconds for which this witness is blind: what leaked since is not among the suspects.
+    pub bar: f64,
+    /// Cookies.
+    pub suspects: Vec<u64>,
+}

@@ -1,0 +1,372 @@
+//! Each rule of the detector against a small simulated service: remove the rule and its test fails.
+
+use super::*;
+
+/// A connection of the simulated service; instants in seconds.
+#[derive(Debug, Clone, Copy)]
+struct Life {
+    group: u32,
+    born: f64,
+    /// Last data; later than `gone`: busy to the end.
+    last: f64,
+    /// The peer's FIN.
+    fin: f64,
+    gone: f64,
+}
+
+const NEVER: f64 = f64::INFINITY;
+
+/// Opened at `born`, used for five seconds, never closed.
+fn lost(group: u32, born: f64) -> Life {
+    Life { group, born, last: born + 5.0, fin: NEVER, gone: NEVER }
+}
+
+/// Opened at `born`, in use until it is closed.
+fn busy(group: u32, born: f64, gone: f64) -> Life {
+    Life { group, born, last: NEVER, fin: NEVER, gone }
+}
+
+/// Times from `start` to `end`, one each `step` seconds.
+fn every(step: f64, start: f64, end: f64) -> impl Iterator<Item = f64> {
+    (0..).map(move |i| start + f64::from(i) * step).take_while(move |&at| at < end)
+}
+
+/// A simulated service and its checks.
+struct Service {
+    lives: Vec<Life>,
+    interval: f64,
+    limit: u32,
+    /// Instants at which the process is another one.
+    restarts: Vec<f64>,
+    time_wait: fn(f64) -> u32,
+}
+
+impl Service {
+    /// Requests of 20 to 100 seconds in group 1, some ten at a time: closing is a habit there.
+    fn new(lives: impl IntoIterator<Item = Life>) -> Self {
+        let requests =
+            every(6.0, 0.0, 90_000.0).enumerate().map(|(i, born)| busy(1, born, born + 20.0 + (i % 9) as f64 * 10.0));
+        Self {
+            lives: requests.chain(lives).collect(),
+            interval: 60.0,
+            limit: 200,
+            restarts: Vec::new(),
+            time_wait: |_| 0,
+        }
+    }
+
+    fn sample(&self, now: f64) -> Sample {
+        let epoch = self.restarts.iter().copied().filter(|&at| at <= now).fold(f64::MIN, f64::max);
+        let mut sample = Sample {
+            wall: 1e9 + now,
+            uptime: 1e5 + now,
+            boot: 1,
+            service: 1 + self.restarts.iter().filter(|&&at| at <= now).count() as u64,
+            time_wait: (self.time_wait)(now),
+            ..Sample::default()
+        };
+        for (cookie, life) in self.lives.iter().enumerate() {
+            if life.born > now || life.gone <= now || life.born < epoch {
+                continue;
+            }
+            let state = if life.fin <= now { State::CloseWait } else { State::Established };
+            let silent_since = if life.fin <= now { life.fin } else { life.last.min(now) };
+            let idle = (now - silent_since).floor();
+            sample.sockets.push(Socket { cookie: cookie as u64, group: life.group, state, idle });
+            *(if state == State::CloseWait { &mut sample.close_wait } else { &mut sample.established }) += 1;
+        }
+        sample
+    }
+
+    /// All verdicts up to `end`, with their instants.
+    fn verdicts(&self, end: f64) -> Vec<(f64, Verdict)> {
+        let mut detector = Detector::new(self.interval, self.limit);
+        every(self.interval, 0.0, end).map(|now| (now, detector.step(&self.sample(now)))).collect()
+    }
+
+    fn first_leak(&self, end: f64) -> Option<(f64, Leak)> {
+        self.verdicts(end).into_iter().find_map(|(now, verdict)| match verdict {
+            Verdict::Leak(leak) => Some((now, leak)),
+            _ => None,
+        })
+    }
+}
+
+#[track_caller]
+fn assert_quiet(service: &Service, end: f64) {
+    assert_eq!(service.first_leak(end), None);
+}
+
+#[test]
+fn learns_before_it_judges() {
+    let verdicts = Service::new([]).verdicts(600.0);
+    assert_eq!(verdicts[0].1, Verdict::Learning { samples: 1 });
+    assert_eq!(verdicts[9].1, Verdict::Steady);
+}
+
+#[test]
+fn a_leak_among_requests_is_found_with_group_onset_rate_and_time_left() {
+    let service = Service::new(every(120.0, 10_000.0, 30_000.0).map(|born| lost(1, born)));
+    let (found, _) = service.first_leak(20_000.0).expect("leak");
+    assert!((10_360.0..11_200.0).contains(&found), "found at {found}");
+    let (now, last) = service.verdicts(20_000.0).pop().expect("samples");
+    let Verdict::Leak(leak) = last else { panic!("{last:?}") };
+    assert_eq!((leak.group, leak.witness), (1, Witness::Silence));
+    assert!((now - leak.onset - 10_005.0).abs() < 30.0, "{leak:?}");
+    assert!((leak.rate * 120.0 - 1.0).abs() < 0.05, "{leak:?}");
+    let truth = (200.0 - 83.0 - 12.0) * 120.0;
+    assert!((leak.left.earliest..leak.left.latest).contains(&truth), "{truth}: {leak:?}");
+    assert!((leak.left.likely - truth).abs() < 0.2 * truth, "{truth}: {leak:?}");
+}
+
+#[test]
+fn close_wait_needs_no_habit_of_closing() {
+    let hung_up = |born: f64| Life { fin: born + 10.0, ..lost(2, born) };
+    let service = Service::new(every(120.0, 10_000.0, 30_000.0).map(hung_up));
+    assert!(service.first_leak(12_000.0).is_some());
+}
+
+#[test]
+fn a_group_that_never_closes_must_take_half_of_the_headroom() {
+    let service = Service::new(every(120.0, 10_000.0, 30_000.0).map(|born| lost(2, born)));
+    assert_quiet(&service, 18_000.0);
+    assert!(service.first_leak(24_000.0).is_some());
+}
+
+#[test]
+fn one_event_is_no_leak() {
+    let service = Service::new(every(1.0, 10_000.0, 10_015.0).map(|born| lost(1, born)));
+    assert_quiet(&service, 20_000.0);
+}
+
+#[test]
+fn a_warm_up_shorter_than_the_bar_is_no_leak() {
+    let service = Service::new(every(5.0, 10_000.0, 10_110.0).map(|born| lost(1, born)));
+    assert_quiet(&Service { interval: 10.0, ..service }, 12_000.0);
+}
+
+#[test]
+fn a_long_pause_ends_a_stream() {
+    let lives = [10_000.0, 10_300.0, 10_600.0, 20_000.0, 20_300.0].map(|born| lost(1, born));
+    assert_quiet(&Service::new(lives), 22_000.0);
+}
+
+#[test]
+fn a_stream_that_dies_out_is_no_leak() {
+    let early = every(60.0, 10_000.0, 10_180.0).chain([10_400.0, 10_800.0, 11_900.0, 14_500.0, 19_000.0]);
+    assert_quiet(&Service::new(early.map(|born| lost(1, born))), 30_000.0);
+}
+
+#[test]
+fn silences_no_longer_than_usual_ones_are_no_leak() {
+    let keepalive = |born: f64| Life { gone: born + 2400.0, ..lost(1, born) };
+    assert_quiet(&Service::new(every(100.0, -2400.0, 30_000.0).map(keepalive)), 30_000.0);
+}
+
+#[test]
+fn rare_long_silences_that_keep_ending_are_a_habit() {
+    // Waves of eight long silences are too rare for the quantile to see; that they always end in time is not.
+    let slow = |born: f64| Life { gone: born + 5000.0, ..lost(1, born) };
+    let brief = |born: f64| Life { gone: born + 70.0, ..lost(1, born) };
+    let waves = every(20_000.0, 3000.0, 90_000.0).flat_map(|wave| every(400.0, wave, wave + 3200.0)).map(slow);
+    let service = Service { limit: 600, ..Service::new(waves.chain(every(4.0, 0.0, 90_000.0).map(brief))) };
+    let late = service.verdicts(89_000.0).into_iter().filter(|(now, _)| *now > 60_000.0);
+    assert_eq!(late.filter(|(_, verdict)| matches!(verdict, Verdict::Leak(_))).count(), 0);
+}
+
+#[test]
+fn silences_longer_than_a_sixth_of_the_time_watched_take_a_quarter_of_the_headroom() {
+    let keepalive = |born: f64| Life { gone: born + 2400.0, ..lost(1, born) };
+    let leak = every(120.0, 3000.0, 30_000.0).map(|born| lost(1, born));
+    let service = Service::new(every(100.0, -2400.0, 30_000.0).map(keepalive).chain(leak));
+    assert_quiet(&service, 9000.0);
+    assert!(service.first_leak(14_000.0).is_some());
+}
+
+#[test]
+fn a_pool_that_falls_idle_at_night_has_grown_by_nothing() {
+    // Forty connections opened by day; from 20,000 s on one after another falls silent for good.
+    let lives = (0..40).map(|i| Life { last: 20_000.0 + f64::from(i) * 300.0, ..lost(1, 500.0 + f64::from(i)) });
+    assert_quiet(&Service::new(lives), 50_000.0);
+}
+
+#[test]
+fn a_restart_clears_the_alarm_and_teaches_no_silences() {
+    let mut service = Service::new(every(120.0, 10_000.0, 60_000.0).map(|born| lost(1, born)));
+    service.restarts = vec![18_000.0];
+    let verdicts = service.verdicts(26_000.0);
+    let leaks = |from: f64, to: f64| {
+        verdicts.iter().filter(|(now, v)| (from..to).contains(now) && matches!(v, Verdict::Leak(_))).count()
+    };
+    assert!(leaks(11_500.0, 18_000.0) > 100);
+    assert_eq!(leaks(18_000.0, 18_360.0), 0);
+    assert!(leaks(19_500.0, 26_000.0) > 100, "the second round is found as fast as the first");
+}
+
+#[test]
+fn a_restart_nobody_told_of_shows_by_busy_sockets_that_vanish() {
+    let mut service = Service::new(every(120.0, 10_000.0, 60_000.0).map(|born| lost(1, born)));
+    service.lives.extend((0..5).flat_map(|_| [busy(3, 0.0, 90_000.0), busy(3, 18_001.0, 90_000.0)]));
+    service.restarts = vec![18_000.0];
+    let mut detector = Detector::new(60.0, 200);
+    let hidden = |now: f64| Sample { service: 0, ..service.sample(now) };
+    let verdicts: Vec<Verdict> = every(60.0, 0.0, 20_000.0).map(|now| detector.step(&hidden(now))).collect();
+    assert!(matches!(verdicts.last(), Some(Verdict::Leak(_))), "{:?}", verdicts.last());
+}
+
+#[test]
+fn a_leak_that_has_stopped_is_not_reported_for_ever() {
+    let service = Service::new(every(120.0, 10_000.0, 14_000.0).map(|born| lost(1, born)));
+    let (_, last) = service.verdicts(30_000.0).pop().expect("samples");
+    assert!(service.first_leak(14_000.0).is_some());
+    assert!(!matches!(last, Verdict::Leak(_)), "{last:?}");
+}
+
+#[test]
+fn a_leak_that_is_cleaned_up_is_over_at_once() {
+    let swept = |born: f64| Life { gone: 16_000.0, ..lost(1, born) };
+    let service = Service::new(every(120.0, 10_000.0, 16_000.0).map(swept));
+    let leaking = |from: f64| {
+        let verdicts = service.verdicts(17_000.0).into_iter();
+        verdicts.filter(move |(now, v)| *now >= from && matches!(v, Verdict::Leak(_))).count()
+    };
+    assert!(leaking(15_000.0) > 10);
+    assert_eq!(leaking(16_000.0), 0);
+}
+
+#[test]
+fn a_fast_leak_does_not_wait_for_the_bar() {
+    let mut service = Service::new(every(1.0, 10_000.0, 11_000.0).map(|born| lost(1, born)));
+    service.interval = 10.0;
+    let (found, _) = service.first_leak(10_180.0).expect("leak");
+    assert!(found <= 10_090.0, "found at {found}");
+}
+
+#[test]
+fn busy_leaks_are_found_by_their_growth_once_half_of_the_headroom_is_gone() {
+    let service = Service::new(every(120.0, 10_000.0, 90_000.0).map(|born| busy(2, born, NEVER)));
+    assert_quiet(&service, 20_000.0);
+    let (_, leak) = service.first_leak(30_000.0).expect("leak");
+    assert_eq!((leak.group, leak.witness), (2, Witness::Cohort));
+}
+
+#[test]
+fn growth_in_step_with_traffic_is_load() {
+    let mut service = Service::new(every(120.0, 10_000.0, 90_000.0).map(|born| busy(2, born, NEVER)));
+    service.time_wait = |now| (20.0 * (now / 6000.0).exp2()) as u32;
+    let verdicts = service.verdicts(30_000.0);
+    assert!(verdicts.iter().all(|(_, verdict)| !matches!(verdict, Verdict::Leak(_))));
+    assert!(matches!(verdicts.last(), Some((_, Verdict::Growing { .. }))));
+}
+
+#[test]
+fn a_pool_that_fills_up_slows_down() {
+    let filling = (1..=90).map(|i| busy(2, 10_000.0 - 6000.0 * (1.0 - f64::from(i) / 91.0).ln(), NEVER));
+    assert_quiet(&Service { limit: 130, ..Service::new(filling) }, 60_000.0);
+}
+
+#[test]
+fn connections_that_live_as_long_as_others_did_are_no_cohort() {
+    let sessions = every(120.0, -14_000.0, 60_000.0).map(|born| busy(2, born, born + 14_000.0));
+    let mut service = Service::new(sessions);
+    service.restarts = vec![25_000.0];
+    assert_quiet(&service, 60_000.0);
+}
+
+#[test]
+fn a_rush_to_the_limit_is_caught_by_the_backstop() {
+    // The group's habit is to stay silent for an hour, so that no bar can be reached in time.
+    let keepalive = |born: f64| Life { gone: born + 3600.0, ..lost(1, born) };
+    let lives =
+        every(100.0, -3600.0, 20_000.0).map(keepalive).chain(every(0.5, 10_000.0, 10_070.0).map(|b| lost(1, b)));
+    let service = Service { interval: 10.0, ..Service::new(lives) };
+    let (found, leak) = service.first_leak(10_100.0).expect("leak");
+    assert_eq!(leak.witness, Witness::Backstop);
+    assert!(found > 10_000.0);
+}
+
+/// Keep-alives of an hour, so that no bar is reached in time, and a rush of newcomers from `at` on.
+fn rush(at: f64, newcomer: fn(f64) -> Life) -> Vec<Life> {
+    let keepalive = |born: f64| Life { gone: born + 3600.0, ..lost(1, born) };
+    every(100.0, -3600.0, 40_000.0).map(keepalive).chain(every(0.5, at, at + 70.0).map(newcomer)).collect()
+}
+
+#[test]
+fn a_rush_of_busy_newcomers_is_load() {
+    let lives = rush(10_000.0, |born| busy(1, born, 11_000.0));
+    assert_quiet(&Service { interval: 10.0, ..Service::new(lives) }, 12_000.0);
+}
+
+#[test]
+fn a_rush_to_where_the_service_has_been_before_is_no_leak() {
+    let mut lives = rush(20_000.0, |born| Life { gone: born + 200.0, ..lost(1, born) });
+    lives.extend(every(0.5, 10_000.0, 10_070.0).map(|born| busy(1, born, 10_500.0)));
+    assert_quiet(&Service { interval: 10.0, ..Service::new(lives) }, 20_400.0);
+}
+
+#[test]
+fn a_deploy_that_fills_its_pools_in_ten_minutes_is_no_cohort() {
+    let pools = every(4.0, 10_000.0, 10_600.0).map(|born| busy(2, born, NEVER));
+    assert_quiet(&Service::new(pools), 20_000.0);
+}
+
+#[test]
+fn two_steps_with_a_long_pause_are_no_cohort() {
+    let steps = every(10.0, 10_000.0, 10_450.0).chain(every(10.0, 16_000.0, 16_450.0));
+    assert_quiet(&Service { limit: 130, ..Service::new(steps.map(|born| busy(2, born, NEVER))) }, 30_000.0);
+}
+
+#[test]
+fn a_full_fixed_pool_is_healthy() {
+    let pool = (0..190).map(|i| busy(1, f64::from(i) - 200.0, NEVER));
+    assert_quiet(&Service::new(pool), 20_000.0);
+}
+
+#[test]
+fn two_runs_in_one_instant_and_an_empty_table_do_no_harm() {
+    let service = Service::new(every(120.0, 10_000.0, 30_000.0).map(|born| lost(1, born)));
+    let mut detector = Detector::new(60.0, 200);
+    for now in every(60.0, 0.0, 15_000.0) {
+        let sample = service.sample(now);
+        assert_eq!(detector.step(&sample), detector.step(&sample));
+    }
+    assert!(!matches!(
+        detector.step(&Sample { uptime: 2e5, boot: 1, service: 1, ..Sample::default() }),
+        Verdict::Leak(_)
+    ));
+}
+
+#[test]
+fn a_sample_of_the_sockets_stands_for_all_of_them() {
+    let service = Service::new(every(30.0, 10_000.0, 30_000.0).map(|born| lost(1, born)));
+    let mut detector = Detector::new(60.0, 800);
+    let mut rate = 0.0;
+    for now in every(60.0, 0.0, 16_000.0) {
+        let mut sample = service.sample(now);
+        sample.sockets.retain(|socket| socket.cookie % 2 == 0);
+        if let Verdict::Leak(leak) = detector.step(&sample) {
+            rate = leak.rate;
+        }
+    }
+    assert!((rate * 30.0 - 1.0).abs() < 0.2, "{rate}");
+}
+
+#[test]
+fn ten_thousand_samples_keep_the_state_small_and_a_step_cheap() {
+    let service = Service::new((0..40).map(|i| busy(10 + i, 0.0, NEVER)));
+    let mut detector = Detector::new(60.0, 400);
+    let mut sample = service.sample(50_000.0);
+    for i in 0..10_000 {
+        sample.uptime += 60.0;
+        sample.sockets.iter_mut().for_each(|socket| socket.idle = f64::from(i % 7));
+        detector.step(&sample);
+    }
+    assert!(detector.bytes() < 2 << 20, "{} bytes", detector.bytes());
+    let start = std::time::Instant::now();
+    (0..100).for_each(|_| {
+        sample.uptime += 60.0;
+        detector.step(&sample);
+    });
+    let step = start.elapsed() / 100;
+    assert!(step.as_micros() < 1000 * if cfg!(debug_assertions) { 10 } else { 1 }, "{step:?}");
+}
