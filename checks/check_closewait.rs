@@ -21,9 +21,7 @@ use serde_json::json;
 
 /// find sockets in CLOSE_WAIT: their peer has closed, their process has forgotten them
 #[derive(FromArgs, ArgsInfo, Debug)]
-#[argh(
-    note = "The main number is how many of the service's sockets have been in CLOSE_WAIT for --min-Suspect::new(socket, age.map(|age| age.at_least))."
-)]
+#[argh(note = "The main number is how many of the service's sockets have been in CLOSE_WAIT for --min-age.")]
 struct Closewait {
     /// count only sockets whose peer closed at least this long ago; 0s counts all; default from
     /// the profile, else 60s

@@ -335,10 +335,8 @@ impl Found {
             return Vec::new();
         }
         let cookies: HashSet<u64> = self.memory.detector.suspects().collect();
-        let suspect = |connection: &Connection| Suspect {
-            socket: connection.socket,
-            holder_inode: connection.socket.inode,
-            age: connection.silence().map(|seconds| (seconds * 1000.0) as u32),
+        let suspect = |connection: &Connection| {
+            Suspect::new(&connection.socket, connection.silence().map(|seconds| (seconds * 1000.0) as u32))
         };
         let of = self.pool.connections.iter().filter(|connection| cookies.contains(&connection.identity()));
         of.map(|connection| (*connection, suspect(connection))).collect()

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Every binary with its man page.
-const PAGES: [(&str, &str); 2] = [
+const PAGES: [(&str, &str); 3] = [
     ("check_closewait", env!("CARGO_BIN_EXE_check_closewait")),
+    ("check_conn_growth", env!("CARGO_BIN_EXE_check_conn_growth")),
     ("check_orphans_after_stop", env!("CARGO_BIN_EXE_check_orphans_after_stop")),
 ];
 
