@@ -64,7 +64,7 @@ impl Contestant {
             ),
             Contestant::ours(bin, "ours --side both", 0, &format!("-p {PORT} --side both {CALM}")),
             Contestant::new("ss port", 0, &["ss", "-Htan", &format!("( sport = :{PORT} or dport = :{PORT} )")]),
-            Contestant::new("grep | awk | sort | uniq", 0, &["sh", "-c", &pipeline]),
+            Contestant::new("grep, awk, sort, uniq", 0, &["sh", "-c", &pipeline]),
             Contestant::example(bin, "procfs crate", "procfs_crate"),
             Contestant::new("netstat -ant", 0, &["netstat", "-ant"]),
             Contestant::new("zabbix_agent2 -t", 0, &["zabbix_agent2", "-t", &zabbix_key]),

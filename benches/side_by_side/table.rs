@@ -66,7 +66,7 @@ pub fn targets(rows: &[Row]) -> String {
         line(format!("{server} / ss state+port, {at}"), 0.5, ratio(case, server, "ss state+port", cpu));
         line(format!("{server} / kernel's empty walk, {at}"), 1.3, ratio(case, server, "kernel's empty walk", cpu));
         line(format!("ours --side both / ss port, {at}"), 0.5, ratio(case, "ours --side both", "ss port", cpu));
-        for theirs in ["grep | awk | sort | uniq", "procfs crate"] {
+        for theirs in ["grep, awk, sort, uniq", "procfs crate"] {
             line(format!("{server} / {theirs}, {at}"), 0.1, ratio(case, server, theirs, cpu));
         }
     }
