@@ -591,17 +591,6 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "takes a minute or two: the whole year, for the record"]
-    fn a_whole_year_of_minutes_stays_below_five_megabytes() {
-        let dir = tempfile::tempdir().unwrap();
-        let history = open_in(&dir);
-        let began = Instant::now();
-        fill(&history, 0, 411 * DAY, MINUTE, 1);
-        println!("{} bytes, {:?}", bytes(&history), began.elapsed());
-        assert!(bytes(&history) < MOST_BYTES, "{} bytes", bytes(&history));
-    }
-
-    #[test]
     fn runs_each_second_are_bounded_too() {
         let dir = tempfile::tempdir().unwrap();
         let history = open_in(&dir);
