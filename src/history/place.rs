@@ -151,6 +151,11 @@ impl Place {
         Ok(size(COMPANIONS[0])? > 0 && size(DATABASE)? == 0)
     }
 
+    /// Bytes of the log; 0 where there is none.
+    pub fn log_size(&self) -> i64 {
+        self.stat(COMPANIONS[0]).ok().flatten().map_or(0, |stat| stat.st_size)
+    }
+
     /// Whether the database is all there is, without a log that would have to be read too.
     pub fn is_alone(&self) -> Result<bool> {
         let is_empty = |name: &&str| self.stat(name).map(|stat| stat.is_none_or(|stat| stat.st_size == 0));

@@ -44,7 +44,7 @@ pub fn ensure(connection: &mut Connection) -> Result<(), Trouble> {
     }
     // A kill loses nothing; a power failure may take the last runs, samples and state alike, in
     // exchange for no fsync in most runs.
-    connection.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 250")?;
+    connection.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0")?;
     Ok(())
 }
 
