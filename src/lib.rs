@@ -1,9 +1,10 @@
 //! The core that all checks share. This page is its table of contents.
 //!
 //! ```text
-//! kernel -> source -> select -> tally ------------+-> verdict -> report -> run (print, exit)
-//!            profile -> range -> service ---------^      blame -^
-//!                                             owner, unit, user
+//! kernel -> source -> select -> tally -------------+-> verdict -> report -> run (print, exit)
+//!                          `-> pool -> trend ------'              ^
+//!                              history -^                         |
+//!            profile -> range -> service     owner, unit -> blame, remains
 //! ```
 //!
 //! Arrows never turn back; `tests/layering.rs` holds them to it. A check in `checks/` is its options
