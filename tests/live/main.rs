@@ -6,6 +6,7 @@ mod lab;
 mod age;
 mod closing;
 mod ends;
+mod growth;
 mod holder;
 mod hostile;
 mod junit;
