@@ -7,6 +7,7 @@ mod age;
 mod churn;
 mod closing;
 mod ends;
+mod growth;
 mod holder;
 mod hostile;
 mod junit;

@@ -1,0 +1,191 @@
+//! check_conn_growth on connections that are really made: time is rehearsed, the sockets are not.
+
+use crate::lab::run::{GROWTH, Outcome};
+use crate::lab::{Lab, Peer};
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Of the service that leaks.
+const LIMIT: u32 = 120;
+/// Between two runs: a minute of the rehearsed time.
+const PACE: Duration = Duration::from_secs(1);
+const ALWAYS: [&str; 6] = ["connections", "used", "limit", "growth", "suspects", "idle_oldest"];
+
+/// A server and its client with a small pool, whose members work and are replaced in turn.
+struct Service {
+    server: Peer,
+    client: Peer,
+    leaked: u32,
+}
+
+impl Service {
+    fn start(lab: &Lab, port: u16, pool: u32) -> Service {
+        let (mut server, mut client) = (lab.peer(), lab.peer());
+        server.say(&format!("listen l 127.0.0.1:{port}"));
+        client.say(&format!("connect first 127.0.0.1:{port} 1"));
+        server.say("accept first l 1");
+        let mut service = Service { server, client, leaked: 0 };
+        (0..pool).for_each(|member| service.open(port, &format!("m{member}")));
+        service
+    }
+
+    fn open(&mut self, port: u16, name: &str) {
+        self.client.say(&format!("connect {name} 127.0.0.1:{port} 1"));
+        self.server.say(&format!("accept {name} l 1"));
+    }
+
+    fn work(&mut self, port: u16, pool: u32, second: u32) {
+        for member in 0..pool {
+            self.client.say(&format!("send m{member}"));
+        }
+        for replaced in [2 * second, 2 * second + 1] {
+            let member = format!("m{}", replaced % pool);
+            self.client.say(&format!("close {member}"));
+            self.server.say(&format!("close {member}"));
+            self.open(port, &member);
+        }
+        self.client.say("send first");
+    }
+
+    fn leak(&mut self, port: u16, count: u32) {
+        for _ in 0..count {
+            self.open(port, "leaked");
+        }
+        self.leaked += count;
+    }
+}
+
+fn look(state: &TempDir, port: u16, more: &[&str]) -> Outcome {
+    let (port, dir) = (format!("-p{port}"), state.path().to_str().unwrap());
+    GROWTH.run(&[&[&port, "--state-dir", dir], more].concat())
+}
+
+/// Labels in order, without those that come and go.
+fn assert_labels(outcome: &Outcome, is_first: bool) {
+    let mut labels: Vec<_> = ALWAYS.to_vec();
+    if outcome.text().contains(" leak in ") {
+        labels.insert(4, "left");
+    }
+    if !is_first {
+        labels.extend(["opened", "closed"]);
+    }
+    let output = outcome.output();
+    let found: Vec<_> = output.metrics.iter().map(|metric| metric.label.as_str()).collect();
+    assert_eq!(found, labels, "{outcome:?}");
+}
+
+#[test]
+fn a_leak_is_told_from_load_and_from_its_end() {
+    Lab::test(|lab| {
+        let state = tempfile::tempdir().unwrap();
+        let limit = LIMIT.to_string();
+        let limit = ["--limit", &limit, "--rehearse", "60"];
+        let (mut leaking, mut healthy) = (Service::start(lab, 4242, 4), Service::start(lab, 4243, 8));
+        let (mut found, mut was_steady) = (None, false);
+        let begun = Instant::now();
+        for second in 0..40 {
+            leaking.work(4242, 4, second);
+            healthy.work(4243, 8, second);
+            if second >= 8 {
+                leaking.leak(4242, 2);
+            }
+            let (bad, good) = (look(&state, 4242, &limit), look(&state, 4243, &limit));
+            assert!(good.code == 0 && !good.text().contains("leak"), "second {second}: {good:?}");
+            assert_labels(&good, second == 0);
+            assert_labels(&bad, second == 0);
+            if second < 4 {
+                let learning = format!("4242 learning, {} sample", second + 1);
+                assert!(bad.code == 0 && bad.text().contains(&learning), "{learning}: {bad:?}");
+            }
+            was_steady |= second >= 4 && bad.code == 0 && bad.text().contains(" steady, ");
+            if bad.code != 0 {
+                found = Some((second, bad));
+                break;
+            }
+            sleep((begun + PACE * (second + 1)).saturating_duration_since(Instant::now()));
+        }
+        let (second, bad) = found.expect("the leak is found");
+        assert!(was_steady && second > 8, "second {second}: {bad:?}");
+        let text = bad.text();
+        assert!(bad.code < 3 && text.contains(" leak in "), "{bad:?}");
+        assert!(text.contains(&format!("held by peer[{}]", leaking.client.pid())), "{text}");
+        assert!(bad.value("suspects") >= 4.0 && bad.value("suspects") <= f64::from(leaking.leaked), "{bad:?}");
+        // The leak takes two a second and the rest of the limit is left to it.
+        let left = (f64::from(LIMIT) - bad.value("connections")) / 2.0;
+        assert!((bad.value("left") - left).abs() < 0.3 * left, "{left} s are left: {bad:?}");
+
+        let Service { server, client, .. } = leaking;
+        client.end();
+        server.end();
+        for _ in 0..2 {
+            sleep(PACE);
+            let after = look(&state, 4242, &limit);
+            assert!(after.code == 0 && !after.text().contains("leak"), "{after:?}");
+            assert_labels(&after, false);
+        }
+    });
+}
+
+#[test]
+fn runs_at_once_lose_nothing() {
+    Lab::test(|lab| {
+        let (state, _ends) = (tempfile::tempdir().unwrap(), lab.connected("127.0.0.1:4242", 3));
+        let dir = state.path().to_str().unwrap();
+        for round in 0..3 {
+            let running = [(); 2].map(|()| GROWTH.start(&["-p4242", "--rehearse=3600", "--state-dir", dir]));
+            let mut texts = running.map(|running| running.end().text());
+            texts.sort();
+            for (text, number) in texts.iter().zip(2 * round + 1..) {
+                let known = if number <= 4 { format!("learning, {number} sample") } else { "steady".to_owned() };
+                assert!(text.contains(&known), "{known}: {text}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_state_that_cant_be_kept_is_unknown() {
+    Lab::test(|_| {
+        let state = tempfile::tempdir().unwrap();
+        let dir = state.path().to_str().unwrap();
+        for refused in
+            [GROWTH.unprivileged(&["-p4242", "--state-dir", dir]), GROWTH.run(&["-p4242", "--state-dir=/proc/self"])]
+        {
+            let text = refused.text();
+            assert!(refused.code == 3 && text.contains("can't make the state directory "), "{refused:?}");
+        }
+    });
+}
+
+#[test]
+fn a_corrupt_history_is_put_aside() {
+    Lab::test(|_| {
+        let state = tempfile::tempdir().unwrap();
+        assert_eq!(look(&state, 4242, &[]).code, 0);
+        let folder = state.path().join("0");
+        let name = "history.db";
+        let names = || fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        fs::write(folder.join(name), "no history").unwrap();
+        let again = look(&state, 4242, &[]);
+        let text = again.text();
+        assert!(again.code == 0 && text.contains("learning, 1 sample"), "{again:?}");
+        assert!(text.contains("history begun anew, the old one is kept as "), "{text}");
+        let kept: Vec<_> = names().filter(|other| fs::read(folder.join(other)).unwrap() == b"no history").collect();
+        assert!(kept.len() == 1 && kept[0] != name && text.contains(&kept[0]), "{kept:?}: {text}");
+        assert!(!look(&state, 4242, &[]).text().contains("anew"));
+    });
+}
+
+#[test]
+fn without_sock_diag_it_says_that_it_sees_less() {
+    Lab::test(|lab| {
+        let state = tempfile::tempdir().unwrap();
+        let (_ends, less) = (lab.connected("127.0.0.1:4242", 3), "without sock_diag: sees less");
+        let by_proc = look(&state, 4242, &["--source", "proc"]);
+        assert!(by_proc.code == 0 && by_proc.text().contains(less), "{by_proc:?}");
+        assert!(by_proc.output().value("idle_oldest").is_none(), "{by_proc:?}");
+        assert!(!look(&state, 4242, &["--source", "netlink"]).text().contains(less));
+    });
+}
