@@ -31,9 +31,6 @@ mod scene;
 mod series;
 mod survivors;
 mod table;
-use serde::{Deserialize, Serialize};
-#[cfg(test)]
-mod tests;
 
 use alarm::Alarm;
 use clock::Clock;
@@ -43,6 +40,7 @@ use habits::Habits;
 pub use sample::{Key, Sample, Socket, State};
 pub use scene::Witness;
 use scene::{Finding, Scene};
+use serde::{Deserialize, Serialize};
 use series::Series;
 use survivors::Lane;
 use table::{Table, Tracked};

@@ -1,12 +1,12 @@
 //! What is normal here: how long silences last, how long connections live, how many there are.
 
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use super::Key;
 use super::histogram::Histogram;
 use super::series::Series;
 use super::table::{Changes, Table};
+use serde::{Deserialize, Serialize};
 
 /// Habits fade by 1/e in this time, seconds: a month of other behaviour makes another habit.
 const MEMORY: f64 = 30.0 * 86_400.0;

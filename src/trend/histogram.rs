@@ -1,6 +1,7 @@
 //! Counts durations in bins of equal ratio, so that ten seconds and ten hours are told apart equally well.
 
 use serde::{Deserialize, Serialize};
+
 /// Upper edge of the first bin, seconds; shorter silences are the rhythm of ordinary traffic.
 pub const SHORTEST: f64 = 10.0;
 /// Each bin ends 20 % above the one before: 64 of them reach eleven days.

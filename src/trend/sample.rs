@@ -1,6 +1,7 @@
 //! What one check has seen: values only.
 
 use serde::{Deserialize, Serialize};
+
 /// State of a socket that counts against the limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum State {

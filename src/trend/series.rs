@@ -1,6 +1,7 @@
 //! A number over time in bounded memory: the older, the coarser.
 
 use serde::{Deserialize, Serialize};
+
 /// Points kept; a full series is thinned to about [`RESOLUTION`], which takes 48 ln(10,000) = 440 of them for 10,000 samples.
 const CAPACITY: usize = 512;
 /// A point may stretch over this share of its age: what was an hour ago is known to a minute.

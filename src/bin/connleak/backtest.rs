@@ -1,6 +1,6 @@
 //! Replay recorded samples through the detector that check_conn_growth ships: when would it have paged?
 
-use crate::protocol::Reader;
+use super::protocol::Reader;
 use argh::FromArgs;
 use connleak::duration::Span;
 use connleak::trend::{Detector, Sample, Verdict};
