@@ -5,6 +5,7 @@ use connleak::socket::{Side, Socket};
 use connleak::source::diag::{self, Message};
 use connleak::source::proc;
 use connleak::tally::Tally;
+use connleak::trend::{self, Detector, Sample};
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use std::path::Path;
@@ -72,4 +73,28 @@ fn select_and_tally(bencher: Bencher, ports: u16) {
         }
         tally
     });
+}
+
+/// One step of the detector after ten thousand samples of a pool of `size` busy connections.
+#[divan::bench(args = [20, 400, 4000])]
+fn trend_step(bencher: Bencher, size: u64) {
+    let sample = |index: u64| Sample {
+        wall: index as f64 * 60.0,
+        uptime: index as f64 * 60.0,
+        boot: 1,
+        service: 1,
+        established: size as u32,
+        // A twentieth of the pool is replaced from each sample to the next.
+        sockets: (0..size).map(|slot| pooled(slot, (index + slot) / 20)).collect(),
+        ..Sample::default()
+    };
+    let mut detector = Detector::new(60.0, 2 * size as u32);
+    (0..10_000).for_each(|index| drop(detector.step(&sample(index))));
+    let next = sample(10_000);
+    bencher.with_inputs(|| detector.clone()).bench_values(|mut detector| detector.step(black_box(&next)));
+}
+
+fn pooled(slot: u64, replaced: u64) -> trend::Socket {
+    let idle = ((slot * 7 + replaced) % 50) as f64;
+    trend::Socket { cookie: (slot << 32) + replaced + 1, group: 1, state: trend::State::Established, idle }
 }
