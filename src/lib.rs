@@ -21,6 +21,7 @@ pub mod deadline;
 pub mod duration;
 pub mod error;
 pub mod extra_opts;
+pub mod growth;
 pub mod help;
 pub mod history;
 pub mod holders;

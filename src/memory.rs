@@ -1,29 +1,30 @@
 //! What the growth check remembers beside its samples: the detector, the names of groups, the pace.
 
-use crate::pool::{Connection, Pool, is_sampled};
+use crate::pool::{Connection, Pool, hashed, is_sampled};
 use crate::socket::State as TcpState;
-use crate::trend::{Detector, Sample, Socket, State, Verdict};
+use crate::trend::{Detector, Leak, Sample, Socket, State, TimeLeft, Verdict};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Of [`Memory`] as it is stored; another one is begun anew.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Sockets that are followed one by one; above it a sample of them.
 const MOST_SOCKETS: usize = 4096;
 /// Times between runs from which the schedule is told.
 const PACES: usize = 9;
-/// Before any two runs are known: what schedulers do.
+/// Seconds, before any two runs are known: what schedulers do.
 const USUAL_PACE: f64 = 60.0;
 /// Group names that are kept.
 const MOST_NAMES: usize = 256;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Memory {
-    pub detector: Detector,
+    detector: Detector,
     /// By [`Connection::group`].
     pub names: BTreeMap<u32, String>,
     /// One socket in 2^n is followed. It never falls: sockets that come back would look like new ones.
     thinning: u32,
+    /// Seconds between the latest runs of one boot.
     paces: Vec<f64>,
     last: Option<(String, f64)>,
 }
@@ -31,7 +32,9 @@ pub struct Memory {
 /// When a sample was taken. Seconds.
 #[derive(Clone, Debug)]
 pub struct Moment {
+    /// Since 1970; may step.
     pub wall: f64,
+    /// Since the boot.
     pub uptime: f64,
     pub boot_id: String,
 }
@@ -40,12 +43,13 @@ pub struct Moment {
 #[derive(Debug)]
 pub struct Learned {
     pub verdict: Verdict,
-    /// Connections since the run before, and minutes between; `None`: there was none in this boot.
+    /// `None`: there was no run before in this boot.
     pub turnover: Option<Turnover>,
     /// Sockets followed, of all.
     pub sampled: f64,
 }
 
+/// Connections opened and closed since the run before, and the minutes between.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Turnover {
     pub opened: f64,
@@ -54,101 +58,288 @@ pub struct Turnover {
 }
 
 impl Memory {
-    /// `stored` is what the run before gave; unreadable or of another version it is begun anew.
-    pub fn restore(stored: Option<&(u32, Vec<u8>)>, limit: u32) -> Memory {
-        let known = stored.filter(|(version, _)| *version == VERSION);
-        known.and_then(|(_, bytes)| postcard::from_bytes(bytes).ok()).unwrap_or_else(|| Memory {
+    pub fn new(limit: u32) -> Memory {
+        Memory {
             detector: Detector::new(USUAL_PACE, limit),
             names: BTreeMap::new(),
             thinning: 0,
             paces: Vec::new(),
             last: None,
-        })
+        }
+    }
+
+    /// From what the run before stored; `None`: it is unreadable or of another version.
+    pub fn restore(version: u32, bytes: &[u8]) -> Option<Memory> {
+        (version == VERSION).then(|| postcard::from_bytes(bytes).ok()).flatten()
     }
 
     pub fn store(&self) -> Vec<u8> {
-        // Serialising plain numbers into memory can't fail; an empty state would be begun anew.
+        // Serialising plain numbers into memory can't fail; an empty state would be begun anew, and said.
         postcard::to_stdvec(self).unwrap_or_default()
     }
 
-    /// Takes one look at the service. `limit`: connections it can hold. `speed`: how many times as
-    /// fast time runs in a rehearsal; [`Moment`] is told in that time.
+    /// Takes one look at the service, which can hold `limit` connections. `speed`: how many times as
+    /// fast the detector's time runs in a rehearsal; all that goes in and comes out here is real time.
     pub fn learn(&mut self, moment: &Moment, pool: &Pool, limit: u32, speed: f64) -> Learned {
         let before = self.last.replace((moment.boot_id.clone(), moment.uptime));
         let elapsed = before.filter(|(boot, _)| *boot == moment.boot_id).map(|(_, uptime)| moment.uptime - uptime);
+        let elapsed = elapsed.filter(|elapsed| *elapsed > 0.0);
         self.keep_pace(elapsed);
-        self.detector.set_pace(self.pace(), limit);
+        self.detector.set_pace(self.pace().map_or(USUAL_PACE, |pace| pace * speed), limit);
         let followed = self.follow(&pool.connections, speed);
-        let turnover = elapsed.filter(|elapsed| *elapsed > 0.0).map(|elapsed| self.turnover(&followed, pool, elapsed));
-        let count = |state: TcpState| pool.counts[state as usize - 1].min(u64::from(u32::MAX)) as u32;
+        let turnover = elapsed.map(|elapsed| self.turnover(&followed, pool.connections.len(), elapsed / 60.0));
+        let count = |state: TcpState| pool.counts[state as usize - 1].try_into().unwrap_or(u32::MAX);
         let (established, close_wait) = (count(TcpState::Established), count(TcpState::CloseWait));
-        let all: u64 = pool.counts.iter().sum();
         let time_wait = count(TcpState::TimeWait);
-        let other = (all as u32).saturating_sub(established + close_wait + time_wait);
+        let all = pool.counts.iter().sum::<u64>().try_into().unwrap_or(u32::MAX);
         let sampled = followed.len() as f64 / pool.connections.len().max(1) as f64;
         let verdict = self.detector.step(&Sample {
-            wall: moment.wall,
-            uptime: moment.uptime,
-            boot: u64::from_str_radix(&moment.boot_id.replace('-', "")[..16.min(moment.boot_id.len())], 16)
-                .unwrap_or(0),
+            wall: moment.wall * speed,
+            uptime: moment.uptime * speed,
+            boot: hashed(moment.boot_id.as_bytes()),
             service: pool.instance,
             established,
             close_wait,
             time_wait,
-            other,
+            other: all.saturating_sub(established).saturating_sub(close_wait).saturating_sub(time_wait),
             sockets: followed,
         });
-        self.names.retain(|group, _| pool.connections.iter().any(|connection| connection.group() == *group));
-        Learned { verdict, turnover, sampled }
+        let groups: BTreeSet<u32> = pool.connections.iter().map(Connection::group).collect();
+        self.names.retain(|group, _| groups.contains(group));
+        Learned { verdict: in_real_time(verdict, speed), turnover, sampled }
     }
 
-    /// Groups of the pool that have no name yet, with a connection of each.
+    /// Groups of the pool that have no name yet, with a connection of each that can tell it.
     pub fn nameless<'a>(&self, pool: &'a Pool) -> BTreeMap<u32, &'a Connection> {
-        let unnamed = pool.connections.iter().filter(|connection| !self.names.contains_key(&connection.group()));
-        unnamed.map(|connection| (connection.group(), connection)).take(MOST_NAMES).collect()
+        let mut nameless: BTreeMap<u32, &Connection> = BTreeMap::new();
+        for connection in &pool.connections {
+            let group = connection.group();
+            if self.names.contains_key(&group) || (nameless.len() >= MOST_NAMES && !nameless.contains_key(&group)) {
+                continue;
+            }
+            // Nobody holds what waits in the accept queue: any other tells more.
+            let known = nameless.entry(group).or_insert(connection);
+            if known.socket.inode == 0 {
+                *known = connection;
+            }
+        }
+        nameless
+    }
+
+    /// The connections that speak for the leak that was last found.
+    pub fn suspects(&self, pool: &Pool) -> Vec<Connection> {
+        let cookies: HashSet<u64> = self.detector.suspects().collect();
+        let is_suspect = |connection: &&Connection| cookies.contains(&connection.identity());
+        match cookies.is_empty() {
+            true => Vec::new(),
+            false => pool.connections.iter().filter(is_suspect).copied().collect(),
+        }
     }
 
     fn follow(&mut self, connections: &[Connection], speed: f64) -> Vec<Socket> {
-        let sampled =
-            |thinning| connections.iter().filter(move |connection| is_sampled(connection.identity(), thinning));
-        let thinning = self.thinning;
-        while sampled(self.thinning).count() > MOST_SOCKETS {
-            self.thinning += 1;
-        }
-        if self.thinning > thinning {
-            let thinning = self.thinning;
-            self.detector.keep(|cookie| is_sampled(cookie, thinning));
-        }
         let socket = |connection: &Connection| Socket {
             cookie: connection.identity(),
             group: connection.group(),
             state: if connection.socket.state == TcpState::CloseWait { State::CloseWait } else { State::Established },
             idle: connection.silence().unwrap_or(0.0) * speed,
         };
-        sampled(self.thinning).map(socket).collect()
+        let mut followed: Vec<Socket> = connections.iter().map(socket).collect();
+        let thinning = self.thinning;
+        followed.retain(|socket| is_sampled(socket.cookie, thinning));
+        while followed.len() > MOST_SOCKETS {
+            self.thinning += 1;
+            followed.retain(|socket| is_sampled(socket.cookie, self.thinning));
+        }
+        if self.thinning > thinning {
+            self.detector.keep(|cookie| is_sampled(cookie, self.thinning));
+        }
+        followed
     }
 
-    fn turnover(&self, followed: &[Socket], pool: &Pool, elapsed: f64) -> Turnover {
+    fn turnover(&self, followed: &[Socket], connections: usize, minutes: f64) -> Turnover {
         let before: HashSet<u64> = self.detector.cookies().collect();
-        let scale = pool.connections.len() as f64 / followed.len().max(1) as f64;
+        let scale = if followed.is_empty() { 1.0 } else { connections as f64 / followed.len() as f64 };
         let stayed = followed.iter().filter(|socket| before.contains(&socket.cookie)).count();
         Turnover {
             opened: (followed.len() - stayed) as f64 * scale,
-            closed: (before.len() - stayed) as f64 * scale.max(1.0),
-            minutes: elapsed / 60.0,
+            closed: (before.len() - stayed) as f64 * scale,
+            minutes,
         }
     }
 
     fn keep_pace(&mut self, elapsed: Option<f64>) {
-        self.paces.extend(elapsed.filter(|elapsed| *elapsed > 0.0));
+        self.paces.extend(elapsed);
         let old = self.paces.len().saturating_sub(PACES);
         self.paces.drain(..old);
     }
 
     /// Seconds between runs as scheduled: the median, as gaps and rechecks are not the schedule.
-    fn pace(&self) -> f64 {
+    fn pace(&self) -> Option<f64> {
         let mut paces = self.paces.clone();
         paces.sort_by(f64::total_cmp);
-        paces.get(paces.len() / 2).copied().unwrap_or(USUAL_PACE)
+        paces.get(paces.len() / 2).copied()
+    }
+}
+
+fn in_real_time(verdict: Verdict, speed: f64) -> Verdict {
+    match verdict {
+        Verdict::Growing { rate } => Verdict::Growing { rate: rate * speed },
+        Verdict::Leak(leak) => {
+            let TimeLeft { likely, earliest, latest } = leak.left;
+            let left = TimeLeft { likely: likely / speed, earliest: earliest / speed, latest: latest / speed };
+            Verdict::Leak(Leak { onset: leak.onset / speed, rate: leak.rate * speed, left, ..leak })
+        }
+        Verdict::Learning { .. } | Verdict::Steady => verdict,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket::{Endpoint, Side, Times};
+    use crate::source::{Origin, Seen};
+
+    fn pool(cookies: impl Iterator<Item = u64>) -> Pool {
+        let end = |port| Endpoint::new([127, 0, 0, 1].into(), port);
+        let socket = |cookie: u64| crate::socket::Socket {
+            state: TcpState::Established,
+            local: end(4),
+            remote: end(5),
+            uid: 0,
+            inode: cookie,
+            cookie: std::num::NonZeroU64::new(cookie),
+            cgroup: None,
+            keepalive: false,
+            timer_rest: None,
+            times: Some(Times { data_sent: 0, data_recv: 0, ack_recv: 0 }),
+        };
+        let connections: Vec<_> =
+            cookies.map(|cookie| Connection { socket: socket(cookie), side: Side::Client }).collect();
+        let mut counts = [0; 11];
+        counts[TcpState::Established as usize - 1] = connections.len() as u64;
+        let seen = Seen { origin: Origin::Netlink, how: String::new(), rows: 0, missing: None };
+        Pool { seen, connections, counts, instance: 7, listeners: Vec::new(), ports: None, unsure: 0 }
+    }
+
+    /// Runs of one boot at these seconds, each with the connections of these cookies.
+    fn run(memory: &mut Memory, uptime: f64, cookies: std::ops::Range<u64>) -> Learned {
+        let moment = Moment { wall: 1e9 + uptime, uptime, boot_id: "5c7f-boot".to_owned() };
+        memory.learn(&moment, &pool(cookies), 100_000, 1.0)
+    }
+
+    #[test]
+    fn what_is_stored_comes_back_and_learns_on_alike() {
+        let mut memory = Memory::new(100_000);
+        for minute in 0..6u32 {
+            run(&mut memory, 60.0 * f64::from(minute), 1..20 + u64::from(minute));
+        }
+        memory.names.insert(pool(1..2).connections[0].group(), "php-fpm (customer42)".to_owned());
+        let stored = memory.store();
+        let mut restored = Memory::restore(VERSION, &stored).unwrap();
+        assert_eq!(restored.store(), stored);
+        let (one, other) = (run(&mut memory, 400.0, 3..40), run(&mut restored, 400.0, 3..40));
+        assert_eq!((one.verdict, one.turnover), (other.verdict, other.turnover));
+        assert_eq!(restored.store(), memory.store());
+        assert_eq!(restored.names, memory.names);
+        assert_eq!(restored.names.len(), 1);
+    }
+
+    #[test]
+    fn what_can_t_be_read_is_none() {
+        let stored = Memory::new(1).store();
+        assert!(Memory::restore(VERSION + 1, &stored).is_none());
+        assert!(Memory::restore(VERSION, &stored[..stored.len() - 1]).is_none());
+        assert!(Memory::restore(VERSION, b"").is_none());
+    }
+
+    #[test]
+    fn the_pace_is_the_median() {
+        let mut memory = Memory::new(9);
+        assert_eq!(memory.pace(), None);
+        // A recheck after 2 s and an outage of an hour are not the schedule.
+        for uptime in [0.0, 60.0, 62.0, 120.0, 180.0, 3780.0, 3840.0] {
+            run(&mut memory, uptime, 1..5);
+        }
+        assert_eq!(memory.pace(), Some(60.0));
+        for run_of_nine in 1..=9 {
+            run(&mut memory, 3840.0 + 300.0 * f64::from(run_of_nine), 1..5);
+        }
+        assert_eq!(memory.pace(), Some(300.0), "a new schedule");
+        assert_eq!(memory.paces.len(), PACES);
+    }
+
+    #[test]
+    fn thinning_keeps_at_most_4096_and_never_grows_back() {
+        let mut memory = Memory::new(9);
+        assert_eq!(run(&mut memory, 0.0, 1..4097).sampled, 1.0);
+        let mut kept = HashSet::new();
+        for (minute, most) in [(1.0, 4098), (2.0, 40_000), (3.0, 4_097), (4.0, 40_000)] {
+            let learned = run(&mut memory, 60.0 * minute, 1..most);
+            let now: HashSet<u64> = memory.detector.cookies().collect();
+            assert!(now.len() <= MOST_SOCKETS && learned.sampled < 0.6, "{} at {minute}", now.len());
+            if minute > 2.0 {
+                assert!(now.is_subset(&kept), "minute {minute}");
+            }
+            kept = if minute == 2.0 { now } else { kept };
+        }
+        assert_eq!(memory.thinning, 4, "one in 16");
+    }
+
+    #[test]
+    fn thinner_is_neither_opened_nor_closed() {
+        let mut memory = Memory::new(9);
+        run(&mut memory, 0.0, 1..4097);
+        let turnover = run(&mut memory, 60.0, 1..8193).turnover.unwrap();
+        assert_eq!(turnover.closed, 0.0);
+        assert!((turnover.opened - 4096.0).abs() < 300.0, "{turnover:?}");
+    }
+
+    #[test]
+    fn turnover_counts_by_identity() {
+        let mut memory = Memory::new(9);
+        assert_eq!(run(&mut memory, 0.0, 1..11).turnover, None, "the first run");
+        let turnover = run(&mut memory, 120.0, 4..14).turnover;
+        assert_eq!(turnover, Some(Turnover { opened: 3.0, closed: 3.0, minutes: 2.0 }));
+        let turnover = run(&mut memory, 180.0, 0..0).turnover;
+        assert_eq!(turnover, Some(Turnover { opened: 0.0, closed: 10.0, minutes: 1.0 }));
+        assert_eq!(run(&mut memory, 60.0, 4..14).turnover, None, "the uptime went back: another boot");
+    }
+
+    #[test]
+    fn a_group_is_named_by_a_connection_that_has_a_holder() {
+        let mut many = pool(1..300);
+        many.connections[0].socket.inode = 0;
+        let mut memory = Memory::new(9);
+        let nameless = memory.nameless(&many);
+        assert_eq!(nameless.values().map(|connection| connection.socket.inode).collect::<Vec<_>>(), [2]);
+        memory.names.insert(many.connections[0].group(), "x".to_owned());
+        assert!(memory.nameless(&many).is_empty());
+    }
+
+    #[test]
+    fn a_rehearsal_tells_real_time() {
+        let (mut real, mut rehearsed) = (Memory::new(60), Memory::new(60));
+        let mut told = Vec::new();
+        for step in 0..60u32 {
+            let cookies = || 1..8 + u64::from(step) * 2;
+            for (memory, speed) in [(&mut real, 1.0), (&mut rehearsed, 60.0)] {
+                let uptime = 1000.0 + f64::from(step) * 60.0 / speed;
+                let mut pool = pool(cookies());
+                for (connection, cookie) in pool.connections.iter_mut().zip(cookies()) {
+                    let age = (f64::from(step) - (cookie as f64 - 6.0) / 2.0).max(0.0) * 60_000.0 / speed;
+                    connection.socket.times = Some(Times { data_sent: age as u32, data_recv: age as u32, ack_recv: 0 });
+                }
+                let moment = Moment { wall: 1e9 + uptime, uptime, boot_id: "b".to_owned() };
+                told.push(memory.learn(&moment, &pool, 60, speed).verdict);
+            }
+        }
+        let leaks = told.chunks(2).find_map(|both| match both {
+            [Verdict::Leak(real), Verdict::Leak(rehearsed)] => Some((real.clone(), rehearsed.clone())),
+            _ => None,
+        });
+        let (real, rehearsed) = leaks.expect("a leak");
+        let near = |a: f64, b: f64| (a - b).abs() <= 0.02 * b.abs();
+        assert!(near(rehearsed.onset * 60.0, real.onset) && near(rehearsed.rate / 60.0, real.rate));
+        assert!(near(rehearsed.left.likely * 60.0, real.left.likely), "{real:?} {rehearsed:?}");
     }
 }

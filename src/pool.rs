@@ -51,7 +51,7 @@ impl Connection {
 }
 
 /// FNV-1a, mixed once more so that its high bits can choose samples.
-fn hashed(bytes: &[u8]) -> u64 {
+pub fn hashed(bytes: &[u8]) -> u64 {
     let hash = bytes
         .iter()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
@@ -60,7 +60,7 @@ fn hashed(bytes: &[u8]) -> u64 {
 
 /// Which connections a sample keeps: one in 2^`thinning`, the same ones in every run.
 pub fn is_sampled(identity: u64, thinning: u32) -> bool {
-    hashed(&identity.to_le_bytes()) >> (64 - thinning.clamp(1, 63)) == 0 || thinning == 0
+    hashed(&identity.to_le_bytes()).leading_zeros() >= thinning
 }
 
 #[derive(Debug)]
@@ -72,6 +72,8 @@ pub struct Pool {
     pub counts: [u64; 11],
     /// The lowest cookie of the listeners; 0: none is seen.
     pub instance: u64,
+    /// Of the service itself: inode and user of each.
+    pub listeners: Vec<(u64, u32)>,
     pub ports: Option<PortUse>,
     /// Connections of which it can't be told whether they are selected.
     pub unsure: u64,
@@ -81,7 +83,8 @@ pub struct Pool {
 /// pools are made; once the client has closed, by the server's.
 pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) -> Result<Pool> {
     let query = Query { states: StateSet::ALL, ports: &selection.ports, side: selection.side, times: true };
-    let (mut connections, mut counts, mut instance, mut unsure) = (Vec::new(), [0; 11], u64::MAX, 0);
+    let (mut connections, mut counts, mut unsure) = (Vec::new(), [0; 11], 0);
+    let (mut listeners, mut instance) = (Vec::new(), None::<u64>);
     let seen = source::visit(world, &query, &mut |socket| {
         let side = match selection.matches(socket) {
             Match::No => return,
@@ -95,7 +98,8 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
             ports.add(socket);
         }
         if socket.state == State::Listen {
-            instance = instance.min(socket.cookie.map_or(u64::MAX, |cookie| cookie.get()));
+            listeners.push((socket.inode, socket.uid));
+            instance = instance.into_iter().chain(socket.cookie.map(|cookie| cookie.get())).min();
         }
         if counts_against_limit(socket.state) {
             connections.push(Connection { socket: *socket, side });
@@ -114,8 +118,7 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
     for connection in &connections {
         counts[connection.socket.state as usize - 1] += 1;
     }
-    let instance = if instance == u64::MAX { 0 } else { instance };
-    Ok(Pool { seen, connections, counts, instance, ports, unsure })
+    Ok(Pool { seen, connections, counts, instance: instance.unwrap_or(0), listeners, ports, unsure })
 }
 
 fn counts_against_limit(state: State) -> bool {

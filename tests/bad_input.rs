@@ -22,6 +22,7 @@ struct Check {
 
 const CLOSEWAIT: Check = Check { binary: env!("CARGO_BIN_EXE_check_closewait"), name: "CLOSEWAIT" };
 const ORPHANS: Check = Check { binary: env!("CARGO_BIN_EXE_check_orphans_after_stop"), name: "ORPHANS_AFTER_STOP" };
+const GROWTH: Check = Check { binary: env!("CARGO_BIN_EXE_check_conn_growth"), name: "CONN_GROWTH" };
 
 fn command<S: AsRef<OsStr>>(args: &[S]) -> Command {
     CLOSEWAIT.command(args)
@@ -857,4 +858,31 @@ fn watched_services() {
         cases.push((words(&format!("-p 4 --process x --state-dir {blocked}")), &["can't make the state directory"]));
     }
     ORPHANS.all_refused(&cases);
+}
+
+#[test]
+fn growth_options() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = format!("--state-dir={}", dir.path().display());
+    let cases: &[(&str, &[&str])] = &[
+        ("", &["which service?", "-p 11211"]),
+        ("-p 4 --limit 0", &["--limit", "'0'", "a number of connections or auto"]),
+        ("-p 4 --limit x", &["--limit", "'x'", "a number of connections or auto"]),
+        ("-p 4 --limit -1", &["--limit", "'-1'", "a number of connections or auto"]),
+        ("-p 4 --limit 4294967296", &["--limit", "'4294967296'"]),
+        ("-p 4 --rehearse x", &["--rehearse", "'x'", "1 to 3600"]),
+        ("-p 4 --rehearse 0", &["--rehearse", "'0'", "1 to 3600"]),
+        ("-p 4 --rehearse 3601", &["--rehearse", "'3601'", "1 to 3600"]),
+        ("-p 4 --left-warning x", &["--left-warning", "'x'", "20m"]),
+        ("-p 4 --left-critical -5", &["--left-critical", "'-5'", "20m"]),
+        ("-p 4 --left-critical 5,5", &["--left-critical", "'5,5'", "20m"]),
+        ("-p 4 --limit", &["--limit"]),
+        ("-p 4 --leak", &["--leak"]),
+        ("-p 11211 --replay tests/fixtures/calm/dump.nl", &["--replay", "connleak backtest"]),
+        ("-p 11211 --replay no/such", &["--replay", "connleak backtest"]),
+    ];
+    let with_state = |line: &str| [words(line), vec![state.clone()]].concat();
+    GROWTH.all_refused(&cases.iter().map(|(line, says)| (with_state(line), *says)).collect::<Vec<_>>());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "what is refused leaves no trace");
+    GROWTH.all_refused(&[(words("-p 4 --state-dir ''"), &["--state-dir has no name"][..])]);
 }

@@ -3,6 +3,7 @@
 use super::protocol::Reader;
 use argh::FromArgs;
 use connleak::duration::Span;
+use connleak::error::plain;
 use connleak::trend::{Detector, Sample, Verdict};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
@@ -27,7 +28,7 @@ impl Backtest {
         match (self.stream, self.files.is_empty()) {
             (true, true) => stream(io::stdin().lock()),
             (false, false) => self.files.iter().try_for_each(|path| {
-                let file = File::open(path).map_err(|why| format!("can't read {}: {why}", path.display()))?;
+                let file = File::open(path).map_err(|why| format!("can't read {}: {}", path.display(), plain(&why)))?;
                 story(&path.display().to_string(), BufReader::new(file))
                     .map_err(|why| format!("{}: {why}", path.display()))
             }),

@@ -2,6 +2,7 @@
 
 use std::io::BufRead;
 
+use connleak::error::plain;
 use connleak::trend::{Sample, Socket, State};
 
 /// What the header line says of a series.
@@ -33,8 +34,11 @@ impl<R: BufRead> Reader<R> {
         }
         let mut fields = self.tagged("H")?;
         let id = fields.next().ok_or_else(|| self.missing("id"))?.to_owned();
-        let interval = self.field(fields.next(), "interval")?;
+        let interval = self.seconds(fields.next(), "interval")?;
         let limit = self.field(fields.next(), "limit")?;
+        if interval == 0.0 || limit == 0 {
+            return Err(format!("line {}: interval and limit must be above 0", self.number));
+        }
         Ok(Header { id, interval, limit })
     }
 
@@ -46,8 +50,8 @@ impl<R: BufRead> Reader<R> {
         let mut fields = self.tagged("S")?;
         let index = self.field(fields.next(), "i")?;
         let mut sample = Sample {
-            wall: self.field(fields.next(), "wall")?,
-            uptime: self.field(fields.next(), "uptime")?,
+            wall: self.finite(fields.next(), "wall")?,
+            uptime: self.seconds(fields.next(), "uptime")?,
             boot: self.field(fields.next(), "boot")?,
             service: self.field(fields.next(), "svc")?,
             established: self.field(fields.next(), "established")?,
@@ -85,14 +89,14 @@ impl<R: BufRead> Reader<R> {
                     return Err(format!("line {}: state '{}' is neither E nor W", self.number, other.unwrap_or("")));
                 }
             },
-            idle: self.field(fields.next(), "idle")?,
+            idle: self.seconds(fields.next(), "idle")?,
         })
     }
 
     fn next_line(&mut self) -> Result<bool, String> {
         self.line.clear();
         self.number += 1;
-        let n = self.input.read_line(&mut self.line).map_err(|e| format!("line {}: {e}", self.number))?;
+        let n = self.input.read_line(&mut self.line).map_err(|why| format!("line {}: {}", self.number, plain(&why)))?;
         Ok(n > 0)
     }
 
@@ -105,8 +109,23 @@ impl<R: BufRead> Reader<R> {
     }
 
     fn field<T: std::str::FromStr>(&self, text: Option<&str>, name: &str) -> Result<T, String> {
-        let text = text.ok_or_else(|| self.missing(name))?;
-        text.parse().map_err(|_| format!("line {}: {name} '{text}' is no valid number", self.number))
+        let number = text.ok_or_else(|| self.missing(name))?;
+        number.parse().map_err(|_| self.no_number(text, name))
+    }
+
+    fn finite(&self, text: Option<&str>, name: &str) -> Result<f64, String> {
+        let seconds: f64 = self.field(text, name)?;
+        seconds.is_finite().then_some(seconds).ok_or_else(|| self.no_number(text, name))
+    }
+
+    /// Of a duration.
+    fn seconds(&self, text: Option<&str>, name: &str) -> Result<f64, String> {
+        let seconds = self.finite(text, name)?;
+        (seconds >= 0.0).then_some(seconds).ok_or_else(|| self.no_number(text, name))
+    }
+
+    fn no_number(&self, text: Option<&str>, name: &str) -> String {
+        format!("line {}: {name} '{}' is no valid number", self.number, text.unwrap_or(""))
     }
 
     fn missing(&self, name: &str) -> String {
