@@ -89,7 +89,9 @@ fn trend_step(bencher: Bencher, size: u64) {
         ..Sample::default()
     };
     let mut detector = Detector::new(60.0, 2 * size as u32);
-    (0..10_000).for_each(|index| drop(detector.step(&sample(index))));
+    for index in 0..10_000 {
+        detector.step(&sample(index));
+    }
     let next = sample(10_000);
     bencher.with_inputs(|| detector.clone()).bench_values(|mut detector| detector.step(black_box(&next)));
 }
