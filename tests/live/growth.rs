@@ -2,6 +2,7 @@
 
 use crate::lab::run::{GROWTH, Outcome};
 use crate::lab::{Lab, Peer};
+use connleak::history::History;
 use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -133,15 +134,22 @@ fn runs_at_once_lose_nothing() {
     Lab::test(|lab| {
         let (state, _ends) = (tempfile::tempdir().unwrap(), lab.connected("127.0.0.1:4242", 3));
         let dir = state.path().to_str().unwrap();
+        // The owners' names are looked for once, by the first: that may take longer than others wait.
+        assert!(look(&state, 4242, &["--rehearse=3600", "--limit=60"]).text().contains("learning, 1 sample"));
         for round in 0..3 {
-            let running = [(); 2].map(|()| GROWTH.start(&["-p4242", "--rehearse=3600", "--state-dir", dir]));
+            let running =
+                [(); 2].map(|()| GROWTH.start(&["-p4242", "--rehearse=3600", "--limit=60", "--state-dir", dir]));
             let mut texts = running.map(|running| running.end().text());
             texts.sort();
-            for (text, number) in texts.iter().zip(2 * round + 1..) {
+            for (text, number) in texts.iter().zip(2 * round + 2..) {
                 let known = if number <= 4 { format!("learning, {number} sample") } else { "steady".to_owned() };
                 assert!(text.contains(&known), "{known}: {text}");
             }
         }
+        let history = History::open(&state.path().join("0"), PACE).unwrap().history;
+        let services = history.services().unwrap();
+        assert_eq!(services, ["port 4242 both rehearsal 3600"]);
+        assert_eq!(history.samples(&services[0], 60 * PACE).unwrap().len(), 7);
     });
 }
 
