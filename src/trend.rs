@@ -14,8 +14,8 @@
 //! 4. *The stake fits what we know*: where closing and silence are known habits here, a few survivors suffice. The less is
 //!    known, the larger the share of the headroom that must be gone before we speak: the `STAKE_…` constants.
 //!
-//! Leaks that never fall silent, because heartbeats go on, show as a growing cohort of lasting sockets ([`cohort`]), and
-//! leaks of a minute as a rush toward the limit ([`backstop`]). Growth in step with traffic is load.
+//! Leaks that never fall silent, because heartbeats go on, show as a growing cohort of lasting sockets (`cohort`), and
+//! leaks of a minute as a rush toward the limit (`backstop`). Growth in step with traffic is load.
 //!
 //! It is blind to leaks of fewer than four sockets, and slow where healthy sockets are as silent and as old as leaked ones.
 
