@@ -207,7 +207,10 @@ fn rooms(
     }
     let owners = owner::find(world, &sockets, Holders::First);
     let holders: Vec<_> = owners.processes.iter().map(|process| (process.pid, process.command.clone())).collect();
-    let files = limit::open_files(world, &holders);
+    let mut files = limit::open_files(world, &holders);
+    if owners.late {
+        files.unread.push("open files of some processes unknown: no time left to look".to_owned());
+    }
     rooms.extend(files.least);
     rooms.extend(pool.ports.as_ref().and_then(PortUse::busiest));
     (rooms, files.unread)
