@@ -67,7 +67,7 @@ fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let wants_owners = verdict.state != ServiceState::Ok || common.verbose > 0 || common.output == Some(Format::Json);
     let all_holders = if common.verbose > 1 { Holders::All } else { Holders::First };
     let owners =
-        if wants_owners { holders::find(world, &target, &mut found.stuck, all_holders)? } else { Owners::default() };
+        if wants_owners { holders::find(world, &target, &mut found.stuck, all_holders) } else { Owners::default() };
     let blamed = if wants_owners { &found.stuck[..] } else { &[] };
     let blame = Blame::new(blamed, &owners, Grouping::new(common, &target.profile));
     let mut report = present(&target, &rules, &found, verdict, &blame);

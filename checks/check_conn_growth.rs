@@ -176,7 +176,11 @@ fn look(args: &Args<Growth>, target: &Target, previous: &Previous, world: &World
         opened: found.learned.turnover.map(|turnover| count(turnover.opened)),
         closed: found.learned.turnover.map(|turnover| count(turnover.closed)),
     };
-    let state = memory.store();
+    // What an incomplete look lacks has not ended: the next one goes on from the one before.
+    let state = match (&found.pool.seen.missing, &previous.state) {
+        (Some(_), Some((memory::VERSION, before))) => before.clone(),
+        _ => memory.store(),
+    };
     Ok(Step { sample, state, version: memory::VERSION, value: Seen { found, suspects, unread } })
 }
 
