@@ -35,6 +35,7 @@ pub mod profile;
 pub mod range;
 pub mod remains;
 pub mod report;
+pub mod rights;
 pub mod run;
 pub mod select;
 pub mod service;

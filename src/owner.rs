@@ -67,6 +67,7 @@ pub fn find(world: &World, sockets: &[(u64, u32)], wanted: Holders) -> Owners {
     if inodes.is_empty() {
         return owners;
     }
+    let _rights = world.raise();
     let users = if world.is_foreign() { Users::default() } else { Users::read() };
     let mut sought = Sought { held: vec![false; inodes.len()], inodes, left: 0 };
     sought.left = sought.inodes.len();
@@ -143,6 +144,7 @@ pub struct Found {
 
 pub fn sockets_of(world: &World, belongs: impl Fn(&str) -> bool) -> Found {
     let mut found = Found { processes: 0, refused: 0, inodes: HashSet::new() };
+    let _rights = world.raise();
     for Listed { pid, .. } in processes(world) {
         let Ok(dir) = open_process(world, pid) else { continue };
         let cgroup = open(dir.as_fd(), "cgroup").ok().and_then(|file| cgroup::cgroup_path(File::from(file)));

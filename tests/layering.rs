@@ -6,9 +6,10 @@ use std::path::Path;
 
 /// Every module of src/, from the ground up: each may use those before it. Files below a module's
 /// folder belong to it.
-const LAYERS: [&str; 42] = [
+const LAYERS: [&str; 43] = [
     "error",
     "deadline",
+    "rights",
     "settle",
     "bounded",
     "whole",
