@@ -1,7 +1,7 @@
 //! Are connections accumulating toward a limit, since when, and when does it run out?
 
 use argh::{ArgsInfo, FromArgs};
-use connleak::args::{Args, Command, Common, Pids};
+use connleak::args::{Args, Command, Common, LimitChoice, Percent, Pids, Speed};
 use connleak::blame::{Blame, Grouping, Suspect};
 use connleak::duration::Span;
 use connleak::error::{Error, Result};
@@ -18,7 +18,6 @@ use connleak::source::Origin;
 use connleak::state_dir;
 use connleak::world::World;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 /// tell a connection leak from load, early, and say when it runs out
 #[derive(FromArgs, ArgsInfo, Debug)]
@@ -82,7 +81,7 @@ fn check(args: &Args<Growth>, world: &World) -> Result<Report> {
     if measure == Measure::Connections {
         target = target.of_unit(common, world)?.of_pids(&own.pid, world)?;
     }
-    let limit = own.limit(measure, &target.profile)?;
+    let limit = measure.limit(own.limit, target.profile.limit)?;
     let dir = state_dir::open(own.state_dir.as_deref())?;
     let mut opened = History::open(&dir, world.deadline.left() / 2)?;
     let baseline = own.baseline_warning.is_some();
@@ -102,23 +101,6 @@ fn check(args: &Args<Growth>, world: &World) -> Result<Report> {
 }
 
 impl Growth {
-    /// Of what is measured; `None`: as much as what runs out allows.
-    fn limit(&self, measure: Measure, profile: &Profile) -> Result<Option<u64>> {
-        match self.limit {
-            Some(LimitChoice::Number { number, in_bytes }) => {
-                let is_memory = measure == Measure::Memory;
-                if !is_memory && (in_bytes || u32::try_from(number).is_err()) {
-                    let name = measure.name();
-                    return Err(Error::Usage(format!(
-                        "--limit: '{number}' is too many {name}; bytes are for --metric rss"
-                    )));
-                }
-                Ok(Some(number))
-            }
-            _ => Ok(profile.limit.filter(|_| measure == Measure::Connections)),
-        }
-    }
-
     fn rules(&self, common: &Common, profile: &Profile) -> Rules {
         Rules {
             used: common.limits(),
@@ -138,7 +120,7 @@ fn present(seen: Seen, args: &Args<Growth>, target: &Target) -> Report {
     let grouping = Grouping::new(&args.common, &target.profile);
     let blame = Blame::new(&suspects, &owners, grouping);
     let verdict = found.judge(&rules);
-    let headline = format!("{} {}", target.service, found.headline(&rules, &verdict.reasons, &blame));
+    let headline = format!("{} {}", target.service, found.headline(&rules, &verdict.reasons, Some(&blame)));
     let mut report = Report::new("conn_growth", target.service.clone(), &view, verdict);
     report.headline = headline;
     report.metrics = found.metrics(&rules);
@@ -165,65 +147,4 @@ fn present(seen: Seen, args: &Args<Growth>, target: &Target) -> Report {
         report.details.extend(found.by_group().take(grouping.top));
     }
     report
-}
-
-/// `--limit`.
-#[derive(Clone, Copy, Debug)]
-enum LimitChoice {
-    Auto,
-    Number { number: u64, in_bytes: bool },
-}
-
-impl FromStr for LimitChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let bad = || format!("bad limit '{text}': write a number of connections, bytes as 512M or 2G, or auto");
-        if text == "auto" {
-            return Ok(LimitChoice::Auto);
-        }
-        let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
-        let (number, unit) = text.split_at(digits);
-        let power = match unit.strip_suffix("iB").or(unit.strip_suffix('B')).unwrap_or(unit) {
-            "" => 0,
-            "K" => 1,
-            "M" => 2,
-            "G" => 3,
-            "T" => 4,
-            _ => return Err(bad()),
-        };
-        let number = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1024u64.pow(power)));
-        let number = number.filter(|number| (1..=1 << 60).contains(number)).ok_or_else(bad)?;
-        Ok(LimitChoice::Number { number, in_bytes: !unit.is_empty() })
-    }
-}
-
-/// `--baseline-warning`.
-#[derive(Clone, Copy, Debug)]
-struct Percent(u32);
-
-impl FromStr for Percent {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text.strip_suffix('%').unwrap_or(text).parse() {
-            Ok(percent @ 1..=100_000) => Ok(Percent(percent)),
-            _ => Err(format!("bad percentage '{text}': use 1 to 100000, as 50 for half as many again")),
-        }
-    }
-}
-
-/// `--rehearse`.
-#[derive(Clone, Copy, Debug)]
-struct Speed(u32);
-
-impl FromStr for Speed {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text.parse() {
-            Ok(factor @ 1..=3600) => Ok(Speed(factor)),
-            _ => Err(format!("bad factor '{text}': use 1 to 3600")),
-        }
-    }
 }

@@ -1,7 +1,9 @@
 //! What the growth check says of what it found: state, words and numbers.
 
+use crate::args::LimitChoice;
 use crate::blame::Blame;
 use crate::duration::Span;
+use crate::error::{Error, Result};
 use crate::history::Usual;
 use crate::limit::{self, Room, What};
 use crate::memory::{Learned, Turnover};
@@ -41,6 +43,25 @@ impl Measure {
         if self == Measure::Memory { MIB } else { 1 }
     }
 
+    /// What there can be by option or profile; `None`: as much as what runs out allows.
+    ///
+    /// # Errors
+    /// A number that no count of this measure reaches.
+    pub fn limit(self, chosen: Option<LimitChoice>, profile: Option<u64>) -> Result<Option<u64>> {
+        match chosen {
+            Some(LimitChoice::Number { number, in_bytes }) => {
+                if self != Measure::Memory && (in_bytes || u32::try_from(number).is_err()) {
+                    let name = self.name();
+                    return Err(Error::Usage(format!(
+                        "--limit: '{number}' is too many {name}; bytes are for --metric rss"
+                    )));
+                }
+                Ok(Some(number))
+            }
+            _ => Ok(profile.filter(|_| self == Measure::Connections)),
+        }
+    }
+
     /// `412`, `412 connections`, `412 MiB`.
     fn amount(self, amount: u64, with_unit: bool) -> String {
         match (self, with_unit) {
@@ -55,7 +76,7 @@ impl Measure {
 impl FromStr for Measure {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
         [Measure::Connections, Measure::Descriptors, Measure::Memory]
             .into_iter()
             .find(|measure| measure.name() == text)
@@ -153,7 +174,7 @@ impl Found {
     }
 
     /// For the first line. `reasons`: of [`Found::judge`].
-    pub fn headline(&self, rules: &Rules, reasons: &[String], blame: &Blame) -> String {
+    pub fn headline(&self, rules: &Rules, reasons: &[String], blame: Option<&Blame>) -> String {
         let trend = match &self.learned.verdict {
             Trend::Learning { samples: 1 } => Some("learning, 1 sample".to_owned()),
             Trend::Learning { samples } => Some(format!("learning, {samples} samples")),
@@ -168,7 +189,7 @@ impl Found {
         if rules.baseline_warning.is_some() && self.usual.is_none() {
             parts.push("learning what is usual at this hour".to_owned());
         }
-        parts.extend(blame.headline());
+        parts.extend(blame.map(Blame::headline).unwrap_or_default());
         let what = match self.measure {
             Measure::Connections => "",
             Measure::Descriptors => "descriptors ",
@@ -307,10 +328,6 @@ fn span(seconds: f64) -> Span {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::By;
-    use crate::blame::Grouping;
-    use crate::owner::Owners;
-    use crate::profile::TenantKey;
     use crate::trend::TimeLeft;
 
     fn found(verdict: Trend, used: u64, limit: u64) -> Found {
@@ -384,8 +401,7 @@ mod tests {
         let mut found = found(Trend::Steady, 31, 512);
         let state = |found: &Found| found.judge(&rules()).state;
         assert_eq!(state(&found), ServiceState::Ok);
-        let blame = Blame::new(&[], &Owners::default(), Grouping { by: By::Owner, tenant: TenantKey::Unit, top: 5 });
-        assert_eq!(found.headline(&rules(), &[], &blame), "steady, 31 of 512, learning what is usual at this hour");
+        assert_eq!(found.headline(&rules(), &[], None), "steady, 31 of 512, learning what is usual at this hour");
         found.usual = Some(Usual { number: 21.0, days: 3, same_weekday: false });
         assert_eq!(state(&found), ServiceState::Ok);
         found.usual = Some(Usual { number: 20.0, days: 3, same_weekday: false });
