@@ -162,6 +162,11 @@ impl History {
         self.read(service, |db, known| read::usual(db, known, wall, number))
     }
 
+    /// The detector's state after the service's last run, and its version.
+    pub fn state(&self, service: &str) -> Result<Option<(u32, Vec<u8>)>> {
+        self.read(service, |db, known| read::state(db, known.id))
+    }
+
     /// The services recorded here, by name.
     pub fn services(&self) -> Result<Vec<String>> {
         let read = || -> rusqlite::Result<_> {

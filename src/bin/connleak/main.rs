@@ -1,6 +1,7 @@
 //! The person's companion to the checks.
 
 mod backtest;
+mod graph;
 mod protocol;
 
 use argh::FromArgs;
@@ -21,6 +22,7 @@ struct Connleak {
 #[argh(subcommand)]
 enum Command {
     Backtest(backtest::Backtest),
+    Graph(graph::Graph),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +55,7 @@ fn run() -> Result<(), String> {
             Ok(())
         }
         Some(Command::Backtest(backtest)) => backtest.run(),
+        Some(Command::Graph(graph)) => graph.run(),
         None => Err("what? connleak backtest; see --help".to_owned()),
     }
 }

@@ -1,0 +1,290 @@
+//! Draw services' history, or CSV files, as one page that needs nothing else.
+
+mod estimate;
+mod figure;
+mod output;
+mod page;
+mod past;
+mod progress;
+mod recording;
+mod replay;
+mod table;
+mod words;
+
+use argh::FromArgs;
+use connleak::args::{Common, Ports};
+use connleak::duration::Span;
+use connleak::error::{Result, plain};
+use connleak::history::History;
+use connleak::memory::Memory;
+use connleak::select::Cidr;
+use connleak::service;
+use connleak::socket::Side;
+use connleak::state_dir;
+use connleak::trend::Verdict;
+use connleak::world::{Netns, Source, World};
+use estimate::Estimate;
+use figure::Drawn;
+use page::{Calm, Chart};
+use recording::Recording;
+use replay::Alarm;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use table::Table;
+
+/// Charts on one page.
+const MOST_CHARTS: usize = 32;
+/// The history may be in use by a check.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// draw the past of services, from the history or CSV files, as one HTML page
+#[derive(FromArgs)]
+#[argh(subcommand, name = "graph")]
+pub struct Graph {
+    /// service port, or several of one service; repeated, each is a chart of its own
+    #[argh(option, short = 'p', arg_name = "N[,N...]")]
+    port: Vec<Ports>,
+
+    /// the service of this profile; repeated, each is a chart of its own
+    #[argh(option, short = 'P', arg_name = "NAME|FILE")]
+    profile: Vec<String>,
+
+    /// as the check was given it: server, client or both
+    #[argh(option, arg_name = "SIDE")]
+    side: Option<Side>,
+
+    /// as the check was given it
+    #[argh(option, arg_name = "CIDR")]
+    peer: Vec<Cidr>,
+
+    /// as the check was given it
+    #[argh(option, arg_name = "CIDR")]
+    local: Vec<Cidr>,
+
+    /// as the check was given it
+    #[argh(option, arg_name = "NAME|UID")]
+    user: Option<String>,
+
+    /// as the check was given it
+    #[argh(option, arg_name = "NAME")]
+    unit: Option<String>,
+
+    /// as the check was given it
+    #[argh(option, arg_name = "self|PID|NAME")]
+    netns: Option<Netns>,
+
+    /// as the check was given it
+    #[argh(option, arg_name = "SOURCE")]
+    source: Option<Source>,
+
+    /// as the check was given it
+    #[argh(option, arg_name = "DIR")]
+    proc_root: Option<PathBuf>,
+
+    /// as the check was given it
+    #[argh(option, arg_name = "FACTOR")]
+    rehearse: Option<u32>,
+
+    /// where the history is kept; default as for the check
+    #[argh(option, arg_name = "DIR")]
+    state_dir: Option<PathBuf>,
+
+    /// how far back from the last sample; default 24h, of a CSV file all
+    #[argh(option, arg_name = "DURATION")]
+    since: Option<Span>,
+
+    /// connections that the service can hold; default as recorded, or a CSV file's column limit
+    #[argh(option, arg_name = "N")]
+    limit: Option<u32>,
+
+    /// the page's title
+    #[argh(option, arg_name = "TEXT")]
+    title: Option<String>,
+
+    /// the file to write, whole or not at all; - is standard output; default connleak.html
+    #[argh(option, short = 'O', arg_name = "FILE")]
+    output_file: Option<PathBuf>,
+
+    /// skip a CSV file's bad lines, and say how many
+    #[argh(switch)]
+    skip_bad: bool,
+
+    /// show the page in the browser
+    #[argh(switch)]
+    open: bool,
+
+    /// CSV files of timestamp,count: seconds since 1970, then one number or several
+    #[argh(positional, arg_name = "FILE.csv")]
+    files: Vec<PathBuf>,
+}
+
+/// A recording with what is known of it.
+struct Judged {
+    recording: Recording,
+    estimate: Option<Estimate>,
+    alarms: Vec<Alarm>,
+    calm: Calm,
+}
+
+impl Graph {
+    pub fn run(self) -> std::result::Result<(), String> {
+        let target = output::Target::of(self.output_file.as_deref(), self.open)?;
+        let mut judged = Vec::new();
+        for path in &self.files {
+            let recording = self.file(path).map_err(|why| format!("{}: {why}", path.display()))?;
+            judged.push(judge(recording, None, 1.0));
+        }
+        if self.files.is_empty() || !self.port.is_empty() || !self.profile.is_empty() {
+            judged.extend(self.recorded()?);
+        }
+        if judged.len() > MOST_CHARTS {
+            return Err(format!("{} charts on one page, at most {MOST_CHARTS}; choose some with -p", judged.len()));
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+        let names: Vec<&str> = judged.iter().map(|judged| judged.recording.name.as_str()).collect();
+        let title = self.title.clone().unwrap_or_else(|| format!("Connections of {}", names.join(", ")));
+        let charts: Vec<Chart> = judged.iter().map(Judged::chart).collect();
+        let page = page::html(&words::plain(&title), &charts, now)?;
+        target.write(&page)?;
+        if target.is_file() {
+            for Judged { recording, .. } in &judged {
+                let Recording { name, times, notes, .. } = recording;
+                let notes: String = notes.iter().map(|note| format!(" {note}")).collect();
+                println!("{}: {}: {} samples.{}", target, words::plain(name), times.len(), words::plain(&notes));
+            }
+        }
+        target.open()
+    }
+
+    fn file(&self, path: &Path) -> std::result::Result<Recording, String> {
+        let file = File::open(path).map_err(|why| format!("can't read: {}", plain(&why)))?;
+        let size = file.metadata().map_or(0, |meta| meta.len());
+        let mut bar = progress::Bar::new(&format!("reading {}", path.display()));
+        let table = Table::read(BufReader::new(file), self.skip_bad, |done| bar.at(done, size))?;
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let mut recording = table.recording(name, path.display().to_string(), self.limit.map(f64::from));
+        if let Some(since) = self.since {
+            recording.keep_last(since.0.as_secs_f64());
+        }
+        Ok(recording)
+    }
+
+    /// The services that were asked for, or all that are recorded.
+    fn recorded(&self) -> std::result::Result<Vec<Judged>, String> {
+        let dir = state_dir::open(self.state_dir.as_deref()).map_err(|why| why.to_string())?;
+        let opened = History::open(&dir, PATIENCE).map_err(|why| why.to_string())?;
+        if let Some(aside) = opened.aside {
+            return Err(aside.to_string());
+        }
+        let known = opened.history.services().map_err(|why| why.to_string())?;
+        if known.is_empty() {
+            return Err(format!("{}: no history; check_conn_growth records it, see its --state-dir", dir.display()));
+        }
+        let mut wanted = self.services().map_err(|why| why.to_string())?;
+        if wanted.is_empty() {
+            wanted.clone_from(&known);
+        }
+        let mut judged = Vec::new();
+        for name in wanted {
+            let found = self.service(&opened.history, &name).map_err(|why| why.to_string())?;
+            judged.push(found.ok_or_else(|| {
+                let known: Vec<String> = known.iter().take(8).map(|name| format!("'{}'", words::plain(name))).collect();
+                format!("{}: no history of '{name}'; recorded are {}", dir.display(), known.join(", "))
+            })?);
+        }
+        Ok(judged)
+    }
+
+    /// Names in the history.
+    fn services(&self) -> Result<Vec<String>> {
+        let world = World::here(connleak::deadline::Deadline::after(PATIENCE));
+        let ports = self.port.iter().map(|ports| (vec![ports.clone()], None));
+        let profiles = self.profile.iter().map(|profile| (Vec::new(), Some(profile.clone())));
+        // One of each is one service, as the check takes them.
+        let both = match (self.port.as_slice(), self.profile.as_slice()) {
+            ([port], [profile]) => vec![(vec![port.clone()], Some(profile.clone()))],
+            _ => ports.chain(profiles).collect(),
+        };
+        both.into_iter()
+            .map(|(port, profile)| {
+                let common = self.common(port, profile);
+                let target = service::resolve(&common, &world)?;
+                Ok(name(&common, self.rehearse, &target))
+            })
+            .collect()
+    }
+
+    fn service(&self, history: &History, name: &str) -> Result<Option<Judged>> {
+        let since = self.since.unwrap_or(Span::seconds(86_400));
+        let Some(mut recording) = past::read(history, name, since.0)? else { return Ok(None) };
+        if let Some(limit) = self.limit {
+            let values = vec![f64::from(limit); recording.times.len()];
+            recording.limit = Some(recording::Column { name: "limit".to_owned(), values });
+        }
+        let memory = history.state(name)?.and_then(|(version, state)| Memory::restore(version, &state));
+        Ok(Some(judge(recording, memory.as_ref(), f64::from(self.rehearse.unwrap_or(1)))))
+    }
+}
+
+impl Graph {
+    fn common(&self, port: Vec<Ports>, profile: Option<String>) -> Common {
+        Common {
+            port,
+            profile,
+            side: self.side,
+            peer: self.peer.clone(),
+            local: self.local.clone(),
+            user: self.user.clone(),
+            unit: self.unit.clone(),
+            netns: self.netns.clone(),
+            source: self.source,
+            proc_root: self.proc_root.clone(),
+            warning: None,
+            critical: None,
+            replay: None,
+            by: None,
+            top: None,
+            output: None,
+            output_file: None,
+            timeout: None,
+            verbose: 0,
+        }
+    }
+}
+
+/// As check_conn_growth names it.
+fn name(common: &Common, rehearse: Option<u32>, target: &service::Target) -> String {
+    let mut name = format!("{} {}", target.service, target.service.side.name());
+    let texts = [("user", &common.user), ("unit", &common.unit)];
+    let mut options: Vec<(&str, String)> =
+        texts.into_iter().filter_map(|(option, text)| Some((option, text.clone()?))).collect();
+    options.extend(common.peer.iter().map(|range| ("peer", format!("{range:?}"))));
+    options.extend(common.local.iter().map(|range| ("local", format!("{range:?}"))));
+    options.extend(common.netns.iter().map(|netns| ("netns", format!("{netns:?}"))));
+    options.extend(common.source.iter().map(|source| ("source", format!("{source:?}"))));
+    options.extend(common.proc_root.iter().map(|root| ("proc", root.display().to_string())));
+    options.extend(rehearse.map(|factor| ("rehearsal", factor.to_string())));
+    options.iter().for_each(|(option, value)| name.push_str(&format!(" {option} {value}")));
+    name
+}
+
+impl Judged {
+    fn chart(&self) -> Chart<'_> {
+        let Judged { recording, estimate, alarms, calm } = self;
+        Chart { drawn: Drawn { recording, estimate: estimate.as_ref(), alarms }, calm: *calm }
+    }
+}
+
+fn judge(recording: Recording, memory: Option<&Memory>, speed: f64) -> Judged {
+    let mut bar = progress::Bar::new("replaying");
+    let alarms = replay::alarms(&recording, |done, all| bar.at(done as u64, all as u64));
+    let estimate = estimate::of(&recording, memory, speed);
+    let calm = match memory.map(|memory| memory.verdict(speed)) {
+        None => Calm::Unjudged,
+        Some(Verdict::Learning { .. }) => Calm::Learning,
+        Some(_) => Calm::Steady,
+    };
+    Judged { recording, estimate, alarms, calm }
+}
