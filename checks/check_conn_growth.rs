@@ -175,6 +175,7 @@ fn look(args: &Args<Growth>, target: &Target, previous: &Previous, world: &World
         other: 0,
         opened: found.learned.turnover.map(|turnover| count(turnover.opened)),
         closed: found.learned.turnover.map(|turnover| count(turnover.closed)),
+        leak: found.leak().is_some(),
     };
     // What an incomplete look lacks has not ended: the next one goes on from the one before.
     let state = match (&found.pool.seen.missing, &previous.state) {

@@ -33,6 +33,7 @@ pub fn samples(db: &Connection, known: &Known, back: i64) -> Result<Vec<Recorded
             other,
             opened: row.opened,
             closed: row.closed,
+            leak: row.leaks > 0,
         };
         found.push(Recorded { at, sample });
         Ok(())
@@ -60,6 +61,7 @@ pub fn condensed(db: &Connection, known: &Known, tier: Tier, back: i64) -> Resul
             other: mean(other),
             opened: row.opened,
             closed: row.closed,
+            leaks: row.leaks,
         });
         Ok(())
     })?;

@@ -9,6 +9,7 @@ use connleak::pool::{Connection, Pool};
 use connleak::socket::{Endpoint, Side, Socket, State, Times};
 use connleak::source::{Origin, Seen};
 use connleak::state_dir;
+use connleak::trend::Verdict;
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -65,7 +66,7 @@ impl Story {
         let now = minute as f64;
         self.held.retain(|held| held.until > now);
         // A day's load, and connections that are in use for some minutes.
-        let load = 90.0 - 45.0 * (now / 1440.0 * std::f64::consts::TAU).cos();
+        let load = 96.0 - 22.0 * (now / 1440.0 * std::f64::consts::TAU).cos();
         let count = self.held.iter().filter(|held| held.until.is_finite()).count();
         let arrivals = (load - count as f64).max(0.0) * 0.3 + 6.0 * self.chance();
         for _ in 0..arrivals as usize {
@@ -141,6 +142,7 @@ fn main() {
             counts: pool.counts,
             limit: Some(u64::from(LIMIT)),
             sampled: (learned.sampled * 1e6) as u32,
+            leak: matches!(learned.verdict, Verdict::Leak(_)),
             groups: groups.into_iter().map(|(name, count)| Group { name, count }).collect(),
             ..Sample::default()
         };

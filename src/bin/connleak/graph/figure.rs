@@ -8,11 +8,12 @@ use super::recording::{Column, Recording};
 use super::replay::Alarm;
 use super::words;
 use plotly::common::{
-    Anchor, DashType, Fill, Font, HoverInfo, Label, LegendGroupTitle, Line, LineShape, Marker, MarkerSymbol, Mode, Title, Visible,
+    Anchor, DashType, Fill, Font, HoverInfo, Label, LegendGroupTitle, Line, LineShape, Marker, MarkerSymbol, Mode,
+    Title, Visible,
 };
 use plotly::layout::{
     Annotation, Axis, AxisType, HoverMode, Legend, Margin, RangeMode, Shape, ShapeLayer, ShapeLine, ShapeType,
-    SpikeMode, TicksDirection,
+    SpikeMode, TicksDirection, TraceOrder,
 };
 use plotly::{Layout, Plot, Scatter, Trace};
 
@@ -106,7 +107,8 @@ impl Drawn<'_> {
         let main = column.name == self.recording.counted;
         let width = if name == "TIME_WAIT" { 1.0 } else { 1.6 };
         let (colour, width) = if main { ("--ink".to_owned(), 2.2) } else { (colour, width) };
-        let trace = grouped(trace.line(Line::new().color(colour).width(width)), "states", (index == 0).then_some("States"));
+        let trace =
+            grouped(trace.line(Line::new().color(colour).width(width)), "states", (index == 0).then_some("States"));
         // Listeners are no connections.
         if name == "LISTEN" { trace.visible(Visible::LegendOnly) } else { trace }
     }
@@ -127,7 +129,8 @@ impl Drawn<'_> {
     /// The highest that is drawn, the limit apart.
     fn top(&self) -> f64 {
         let drawn = self.recording.columns.iter().flat_map(|column| &column.values);
-        let top = drawn.chain(&self.recording.connections).copied().filter(|value| value.is_finite()).fold(1.0, f64::max);
+        let top =
+            drawn.chain(&self.recording.connections).copied().filter(|value| value.is_finite()).fold(1.0, f64::max);
         match self.estimate {
             Some(estimate) if estimate.left.is_some() => {
                 top.max(estimate.level + estimate.rate * (self.horizon() - estimate.now)).min(top.max(self.limit()))
@@ -150,7 +153,9 @@ impl Drawn<'_> {
         let segment = |from: (f64, f64), to: (f64, f64)| (vec![millis(from.0), millis(to.0)], vec![from.1, to.1]);
         let grows = estimate.rate * (estimate.now - estimate.onset);
         let now = (estimate.now, estimate.level);
-        let title = |trace: Box<Lines>, first: bool| grouped(trace.hover_info(HoverInfo::Skip), "estimate", first.then_some("Estimate"));
+        let title = |trace: Box<Lines>, first: bool| {
+            grouped(trace.hover_info(HoverInfo::Skip), "estimate", first.then_some("Estimate"))
+        };
         let line = |dash: DashType| Line::new().color("--estimate").width(2.4).dash(dash);
         let (x, y) = segment((estimate.onset, (estimate.level - grows).max(0.0)), now);
         let trend = Scatter::new(x, y).name("trend").mode(Mode::Lines).line(line(DashType::Solid));
@@ -231,8 +236,8 @@ impl Drawn<'_> {
             .paper_background_color("--paper")
             .plot_background_color("--paper")
             .hover_mode(HoverMode::XUnified)
-            .hover_label(Label::new().background_color("--card").border_color("--line").font(font))
-            .legend(Legend::new().trace_group_gap(14).background_color("--paper"))
+            .hover_label(Label::new().background_color("--card").border_color("--line").font(font).name_length(-1))
+            .legend(Legend::new().trace_order(TraceOrder::Grouped).trace_group_gap(14).background_color("--paper"))
             .margin(Margin::new().left(64).right(16).top(34).bottom(44))
             .x_axis(time)
             .y_axis(states)
@@ -265,18 +270,21 @@ impl Drawn<'_> {
             let font = Font::new().size(13).color(color).family("--font");
             Annotation::new().text(text).font(font).show_arrow(false).background_color("--veil").border_pad(2.0)
         };
-        let (first, _) = self.span();
         if self.shows_limit() {
             let text = format!("limit {}", words::number(self.limit()));
-            let note = note(text, "--limit").x(first * 1000.0).x_anchor(Anchor::Left).y(self.limit());
+            let note = note(text, "--limit").x_ref("paper").x(0.0).x_anchor(Anchor::Left).y(self.limit());
             notes.push(note.y_anchor(Anchor::Bottom).y_shift(1.0).x_shift(4.0).background_color("--clear"));
         }
         let Some(estimate) = self.estimate else { return notes };
-        let (from, what) = (words::instant(estimate.onset), if matches!(estimate.judge, Judge::Leak { .. }) { "leak" } else { "rise" });
+        let (from, what) = (
+            words::instant(estimate.onset),
+            if matches!(estimate.judge, Judge::Leak { .. }) { "leak" } else { "rise" },
+        );
         let clock = from.get(11..).unwrap_or(&from);
-        let base = (estimate.level - estimate.rate * (estimate.now - estimate.onset)).max(0.0);
+        let at = self.recording.times.partition_point(|time| *time < estimate.onset);
+        let base = self.recording.connections.get(at).copied().filter(|count| count.is_finite()).unwrap_or(0.0);
         let began = note(format!("{what} began {clock}<br>{}", words::rate(estimate.rate)), "--estimate-text");
-        let began = began.show_arrow(true).arrow_color("--estimate").arrow_head(0).arrow_width(1.2).ax(-46.0).ay(-58.0);
+        let began = began.show_arrow(true).arrow_color("--estimate").arrow_head(0).arrow_width(1.2).ax(-72.0).ay(-58.0);
         notes.push(began.x(estimate.onset * 1000.0).y(base));
         if let Some(left) = estimate.left.filter(|left| left.likely > 0.0) {
             let full = estimate.now + left.likely;
@@ -297,7 +305,13 @@ fn titled(text: &str) -> Title {
 
 fn axis() -> Axis {
     let font = Font::new().size(12).color("--muted").family("--font");
-    Axis::new().tick_font(font).grid_color("--line").line_color("--line").zero_line(false).hover_format(",.1~f").auto_margin(true)
+    Axis::new()
+        .tick_font(font)
+        .grid_color("--line")
+        .line_color("--line")
+        .zero_line(false)
+        .hover_format(",.1~f")
+        .auto_margin(true)
 }
 
 /// A row that is drawn: a sample, or the edge of a gap, where nothing is known.

@@ -44,7 +44,8 @@ impl Target {
             Ok(meta) if !meta.is_file() => Err(format!("{}: not a plain file; name another with -O", path.display())),
             // Through links, so that they stay.
             Ok(_) => {
-                let real = path.canonicalize().map_err(|why| format!("can't write {}: {}", path.display(), plain(&why)))?;
+                let real =
+                    path.canonicalize().map_err(|why| format!("can't write {}: {}", path.display(), plain(&why)))?;
                 Ok(Target { path: Some(real), open })
             }
             Err(_) => Ok(Target { path: Some(path.to_owned()), open }),
@@ -69,7 +70,8 @@ impl Target {
     /// Calls the desktop's browser, where that is asked for.
     pub fn open(&self) -> Result<(), String> {
         let Some(path) = self.path.as_ref().filter(|_| self.open) else { return Ok(()) };
-        let failed = |why: String| format!("{} is written, but xdg-open can't show it: {why}; open it by hand", path.display());
+        let failed =
+            |why: String| format!("{} is written, but xdg-open can't show it: {why}; open it by hand", path.display());
         let real = path.canonicalize().map_err(|why| failed(plain(&why)))?;
         let mut command = Command::new("xdg-open");
         command.arg(real).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

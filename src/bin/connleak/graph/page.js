@@ -20,13 +20,14 @@
 
   /* Rows to draw between two times, by the extremes of `key`. */
   const thinned = (times, key, from, to) => {
-    let begin = times.findIndex((time) => time >= from);
-    if (begin < 0) begin = times.length;
-    let end = begin;
-    while (end < times.length && times[end] <= to) end += 1;
-    // One beyond each edge, so that lines leave the picture.
-    begin = Math.max(0, begin - 1);
-    end = Math.min(times.length, end + 1);
+    let [begin, end] = [0, times.length];
+    if (times.length > MOST_POINTS) {
+      const first = times.findIndex((time) => time >= from);
+      const after = times.findIndex((time) => time > to);
+      // One beyond each edge, so that lines leave the picture.
+      begin = first < 0 ? times.length - 1 : Math.max(0, first - 1);
+      end = after < 0 ? times.length : after + 1;
+    }
     const all = end - begin;
     if (all <= MOST_POINTS) return { rows: Array.from({ length: all }, (_, at) => begin + at), all };
     const width = Math.ceil(all / (MOST_POINTS / 3));
@@ -84,7 +85,7 @@
       return made;
     };
     const config = {
-      responsive: true, displaylogo: false, scrollZoom: false,
+      responsive: true, displaylogo: false, showTips: false,
       modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
       toImageButtonOptions: { format: "svg", filename: document.title.replace(/[^\w-]+/g, "-") },
     };

@@ -62,6 +62,12 @@ pub fn html(title: &str, charts: &[Chart], now: f64) -> Result<String, String> {
     let scripts = Plot::offline_js_sources();
     let (library, _) = scripts.split_once("</script>").ok_or("the plotting library has another form")?;
     let library = library.split_once('>').map_or(library, |(_, library)| library);
+    // One chart needs no name beside the title's.
+    if let [section] = sections.as_mut_slice()
+        && title.contains(&section.name)
+    {
+        section.name.clear();
+    }
     let made = format!("{} UTC", words::instant(now));
     Page { title, made, sections, data, library }.render().map_err(|why| why.to_string())
 }
@@ -78,15 +84,13 @@ fn section(chart: &Chart, rows: usize) -> Section {
     };
     let mut notes: Vec<String> = recording.notes.iter().map(|note| words::plain(note)).collect();
     if rows < recording.times.len() {
-        let all = recording.times.len();
+        let [all, rows] = [recording.times.len(), rows].map(|rows| words::number(rows as f64));
         notes.push(format!("{all} samples: the lowest and the highest of each stretch are in this page ({rows})."));
     }
-    if !chart.drawn.alarms.is_empty() {
-        notes.push(
-            "Alarms are those of the detector replayed over the recorded counts; check_conn_growth, which sees each \
-             socket, speaks earlier."
-                .to_owned(),
-        );
+    if recording.spoken.is_none() && !chart.drawn.alarms.is_empty() {
+        let note = "Alarms are those of the detector that knows no more than these counts; check_conn_growth, which sees \
+                    each socket, speaks earlier.";
+        notes.push(note.to_owned());
     }
     Section {
         name: words::plain(&recording.name),
@@ -111,7 +115,9 @@ fn said(estimate: &Estimate) -> (String, &'static str) {
     match &estimate.judge {
         Judge::Leak { group, suspects } => (format!("Leak in {group}: {since}{full}; {suspects} suspects"), "leak"),
         Judge::Load => (format!("Growing with load, not a leak: {since}{full} if it goes on"), "rise"),
-        Judge::Counts => (format!("Rising: {since}{full} if it goes on; counts alone can't tell a leak from load"), "rise"),
+        Judge::Counts => {
+            (format!("Rising: {since}{full} if it goes on; counts alone can't tell a leak from load"), "rise")
+        }
     }
 }
 
@@ -120,10 +126,15 @@ fn facts(chart: &Chart) -> Vec<Fact> {
     let known = || recording.connections.iter().copied().filter(|count| count.is_finite());
     let now = known().next_back().unwrap_or(0.0);
     let highest = known().fold(0.0, f64::max);
-    let mut facts = vec![Fact { label: "In use", value: words::number(now), more: format!("highest {}", words::number(highest)) }];
+    let mut facts =
+        vec![Fact { label: "In use", value: words::number(now), more: format!("highest {}", words::number(highest)) }];
     if let Some(limit) = recording.last_limit() {
         let used = now * 100.0 / limit.max(1.0);
-        facts.push(Fact { label: "Limit", value: words::number(limit), more: format!("{}% used", words::number(used)) });
+        facts.push(Fact {
+            label: "Limit",
+            value: words::number(limit),
+            more: format!("{}% used", words::number(used)),
+        });
     }
     if let Some(estimate) = estimate {
         let ago = format!("since {} ago", words::span(estimate.now - estimate.onset));
@@ -133,7 +144,8 @@ fn facts(chart: &Chart) -> Vec<Fact> {
             facts.push(Fact { label: "Time left", value: words::span(left.likely), more });
         }
     }
-    let alarmed: f64 = chart.drawn.alarms.iter().map(|alarm| recording.times[alarm.to] - recording.times[alarm.from]).sum();
+    let alarmed: f64 =
+        chart.drawn.alarms.iter().map(|alarm| recording.times[alarm.to] - recording.times[alarm.from]).sum();
     let more = if alarmed > 0.0 { format!("{} in all", words::span(alarmed)) } else { String::new() };
     facts.push(Fact { label: "Alarms", value: chart.drawn.alarms.len().to_string(), more });
     if !recording.restarts.is_empty() {
@@ -141,8 +153,9 @@ fn facts(chart: &Chart) -> Vec<Fact> {
         let more = format!("last {}", words::instant(last));
         facts.push(Fact { label: "Restarts", value: recording.restarts.len().to_string(), more });
     }
-    let (first, last) = (recording.times.first().copied().unwrap_or(0.0), recording.times.last().copied().unwrap_or(0.0));
+    let (first, last) =
+        (recording.times.first().copied().unwrap_or(0.0), recording.times.last().copied().unwrap_or(0.0));
     let more = format!("in {}, one each {}", words::span(last - first), words::span(recording.pace()));
-    facts.push(Fact { label: "Samples", value: recording.times.len().to_string(), more });
+    facts.push(Fact { label: "Samples", value: words::number(recording.times.len() as f64), more });
     facts
 }

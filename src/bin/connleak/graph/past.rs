@@ -20,6 +20,7 @@ struct Row {
     instance: u64,
     owners: Vec<(String, f64)>,
     other: f64,
+    leak: bool,
 }
 
 /// `None`: nothing is recorded under this name.
@@ -59,9 +60,8 @@ fn recording(service: &str, rows: &[Row]) -> Recording {
         states.map(|(index, (_, name))| Column { name: (*name).to_owned(), values: column(index) }).collect();
     let counted = |row: &Row| row.counts[State::Established as usize - 1] + row.counts[State::CloseWait as usize - 1];
     let always = [State::Established.name(), State::CloseWait.name()];
-    let is_seen = |column: &Column| {
-        always.contains(&column.name.as_str()) || column.values.iter().any(|value| *value > 0.0)
-    };
+    let is_seen =
+        |column: &Column| always.contains(&column.name.as_str()) || column.values.iter().any(|value| *value > 0.0);
     let limits: Vec<f64> = rows.iter().map(|row| row.limit.map_or(f64::NAN, |limit| limit as f64)).collect();
     let limit = limits.iter().any(|limit| limit.is_finite());
     Recording {
@@ -72,6 +72,7 @@ fn recording(service: &str, rows: &[Row]) -> Recording {
         limit: limit.then(|| Column { name: "limit".to_owned(), values: limits }),
         owners: owners(rows),
         restarts: restarts(rows),
+        spoken: Some(rows.iter().map(|row| row.leak).collect()),
         ..Recording::default()
     }
 }
@@ -86,6 +87,7 @@ fn of_run(run: Recorded) -> Row {
         instance: sample.instance,
         owners: sample.groups.into_iter().map(|group| (group.name, group.count as f64)).collect(),
         other: sample.other as f64,
+        leak: sample.leak,
     }
 }
 
@@ -98,6 +100,7 @@ fn of_condensed(row: Condensed) -> Row {
         instance: row.instance,
         owners: row.groups,
         other: row.other,
+        leak: row.leaks > 0,
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Recording {
     /// Connections by owner, the largest first.
     pub owners: Vec<Column>,
     pub restarts: Vec<Restart>,
+    /// For each sample, whether the check spoke of a leak; `None`: only counts were recorded.
+    pub spoken: Option<Vec<bool>>,
     /// What a reader must know of the data.
     pub notes: Vec<String>,
 }
@@ -76,6 +78,7 @@ impl Recording {
         for column in self.columns.iter_mut().chain(&mut self.owners).chain(&mut self.limit) {
             column.values.drain(..old);
         }
+        self.spoken.iter_mut().for_each(|spoken| drop(spoken.drain(..old)));
         self.restarts.retain(|restart| restart.at > old);
         self.restarts.iter_mut().for_each(|restart| restart.at -= old);
     }

@@ -1,4 +1,4 @@
-//! The detector over recorded counts: when would it have spoken, had it known no more than these?
+//! When the check spoke of a leak; over counts that nobody judged, when its detector would have spoken.
 //!
 //! Counts don't tell which connections stayed. The youngest are taken to be closed first, as those of
 //! requests are: what no later fall undid has lasted. Silences are unknown, so the detector hears
@@ -19,14 +19,35 @@ pub struct Alarm {
     pub to: usize,
 }
 
-pub fn alarms(recording: &Recording, mut progress: impl FnMut(usize, usize)) -> Vec<Alarm> {
-    let Some(limit) = recording.last_limit() else { return Vec::new() };
+pub fn alarms(recording: &Recording, progress: impl FnMut(usize, usize)) -> Vec<Alarm> {
+    match (&recording.spoken, recording.last_limit()) {
+        (Some(spoken), _) => stretches(spoken.iter().copied().enumerate()),
+        (None, Some(limit)) => stretches(replayed(recording, limit, progress).into_iter()),
+        (None, None) => Vec::new(),
+    }
+}
+
+/// Samples in a row that speak of a leak.
+fn stretches(samples: impl Iterator<Item = (usize, bool)>) -> Vec<Alarm> {
+    let mut alarms: Vec<Alarm> = Vec::new();
+    let mut speaking = false;
+    for (index, speaks) in samples {
+        match alarms.last_mut().filter(|_| speaking) {
+            Some(alarm) if speaks => alarm.to = index,
+            _ if speaks => alarms.push(Alarm { from: index, to: index }),
+            _ => {}
+        }
+        speaking = speaks;
+    }
+    alarms
+}
+
+fn replayed(recording: &Recording, limit: f64, mut progress: impl FnMut(usize, usize)) -> Vec<(usize, bool)> {
     let every = recording.times.len().div_ceil(MOST_STEPS).max(1);
     let most = recording.connections.iter().copied().filter(|count| count.is_finite()).fold(1.0, f64::max);
     let mut crowd = Crowd { each: (most / MOST_SOCKETS).max(1.0), groups: Vec::new(), cookies: 0 };
     let mut detector = Detector::new(recording.pace() * every as f64, limit.min(f64::from(u32::MAX)) as u32);
-    let mut alarms: Vec<Alarm> = Vec::new();
-    let mut before = None;
+    let mut spoken = Vec::new();
     let indices: Vec<usize> = (0..recording.times.len()).step_by(every).collect();
     for (step, &index) in indices.iter().enumerate() {
         progress(step, indices.len());
@@ -48,15 +69,9 @@ pub fn alarms(recording: &Recording, mut progress: impl FnMut(usize, usize)) -> 
             sockets: crowd.sockets(),
             ..Sample::default()
         });
-        if matches!(verdict, Verdict::Leak(_)) {
-            match alarms.last_mut() {
-                Some(alarm) if Some(alarm.to) == before => alarm.to = index,
-                _ => alarms.push(Alarm { from: index, to: index }),
-            }
-        }
-        before = Some(index);
+        spoken.push((index, matches!(verdict, Verdict::Leak(_))));
     }
-    alarms
+    spoken
 }
 
 /// Connections of each owner; all in one where owners aren't known.
@@ -123,9 +138,15 @@ mod tests {
         });
         leak.restarts.push(Restart { at: 300, of_machine: false });
         let found = alarms(&leak, |_, _| ());
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].from > 120 && found[0].to == 299, "{found:?}");
-        assert!(leak.connections[found[0].from] < 180.0, "{found:?}");
+        let (first, last) = (found[0], found[found.len() - 1]);
+        assert!(first.from > 120 && leak.connections[first.from] < 180.0 && last.to == 299, "{found:?}");
+    }
+
+    #[test]
+    fn what_the_check_said_needs_no_replay() {
+        let spoken = Some(vec![false, true, true, false, true]);
+        let judged = Recording { spoken, ..recording(5, breathing) };
+        assert_eq!(alarms(&judged, |_, _| ()), [Alarm { from: 1, to: 2 }, Alarm { from: 4, to: 4 }]);
     }
 
     #[test]

@@ -25,7 +25,8 @@ pub struct Table {
 
 impl Table {
     pub fn read(mut input: impl BufRead, skip_bad: bool, mut progress: impl FnMut(u64)) -> Result<Table, String> {
-        let mut table = Table { names: Vec::new(), times: Vec::new(), numbers: Vec::new(), skipped: Vec::new(), skip_bad };
+        let mut table =
+            Table { names: Vec::new(), times: Vec::new(), numbers: Vec::new(), skipped: Vec::new(), skip_bad };
         let (mut line, mut number, mut done) = (Vec::new(), 0, 0);
         loop {
             line.clear();

@@ -15,10 +15,16 @@ pub fn span(seconds: f64) -> String {
     Span::seconds(seconds.abs().min(1e11).round() as u64).to_string()
 }
 
-/// At most one digit after the point.
+/// At most one digit after the point, thousands apart.
 pub fn number(value: f64) -> String {
     let text = format!("{value:.1}");
-    text.strip_suffix(".0").unwrap_or(&text).to_owned()
+    let text = text.strip_suffix(".0").unwrap_or(&text);
+    let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
+    let digit = |(index, digit): (usize, char)| {
+        let apart = index > 0 && digit.is_ascii_digit() && (whole.len() - index).is_multiple_of(3);
+        if apart { format!(",{digit}") } else { digit.to_string() }
+    };
+    whole.chars().enumerate().map(digit).chain([rest.to_owned()]).collect()
 }
 
 /// Connections per second as people say it: by the minute, hour or day.
@@ -56,8 +62,12 @@ mod tests {
     fn times_and_rates_are_said_shortly() {
         assert_eq!(instant(1_700_000_000.9), "2023-11-14 22:13");
         assert_eq!(instant(-5.0), "1970-01-01 00:00");
+        assert_eq!([number(999.0), number(1234567.26), number(0.04)], ["999", "1,234,567.3", "0"]);
         assert_eq!(span(-7980.0), "2h13m");
-        assert_eq!([rate(0.0534), rate(0.0004), rate(0.00001), rate(0.0)], ["+3.2/min", "+1.4/h", "+0.86/day", "0/day"]);
+        assert_eq!(
+            [rate(0.0534), rate(0.0004), rate(0.00001), rate(0.0)],
+            ["+3.2/min", "+1.4/h", "+0.86/day", "0/day"]
+        );
     }
 
     #[test]
