@@ -223,7 +223,7 @@ impl Graph {
             let values = vec![f64::from(limit); recording.times.len()];
             recording.limit = Some(recording::Column { name: "limit".to_owned(), values });
         }
-        let memory = history.state(name)?.and_then(|(version, state)| Memory::restore(version, &state));
+        let memory = history.peek(name)?.state.and_then(|(version, state)| Memory::restore(version, &state));
         Ok(Some(judge(recording, memory.as_ref(), f64::from(self.rehearse.unwrap_or(1)))))
     }
 }
