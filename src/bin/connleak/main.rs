@@ -5,14 +5,19 @@ mod demo;
 mod protocol;
 mod screen;
 mod subcommand;
+mod watch;
 mod who;
 
 use std::process::ExitCode;
 use subcommand::Entry;
 
 /// In the order that help shows them.
-const SUBCOMMANDS: [Entry; 3] =
-    [Entry::shared::<who::Who>("who"), Entry::of::<demo::Demo>("demo"), Entry::of::<backtest::Backtest>("backtest")];
+const SUBCOMMANDS: [Entry; 4] = [
+    Entry::shared::<who::Who>("who"),
+    Entry::shared::<watch::Watch>("watch"),
+    Entry::of::<demo::Demo>("demo"),
+    Entry::of::<backtest::Backtest>("backtest"),
+];
 
 fn main() -> ExitCode {
     match run() {

@@ -1,6 +1,8 @@
 //! What is known of the terminal, and text that can't command it.
 
 use connleak::error::plain;
+use connleak::service::Target;
+use connleak::socket::Side;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 /// Where standard output goes.
@@ -44,6 +46,15 @@ pub fn sgr(state: &str) -> &'static str {
         "WARNING" => "1;33",
         "CRITICAL" => "1;31",
         _ => "1;35",
+    }
+}
+
+/// `memcached:11211, both sides`.
+pub fn title(target: &Target) -> String {
+    match target.selection.side {
+        _ if target.selection.ports.is_empty() => target.service.to_string(),
+        Side::Both => format!("{}, both sides", target.service),
+        side => format!("{}, {} side", target.service, side.name()),
     }
 }
 

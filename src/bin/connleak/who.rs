@@ -81,7 +81,7 @@ impl FromStr for By {
 
 impl By {
     /// With a tenant as what the profile says that one is.
-    fn of_profile(self, profile: &Profile) -> By {
+    pub fn of_profile(self, profile: &Profile) -> By {
         match (self, profile.tenants.key.unwrap_or(TenantKey::Unit)) {
             (By::Tenant, TenantKey::Unit) => By::Unit,
             (By::Tenant, TenantKey::User) => By::User,

@@ -4,11 +4,11 @@ use super::cards;
 use super::gather::View;
 use super::row::{Holder, Row};
 use super::tree::Branch;
-use crate::screen::{Screen, visible};
+use crate::screen::{Screen, title, visible};
 use connleak::blame::{Suspect, sockets};
 use connleak::duration::Span;
 use connleak::service::Target;
-use connleak::socket::{Side, State};
+use connleak::socket::State;
 
 /// Peers shown in a row.
 const MOST_PEERS: usize = 3;
@@ -36,16 +36,12 @@ pub fn render(view: &View, target: &Target, branches: &[Branch], verbose: u8, sc
     text
 }
 
-/// `memcached:11211, both sides: 12 sockets of 3 owners: 6 ESTABLISHED, ...`.
+/// `memcached:11211, both sides: 12 sockets of 3 owners: 6 ESTABLISHED, 3 CLOSE_WAIT (oldest 2m5s)`.
 fn headline(view: &View, target: &Target, screen: &Screen) -> String {
-    let side = match target.selection.side {
-        Side::Both => "both sides".to_owned(),
-        side => format!("{} side", side.name()),
-    };
     let owners = if view.owners == 1 { "1 owner".to_owned() } else { format!("{} owners", view.owners) };
     let states = states(&view.all);
     let states = if states.is_empty() { String::new() } else { format!(": {states}") };
-    let line = format!("{}, {side}: {} of {owners}{states}", target.service, sockets(view.all.total()));
+    let line = format!("{}: {} of {owners}{states}", title(target), sockets(view.all.total()));
     screen.folded("", &line)
 }
 
