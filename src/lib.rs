@@ -3,7 +3,7 @@
 //! ```text
 //! kernel -> source -> select -> tally -------------+-> verdict -> report -> run (print, exit)
 //!                          `-> pool -> trend ------'              ^
-//!                              history -^                         |
+//!                              history -^ (sighting: all four)    |
 //!            profile -> range -> service     owner, unit -> blame, remains
 //! ```
 //!
@@ -17,6 +17,7 @@ pub mod blame;
 pub mod boot;
 pub mod bounded;
 pub mod cgroup;
+pub mod confine;
 pub mod deadline;
 pub mod duration;
 pub mod error;
@@ -35,10 +36,12 @@ pub mod profile;
 pub mod range;
 pub mod remains;
 pub mod report;
+pub mod rights;
 pub mod run;
 pub mod select;
 pub mod service;
 pub mod settle;
+pub mod sighting;
 pub mod socket;
 pub mod source;
 pub mod state_dir;

@@ -74,6 +74,7 @@ pub struct OpenFiles {
 
 /// Reads the holders given as (pid, command). A process that ended meanwhile holds nothing.
 pub fn open_files(world: &World, holders: &[(u32, String)]) -> OpenFiles {
+    let _rights = world.raise();
     let mut files = OpenFiles::default();
     let (mut rooms, mut refused, mut why) = (Vec::new(), 0usize, String::new());
     for (index, (pid, command)) in holders.iter().enumerate() {

@@ -31,6 +31,7 @@ fn ours() -> Place {
 }
 
 fn enter(world: &World) -> Result<Place> {
+    let _rights = world.raise();
     match &world.netns {
         Netns::Home => Ok(home(&world.proc_root)),
         Netns::OfProcess(pid) => {

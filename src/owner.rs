@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, fstat, openat, readlinkat_r
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::mem::MaybeUninit;
 
 /// A process that holds sockets.
@@ -67,6 +67,7 @@ pub fn find(world: &World, sockets: &[(u64, u32)], wanted: Holders) -> Owners {
     if inodes.is_empty() {
         return owners;
     }
+    let _rights = world.raise();
     let users = if world.is_foreign() { Users::default() } else { Users::read() };
     let mut sought = Sought { held: vec![false; inodes.len()], inodes, left: 0 };
     sought.left = sought.inodes.len();
@@ -143,6 +144,7 @@ pub struct Found {
 
 pub fn sockets_of(world: &World, belongs: impl Fn(&str) -> bool) -> Found {
     let mut found = Found { processes: 0, refused: 0, inodes: HashSet::new() };
+    let _rights = world.raise();
     for Listed { pid, .. } in processes(world) {
         let Ok(dir) = open_process(world, pid) else { continue };
         let cgroup = open(dir.as_fd(), "cgroup").ok().and_then(|file| cgroup::cgroup_path(File::from(file)));
@@ -155,6 +157,16 @@ pub fn sockets_of(world: &World, belongs: impl Fn(&str) -> bool) -> Found {
         }
     }
     found
+}
+
+/// The inodes of the sockets that a process holds.
+pub fn sockets_held(world: &World, pid: u32) -> io::Result<HashSet<u64>> {
+    let _rights = world.raise();
+    let mut inodes = HashSet::new();
+    each_socket(open_process(world, pid)?.as_fd(), |inode| {
+        inodes.insert(inode);
+    })?;
+    Ok(inodes)
 }
 
 fn was_refused(read: Result<(), Errno>) -> bool {

@@ -1,11 +1,13 @@
 //! From `main` to exit: command line, deadline, panics, printing. The only place that does them.
 
 use crate::args::{self, Args, Asked, Command, Timeout};
+use crate::confine::confine;
 use crate::deadline::Deadline;
 use crate::duration::Span;
 use crate::error::{Error, Result};
 use crate::help;
 use crate::report::{Format, Report, junit};
+use crate::rights;
 use crate::verdict::ServiceState;
 use crate::whole;
 use crate::world::World;
@@ -42,6 +44,9 @@ pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
         let what = panic.payload_as_str().unwrap_or("no message");
         end(Report::failed(name, ServiceState::Unknown, format!("internal error{place}: {what}; please report it")));
     }));
+    if let Err(refused) = rights::lower() {
+        end(Report::failed(name, ServiceState::Unknown, refused.to_string()));
+    }
     let watchdog = watch(name);
     let args = match args::parse::<A>(std::env::args_os().skip(1)) {
         Ok(Asked::Run(args)) => args,
@@ -65,6 +70,10 @@ pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
     *OUTLET.lock().unwrap_or_else(PoisonError::into_inner) = Some(outlet);
     *WATCHED.lock().unwrap_or_else(PoisonError::into_inner) = Some((timeout.state, deadline.clone()));
     watchdog.unpark();
+    // A stop command would be confined with us.
+    if args.rest.is_empty() {
+        confine();
+    }
     let mut world = World::here(deadline);
     world.source = common.source.unwrap_or_default();
     world.netns = common.netns.clone().unwrap_or_default();
@@ -72,7 +81,9 @@ pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
     if let Some(root) = &common.proc_root {
         world.proc_root.clone_from(root);
     }
-    end(check(&args, &world).unwrap_or_else(|error| Report::failed(name, ServiceState::Unknown, error.to_string())))
+    let report = check(&args, &world);
+    rights::give_up();
+    end(report.unwrap_or_else(|error| Report::failed(name, ServiceState::Unknown, error.to_string())))
 }
 
 /// Ends the process at the deadline, whatever call the check then hangs in. Until the deadline is

@@ -1,7 +1,8 @@
 //! Where checks keep what they must remember between runs.
 
 use crate::error::{Error, Result};
-use rustix::process::{getegid, geteuid, getgid, getuid};
+use crate::rights;
+use rustix::process::geteuid;
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// `$NAGIOS_PLUGIN_STATE_DIRECTORY`, else `/var/lib/connleak` where we may write, else the user's
 /// XDG state folder. The environment is ignored under another user's rights.
 pub fn open(chosen: Option<&Path>) -> Result<PathBuf> {
-    let borrowed = getuid() != geteuid() || getgid() != getegid();
+    let borrowed = rights::are_borrowed();
     let variable =
         |name: &str| std::env::var_os(name).filter(|value| !borrowed && !value.is_empty()).map(PathBuf::from);
     let home = || variable("HOME").map(|home| home.join(".local/state"));

@@ -1,6 +1,7 @@
 //! The world a check looks at: paths, choices and time, passed in and never global.
 
 use crate::deadline::Deadline;
+use crate::rights::{self, Raised};
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -37,6 +38,12 @@ impl World {
     /// Whether `/proc` is another machine's or container's, so that names of users don't apply.
     pub fn is_foreign(&self) -> bool {
         self.proc_root != Path::new("/proc")
+    }
+
+    /// Rights to read other users' processes, where this program was given any. Not below a
+    /// directory that the caller names: a link planted there would lead anywhere.
+    pub fn raise(&self) -> Option<Raised> {
+        (!self.is_foreign()).then(rights::raise)
     }
 }
 

@@ -6,9 +6,11 @@ use std::path::Path;
 
 /// Every module of src/, from the ground up: each may use those before it. Files below a module's
 /// folder belong to it.
-const LAYERS: [&str; 42] = [
+const LAYERS: [&str; 45] = [
     "error",
     "deadline",
+    "rights",
+    "confine",
     "settle",
     "bounded",
     "whole",
@@ -42,6 +44,7 @@ const LAYERS: [&str; 42] = [
     "blame",
     "growth",
     "service",
+    "sighting",
     "holders",
     "remains",
     "aftermath",

@@ -20,6 +20,7 @@ mod recipes;
 mod regular;
 mod replay;
 mod restart;
+mod rights;
 mod select;
 mod stopping;
 mod unit;

@@ -1,0 +1,203 @@
+//! Rights given to the program's file, or handed on by who starts it: they name processes, and no more.
+
+use crate::lab::run::{
+    CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, as_nobody, hold_to_contract, poll, public_copy, run,
+};
+use crate::lab::{Lab, Peer};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const LOOK: [&str; 5] = ["-p11211", "--side=server", "--min-age=0s", "-w0", "-c100"];
+
+/// A program of the suite that a user without rights may start, with rights of its own.
+struct Given {
+    dir: TempDir,
+    program: PathBuf,
+}
+
+impl Given {
+    /// `None`: this place gives none to files.
+    fn capabilities(check: Check) -> Option<Given> {
+        let given = Given::new(check);
+        let set = Command::new("setcap").arg("cap_sys_ptrace,cap_dac_read_search+ep").arg(&given.program).status();
+        set.is_ok_and(|status| status.success()).then_some(given)
+    }
+
+    fn setuid(check: Check) -> Given {
+        let given = Given::new(check);
+        fs::set_permissions(&given.program, Permissions::from_mode(0o4755)).unwrap();
+        given
+    }
+
+    fn new(check: Check) -> Given {
+        let (dir, program) = public_copy(Path::new(check.0));
+        Given { dir, program }
+    }
+
+    /// Runs it as nobody.
+    fn run(&self, args: &[&str]) -> Outcome {
+        hold_to_contract(run(as_nobody(&self.program).args(args)))
+    }
+
+    /// A file beside it that only root may read.
+    fn secret(&self, name: &str, content: &str) -> String {
+        let path = self.dir.path().join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+/// Each way of giving rights.
+fn each_way(lab: &Lab, check: Check, show: impl Fn(&Given)) {
+    match Given::capabilities(check) {
+        Some(given) => show(&given),
+        None => lab.skip("setcap is missing or refused"),
+    }
+    show(&Given::setuid(check));
+}
+
+fn open_to_all() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
+    dir
+}
+
+fn names(outcome: &Outcome, holder: &Peer) -> bool {
+    let text = outcome.text();
+    text.contains(&format!("4 of 4 held by peer[{}]", holder.pid())) && !text.contains("partial")
+}
+
+#[test]
+fn a_program_with_rights_names_the_processes_of_others() {
+    Lab::test(|lab| {
+        let server = lab.leaking_server("127.0.0.1:11211", 4);
+        assert!(!names(&CLOSEWAIT.unprivileged(&LOOK), &server), "without rights");
+        each_way(lab, CLOSEWAIT, |given| {
+            let outcome = given.run(&LOOK);
+            assert!(names(&outcome, &server), "{outcome:?}");
+        });
+    });
+}
+
+/// What the caller may not read stays unread, whatever option names it; also what errors would quote.
+#[test]
+fn borrowed_rights_read_no_files_for_the_caller() {
+    Lab::test(|lab| {
+        let _server = lab.leaking_server("127.0.0.1:11211", 4);
+        each_way(lab, CLOSEWAIT, |given| {
+            let profile = given.secret("secret.yaml", "SECRET: word\n");
+            let ini = given.secret("secret.ini", "[check_closewait]\nSECRET=word\n");
+            let dump = given.secret("secret.dump", "SECRET word");
+            let cases: [&[&str]; 3] = [
+                &["-P", &profile],
+                &["-p11211", &format!("--extra-opts=check_closewait@{ini}")],
+                &["-p11211", "--replay", &dump],
+            ];
+            for case in cases {
+                let outcome = given.run(case);
+                assert_eq!(outcome.code, 3, "{outcome:?}");
+                assert!(!outcome.stdout.contains("SECRET") && outcome.stdout.contains("ermission"), "{outcome:?}");
+            }
+            // A process root of the caller's own, whose names lead to what he may not read.
+            let root = given.dir.path().join("proc");
+            fs::create_dir_all(root.join("7/fd")).unwrap();
+            let inode = fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+            let inodes = inode.lines().skip(1).filter_map(|line| line.split_whitespace().nth(9));
+            let held = format!("socket:[{}]", inodes.filter(|inode| *inode != "0").last().unwrap());
+            std::os::unix::fs::symlink(held, root.join("7/fd/3")).unwrap();
+            std::os::unix::fs::symlink(&dump, root.join("7/comm")).unwrap();
+            fs::create_dir_all(root.join("1")).unwrap();
+            std::os::unix::fs::symlink("/proc/self/net", root.join("1/net")).unwrap();
+            let outcome = given.run(&[&LOOK[..], &["--proc-root", root.to_str().unwrap(), "-v"]].concat());
+            assert!(!outcome.stdout.contains("SECRET"), "{outcome:?}");
+        });
+    });
+}
+
+#[test]
+fn borrowed_rights_write_no_files_for_the_caller() {
+    Lab::test(|lab| {
+        let _server = lab.leaking_server("127.0.0.1:11211", 4);
+        each_way(lab, GROWTH, |given| {
+            let kept = given.dir.path().join("kept");
+            fs::create_dir(&kept).unwrap();
+            fs::set_permissions(&kept, Permissions::from_mode(0o700)).unwrap();
+            let (state, file) = (kept.join("state"), kept.join("out.prom"));
+            let outcome = given.run(&["-p11211", "--state-dir", state.to_str().unwrap()]);
+            assert!(outcome.code == 3 && outcome.stdout.contains("ermission"), "{outcome:?}");
+            let own = open_to_all();
+            let state = own.path().join("state");
+            let args = ["-p11211", "--state-dir", state.to_str().unwrap(), "--output-file", file.to_str().unwrap()];
+            let outcome = given.run(&args);
+            assert!(outcome.code == 3 && outcome.stdout.contains("ermission"), "{outcome:?}");
+            assert_eq!(fs::read_dir(&kept).unwrap().count(), 0, "nothing was made");
+            // What is made is the caller's.
+            assert_eq!(fs::metadata(state.join("65534")).unwrap().uid(), 65534);
+        });
+    });
+}
+
+/// The environment is the caller's: it doesn't say where a program with rights keeps its state.
+#[test]
+fn borrowed_rights_ignore_the_environment() {
+    Lab::test(|lab| {
+        let follows = |given: &Given| {
+            let own = open_to_all();
+            run(as_nobody(&given.program).arg("-p11211").env("MP_STATE_PATH", own.path()));
+            fs::read_dir(own.path()).unwrap().count() > 0
+        };
+        assert!(follows(&Given::new(GROWTH)), "without rights");
+        each_way(lab, GROWTH, |given| assert!(!follows(given)));
+    });
+}
+
+#[test]
+fn a_stop_command_gets_no_rights() {
+    Lab::test(|lab| {
+        each_way(lab, ORPHANS, |given| {
+            let script = "id -u; id -g; grep -E 'Cap|Seccomp:' /proc/self/status";
+            let args = ["-p11211", "--wait=0s", "-vv", "--", "sh", "-c", script];
+            let outcome = given.run(&args);
+            assert_eq!(outcome.code, 0, "{outcome:?}");
+            for line in
+                ["65534\n", "CapInh:\t0000000000000000", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000"]
+            {
+                let screened = line.replace('\t', "?");
+                assert!(outcome.stdout.contains(line) || outcome.stdout.contains(&screened), "{line:?}: {outcome:?}");
+            }
+        });
+    });
+}
+
+/// As a systemd unit with AmbientCapabilities= starts it.
+#[test]
+fn capabilities_that_the_caller_hands_on_name_processes_too() {
+    Lab::test(|lab| {
+        let server = lab.leaking_server("127.0.0.1:11211", 4);
+        let (_dir, copy) = public_copy(Path::new(CLOSEWAIT.0));
+        let ambient = "+sys_ptrace,+dac_read_search";
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        command.args([format!("--inh-caps={ambient}"), format!("--ambient-caps={ambient}")]);
+        let outcome = hold_to_contract(run(command.arg(copy).args(LOOK)));
+        assert!(names(&outcome, &server), "{outcome:?}");
+    });
+}
+
+/// Once its command line is read a check can start nothing.
+#[test]
+fn a_running_check_is_confined() {
+    Lab::test(|lab| {
+        let _ends = lab.connected("127.0.0.1:6379", 1);
+        let running = ORPHANS.start(&["-p6379", "--wait=2s"]);
+        let status = format!("/proc/{}/status", running.process().id());
+        let is_confined = || fs::read_to_string(&status).is_ok_and(|status| status.contains("Seccomp:\t2"));
+        assert!(poll(Duration::from_secs(2), is_confined));
+        assert_eq!(running.end().code, 2);
+    });
+}
