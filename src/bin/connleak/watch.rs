@@ -10,7 +10,7 @@ use crate::screen::{self, Screen};
 use crate::subcommand::Shared;
 use crate::who::By;
 use argh::{ArgsInfo, FromArgs};
-use connleak::args::{Args, Command};
+use connleak::args::{Args, Command, Pids};
 use connleak::duration::Span;
 use connleak::error::plain;
 use connleak::world::World;
@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// the states of a service's connections over time, and whose grow
 #[derive(FromArgs, ArgsInfo, Debug)]
@@ -35,6 +35,11 @@ use std::time::{Duration, Instant};
     where both ends are here, the client's. At the end it says what grew, and whose."
 )]
 pub struct Watch {
+    /// only the connections of these processes; may be repeated. Like --unit and --user it needs no port;
+    /// of one process also its descriptors and memory are shown
+    #[argh(option, arg_name = "N[,N...]")]
+    pid: Vec<Pids>,
+
     /// time between two looks, 100ms to 1d; default 5s
     #[argh(option, arg_name = "DURATION")]
     interval: Option<Interval>,
@@ -46,6 +51,10 @@ pub struct Watch {
     /// write each look as a row to this file, or go on with one of an earlier watch
     #[argh(option, arg_name = "FILE")]
     csv: Option<PathBuf>,
+
+    /// where looks are recorded, for check_conn_growth and connleak graph; default see the man page
+    #[argh(option, arg_name = "DIR")]
+    state_dir: Option<PathBuf>,
 
     /// owners by pid, unit, user, peer or tenant (the key in the profile); default by command
     #[argh(option, arg_name = "KEY")]
@@ -74,6 +83,7 @@ impl Watch {
 
 impl Command for Watch {
     const PROGRAM: &'static str = "connleak watch";
+    const USAGE: &'static str = "-p PORT|-P PROFILE|--pid N|--unit NAME|--user NAME [OPTIONS]";
     const WITHOUT: &'static [&'static str] =
         &["--warning", "--critical", "--output", "--output-file", "--replay", "--top", "--verbose"];
     const CLOSING: &'static str = "Exit status: 0, or 3 with one line on standard error.\n";
@@ -89,8 +99,7 @@ impl Shared for Watch {
         let csv = args.own.csv.as_deref().map(Csv::open).transpose()?;
         let interval = args.own.interval();
         let (sender, told) = channel();
-        let sampler = Sampler { args, world, begun: Instant::now(), known: None };
-        thread::spawn(move || sampler.run(&sender));
+        thread::spawn(move || Sampler::new(args, world).run(&sender));
         let title = match told.recv() {
             Ok(Told::Title(title)) => title,
             Ok(Told::Failed(why) | Told::Gone(why)) => return Err(why),

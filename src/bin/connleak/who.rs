@@ -10,9 +10,13 @@ mod tree;
 use crate::screen::{self, Screen};
 use crate::subcommand::{Shared, guard};
 use argh::{ArgsInfo, FromArgs};
-use connleak::args::{Args, Command, Top};
-use connleak::profile::{Profile, TenantKey};
-use connleak::service;
+use connleak::args::{Args, Command, Common, Pids, Top};
+use connleak::error::{Error, Result};
+use connleak::profile::{self, GENERIC, Profile, TenantKey};
+use connleak::report::Service;
+use connleak::select::Selection;
+use connleak::service::{self, Target};
+use connleak::socket::Side;
 use connleak::world::World;
 use gather::View;
 use std::str::FromStr;
@@ -25,6 +29,10 @@ use std::str::FromStr;
     has comes last."
 )]
 pub struct Who {
+    /// only the sockets that these processes hold; may be repeated
+    #[argh(option, arg_name = "N[,N...]")]
+    pid: Vec<Pids>,
+
     /// a row for each pid, unit, user, peer or tenant (the key in the profile); default pid
     #[argh(option, arg_name = "KEY")]
     by: Option<By>,
@@ -48,7 +56,7 @@ pub struct Who {
 
 impl Command for Who {
     const PROGRAM: &'static str = "connleak who";
-    const USAGE: &'static str = "-p PORT|-P PROFILE [OPTIONS]";
+    const USAGE: &'static str = "[-p PORT|-P PROFILE] [OPTIONS]";
     const WITHOUT: &'static [&'static str] = &["--warning", "--critical", "--output-file"];
     const CLOSING: &'static str = "Exit status: 0, or 3 with one line on standard error.\n";
 }
@@ -67,7 +75,7 @@ pub enum By {
 impl FromStr for By {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
         match text {
             "pid" | "owner" => Ok(By::Pid),
             "unit" => Ok(By::Unit),
@@ -103,7 +111,7 @@ enum Format {
 impl FromStr for Format {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
         match text {
             "table" => Ok(Format::Table),
             "json" => Ok(Format::Json),
@@ -114,20 +122,34 @@ impl FromStr for Format {
 }
 
 impl Shared for Who {
-    fn run(args: Args<Who>, world: World) -> Result<(), String> {
+    fn run(args: Args<Who>, world: World) -> std::result::Result<(), String> {
         guard(&world.deadline);
         screen::print(&args.own.show(&args, &world).map_err(|why| why.to_string())?)
     }
 }
 
 impl Who {
-    fn show(&self, args: &Args<Who>, world: &World) -> connleak::error::Result<String> {
-        let target = service::resolve(&args.common, world)?.of_unit(&args.common, world)?;
+    /// Without any choice every service of this host.
+    fn target(&self, common: &Common, world: &World) -> Result<Target> {
+        let is_chosen = !common.port.is_empty() || common.profile.is_some() || !self.pid.is_empty();
+        if is_chosen || common.unit.is_some() || common.user.is_some() {
+            return service::resolve_any(common, &self.pid, world);
+        }
+        if common.side.is_some() {
+            return Err(Error::Usage("--side is seen from a service's port: give it with -p or -P".into()));
+        }
+        let service = Service { profile: "all services".to_owned(), ports: Vec::new(), side: Side::Both };
+        let (peers, locals) = (common.peer.clone(), common.local.clone());
+        let selection = Selection { ports: Vec::new(), side: Side::Both, peers, locals, uid: None, unit: None };
+        let profile = profile::named(GENERIC, &world.thresholds)?;
+        Ok(Target { profile, service, selection, absent: Vec::new() })
+    }
+
+    fn show(&self, args: &Args<Who>, world: &World) -> Result<String> {
+        let target = self.target(&args.common, world)?;
         let by = self.by.unwrap_or_default().of_profile(&target.profile);
         if self.tree && by != By::Pid {
-            return Err(connleak::error::Error::Usage(
-                "--tree shows processes: leave --by out, or give --by pid".into(),
-            ));
+            return Err(Error::Usage("--tree shows processes: leave --by out, or give --by pid".into()));
         }
         let mut view = View::gather(&target, by, world)?;
         let top = self.top.map_or(20, |Top(top)| top);

@@ -13,7 +13,7 @@ use connleak::socket::{Side, Socket, State, StateSet};
 use connleak::source::{self, Origin, Query, Seen};
 use connleak::user::Users;
 use connleak::world::World;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 /// What one look shows.
@@ -53,7 +53,7 @@ impl View {
         let users = if world.is_foreign() { Users::default() } else { Users::read() };
         let (rows, all) = sockets.rows(target, by, &owners, &users);
         let unowned = sockets.held.iter().filter(|suspect| owners.of(suspect.holder_inode).next().is_none()).count();
-        let mut notes = Vec::new();
+        let mut notes = target.absent.clone();
         if let Some(missing) = &seen.missing {
             notes.push(format!("sockets incomplete: {missing}"));
         }
@@ -89,7 +89,24 @@ impl Sockets {
             Match::Unsure => sockets.unsure += 1,
             Match::Yes(side) => sockets.add(socket, side),
         })?;
+        if selection.ports.is_empty() {
+            sockets.tell_sides();
+        }
         Ok((sockets, seen))
+    }
+
+    /// Where no port was asked for, one with a listener is a server's.
+    fn tell_sides(&mut self) {
+        let all = || self.held.iter().filter(|suspect| suspect.state == State::Listen);
+        let listening: HashSet<u16> = all().map(|suspect| suspect.local.port).collect();
+        let end = |suspect: &Suspect| match listening.contains(&suspect.local.port) {
+            true => (Side::Server, suspect.local.port),
+            false => (Side::Client, suspect.remote.port),
+        };
+        self.ends = self.held.iter().map(end).collect();
+        for (suspect, side, port) in &mut self.kernel {
+            (*side, *port) = end(suspect);
+        }
     }
 
     fn add(&mut self, socket: &Socket, side: Side) {
