@@ -40,14 +40,17 @@ impl Heading {
         let notes: Vec<Line> =
             last.notes.iter().flat_map(|note| folded(&format!("note: {note}"), area.width)).collect();
         let has_room = area.height >= 22;
+        let owners_height = story.growth().len().min(if has_room { 6 } else { 3 }) as u16;
+        // On the smallest screens the numbers come first.
+        let notes_height = if area.height < 6 { 0 } else { notes.len().min(3) as u16 };
         let ages_height = if has_room { 1 + CLASSES.len() as u16 } else { 0 };
         let [title, chart, numbers_area, ages, owners, notes_area] = Layout::vertical([
             Constraint::Length(1),
             Constraint::Min(if area.height >= 12 { 6 } else { 0 }),
             Constraint::Length(numbers.len() as u16),
             Constraint::Length(ages_height),
-            Constraint::Max(if has_room { 6 } else { 3 }),
-            Constraint::Length(notes.len().min(3) as u16),
+            Constraint::Length(owners_height),
+            Constraint::Length(notes_height),
         ])
         .areas(area);
         canvas.render_widget(self.title(last, area.width), title);
@@ -172,4 +175,63 @@ fn bars(title: &str, ages: &Ages, width: u16, style: Style) -> Text<'static> {
 
 fn folded(text: &str, width: u16) -> Vec<Line<'static>> {
     screen::wrapped(&visible(text), "", usize::from(width)).lines().map(|line| Line::from(line.to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::frame::Usage;
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+    use std::path::Path;
+    use std::time::Duration;
+
+    /// A leak of a connection every second look, over ten minutes.
+    fn story() -> Story {
+        let mut story = Story::default();
+        for look in 0..=120_u64 {
+            let mut frame = Frame { after: Duration::from_secs(5 * look), ..Frame::default() };
+            frame.counts[State::Established as usize - 1] = 12 + look % 3;
+            frame.counts[State::CloseWait as usize - 1] = look / 2;
+            frame.counts[State::TimeWait as usize - 1] = 40 - look % 40;
+            (frame.opened, frame.closed) = (Some(3), Some(2));
+            (0..look / 2).for_each(|leak| frame.close_wait.add(10.0 * leak as f64));
+            (0..12).for_each(|idle| frame.idle.add(f64::from(idle)));
+            frame.owners = [("php-fpm".to_owned(), 8 + look / 2), ("evil\u{1b}[2K".to_owned(), 4)].into();
+            story.add(frame);
+        }
+        story.last.as_mut().unwrap().notes.push("not recorded: No space left on device".to_owned());
+        story
+    }
+
+    fn screen(story: &Story, width: u16, height: u16) -> String {
+        let heading =
+            Heading { title: "memcached:11211, both sides".to_owned(), interval: Span::seconds(5), colour: true };
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|canvas| heading.draw(canvas, story)).unwrap();
+        let buffer = terminal.backend().buffer().clone();
+        let line = |row: u16| (0..width).map(|column| buffer[(column, row)].symbol()).collect::<String>();
+        (0..height).map(|row| line(row).trim_end().to_owned() + "\n").collect()
+    }
+
+    #[test]
+    fn every_size_shows_what_fits() {
+        for (width, height) in [(100, 30), (80, 24), (40, 20), (40, 8), (20, 3)] {
+            let golden = format!("{}/tests/golden/connleak/watch_{width}x{height}.txt", env!("CARGO_MANIFEST_DIR"));
+            let (golden, shown) = (Path::new(&golden), screen(&story(), width, height));
+            if std::env::var_os("BLESS").is_some() {
+                std::fs::write(golden, &shown).unwrap();
+            }
+            assert_eq!(shown, std::fs::read_to_string(golden).unwrap(), "{width}x{height}");
+        }
+    }
+
+    #[test]
+    fn the_first_look_of_an_idle_service_is_drawn_too() {
+        let mut story = Story::default();
+        let usage = Some(Usage { descriptors: 7, rss: 5 << 20 });
+        story.add(Frame { usage, ..Frame::default() });
+        let shown = screen(&story, 80, 24);
+        assert!(shown.contains("from the second look on; 7 descriptors, 5.0 MiB"), "{shown}");
+    }
 }
