@@ -16,7 +16,7 @@ pub fn text<A: Command>() -> String {
     let info = A::get_args_info();
     let program = A::PROGRAM;
     let mut text = format!("{program} {} - {}\n", env!("CARGO_PKG_VERSION"), one_line(info.description));
-    text.push_str(&format!("\nUsage: {program} -p PORT|-P PROFILE [OPTIONS]{}\n\n", A::REST.unwrap_or_default()));
+    text.push_str(&format!("\nUsage: {program} {}{}\n\n", A::USAGE, A::REST.unwrap_or_default()));
     for note in info.notes {
         text.push_str(&wrapped(&one_line(note), 0));
     }
@@ -25,12 +25,10 @@ pub fn text<A: Command>() -> String {
         text.push_str(&format!("  {}\n", synopsis(flag)));
         text.push_str(&wrapped(&one_line(flag.description), 10));
     }
-    text.push_str(
-        "\nRANGE is Nagios' [@][start:][end]: 10 alerts above 10 (and below 0), 5: below 5, ~:10 above 10, 5:10\n\
-         outside, @5:10 inside. DURATION is seconds or 500ms, 60s, 20m, 2h, 1d.\n\
-         Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (also for this help).\n",
-    );
-    text.push_str(&format!("See 'man {program}' for examples, output and profiles.\n"));
+    text.push_str(&format!("\n{}", A::CLOSING));
+    // A subcommand is in its program's page.
+    let page = program.split(' ').next().unwrap_or(program);
+    text.push_str(&format!("See 'man {page}' for examples, output and profiles.\n"));
     text
 }
 

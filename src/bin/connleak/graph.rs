@@ -8,17 +8,24 @@ mod past;
 mod progress;
 mod recording;
 mod replay;
+mod rows;
 mod table;
 mod words;
 
-use argh::FromArgs;
-use connleak::args::{Common, Ports};
+use crate::screen;
+use crate::subcommand::Plain;
+use argh::{ArgsInfo, FromArgs};
+use connleak::args::{Common, Pids, Ports};
+use connleak::deadline::Deadline;
 use connleak::duration::Span;
 use connleak::error::{Result, plain};
 use connleak::history::History;
 use connleak::memory::Memory;
-use connleak::select::Cidr;
-use connleak::service;
+use connleak::profile::{self, GENERIC};
+use connleak::report::Service;
+use connleak::select::{Cidr, Selection};
+use connleak::service::{self, Target};
+use connleak::sighting::Plan;
 use connleak::socket::Side;
 use connleak::state_dir;
 use connleak::trend::Verdict;
@@ -40,7 +47,7 @@ const MOST_CHARTS: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// draw the past of services, from the history or CSV files, as one HTML page
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "graph")]
 pub struct Graph {
     /// service port, or several of one service; repeated, each is a chart of its own
@@ -54,6 +61,10 @@ pub struct Graph {
     /// as the check was given it: server, client or both
     #[argh(option, arg_name = "SIDE")]
     side: Option<Side>,
+
+    /// as the check was given it; like --unit and --user it needs no port
+    #[argh(option, arg_name = "N[,N...]")]
+    pid: Vec<Pids>,
 
     /// as the check was given it
     #[argh(option, arg_name = "CIDR")]
@@ -128,8 +139,8 @@ struct Judged {
     calm: Calm,
 }
 
-impl Graph {
-    pub fn run(self) -> std::result::Result<(), String> {
+impl Plain for Graph {
+    fn run(self) -> std::result::Result<(), String> {
         let target = output::Target::of(self.output_file.as_deref(), self.open)?;
         let mut judged = Vec::new();
         for path in &self.files {
@@ -152,12 +163,15 @@ impl Graph {
             for Judged { recording, .. } in &judged {
                 let Recording { name, times, notes, .. } = recording;
                 let notes: String = notes.iter().map(|note| format!(" {note}")).collect();
-                println!("{}: {}: {} samples.{}", target, words::plain(name), times.len(), words::plain(&notes));
+                let said = format!("{target}: {name}: {} samples.{notes}", times.len());
+                screen::print(&format!("{}\n", screen::visible(&said)))?;
             }
         }
         target.open()
     }
+}
 
+impl Graph {
     fn file(&self, path: &Path) -> std::result::Result<Recording, String> {
         let file = File::open(path).map_err(|why| format!("can't read: {}", plain(&why)))?;
         let size = file.metadata().map_or(0, |meta| meta.len());
@@ -199,21 +213,26 @@ impl Graph {
 
     /// Names in the history.
     fn services(&self) -> Result<Vec<String>> {
-        let world = World::here(connleak::deadline::Deadline::after(PATIENCE));
+        let world = World::here(Deadline::after(PATIENCE));
         let ports = self.port.iter().map(|ports| (vec![ports.clone()], None));
         let profiles = self.profile.iter().map(|profile| (Vec::new(), Some(profile.clone())));
         // One of each is one service, as the check takes them.
-        let both = match (self.port.as_slice(), self.profile.as_slice()) {
+        let mut chosen: Vec<_> = match (self.port.as_slice(), self.profile.as_slice()) {
             ([port], [profile]) => vec![(vec![port.clone()], Some(profile.clone()))],
             _ => ports.chain(profiles).collect(),
         };
-        both.into_iter()
-            .map(|(port, profile)| {
-                let common = self.common(port, profile);
-                let target = service::resolve(&common, &world)?;
-                Ok(name(&common, self.rehearse, &target))
-            })
-            .collect()
+        let without_port = !self.pid.is_empty() || self.unit.is_some() || self.user.is_some();
+        if chosen.is_empty() && without_port {
+            chosen.push((Vec::new(), None));
+        }
+        let name = |(port, profile): (Vec<Ports>, Option<String>)| {
+            let common = self.common(port, profile);
+            let any = common.port.is_empty() && common.profile.is_none();
+            let target = if any { all_ports(&world)? } else { service::resolve(&common, &world)? };
+            let speed = self.rehearse.unwrap_or(1);
+            Ok(Plan { common: &common, pids: &self.pid, target: &target, limit: None, speed }.name())
+        };
+        chosen.into_iter().map(name).collect()
     }
 
     fn service(&self, history: &History, name: &str) -> Result<Option<Judged>> {
@@ -254,20 +273,13 @@ impl Graph {
     }
 }
 
-/// As check_conn_growth names it.
-fn name(common: &Common, rehearse: Option<u32>, target: &service::Target) -> String {
-    let mut name = format!("{} {}", target.service, target.service.side.name());
-    let texts = [("user", &common.user), ("unit", &common.unit)];
-    let mut options: Vec<(&str, String)> =
-        texts.into_iter().filter_map(|(option, text)| Some((option, text.clone()?))).collect();
-    options.extend(common.peer.iter().map(|range| ("peer", format!("{range:?}"))));
-    options.extend(common.local.iter().map(|range| ("local", format!("{range:?}"))));
-    options.extend(common.netns.iter().map(|netns| ("netns", format!("{netns:?}"))));
-    options.extend(common.source.iter().map(|source| ("source", format!("{source:?}"))));
-    options.extend(common.proc_root.iter().map(|root| ("proc", root.display().to_string())));
-    options.extend(rehearse.map(|factor| ("rehearsal", factor.to_string())));
-    options.iter().for_each(|(option, value)| name.push_str(&format!(" {option} {value}")));
-    name
+/// What the check looks at without a port. Its processes and units may be gone by now.
+fn all_ports(world: &World) -> Result<Target> {
+    let profile = profile::named(GENERIC, &world.thresholds)?;
+    let service = Service { profile: GENERIC.to_owned(), ports: Vec::new(), side: Side::Both };
+    let selection =
+        Selection { ports: Vec::new(), side: Side::Both, peers: Vec::new(), locals: Vec::new(), uid: None, unit: None };
+    Ok(Target { profile, service, selection, absent: Vec::new() })
 }
 
 impl Judged {

@@ -6,6 +6,7 @@
 use super::estimate::{Estimate, Judge};
 use super::recording::{Column, Recording};
 use super::replay::Alarm;
+use super::rows;
 use super::words;
 use plotly::common::{
     Anchor, DashType, Fill, Font, HoverInfo, Label, LegendGroupTitle, Line, LineShape, Marker, MarkerSymbol, Mode,
@@ -49,8 +50,8 @@ type Lines = Scatter<i64, f64>;
 
 pub fn figure(drawn: &Drawn) -> Figure {
     let recording = drawn.recording;
-    let kept = kept(&recording.connections, MOST_ROWS);
-    let rows = with_gaps(&kept, &recording.gaps());
+    let kept = rows::kept(&recording.connections, MOST_ROWS);
+    let rows = rows::with_gaps(&kept, &recording.gaps());
     let millis = |seconds: f64| (seconds * 1000.0).round() as i64;
     let times = rows.iter().map(|row| millis(row.at(&recording.times))).collect();
     let mut plot = Plot::new();
@@ -82,6 +83,9 @@ pub fn figure(drawn: &Drawn) -> Figure {
         let line = Line::new().color(colour.clone()).width(0.8);
         let area = series(owner).line(line).fill_color(format!("{colour}-fill")).stack_group("owners");
         plot.add_trace(grouped(area.y_axis("y2"), "owners", (index == 0).then_some("Owners")));
+    }
+    for column in &recording.beside {
+        plot.add_trace(series(column).visible(Visible::False));
     }
     plot.set_layout(drawn.layout());
     Figure { plot, times, rows: kept.len() }
@@ -312,63 +316,4 @@ fn axis() -> Axis {
         .zero_line(false)
         .hover_format(",.1~f")
         .auto_margin(true)
-}
-
-/// A row that is drawn: a sample, or the edge of a gap, where nothing is known.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Row {
-    Sample(usize),
-    /// Right after or right before a sample.
-    Edge(usize, f64),
-}
-
-impl Row {
-    fn at(self, times: &[f64]) -> f64 {
-        match self {
-            Row::Sample(index) => times[index],
-            Row::Edge(index, shift) => times[index] + shift,
-        }
-    }
-
-    fn of(self, values: &[f64]) -> f64 {
-        match self {
-            Row::Sample(index) => values[index],
-            Row::Edge(..) => f64::NAN,
-        }
-    }
-}
-
-/// Indices of the rows that are kept: all, or the lowest and the highest of each stretch.
-fn kept(values: &[f64], most: usize) -> Vec<usize> {
-    if values.len() <= most {
-        return (0..values.len()).collect();
-    }
-    let mut rows = Vec::with_capacity(most + 2);
-    let width = values.len().div_ceil(most / 2);
-    for from in (0..values.len()).step_by(width) {
-        let stretch = || (from..values.len().min(from + width)).filter(|index| values[*index].is_finite());
-        let lowest = stretch().min_by(|a, b| values[*a].total_cmp(&values[*b]));
-        let highest = stretch().max_by(|a, b| values[*a].total_cmp(&values[*b]));
-        rows.extend(lowest.into_iter().chain(highest));
-    }
-    rows.extend([0, values.len() - 1]);
-    rows.sort_unstable();
-    rows.dedup();
-    rows
-}
-
-fn with_gaps(kept: &[usize], gaps: &[usize]) -> Vec<Row> {
-    let mut rows = Vec::with_capacity(kept.len());
-    let mut gaps = gaps.iter().copied().peekable();
-    for &index in kept {
-        let mut edge = None;
-        while let Some(before) = gaps.next_if(|before| *before < index) {
-            edge = Some(before);
-        }
-        if let Some(before) = edge {
-            rows.extend([Row::Edge(before, 0.001), Row::Edge(index, -0.001)]);
-        }
-        rows.push(Row::Sample(index));
-    }
-    rows
 }

@@ -25,6 +25,8 @@ pub struct Recording {
     pub times: Vec<f64>,
     /// By state, or as the file calls them.
     pub columns: Vec<Column>,
+    /// Of other units: for the table of numbers only.
+    pub beside: Vec<Column>,
     /// What counts against the limit.
     pub connections: Vec<f64>,
     /// What the connections are called.
@@ -75,7 +77,8 @@ impl Recording {
         let old = self.times.partition_point(|time| *time < last - seconds);
         self.times.drain(..old);
         self.connections.drain(..old);
-        for column in self.columns.iter_mut().chain(&mut self.owners).chain(&mut self.limit) {
+        let columns = self.columns.iter_mut().chain(&mut self.beside);
+        for column in columns.chain(&mut self.owners).chain(&mut self.limit) {
             column.values.drain(..old);
         }
         self.spoken.iter_mut().for_each(|spoken| drop(spoken.drain(..old)));

@@ -1,6 +1,7 @@
 //! A CSV file of counts over time: seconds since 1970, then one number or several.
 
 use super::recording::{Column, Recording};
+use connleak::socket::State;
 use std::io::{BufRead, Read};
 
 /// Bytes; a longer line is no row of numbers.
@@ -10,6 +11,9 @@ const MOST_COLUMNS: usize = 64;
 const MOST_NUMBERS: usize = 40_000_000;
 /// Seconds since 1970 of the year 10000: beyond it they are rather milliseconds.
 const LATEST: f64 = 253_402_300_800.0;
+
+/// Columns that say what counts against a limit.
+const COUNTED: [&str; 3] = ["count", "connections", "total"];
 
 /// Reads rows as they are written: in any order, with or without a header.
 pub struct Table {
@@ -140,6 +144,7 @@ impl Table {
             names.map(|(at, name)| Column { name: name.clone(), values: values(at) }).collect();
         let given = columns.iter().position(|column| column.name.eq_ignore_ascii_case("limit")).filter(|_| width > 1);
         let given = given.map(|at| columns.remove(at));
+        let beside = set_apart(&mut columns);
         let limit = limit.map(|limit| vec![limit; rows.len()]).or(given.map(|column| column.values));
         let (counted, connections) = counted(&columns);
         let mut notes = Vec::new();
@@ -161,6 +166,7 @@ impl Table {
             place,
             times: rows.iter().map(|row| self.times[*row]).collect(),
             columns,
+            beside,
             connections,
             counted,
             limit: limit.map(|values| Column { name: "limit".to_owned(), values }),
@@ -170,10 +176,35 @@ impl Table {
     }
 }
 
+/// Where states are named, as `connleak watch --csv` does, what is neither a state nor their sum is of
+/// another unit; states that never were and numbers never known are left out.
+fn set_apart(columns: &mut Vec<Column>) -> Vec<Column> {
+    let mut states = false;
+    for column in columns.iter_mut() {
+        if let Ok(state) = column.name.to_ascii_uppercase().parse::<State>() {
+            column.name = state.name().to_owned();
+            states = true;
+        }
+    }
+    if !states {
+        return Vec::new();
+    }
+    let any = |column: &Column, is: fn(f64) -> bool| column.values.iter().any(|value| is(*value));
+    let is_state = |column: &Column| column.name.parse::<State>().is_ok();
+    let always = [State::Established.name(), State::CloseWait.name()];
+    columns.retain(|column| {
+        always.contains(&column.name.as_str()) || !is_state(column) || any(column, |value| value > 0.0)
+    });
+    let is_drawn =
+        |column: &Column| is_state(column) || COUNTED.iter().any(|name| column.name.eq_ignore_ascii_case(name));
+    let beside = columns.extract_if(.., |column| !is_drawn(column)).filter(|column| any(column, f64::is_finite));
+    beside.collect()
+}
+
 /// What counts against a limit: a column that says so, else ESTABLISHED and CLOSE_WAIT, else the first.
 fn counted(columns: &[Column]) -> (String, Vec<f64>) {
     let find = |name: &str| columns.iter().find(|column| column.name.eq_ignore_ascii_case(name));
-    if let Some(column) = ["count", "connections", "total"].into_iter().find_map(find) {
+    if let Some(column) = COUNTED.into_iter().find_map(find) {
         return (column.name.clone(), column.values.clone());
     }
     match (find("established"), find("close_wait")) {
