@@ -142,6 +142,12 @@ struct Judged {
 impl Plain for Graph {
     fn run(self) -> std::result::Result<(), String> {
         let target = output::Target::of(self.output_file.as_deref(), self.open)?;
+        if let Some(path) = self.files.iter().find(|path| target.is(path)) {
+            return Err(format!(
+                "{}: the page would replace what it is drawn from; name another with -O",
+                path.display()
+            ));
+        }
         let mut judged = Vec::new();
         for path in &self.files {
             let recording = self.file(path).map_err(|why| format!("{}: {why}", path.display()))?;
@@ -154,7 +160,7 @@ impl Plain for Graph {
             return Err(format!("{} charts on one page, at most {MOST_CHARTS}; choose some with -p", judged.len()));
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
-        let names: Vec<&str> = judged.iter().map(|judged| judged.recording.name.as_str()).collect();
+        let names: Vec<&str> = judged.iter().map(|judged| judged.recording.name.trim_end_matches(" both")).collect();
         let title = self.title.clone().unwrap_or_else(|| format!("Connections of {}", names.join(", ")));
         let charts: Vec<Chart> = judged.iter().map(Judged::chart).collect();
         let page = page::html(&words::plain(&title), &charts, now)?;
@@ -163,7 +169,7 @@ impl Plain for Graph {
             for Judged { recording, .. } in &judged {
                 let Recording { name, times, notes, .. } = recording;
                 let notes: String = notes.iter().map(|note| format!(" {note}")).collect();
-                let said = format!("{target}: {name}: {} samples.{notes}", times.len());
+                let said = format!("{target}: {name}: {}.{notes}", words::many(times.len(), "sample"));
                 screen::print(&format!("{}\n", screen::visible(&said)))?;
             }
         }

@@ -240,6 +240,7 @@ impl Drawn<'_> {
             .paper_background_color("--paper")
             .plot_background_color("--paper")
             .hover_mode(HoverMode::XUnified)
+            .hover_distance(60)
             .hover_label(Label::new().background_color("--card").border_color("--line").font(font).name_length(-1))
             .legend(Legend::new().trace_order(TraceOrder::Grouped).trace_group_gap(14).background_color("--paper"))
             .margin(Margin::new().left(64).right(16).top(34).bottom(44))

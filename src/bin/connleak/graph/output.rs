@@ -52,6 +52,12 @@ impl Target {
         }
     }
 
+    /// Whether it is this file, which must stay.
+    pub fn is(&self, other: &Path) -> bool {
+        let real = |path: &Path| path.canonicalize().ok();
+        self.path.as_deref().and_then(real).is_some_and(|path| real(other) == Some(path))
+    }
+
     pub fn is_file(&self) -> bool {
         self.path.is_some()
     }

@@ -81,7 +81,8 @@
       made.hoversubplots = "axis";
       made.xaxis = { ...made.xaxis, range: range.slice() };
       made.uirevision = "kept";
-      if (narrow()) made.legend = { ...made.legend, orientation: "h", y: -0.15, yanchor: "top" };
+      // The label above each point names what the legend has no room for.
+      if (narrow()) made.showlegend = false;
       return made;
     };
     const config = {

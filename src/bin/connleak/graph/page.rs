@@ -64,7 +64,7 @@ pub fn html(title: &str, charts: &[Chart], now: f64) -> Result<String, String> {
     let library = library.split_once('>').map_or(library, |(_, library)| library);
     // One chart needs no name beside the title's.
     if let [section] = sections.as_mut_slice()
-        && title.contains(&section.name)
+        && title.contains(section.name.trim_end_matches(" both"))
     {
         section.name.clear();
     }

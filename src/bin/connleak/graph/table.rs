@@ -1,6 +1,7 @@
 //! A CSV file of counts over time: seconds since 1970, then one number or several.
 
 use super::recording::{Column, Recording};
+use super::words;
 use connleak::socket::State;
 use std::io::{BufRead, Read};
 
@@ -22,15 +23,13 @@ pub struct Table {
     times: Vec<f64>,
     /// Row after row.
     numbers: Vec<f64>,
+    /// Numbers of bad lines.
     skipped: Vec<usize>,
-    /// Whether bad lines are skipped.
-    skip_bad: bool,
 }
 
 impl Table {
     pub fn read(mut input: impl BufRead, skip_bad: bool, mut progress: impl FnMut(u64)) -> Result<Table, String> {
-        let mut table =
-            Table { names: Vec::new(), times: Vec::new(), numbers: Vec::new(), skipped: Vec::new(), skip_bad };
+        let mut table = Table { names: Vec::new(), times: Vec::new(), numbers: Vec::new(), skipped: Vec::new() };
         let (mut line, mut number, mut done) = (Vec::new(), 0, 0);
         loop {
             line.clear();
@@ -149,17 +148,17 @@ impl Table {
         let (counted, connections) = counted(&columns);
         let mut notes = Vec::new();
         if backwards > 0 {
-            notes.push(format!(
-                "Time goes back {backwards} times in the file (a clock set back, or lines out of order): drawn in order."
-            ));
+            let places = words::many(backwards, "place");
+            notes
+                .push(format!("Time goes back in {places} (a clock set back, or lines out of order): drawn in order."));
         }
         if again > 0 {
-            notes.push(format!("{again} lines repeat a time: the last of each counts."));
+            notes.push(format!("Of {} with the time of another the last counts.", words::many(again, "line")));
         }
-        if self.skip_bad && !self.skipped.is_empty() {
+        if !self.skipped.is_empty() {
             let first: Vec<String> = self.skipped.iter().take(5).map(usize::to_string).collect();
             let more = if self.skipped.len() > first.len() { ", …" } else { "" };
-            notes.push(format!("{} bad lines skipped: {}{more}.", self.skipped.len(), first.join(", ")));
+            notes.push(format!("{} skipped: {}{more}.", words::many(self.skipped.len(), "bad line"), first.join(", ")));
         }
         Recording {
             name,

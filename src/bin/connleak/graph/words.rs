@@ -27,6 +27,11 @@ pub fn number(value: f64) -> String {
     whole.chars().enumerate().map(digit).chain([rest.to_owned()]).collect()
 }
 
+/// `1 line`, `3 lines`.
+pub fn many(count: usize, what: &str) -> String {
+    format!("{} {what}{}", number(count as f64), if count == 1 { "" } else { "s" })
+}
+
 /// Connections per second as people say it: by the minute, hour or day.
 pub fn rate(per_second: f64) -> String {
     let (times, unit) = match per_second.abs() {
