@@ -90,6 +90,7 @@ fn bad_files_outputs_and_options_are_refused() {
     refused(path, &["x.csv", "-O", "-", "--open"], &["--open needs a file"]);
     refused(path, &["x.csv", "--since", "5x"], &["'5x'"]);
     refused(path, &["x.csv", "--limit", "-1"], &["'-1'"]);
+    refused(path, &["-p", "11211", "--limit", "5"], &["--limit and --skip-bad are for CSV files"]);
     refused(path, &["x.csv", "--nonsense"], &["--nonsense"]);
     refused(path, &["-p", "0", "--state-dir", "s"], &["bad port '0'"]);
     assert_eq!(fs::read_to_string(path.join("x.csv")).unwrap(), "1,2\n2,3\n");

@@ -43,6 +43,8 @@ use table::Table;
 
 /// Charts on one page.
 const MOST_CHARTS: usize = 32;
+/// Fewer counts are judged by nobody.
+const FEWEST: usize = 4;
 /// The history may be in use by a check.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -106,7 +108,7 @@ pub struct Graph {
     #[argh(option, arg_name = "DURATION")]
     since: Option<Span>,
 
-    /// connections that the service can hold; default as recorded, or a CSV file's column limit
+    /// connections that a CSV file's service can hold; default its column limit, the history knows it
     #[argh(option, arg_name = "N")]
     limit: Option<u32>,
 
@@ -147,6 +149,9 @@ impl Plain for Graph {
                 "{}: the page would replace what it is drawn from; name another with -O",
                 path.display()
             ));
+        }
+        if self.files.is_empty() && (self.limit.is_some() || self.skip_bad) {
+            return Err("--limit and --skip-bad are for CSV files, and none is given; see --help".to_owned());
         }
         let mut judged = Vec::new();
         for path in &self.files {
@@ -243,11 +248,7 @@ impl Graph {
 
     fn service(&self, history: &History, name: &str) -> Result<Option<Judged>> {
         let since = self.since.unwrap_or(Span::seconds(86_400));
-        let Some(mut recording) = past::read(history, name, since.0)? else { return Ok(None) };
-        if let Some(limit) = self.limit {
-            let values = vec![f64::from(limit); recording.times.len()];
-            recording.limit = Some(recording::Column { name: "limit".to_owned(), values });
-        }
+        let Some(recording) = past::read(history, name, since.0)? else { return Ok(None) };
         let memory = history.peek(name)?.state.and_then(|(version, state)| Memory::restore(version, &state));
         Ok(Some(judge(recording, memory.as_ref(), f64::from(self.rehearse.unwrap_or(1)))))
     }
@@ -300,8 +301,8 @@ fn judge(recording: Recording, memory: Option<&Memory>, speed: f64) -> Judged {
     let alarms = replay::alarms(&recording, |done, all| bar.at(done as u64, all as u64));
     let estimate = estimate::of(&recording, memory, speed);
     let calm = match memory.map(|memory| memory.verdict(speed)) {
-        None => Calm::Unjudged,
-        Some(Verdict::Learning { .. }) => Calm::Learning,
+        None if recording.times.len() > FEWEST => Calm::Unjudged,
+        None | Some(Verdict::Learning { .. }) => Calm::Learning,
         Some(_) => Calm::Steady,
     };
     Judged { recording, estimate, alarms, calm }

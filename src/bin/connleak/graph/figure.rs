@@ -20,6 +20,10 @@ use plotly::{Layout, Plot, Scatter, Trace};
 
 /// Rows in the page; of more, the lowest and the highest of each stretch.
 const MOST_ROWS: usize = 150_000;
+/// Rows up to which each is marked.
+const FEW: usize = 60;
+/// Seconds that the time shown has at least.
+const SHORTEST: f64 = 60.0;
 /// A forecast is drawn for at most this share of the time shown.
 const AHEAD: f64 = 0.8;
 /// A limit this many times above all else would press the lines flat: it is left out of the picture.
@@ -55,9 +59,11 @@ pub fn figure(drawn: &Drawn) -> Figure {
     let millis = |seconds: f64| (seconds * 1000.0).round() as i64;
     let times = rows.iter().map(|row| millis(row.at(&recording.times))).collect();
     let mut plot = Plot::new();
+    // A line of few points may have none between gaps: they must show by themselves.
+    let mode = || if kept.len() <= FEW { Mode::LinesMarkers } else { Mode::Lines };
     let series = |column: &Column| {
         let values = rows.iter().map(|row| row.of(&column.values)).collect();
-        Scatter::new(Vec::<i64>::new(), values).name(words::label(&column.name)).mode(Mode::Lines)
+        Scatter::new(Vec::<i64>::new(), values).name(words::label(&column.name)).mode(mode())
     };
     for (index, column) in recording.columns.iter().enumerate() {
         plot.add_trace(drawn.state(series(column), column, index));
@@ -69,7 +75,7 @@ pub fn figure(drawn: &Drawn) -> Figure {
     }
     if let Some(limit) = recording.limit.as_ref().filter(|_| drawn.shows_limit()) {
         let line = Line::new().color("--limit").width(1.6).dash(DashType::LongDash).shape(LineShape::Hv);
-        plot.add_trace(series(limit).name("limit").line(line.clone()).legend_group("states"));
+        plot.add_trace(series(limit).name("limit").line(line.clone()).legend_group("states").connect_gaps(true));
         let end = [drawn.span().1, drawn.horizon()].map(millis).to_vec();
         let on = Scatter::new(end, vec![drawn.limit(); 2]).name("limit to come").mode(Mode::Lines).line(line);
         plot.add_trace(on.legend_group("states").show_legend(false).hover_info(HoverInfo::Skip));
@@ -127,7 +133,7 @@ impl Drawn<'_> {
         let (first, last) = self.span();
         let left = self.estimate.and_then(|estimate| estimate.left);
         let ahead = left.map_or(0.0, |left| left.latest.min(left.likely * 1.6).min((last - first) * AHEAD));
-        last + ahead
+        last.max(first + SHORTEST) + ahead
     }
 
     /// The highest that is drawn, the limit apart.

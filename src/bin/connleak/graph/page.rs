@@ -155,7 +155,10 @@ fn facts(chart: &Chart) -> Vec<Fact> {
     }
     let (first, last) =
         (recording.times.first().copied().unwrap_or(0.0), recording.times.last().copied().unwrap_or(0.0));
-    let more = format!("in {}, one each {}", words::span(last - first), words::span(recording.pace()));
+    let more = match recording.times.len() {
+        1 => words::instant(first),
+        _ => format!("in {}, one each {}", words::span(last - first), words::span(recording.pace())),
+    };
     facts.push(Fact { label: "Samples", value: words::number(recording.times.len() as f64), more });
     facts
 }

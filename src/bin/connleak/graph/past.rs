@@ -158,3 +158,61 @@ fn steps(runs: &[Recorded]) -> Vec<String> {
         if steps.len() == 1 { "once".to_owned() } else { format!("{} times", steps.len()) }
     )]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use connleak::history::Sample;
+
+    const MINUTE: i64 = 60_000;
+    const HOUR: u64 = 3600;
+
+    /// A run each five minutes for these hours, with a restart, a wrong clock and a leak on the way.
+    fn recorded(hours: u64) -> (tempfile::TempDir, History) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut history = History::open(dir.path(), Duration::from_secs(60)).unwrap().history;
+        let runs = hours * 12;
+        for run in 0..runs {
+            let stepped = if run == runs - 4 { -86_400_000 } else { 0 };
+            let mut sample = Sample {
+                wall: 1_700_000_000_000 + run as i64 * 5 * MINUTE + stepped,
+                uptime: (run as i64 * 5 * MINUTE).cast_unsigned(),
+                boot: "boot".into(),
+                instance: if run < runs - 10 { 7 } else { 8 },
+                leak: run >= runs - 20 && run < runs - 10,
+                limit: Some(500),
+                ..Sample::default()
+            };
+            sample.counts[State::Established as usize - 1] = run;
+            history.record("s", &sample, b"", 0).unwrap();
+        }
+        (dir, history)
+    }
+
+    #[test]
+    fn tiers_follow_each_other_without_overlap() {
+        let (_dir, history) = recorded(60);
+        let past = read(&history, "s", Duration::from_secs(55 * HOUR)).unwrap().unwrap();
+        assert!(past.times.windows(2).all(|pair| pair[1] > pair[0]));
+        let hours = (past.times[past.times.len() - 1] - past.times[0]) / 3600.0;
+        assert!((53.0..=55.1).contains(&hours), "{hours}");
+        assert!(past.notes.iter().any(|note| note.contains("the highest of five minutes")), "{:?}", past.notes);
+        let short = read(&history, "s", Duration::from_secs(HOUR)).unwrap().unwrap();
+        assert_eq!((short.times.len(), short.notes.len()), (13, 1), "{:?}", short.notes);
+        assert!(read(&history, "unknown", Duration::from_secs(HOUR)).unwrap().is_none());
+    }
+
+    #[test]
+    fn restarts_alarms_and_a_stepped_clock_are_told() {
+        let (_dir, history) = recorded(10);
+        let past = read(&history, "s", Duration::from_secs(24 * HOUR)).unwrap().unwrap();
+        assert_eq!(past.restarts, [Restart { at: 110, of_machine: false }]);
+        let spoken = past.spoken.unwrap();
+        assert!(!spoken[99] && spoken[100] && spoken[109] && !spoken[110]);
+        assert_eq!(past.times[119], 1_700_000_000.0 + 119.0 * 300.0);
+        assert_eq!(past.times[116] - past.times[115], 300.0);
+        assert!(past.notes[0].contains("set 2 times") && past.notes[0].contains("by 1d"), "{:?}", past.notes);
+        let names: Vec<&str> = past.columns.iter().map(|column| column.name.as_str()).collect();
+        assert_eq!(names, ["ESTABLISHED", "CLOSE_WAIT"]);
+    }
+}
