@@ -75,7 +75,9 @@ pub fn figure(drawn: &Drawn) -> Figure {
     }
     if let Some(limit) = recording.limit.as_ref().filter(|_| drawn.shows_limit()) {
         let line = Line::new().color("--limit").width(1.6).dash(DashType::LongDash).shape(LineShape::Hv);
-        plot.add_trace(series(limit).name("limit").line(line.clone()).legend_group("states").connect_gaps(true));
+        plot.add_trace(
+            series(limit).name("limit").mode(Mode::Lines).line(line.clone()).legend_group("states").connect_gaps(true),
+        );
         let end = [drawn.span().1, drawn.horizon()].map(millis).to_vec();
         let on = Scatter::new(end, vec![drawn.limit(); 2]).name("limit to come").mode(Mode::Lines).line(line);
         plot.add_trace(on.legend_group("states").show_legend(false).hover_info(HoverInfo::Skip));
