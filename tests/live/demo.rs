@@ -13,7 +13,6 @@ fn assert_story(text: &str) {
     assert_eq!(verdicts[..4], closewait, "{text}");
     assert_eq!(verdicts[4..], ["ORPHANS_AFTER_STOP OK"], "{text}");
     assert!(!text.contains(['\u{1b}', '\r']), "{text}");
-    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
 }
 
 #[test]
@@ -24,7 +23,10 @@ fn it_shows_ok_warning_critical_ok_to_anyone_and_leaves_nothing() {
             let outcome = run(command.arg("demo"));
             assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{outcome:?}");
             assert_story(&outcome.stdout);
-            assert!(outcome.stdout.contains("12 of 12 held by connleak["), "{outcome:?}");
+            // Folded anywhere.
+            let words = outcome.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(words.contains("12 of 12 held by connleak["), "{outcome:?}");
+            assert!(words.contains("5 ESTABLISHED, 12 CLOSE_WAIT (oldest "), "{outcome:?}");
             // What is closed well waits in TIME_WAIT (06); nothing else is left.
             let rest = std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
             let left = rest.lines().skip(1).filter(|line| line.split_whitespace().nth(3) != Some("06"));

@@ -94,6 +94,7 @@ impl Scene {
         self.tell("3. The service still answers, CPU and memory look fine, nobody looks. The leak goes on.\n")?;
         self.leak(8)?;
         look(self, ServiceState::Critical)?;
+        self.who(&format!("connleak who -p {port} --side client"))?;
         self.tell(
             "Both say how many, since when, and who: this very process. Unfixed, the client runs out \
             of descriptors or the server out of connections, and everything fails at once.\n",
