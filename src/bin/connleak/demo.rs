@@ -75,7 +75,7 @@ impl Scene {
     fn play(&mut self) -> Result<(), String> {
         let port = self.address.port();
         let closewait = format!("check_closewait -p {port} --side client --min-age 1s -w 3 -c 8");
-        let look = |scene: &Scene, wanted| scene.expect(&closewait, wanted, check_closewait::check);
+        let look = |scene: &Scene, wanted| scene.judge(&closewait, wanted, check_closewait::check);
         self.tell(
             "connleak demo: a connection leak, found and fixed. All of it happens inside this process, on \
             127.0.0.1, and takes about ten seconds.\n",
@@ -106,7 +106,7 @@ impl Scene {
         (self.listener, self.server) = (None, Vec::new());
         self.client.clear();
         let orphans = format!("check_orphans_after_stop -p {port} --wait 5s");
-        self.expect(&orphans, ServiceState::Ok, check_orphans_after_stop::check)?;
+        self.judge(&orphans, ServiceState::Ok, check_orphans_after_stop::check)?;
         self.tell(
             "Now yours: 'check_closewait -p 3306 -v' judges a service's sockets, 'connleak who' shows who has \
             which. See 'man connleak'.",
@@ -139,7 +139,7 @@ impl Scene {
     }
 
     /// Shows the command, runs it until it comes to the state, and shows what it says.
-    fn expect<A: Command>(
+    fn judge<A: Command>(
         &self,
         line: &str,
         wanted: ServiceState,
