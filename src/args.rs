@@ -2,7 +2,7 @@
 
 mod getopt;
 
-pub use getopt::{Refused, all, parse};
+pub use getopt::{HELP, Refused, all, parse};
 
 use crate::duration::Span;
 use crate::range::Range;

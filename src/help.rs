@@ -21,10 +21,7 @@ pub fn text<A: Command>() -> String {
         text.push_str(&wrapped(&one_line(note), 0));
     }
     text.push_str("\nOptions:\n");
-    for (flag, _) in args::all::<A>() {
-        text.push_str(&format!("  {}\n", synopsis(flag)));
-        text.push_str(&wrapped(&one_line(flag.description), 10));
-    }
+    text.push_str(&options(args::all::<A>().map(|(flag, _)| flag)));
     text.push_str(&format!("\n{}", A::CLOSING));
     // A subcommand is in its program's page.
     let page = program.split(' ').next().unwrap_or(program);
@@ -32,12 +29,17 @@ pub fn text<A: Command>() -> String {
     text
 }
 
+/// The list of options, as the man pages have it too.
+pub fn options<'a>(flags: impl Iterator<Item = &'a FlagInfo<'a>>) -> String {
+    flags.map(|flag| format!("  {}\n{}", synopsis(flag), wrapped(&one_line(flag.description), 10))).collect()
+}
+
 /// argh keeps a doc comment's line breaks.
-fn one_line(description: &str) -> String {
+pub fn one_line(description: &str) -> String {
     description.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn wrapped(text: &str, indent: usize) -> String {
+pub fn wrapped(text: &str, indent: usize) -> String {
     const WIDTH: usize = 90;
     let mut lines = String::new();
     let mut line = " ".repeat(indent);

@@ -19,16 +19,18 @@ struct Given {
     value: Option<String>,
 }
 
+pub const HELP: FlagInfo<'static> = FlagInfo {
+    kind: FlagInfoKind::Switch,
+    optionality: Optionality::Optional,
+    long: "--help",
+    short: Some('h'),
+    description: "show this help",
+    hidden: false,
+};
+
 /// The options that are dealt with here, as argh has no form for them.
 const ALWAYS: [FlagInfo<'static>; 3] = [
-    FlagInfo {
-        kind: FlagInfoKind::Switch,
-        optionality: Optionality::Optional,
-        long: "--help",
-        short: Some('h'),
-        description: "show this help",
-        hidden: false,
-    },
+    HELP,
     FlagInfo {
         kind: FlagInfoKind::Switch,
         optionality: Optionality::Optional,

@@ -10,6 +10,7 @@ mod check_orphans_after_stop;
 
 use crate::screen::{self, Screen};
 use crate::subcommand::Plain;
+use crate::who::Who;
 use argh::{ArgsInfo, FromArgs};
 use connleak::args::{self, Args, Asked, Command};
 use connleak::deadline::Deadline;
@@ -31,6 +32,7 @@ pub struct Demo {}
 const POOL: usize = 5;
 /// Between two connections that the server closes.
 const BEAT: Duration = Duration::from_millis(300);
+const LOOPBACK: &str = "is the loopback interface up ('ip link set lo up')?";
 /// A slow machine must not spoil the story.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -59,24 +61,25 @@ impl Scene {
             let address = listener.local_addr()?;
             Ok((listener, address))
         });
-        let (listener, address) = listener.map_err(|why| {
-            format!("can't listen on 127.0.0.1: {}; is the loopback interface up ('ip link set lo up')?", plain(&why))
-        })?;
+        let (listener, address) =
+            listener.map_err(|why| format!("can't listen on 127.0.0.1: {}; {LOOPBACK}", plain(&why)))?;
         let (server, client, forgotten) = Default::default();
-        Ok(Scene { screen: Screen::of_stdout(), address, listener: Some(listener), server, client, forgotten })
+        let screen = Screen::of_stdout();
+        let mut scene = Scene { screen, address, listener: Some(listener), server, client, forgotten };
+        for _ in 0..POOL {
+            scene.connect()?;
+        }
+        Ok(scene)
     }
 
     fn play(&mut self) -> Result<(), String> {
         let port = self.address.port();
         let closewait = format!("check_closewait -p {port} --side client --min-age 1s -w 3 -c 8");
-        let look = |scene: &Scene, wanted| scene.expect(&closewait, wanted, check_closewait::check);
+        let look = |scene: &Scene, wanted| scene.judge(&closewait, wanted, check_closewait::check);
         self.tell(
             "connleak demo: a connection leak, found and fixed. All of it happens inside this process, on \
             127.0.0.1, and takes about ten seconds.\n",
         )?;
-        for _ in 0..POOL {
-            self.connect()?;
-        }
         self.tell(&format!(
             "1. A server on port {port}, and a client with a pool of {POOL} connections to it. All is \
             well, and a check says so, each minute:\n"
@@ -91,8 +94,9 @@ impl Scene {
         self.tell("3. The service still answers, CPU and memory look fine, nobody looks. The leak goes on.\n")?;
         self.leak(8)?;
         look(self, ServiceState::Critical)?;
+        self.who(&format!("connleak who -p {port} --side client"))?;
         self.tell(
-            "The first line says how many, since when, and who: this very process. Unfixed, the client runs out \
+            "Both say how many, since when, and who: this very process. Unfixed, the client runs out \
             of descriptors or the server out of connections, and everything fails at once.\n",
         )?;
         self.tell("4. The fix: the client closes what it no longer uses.\n")?;
@@ -102,7 +106,7 @@ impl Scene {
         (self.listener, self.server) = (None, Vec::new());
         self.client.clear();
         let orphans = format!("check_orphans_after_stop -p {port} --wait 5s");
-        self.expect(&orphans, ServiceState::Ok, check_orphans_after_stop::check)?;
+        self.judge(&orphans, ServiceState::Ok, check_orphans_after_stop::check)?;
         self.tell(
             "Now yours: 'check_closewait -p 3306 -v' judges a service's sockets, 'connleak who' shows who has \
             which. See 'man connleak'.",
@@ -110,9 +114,9 @@ impl Scene {
     }
 
     fn connect(&mut self) -> Result<(), String> {
-        let failed = |why: io::Error| format!("no connection to {}: {}", self.address, plain(&why));
+        let failed = |why: io::Error| format!("no connection to {}: {}; {LOOPBACK}", self.address, plain(&why));
         let Some(listener) = &self.listener else { return Ok(()) };
-        self.client.push(TcpStream::connect_timeout(&self.address, PATIENCE).map_err(failed)?);
+        self.client.push(TcpStream::connect_timeout(&self.address, Duration::from_secs(3)).map_err(failed)?);
         // It waits in the queue already.
         self.server.push(listener.accept().map_err(failed)?.0);
         Ok(())
@@ -135,7 +139,7 @@ impl Scene {
     }
 
     /// Shows the command, runs it until it comes to the state, and shows what it says.
-    fn expect<A: Command>(
+    fn judge<A: Command>(
         &self,
         line: &str,
         wanted: ServiceState,
@@ -166,6 +170,15 @@ impl Scene {
             sleep(Duration::from_secs(1));
         }
         Ok(())
+    }
+
+    /// Shows the command and the table that it prints.
+    fn who(&self, line: &str) -> Result<(), String> {
+        let words = line.split(' ').skip(2).map(Into::into);
+        let Ok(Asked::Run(args)) = args::parse::<Who>(words) else { return Err(format!("'{line}' is refused")) };
+        let world = World::here(Deadline::after(PATIENCE));
+        let table = args.own.show(&args, &world).map_err(|why| why.to_string())?;
+        screen::print(&format!("   $ {line}\n{table}\n"))
     }
 
     fn tell(&self, text: &str) -> Result<(), String> {

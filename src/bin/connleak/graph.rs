@@ -129,7 +129,7 @@ pub struct Graph {
     open: bool,
 
     /// CSV files of timestamp,count: seconds since 1970, then one number or several
-    #[argh(positional, arg_name = "FILE.csv")]
+    #[argh(positional)]
     files: Vec<PathBuf>,
 }
 

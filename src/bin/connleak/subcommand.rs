@@ -39,22 +39,41 @@ impl Entry {
     }
 }
 
-/// argh keeps a doc comment's line breaks.
 fn about<S: ArgsInfo>() -> String {
-    S::get_args_info().description.split_whitespace().collect::<Vec<_>>().join(" ")
+    help::one_line(S::get_args_info().description)
+}
+
+/// As [`help::text`], for options of its own only.
+fn text<S: Plain>(name: &str) -> String {
+    let info = S::get_args_info();
+    let files: String = info.positionals.iter().map(|file| format!(" [{}...]", file.name.to_uppercase())).collect();
+    let described = info.positionals.iter().map(|file| {
+        let description = help::wrapped(&help::one_line(file.description), 10);
+        format!("  {}\n{description}", file.name.to_uppercase())
+    });
+    let described: String = described.collect();
+    let own = info.flags.iter().filter(|flag| flag.long != "--help");
+    let options = help::options(own.chain([&args::HELP]));
+    let (version, about) = (env!("CARGO_PKG_VERSION"), help::one_line(info.description));
+    format!(
+        "connleak {name} {version} - {about}\n\nUsage: connleak {name} [OPTIONS]{files}\n\nOptions:\n{described}{options}\n\
+         Exit status: 0, or 3 with one line on standard error.\nSee 'man connleak' for examples.\n"
+    )
 }
 
 fn plain<S: Plain>(words: Vec<OsString>) -> Result<(), String> {
-    let text = |word: OsString| {
+    let utf8 = |word: OsString| {
         word.into_string().map_err(|word| format!("argument '{}' is not UTF-8; see --help", word.to_string_lossy()))
     };
-    let words = words.into_iter().map(text).collect::<Result<Vec<_>, _>>()?;
+    let words = words.into_iter().map(utf8).collect::<Result<Vec<_>, _>>()?;
     let words = spread::<S>(words);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let name = S::get_args_info().name;
+    if words.iter().any(|word| ["-h", "--help"].contains(word)) {
+        return screen::print(&text::<S>(name));
+    }
     match S::from_args(&["connleak", name], &words) {
         Ok(asked) => asked.run(),
-        Err(exit) if exit.status.is_ok() => screen::print(&exit.output),
         Err(exit) => Err(format!("{}; see 'connleak {name} --help'", exit.output.trim().replace('\n', " "))),
     }
 }

@@ -145,7 +145,8 @@ impl Who {
         Ok(Target { profile, service, selection, absent: Vec::new() })
     }
 
-    fn show(&self, args: &Args<Who>, world: &World) -> Result<String> {
+    /// The whole output.
+    pub fn show(&self, args: &Args<Who>, world: &World) -> Result<String> {
         let target = self.target(&args.common, world)?;
         let by = self.by.unwrap_or_default().of_profile(&target.profile);
         if self.tree && by != By::Pid {

@@ -40,9 +40,14 @@ impl Heading {
         let notes: Vec<Line> =
             last.notes.iter().flat_map(|note| folded(&format!("note: {note}"), area.width)).collect();
         let has_room = area.height >= 22;
-        let owners_height = story.growth().len().min(if has_room { 6 } else { 3 }) as u16;
         // On the smallest screens the numbers come first.
-        let notes_height = if area.height < 6 { 0 } else { notes.len().min(3) as u16 };
+        let (most_owners, most_notes) = match area.height {
+            0..6 => (0, 0),
+            6..22 => (3, 2),
+            22.. => (6, 3),
+        };
+        let owners_height = story.growth().len().min(most_owners) as u16;
+        let notes_height = notes.len().min(most_notes) as u16;
         let ages_height = if has_room { 1 + CLASSES.len() as u16 } else { 0 };
         let [title, chart, numbers_area, ages, owners, notes_area] = Layout::vertical([
             Constraint::Length(1),

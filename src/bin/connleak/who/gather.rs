@@ -18,6 +18,7 @@ use std::net::IpAddr;
 
 /// What one look shows.
 pub struct View {
+    pub by: By,
     /// Worst first.
     pub rows: Vec<Row>,
     pub seen: Seen,
@@ -50,7 +51,7 @@ impl View {
     pub fn gather(target: &Target, by: By, world: &World) -> Result<View> {
         let (mut sockets, seen) = Sockets::read(target, world)?;
         let owners = holders::find(world, target, &mut sockets.held, Holders::First);
-        let users = if world.is_foreign() { Users::default() } else { Users::read() };
+        let users = if world.is_foreign() || world.replay.is_some() { Users::default() } else { Users::read() };
         let (rows, all) = sockets.rows(target, by, &owners, &users);
         let unowned = sockets.held.iter().filter(|suspect| owners.of(suspect.holder_inode).next().is_none()).count();
         let mut notes = target.absent.clone();
@@ -74,7 +75,7 @@ impl View {
             notes.push(format!("{} more can't be told whose they are, and are not counted", sockets.unsure));
         }
         let (owners, unowned) = (owners.processes.len(), unowned as u64);
-        Ok(View { rows, seen, all, owners, unowned, ages_known: sockets.ages_known, notes })
+        Ok(View { by, rows, seen, all, owners, unowned, ages_known: sockets.ages_known, notes })
     }
 }
 

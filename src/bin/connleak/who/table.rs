@@ -1,9 +1,9 @@
 //! The rows for a person: a headline, a table or, where that is too wide, a card for each.
 
-use super::cards;
 use super::gather::View;
-use super::row::{Holder, Row};
+use super::row::Row;
 use super::tree::Branch;
+use super::{By, cards};
 use crate::screen::{Screen, title, visible};
 use connleak::blame::{Suspect, sockets};
 use connleak::duration::Span;
@@ -83,7 +83,7 @@ fn columns(view: &View, target: &Target) -> Vec<Column> {
         let unit = move |row: &Row| or_none(row.process.as_ref().and_then(|process| process.unit.as_deref()));
         columns.push(column("UNIT", false, Box::new(unit)));
     }
-    if any(|row| row.process.is_some() || matches!(row.holder, Holder::Unknown(_))) {
+    if view.by == By::Pid {
         columns.push(column("USER", false, Box::new(move |row| or_none(row.user.as_deref()))));
     }
     for (state, name) in State::NAMES {
@@ -172,6 +172,7 @@ fn socket_line(suspect: &Suspect) -> String {
         (_, Some(_)) => format!(" idle {}", age_text(*age)),
         _ => String::new(),
     };
-    let queued = if *inode == 0 { ", not accepted yet" } else { "" };
+    let is_waiting = *inode == 0 && matches!(state, State::Established | State::CloseWait | State::SynRecv);
+    let queued = if is_waiting { ", not accepted yet" } else { "" };
     format!("{local} -> {remote} {state}{age}{queued}")
 }
