@@ -16,7 +16,7 @@ use crate::limit;
 use crate::local_time;
 use crate::memory::{Learned, Memory, Moment};
 use crate::owner::{Holders, Owners};
-use crate::pool::Connection;
+use crate::pool::{Connection, Pool};
 use crate::service::Target;
 use crate::socket::State;
 use crate::source;
@@ -46,6 +46,8 @@ pub struct Seen {
     pub found: Found,
     /// How complete the view is.
     pub view: source::Seen,
+    /// Where connections are looked at.
+    pub pool: Option<Pool>,
     /// The connections that speak for a leak, and who holds them.
     pub suspects: Vec<Connection>,
     pub owners: Owners,
@@ -57,7 +59,13 @@ pub struct Seen {
     pub lacking: Vec<String>,
 }
 
-impl Plan<'_> {
+impl<'a> Plan<'a> {
+    /// The connections, against the profile's limit.
+    pub fn new(common: &'a Common, pids: &'a [Pids], target: &'a Target) -> Plan<'a> {
+        let (measure, limit) = (Measure::Connections, target.profile.limit);
+        Plan { common, pids, target, measure, limit, baseline: false, speed: 1 }
+    }
+
     /// The history's name for it: other options see other sockets, or the same ones differently.
     pub fn name(&self) -> String {
         let Plan { common, target, .. } = self;

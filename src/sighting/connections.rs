@@ -128,7 +128,8 @@ fn judge(plan: &Plan, look: Look, searched: &Searched, past: Past) -> Result<Ste
     }
     let sample = sample(&moment, &found, pool.instance, pool.counts);
     let (owners, processes) = (Owners::default(), Vec::new());
-    let value = Seen { found, view: pool.seen, suspects, owners, processes, unread, lacking };
+    let view = pool.seen.clone();
+    let value = Seen { found, view, pool: Some(pool), suspects, owners, processes, unread, lacking };
     Ok(Step { sample, state, version: memory::VERSION, value })
 }
 

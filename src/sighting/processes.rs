@@ -120,6 +120,6 @@ fn judge(plan: &Plan, look: Look, past: Past) -> Result<Step<Seen>> {
         (false, Some((memory::VERSION, before))) => before,
         _ => memory.store(),
     };
-    let value = Seen { found, view, suspects, owners, processes, unread, lacking };
+    let value = Seen { found, view, pool: None, suspects, owners, processes, unread, lacking };
     Ok(Step { sample, state, version: memory::VERSION, value })
 }

@@ -2,6 +2,8 @@
 
 #[path = "../support/lab.rs"]
 mod lab;
+#[path = "../support/postgres.rs"]
+mod postgres;
 
 mod age;
 mod churn;
@@ -12,6 +14,7 @@ mod holder;
 mod hostile;
 mod junit;
 mod kernel;
+mod leak;
 mod left;
 mod namespace;
 mod pool;
