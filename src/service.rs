@@ -39,6 +39,9 @@ pub fn resolve_any(common: &Common, pids: &[Pids], world: &World) -> Result<Targ
 
 /// [`resolve_any`] before a process is looked at: it is named, but its sockets are not chosen yet.
 pub fn name_any(common: &Common, pids: &[Pids], world: &World) -> Result<Target> {
+    if !pids.is_empty() && (common.unit.is_some() || world.replay.is_some()) {
+        return Err(Error::Usage("--pid names this machine's processes: leave out --unit and --replay".into()));
+    }
     match whose(common, &sorted(pids)) {
         Some(whose) if common.port.is_empty() && common.profile.is_none() => {
             if common.side.is_some() {
@@ -126,9 +129,6 @@ impl Target {
     /// Narrowed to the sockets that the processes of `--pid` hold.
     fn of_pids(mut self, pids: &[Pids], world: &World) -> Result<Target> {
         if !pids.is_empty() {
-            if self.selection.unit.is_some() || world.replay.is_some() {
-                return Err(Error::Usage("--pid names this machine's processes: leave out --unit and --replay".into()));
-            }
             let (members, gone) = Members::of(world, &sorted(pids))?;
             self.selection.unit = Some(members);
             self.absent.extend(gone.iter().map(|pid| format!("process {pid} (--pid) is gone")));

@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 /// Between two runs, and a minute of the rehearsed time.
 const PACE: Duration = Duration::from_secs(1);
-const LIMIT: f64 = 150.0;
+const LIMIT: f64 = 180.0;
 /// Connections of each pool, and those that a leaking application loses a second.
 const POOL: u32 = 6;
 const LOST: u32 = 2;
 /// Seconds before the leak begins, and in which it must be found.
 const CALM: u32 = 8;
-const ENOUGH: u32 = 45;
+const ENOUGH: u32 = 85;
 
 /// An application with a pool, all of whose members work each second; two a second are replaced. It
 /// reads how many connections to lose, and says when the second's work is done.
