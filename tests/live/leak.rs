@@ -179,7 +179,12 @@ fn a_leaking_pool_of_memcached_is_found_beside_a_healthy_one() {
 #[test]
 fn a_leaking_pool_of_postgresql_is_found_beside_a_healthy_one() {
     Lab::test(|lab| {
-        let Some(_postgres) = Postgres::start(lab, 5432) else { return };
+        let Some(postgres) = Postgres::start(lab, 5432) else { return };
         story(5432, "postgresql");
+        let (state, pid) = (tempfile::tempdir().unwrap(), postgres.pid().to_string());
+        for metric in ["--metric=fds", "--metric=rss"] {
+            let fine = GROWTH.run(&["--pid", &pid, metric, "--state-dir", state.path().to_str().unwrap()]);
+            assert!(fine.code == 0 && fine.output().metrics[0].value > 3.0, "{fine:?}");
+        }
     });
 }
