@@ -8,7 +8,7 @@ mod processes;
 
 use crate::args::{Common, Pids};
 use crate::boot;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::footprint::Footprint;
 use crate::growth::{Found, Measure};
 use crate::history::{Condensed, Group, History, Previous, Sample, Step, Updated, Usual};
@@ -60,7 +60,31 @@ pub struct Seen {
     pub lacking: Vec<String>,
 }
 
-impl Plan<'_> {
+impl<'a> Plan<'a> {
+    /// # Errors
+    /// Options that would be taken and do nothing, and a unit that isn't there: it would be OK for ever.
+    pub fn check(&self, world: &World) -> Result<()> {
+        let Plan { common, measure, .. } = self;
+        if *measure == Measure::Connections {
+            return Ok(());
+        }
+        let name = measure.name();
+        if world.replay.is_some() {
+            return Err(Error::Usage(format!("--metric {name} reads this machine's processes: leave out --replay")));
+        }
+        if self.target.selection.ports.is_empty() && !(common.peer.is_empty() && common.local.is_empty()) {
+            let why = "whatever the processes have: leave out --peer and --local, or give a port";
+            return Err(Error::Usage(format!("--metric {name} counts {why}")));
+        }
+        Ok(())
+    }
+
+    /// The connections, against the profile's limit.
+    pub fn new(common: &'a Common, pids: &'a [Pids], target: &'a Target) -> Plan<'a> {
+        let (measure, limit) = (Measure::Connections, target.profile.limit);
+        Plan { common, pids, target, measure, limit, baseline: false, speed: 1 }
+    }
+
     /// The history's name for it: other options see other sockets, or the same ones differently.
     pub fn name(&self) -> String {
         let Plan { common, target, .. } = self;

@@ -88,11 +88,11 @@ pub fn or_files(words: Vec<OsString>) -> std::result::Result<(), String> {
 fn story(args: &Args<FromHistory>) -> Result<String> {
     let (common, own) = (&args.common, &args.own);
     let world = World::here(Deadline::after(common.timeout.unwrap_or_default().after.0));
-    let target = service::resolve_any(common, &own.pid, &world)?;
+    let target = service::name_any(common, &own.pid, &world)?;
     let measure = own.metric.unwrap_or_default();
     let limit = own.limit.map(|chosen| measure.limit(Some(chosen), None)).transpose()?.flatten();
     let speed = own.rehearse.map_or(1, |Speed(factor)| factor);
-    let plan = Plan { common, pids: &own.pid, target: &target, measure, limit, baseline: false, speed };
+    let plan = Plan { measure, limit, speed, ..Plan::new(common, &own.pid, &target) };
     let name = plan.name();
     let history = History::open(&state_dir::open(own.state_dir.as_deref())?, world.deadline.left() / 2)?.history;
     let samples = samples(&history, &name)?;
