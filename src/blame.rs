@@ -19,6 +19,8 @@ pub struct Suspect {
     pub state: State,
     pub local: Endpoint,
     pub remote: Endpoint,
+    /// [`Socket::netns`].
+    pub netns: u32,
     pub uid: u32,
     pub inode: u64,
     /// Whose descriptor to look for: the socket's own, or that of the listener in whose accept
@@ -30,8 +32,8 @@ pub struct Suspect {
 
 impl Suspect {
     pub fn new(socket: &Socket, age: Option<u32>) -> Suspect {
-        let Socket { state, local, remote, uid, inode, .. } = *socket;
-        Suspect { state, local, remote, uid, inode, holder_inode: inode, age }
+        let Socket { state, local, remote, netns, uid, inode, .. } = *socket;
+        Suspect { state, local, remote, netns, uid, inode, holder_inode: inode, age }
     }
 
     /// Whether it waits in an accept queue: only there a socket in CLOSE_WAIT is nobody's.
@@ -226,9 +228,9 @@ impl Blame {
 }
 
 fn owner(process: &Process, count: Count, top: usize) -> Owner {
-    let Process { pid, command, unit, uid, user, .. } = process.clone();
-    let oldest_seconds = count.oldest_seconds();
-    Owner { pid, command, unit, uid, user, sockets: count.sockets, oldest_seconds, peers: largest(count.peers, top) }
+    let Process { pid, command, unit, container, pod, uid, user, .. } = process.clone();
+    let (sockets, oldest_seconds, peers) = (count.sockets, count.oldest_seconds(), largest(count.peers, top));
+    Owner { pid, command, unit, container, pod, uid, user, sockets, oldest_seconds, peers }
 }
 
 /// `1 socket`, `2 sockets`.
@@ -311,6 +313,13 @@ impl fmt::Display for Owner {
         write!(f, "{}[{}] (", self.command, self.pid)?;
         if let Some(unit) = &self.unit {
             write!(f, "unit {unit}, ")?;
+        }
+        // The unit often is the container's own scope, or a path through its pod.
+        let is_told = |name: &str| self.unit.as_ref().is_some_and(|unit| unit.contains(name));
+        for (what, name) in [("container", &self.container), ("pod", &self.pod)] {
+            if let Some(name) = name.as_ref().filter(|name| !is_told(name)) {
+                write!(f, "{what} {name}, ")?;
+            }
         }
         match &self.user {
             Some(user) => write!(f, "user {user})"),

@@ -190,7 +190,7 @@ mod tests {
     use crate::trend::{TimeLeft, Witness};
 
     fn found(verdict: Trend, used: u64, limit: u64) -> Found {
-        let seen = Seen { origin: Origin::Netlink, how: String::new(), rows: 0, missing: None };
+        let seen = Seen::new(Origin::Netlink, String::new());
         let (connections, counts, listeners) = (Vec::new(), [0; 11], Vec::new());
         Found {
             pool: Pool { seen, connections, counts, instance: 0, listeners, ports: None, unsure: 0 },

@@ -4,7 +4,7 @@ use crate::bounded;
 use crate::error::{Error, Result};
 use crate::netns;
 use crate::socket::{Endpoint, Socket, State};
-use crate::world::World;
+use crate::world::{Netns, World};
 use procfs::FromRead;
 use procfs::process::{LimitValue, Limits};
 use rustix::io::Errno;
@@ -169,6 +169,10 @@ impl EphemeralPorts {
     /// # Errors
     /// Where it can't be read: /proc/sys shows the reader's own namespace only (6.18).
     pub fn read(world: &World) -> Result<EphemeralPorts> {
+        if world.netns == Netns::All {
+            let why = "the ephemeral ports of several network namespaces are not judged together; name one with --netns";
+            return Err(Error::Usage(why.to_owned()));
+        }
         let place = netns::place(world)?;
         if !place.is_ours {
             let why = "the ephemeral ports of another network namespace can't be read; run as root with --netns";
@@ -279,6 +283,7 @@ mod tests {
             keepalive: false,
             timer_rest: None,
             times: None,
+            netns: 0,
         }
     }
 

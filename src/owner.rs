@@ -26,6 +26,10 @@ pub struct Process {
     pub command: String,
     /// systemd unit, or cgroup path where there is no unit.
     pub unit: Option<String>,
+    /// The id or name of the container it runs in.
+    pub container: Option<String>,
+    /// The uid of the Kubernetes pod that the container is of.
+    pub pod: Option<String>,
     pub uid: u32,
     pub user: Option<String>,
 }
@@ -209,6 +213,8 @@ fn describe(pid: u32, dir: BorrowedFd<'_>, users: &Users) -> Process {
         parent: stat.map_or(0, |stat| stat.ppid.cast_unsigned()),
         command: String::from_utf8_lossy(&command).into_owned(),
         unit: cgroup.as_deref().map(cgroup::unit_name),
+        container: cgroup.as_deref().and_then(cgroup::container).map(str::to_owned),
+        pod: cgroup.as_deref().and_then(cgroup::pod),
         uid,
         user: users.name(uid).map(str::to_owned),
     }

@@ -20,12 +20,12 @@ impl Connection {
     /// What makes it the same one in the next run: the kernel's cookie; where only `/proc` is read,
     /// a hash of inode and addresses.
     pub fn identity(&self) -> u64 {
-        match self.socket.cookie {
-            Some(cookie) => cookie.get(),
-            None => {
-                let place = (self.socket.inode, self.socket.local, self.socket.remote);
-                hashed(format!("{place:?}").as_bytes())
-            }
+        let Socket { netns, cookie, inode, local, remote, .. } = self.socket;
+        match cookie {
+            Some(cookie) if netns == 0 => cookie.get(),
+            // Before Linux 5.4 each network namespace counted its cookies by itself.
+            Some(cookie) => hashed(format!("{netns} {cookie}").as_bytes()),
+            None => hashed(format!("{:?}", (netns, inode, local, remote)).as_bytes()),
         }
     }
 
@@ -107,13 +107,17 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
             counts[socket.state as usize - 1] += 1;
         }
     })?;
-    let clients: HashSet<(Endpoint, Endpoint)> = connections
+    // Each network namespace has its own loopback; other connections may lead from one to another.
+    let ends = |socket: &Socket, server: Endpoint, client: Endpoint| {
+        (if server.ip.is_loopback() { socket.netns } else { 0 }, server, client)
+    };
+    let clients: HashSet<(u32, Endpoint, Endpoint)> = connections
         .iter()
         .filter(|connection| connection.side == Side::Client)
-        .map(|connection| (connection.socket.remote, connection.socket.local))
+        .map(|Connection { socket, .. }| ends(socket, socket.remote, socket.local))
         .collect();
     connections.retain(|Connection { socket, side }| {
-        *side == Side::Client || !clients.contains(&(socket.local, socket.remote))
+        *side == Side::Client || !clients.contains(&ends(socket, socket.local, socket.remote))
     });
     for connection in &connections {
         counts[connection.socket.state as usize - 1] += 1;

@@ -76,6 +76,10 @@ pub struct Owner {
     pub pid: u32,
     pub command: String,
     pub unit: Option<String>,
+    /// Id or name.
+    pub container: Option<String>,
+    /// Kubernetes' uid.
+    pub pod: Option<String>,
     pub uid: u32,
     pub user: Option<String>,
     pub sockets: u64,
@@ -101,8 +105,12 @@ pub struct Complete {
     pub owners: bool,
     /// Sockets whose owner was looked for and not found.
     pub unowned: u64,
-    /// Network namespaces looked at.
+    /// Network namespaces looked at, or known to have no socket.
     pub namespaces: u64,
+    /// Those that may not be looked into.
+    pub namespaces_refused: u64,
+    /// Those that were not reached in time.
+    pub namespaces_late: u64,
 }
 
 /// What a check found. All outputs and the exit code come from here, so they can't disagree.
@@ -139,7 +147,9 @@ impl Report {
             sockets: seen.missing.is_none(),
             owners: seen.origin != Origin::Replay,
             unowned: 0,
-            namespaces: 1,
+            namespaces: seen.namespaces.seen,
+            namespaces_refused: seen.namespaces.refused,
+            namespaces_late: seen.namespaces.late,
         });
         if seen.origin == Origin::Replay {
             report.missing.push(format!("replayed from {}, so without owners", seen.how));
