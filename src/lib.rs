@@ -17,6 +17,7 @@ pub mod blame;
 pub mod boot;
 pub mod bounded;
 pub mod cgroup;
+pub mod confine;
 pub mod deadline;
 pub mod duration;
 pub mod error;

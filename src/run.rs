@@ -1,6 +1,7 @@
 //! From `main` to exit: command line, deadline, panics, printing. The only place that does them.
 
 use crate::args::{self, Args, Asked, Command, Timeout};
+use crate::confine::confine;
 use crate::deadline::Deadline;
 use crate::duration::Span;
 use crate::error::{Error, Result};
@@ -69,6 +70,10 @@ pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
     *OUTLET.lock().unwrap_or_else(PoisonError::into_inner) = Some(outlet);
     *WATCHED.lock().unwrap_or_else(PoisonError::into_inner) = Some((timeout.state, deadline.clone()));
     watchdog.unpark();
+    // A stop command would be confined with us.
+    if args.rest.is_empty() {
+        confine();
+    }
     let mut world = World::here(deadline);
     world.source = common.source.unwrap_or_default();
     world.netns = common.netns.clone().unwrap_or_default();

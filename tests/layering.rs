@@ -6,10 +6,11 @@ use std::path::Path;
 
 /// Every module of src/, from the ground up: each may use those before it. Files below a module's
 /// folder belong to it.
-const LAYERS: [&str; 43] = [
+const LAYERS: [&str; 44] = [
     "error",
     "deadline",
     "rights",
+    "confine",
     "settle",
     "bounded",
     "whole",

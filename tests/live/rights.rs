@@ -1,11 +1,14 @@
 //! Rights given to the program's file, or handed on by who starts it: they name processes, and no more.
 
-use crate::lab::run::{CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, as_nobody, hold_to_contract, public_copy, run};
+use crate::lab::run::{
+    CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, as_nobody, hold_to_contract, poll, public_copy, run,
+};
 use crate::lab::{Lab, Peer};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 use tempfile::TempDir;
 
 const LOOK: [&str; 5] = ["-p11211", "--side=server", "--min-age=0s", "-w0", "-c100"];
@@ -157,7 +160,7 @@ fn borrowed_rights_ignore_the_environment() {
 fn a_stop_command_gets_no_rights() {
     Lab::test(|lab| {
         each_way(lab, ORPHANS, |given| {
-            let script = "id -u; id -g; grep Cap /proc/self/status";
+            let script = "id -u; id -g; grep -E 'Cap|Seccomp:' /proc/self/status";
             let args = ["-p11211", "--wait=0s", "-vv", "--", "sh", "-c", script];
             let outcome = given.run(&args);
             assert_eq!(outcome.code, 0, "{outcome:?}");
@@ -183,5 +186,18 @@ fn capabilities_that_the_caller_hands_on_name_processes_too() {
         command.args([format!("--inh-caps={ambient}"), format!("--ambient-caps={ambient}")]);
         let outcome = hold_to_contract(run(command.arg(copy).args(LOOK)));
         assert!(names(&outcome, &server), "{outcome:?}");
+    });
+}
+
+/// Once its command line is read a check can start nothing.
+#[test]
+fn a_running_check_is_confined() {
+    Lab::test(|lab| {
+        let _ends = lab.connected("127.0.0.1:6379", 1);
+        let running = ORPHANS.start(&["-p6379", "--wait=2s"]);
+        let status = format!("/proc/{}/status", running.process().id());
+        let is_confined = || fs::read_to_string(&status).is_ok_and(|status| status.contains("Seccomp:\t2"));
+        assert!(poll(Duration::from_secs(2), is_confined));
+        assert_eq!(running.end().code, 2);
     });
 }

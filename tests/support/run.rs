@@ -105,7 +105,9 @@ pub fn as_nobody(program: &Path) -> Command {
 pub fn public_copy(program: &Path) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap();
     let copy = dir.path().join(program.file_name().unwrap());
-    std::fs::copy(program, &copy).unwrap();
+    // By another process: a child that another test starts meanwhile would inherit our descriptor, and
+    // a file that is open for writing can't be run.
+    assert!(Command::new("cp").args([program, &copy]).status().unwrap().success());
     (dir, copy)
 }
 
