@@ -22,6 +22,7 @@ pub mod deadline;
 pub mod duration;
 pub mod error;
 pub mod extra_opts;
+pub mod ghosts;
 pub mod growth;
 pub mod help;
 pub mod history;

@@ -170,7 +170,7 @@ impl EphemeralPorts {
     /// Where it can't be read: /proc/sys shows the reader's own namespace only (6.18).
     pub fn read(world: &World) -> Result<EphemeralPorts> {
         if world.netns == Netns::All {
-            let why = "the ephemeral ports of several network namespaces are not judged together; name one with --netns";
+            let why = "ephemeral ports are not judged with --netns all";
             return Err(Error::Usage(why.to_owned()));
         }
         let place = netns::place(world)?;

@@ -90,7 +90,9 @@ fn enter(world: &World) -> Result<Place> {
     let _rights = world.raise();
     match &world.netns {
         Netns::Home => Ok(home(&world.proc_root)),
-        Netns::All => Err(Error::Usage("--netns all is not one namespace; name one here: self, a pid or a name".into())),
+        Netns::All => {
+            Err(Error::Usage("--netns all is not one namespace; name one here: self, a pid or a name".into()))
+        }
         Netns::OfProcess(pid) => {
             let process = world.proc_root.join(pid.to_string());
             let net_dir = process.join("net");

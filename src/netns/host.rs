@@ -83,7 +83,8 @@ pub fn mounted(world: &World, lived_in: &[LivedIn]) -> Vec<PathBuf> {
         false => (world.proc_root.join("self"), None),
     };
     let Ok(table) = fs::read_to_string(process.join("mountinfo")) else { return Vec::new() };
-    let of_process = |namespace: &LivedIn| fs::metadata(namespace.process()?.join("ns/net")).ok().map(|meta| meta.ino());
+    let of_process =
+        |namespace: &LivedIn| fs::metadata(namespace.process()?.join("ns/net")).ok().map(|meta| meta.ino());
     let mut known: Vec<u64> = lived_in.iter().filter_map(of_process).collect();
     let mut mounted = Vec::new();
     for (inode, path) in table.lines().filter_map(mount) {

@@ -8,9 +8,13 @@
 //! listen NAME ADDR:PORT                listen there
 //! accept NAME LISTENER N               take N connections off a listener's queue
 //! connect NAME ADDR:PORT N [SOURCES]   open N connections, over as many addresses from 127.0.0.1 on
+//! connect_from NAME FROM ADDR:PORT     one from this address and port
 //! send NAME                            one byte on each
 //! shutdown NAME                        no more data from here: FIN, but stay
 //! close NAME                           release all of that name
+//! reset NAME                           the same, but by a reset (RST) instead of a FIN
+//! socket NAME N                        N sockets that are never connected
+//! bind NAME ADDR:PORT                  one that is bound, but neither listens nor connects
 //! open NAME FILE N                     hold N descriptors of a file
 //! keepalive NAME SECONDS               probe each after so long without traffic, then as often
 //! share                                let one more process hold all sockets; answers its pid
@@ -22,7 +26,8 @@
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::sockopt::{
-    Timeout, set_socket_keepalive, set_socket_reuseaddr, set_socket_timeout, set_tcp_keepidle, set_tcp_keepintvl,
+    Timeout, set_socket_keepalive, set_socket_linger, set_socket_reuseaddr, set_socket_timeout, set_tcp_keepidle,
+    set_tcp_keepintvl,
 };
 use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType};
 use rustix::net::{accept_with, bind, connect, listen, send, shutdown, socket_with};
@@ -79,9 +84,31 @@ impl Peer {
             ["connect", name, address, count, sources] => {
                 self.connect(name, address.parse()?, count.parse()?, sources.parse()?)?;
             }
+            ["connect_from", name, from, address] => {
+                let address: SocketAddr = address.parse()?;
+                let socket = new_socket(address.ip())?;
+                bind(&socket, &from.parse::<SocketAddr>()?)?;
+                connect(&socket, &address)?;
+                self.hold(name, socket);
+            }
             ["send", name] => self.each(name, |socket| send(socket, b"x", SendFlags::NOSIGNAL).map(drop))?,
             ["shutdown", name] => self.each(name, |socket| shutdown(socket, Shutdown::Write))?,
             ["close", name] => drop(self.sockets.remove(name).ok_or("no such name")?),
+            ["reset", name] => {
+                self.each(name, |socket| set_socket_linger(socket, Some(Duration::ZERO)))?;
+                self.sockets.remove(name);
+            }
+            ["socket", name, count] => {
+                for _ in 0..count.parse()? {
+                    self.hold(name, new_socket(Ipv4Addr::LOCALHOST.into())?);
+                }
+            }
+            ["bind", name, address] => {
+                let address: SocketAddr = address.parse()?;
+                let socket = new_socket(address.ip())?;
+                bind(&socket, &address)?;
+                self.hold(name, socket);
+            }
             ["open", name, file, count] => {
                 for _ in 0..count.parse()? {
                     self.hold(name, std::fs::File::open(file)?.into());
