@@ -55,8 +55,8 @@ pub struct Common {
     #[argh(option, arg_name = "NAME")]
     pub unit: Option<String>,
 
-    /// network namespace: self, all of this host's, that of a process id, or a name from 'ip netns';
-    /// default self
+    /// network namespace: self, all of this host's (containers), that of a process id, or a name from
+    /// 'ip netns'; default self
     #[argh(option, arg_name = "self|all|PID|NAME")]
     pub netns: Option<Netns>,
 

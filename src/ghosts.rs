@@ -29,7 +29,7 @@ pub struct Ghosts {
     pub count: u64,
     /// Of the service's processes, by inode.
     pub sockets: Vec<Suspect>,
-    /// Of processes that aren't known as the service's. A ghost has no port that could tell.
+    /// Of other processes, where none is known as the service's. A ghost has no port that could tell.
     pub elsewhere: u64,
     /// Why there may be more.
     pub missing: Vec<String>,
@@ -78,8 +78,6 @@ pub fn find(world: &World, target: &Target, unit: Option<&str>) -> Result<Ghosts
 struct Look {
     /// By inode.
     ghosts: HashMap<u64, Descriptor>,
-    /// Whether any process is known as the service's.
-    has_service: bool,
     missing: Vec<String>,
 }
 
@@ -97,13 +95,17 @@ impl Suspected<'_> {
         };
         let meant = Meant { sockets: &|inode| self.sockets.contains(&inode), belongs: &belongs };
         let Descriptors { mut open, meant, refused, refused_meant, late } = descriptors::read(world, &meant);
+        let has_service = meant > 0 || self.are_named();
+        // Only where no process is known as the service's any other may be.
+        open.retain(|_, descriptor| descriptor.is_meant || !has_service);
         // The tables come second: what is in none of them now was open before.
-        let mut unheld = 0;
+        let held: HashSet<u64> = self.sockets.iter().copied().filter(|inode| open.contains_key(inode)).collect();
+        let mut any_unheld = false;
         let mut forget = |open: &mut HashMap<u64, Descriptor>, visit: Visit| {
             let query = Query { states: StateSet::ALL_AND_BOUND, ports: &[], side: Side::Both, times: false };
             visit(world, &query, &mut |socket| {
-                let is_held = open.remove(&socket.inode).is_some();
-                unheld += usize::from(!is_held && self.sockets.contains(&socket.inode));
+                open.remove(&socket.inode);
+                any_unheld |= self.sockets.contains(&socket.inode) && !held.contains(&socket.inode);
             })
         };
         let mut unseen = forget(&mut open, source::visit)?.missing;
@@ -121,7 +123,7 @@ impl Suspected<'_> {
         let mut missing = Vec::new();
         if late {
             missing.push("no time left to look for ghosts".to_owned());
-        } else if refused_meant > 0 || (refused > 0 && (unheld > 0 || meant == 0)) {
+        } else if refused_meant > 0 || (refused > 0 && (any_unheld || !has_service)) {
             missing.push("ghosts unknown: processes of the service may not be read".to_owned());
         }
         if untold > 0 {
@@ -131,20 +133,19 @@ impl Suspected<'_> {
             missing.push(format!("{} descriptors may be ghosts or not: {why}", open.len()));
             open.clear();
         }
-        Ok(Look { ghosts: open, has_service: meant > 0, missing })
+        Ok(Look { ghosts: open, missing })
     }
 
     fn told(&self, look: Look) -> Ghosts {
-        let Look { ghosts, has_service, mut missing } = look;
+        let Look { ghosts, mut missing } = look;
         let mut sockets: Vec<Suspect> = ghosts
             .iter()
             .filter(|(_, holder)| holder.is_meant)
             .map(|(inode, holder)| suspect(*inode, holder))
             .collect();
         sockets.sort_by_key(|ghost| ghost.inode);
-        let elsewhere = if self.are_named() { 0 } else { ghosts.len() - sockets.len() };
-        let has_service = has_service || !sockets.is_empty();
-        if elsewhere > 0 && !has_service {
+        let elsewhere = ghosts.len() - sockets.len();
+        if elsewhere > 0 {
             missing.push(format!(
                 "no process has a socket of the service, others have {elsewhere} ghosts: name its --unit or --user"
             ));
@@ -157,9 +158,6 @@ impl Ghosts {
     /// Adds what a report says beside the number.
     pub fn tell(&self, report: &mut Report) {
         report.extra.insert("ghosts".into(), json!({"sockets": self.count, "elsewhere": self.elsewhere}));
-        if self.elsewhere > 0 && self.missing.is_empty() {
-            report.missing.push(format!("{} ghosts of other processes not counted", self.elsewhere));
-        }
         self.missing.iter().for_each(|why| report.is_incomplete(why.clone()));
     }
 }
