@@ -184,6 +184,8 @@ mod tests {
         assert!(baseline.has(&socket(0, 10, 5000)) && baseline.has(&socket(0, 20, 5000)), "one address, two listeners");
         baseline.add(&socket(0, 0, 5002));
         assert!(baseline.has(&socket(0, 12, 5002)), "accepted since");
+        let elsewhere = Socket { netns: 7, ..socket(0, 0, 5002) };
+        assert!(!baseline.has(&elsewhere), "the same addresses in another network namespace");
         assert_eq!(baseline.count(), 3);
     }
 

@@ -3,8 +3,9 @@
 use crate::lab::run::{CLOSEWAIT, Outcome, hold_to_contract, run};
 use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab, Peer, example};
 use crate::unit::Service;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 const LOOK: [&str; 6] = ["-p27401", "--ghosts", "--min-age=0s", "-w0", "-c100", "--ratio-min-count=1000"];
@@ -84,15 +85,19 @@ fn what_has_a_place_in_a_table_is_no_ghost() {
 }
 
 #[test]
-fn a_socket_of_another_namespace_is_no_ghost() {
+fn a_socket_of_another_namespace_or_protocol_is_no_ghost() {
     Lab::test(|lab| {
         let abroad = lab.outside(|| TcpListener::bind("127.0.0.1:0").unwrap());
-        let mut program = Command::new(example("peer"));
-        program.stderr(Stdio::from(OwnedFd::from(abroad)));
-        let mut server = Peer::start(program, None);
-        server.say(&format!("listen l {ADDRESS}"));
-        let outcome = look(&[]);
-        assert_eq!((outcome.code, outcome.value("ghosts")), (0, 0.0), "{outcome:?}");
+        let (unix, _other_end) = UnixStream::pair().unwrap();
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for (what, socket) in [("abroad", OwnedFd::from(abroad)), ("unix", unix.into()), ("udp", udp.into())] {
+            let mut program = Command::new(example("peer"));
+            program.stderr(Stdio::from(socket));
+            let mut server = Peer::start(program, None);
+            server.say(&format!("listen l {ADDRESS}"));
+            let outcome = look(&[]);
+            assert_eq!((outcome.code, outcome.value("ghosts")), (0, 0.0), "{what}: {outcome:?}");
+        }
     });
 }
 
@@ -159,5 +164,9 @@ fn without_rights_ghosts_are_unknown() {
         lab.wait_for(ESTABLISHED, 27401, 2);
         let own = CLOSEWAIT.unprivileged(&other);
         assert_eq!((own.code, own.value("ghosts")), (0, 0.0), "its own processes can be read: {own:?}");
+        let mut of_root = lab.peer();
+        of_root.say(&format!("connect c {ADDRESS} 1"));
+        let some = CLOSEWAIT.unprivileged(&other);
+        assert!(some.code == 3 && some.text().contains("ghosts unknown"), "one of three can't: {some:?}");
     });
 }
