@@ -101,6 +101,19 @@ fn a_socket_of_another_namespace_or_protocol_is_no_ghost() {
     });
 }
 
+#[test]
+fn what_is_open_for_a_moment_only_is_no_ghost() {
+    Lab::test(|lab| {
+        let mut server = lab.peer();
+        server.say(&format!("listen l {ADDRESS}"));
+        server.say("churn");
+        let outcome = look(&[]);
+        assert_eq!((outcome.code, outcome.value("ghosts")), (0, 0.0), "{outcome:?}");
+        server.say("socket forgotten 1");
+        assert_eq!(look(&[]).value("ghosts"), 1.0);
+    });
+}
+
 /// Whose they are can be told by the user or the unit alone where no other socket is left.
 #[test]
 fn a_process_that_has_only_ghosts_left_is_named_by_its_user_or_unit() {

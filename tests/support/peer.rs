@@ -14,6 +14,7 @@
 //! close NAME                           release all of that name
 //! reset NAME                           the same, but by a reset (RST) instead of a FIN
 //! socket NAME N                        N sockets that are never connected
+//! churn                                from now on a new socket each 25 ms, each closed after 250
 //! bind NAME ADDR:PORT                  one that is bound, but neither listens nor connects
 //! open NAME FILE N                     hold N descriptors of a file
 //! keepalive NAME SECONDS               probe each after so long without traffic, then as often
@@ -33,7 +34,7 @@ use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType};
 use rustix::net::{accept_with, bind, connect, listen, send, shutdown, socket_with};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::set_name;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::CString;
 use std::io::{Read, Write, stdin, stdout};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -103,6 +104,14 @@ impl Peer {
                     self.hold(name, new_socket(Ipv4Addr::LOCALHOST.into())?);
                 }
             }
+            ["churn"] => drop(std::thread::spawn(|| {
+                let mut young = VecDeque::new();
+                while let Ok(socket) = new_socket(Ipv4Addr::LOCALHOST.into()) {
+                    young.push_back(socket);
+                    drop(if young.len() > 10 { young.pop_front() } else { None });
+                    std::thread::sleep(Duration::from_millis(25));
+                }
+            })),
             ["bind", name, address] => {
                 let address: SocketAddr = address.parse()?;
                 let socket = new_socket(address.ip())?;
