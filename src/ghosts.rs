@@ -6,7 +6,7 @@
 
 use crate::blame::Suspect;
 use crate::error::{Error, Result};
-use crate::owner::descriptors::{self, Descriptor, Descriptors, Meant};
+use crate::owner::descriptors::{self, Descriptor, Descriptors};
 use crate::report::Report;
 use crate::select::Match;
 use crate::service::Target;
@@ -81,6 +81,16 @@ struct Look {
     missing: Vec<String>,
 }
 
+/// What the tables lack.
+struct Tables {
+    /// Why sockets may be missing in them.
+    unseen: Option<String>,
+    /// Sockets of which it can't be told whether they are TCP's.
+    untold: u64,
+    /// Whether a socket of the service is held by nobody who can be read.
+    any_unheld: bool,
+}
+
 type Visit = fn(&World, &Query, &mut dyn FnMut(&Socket)) -> Result<Seen>;
 
 impl Suspected<'_> {
@@ -93,32 +103,14 @@ impl Suspected<'_> {
             let in_unit = |name| cgroup().is_some_and(|path| unit::belongs(&path, name));
             self.are_named() && self.uid.is_none_or(|wanted| wanted == uid) && self.unit.is_none_or(in_unit)
         };
-        let meant = Meant { sockets: &|inode| self.sockets.contains(&inode), belongs: &belongs };
-        let Descriptors { mut open, meant, refused, refused_meant, late } = descriptors::read(world, &meant);
+        let is_theirs = |inode| self.sockets.contains(&inode);
+        let Descriptors { mut open, meant, refused, refused_meant, late } =
+            descriptors::read(world, is_theirs, belongs);
         let has_service = meant > 0 || self.are_named();
         // Only where no process is known as the service's any other may be.
         open.retain(|_, descriptor| descriptor.is_meant || !has_service);
         // The tables come second: what is in none of them now was open before.
-        let held: HashSet<u64> = self.sockets.iter().copied().filter(|inode| open.contains_key(inode)).collect();
-        let mut any_unheld = false;
-        let mut forget = |open: &mut HashMap<u64, Descriptor>, visit: Visit| {
-            let query = Query { states: StateSet::ALL_AND_BOUND, ports: &[], side: Side::Both, times: false };
-            visit(world, &query, &mut |socket| {
-                open.remove(&socket.inode);
-                any_unheld |= self.sockets.contains(&socket.inode) && !held.contains(&socket.inode);
-            })
-        };
-        let mut unseen = forget(&mut open, source::visit)?.missing;
-        let mut untold = 0;
-        open.retain(|_, descriptor| {
-            let is_tcp = descriptor.is_tcp(world);
-            untold += usize::from(is_tcp.is_err());
-            is_tcp.unwrap_or(false)
-        });
-        if !open.is_empty() && world.netns != Netns::All {
-            // A process may hold sockets of namespaces that it isn't in.
-            unseen = unseen.or(forget(&mut open, source::visit_all)?.missing);
-        }
+        let Tables { unseen, untold, any_unheld } = self.forget_known(&mut open, world)?;
         open.retain(|inode, descriptor| descriptor.is_open(world, *inode));
         let mut missing = Vec::new();
         if late {
@@ -134,6 +126,32 @@ impl Suspected<'_> {
             open.clear();
         }
         Ok(Look { ghosts: open, missing })
+    }
+
+    /// Leaves only TCP sockets that are in no table.
+    fn forget_known(&self, open: &mut HashMap<u64, Descriptor>, world: &World) -> Result<Tables> {
+        let held: HashSet<u64> = self.sockets.iter().copied().filter(|inode| open.contains_key(inode)).collect();
+        let mut any_unheld = false;
+        let mut forget = |open: &mut HashMap<u64, Descriptor>, visit: Visit| {
+            let query = Query { states: StateSet::ALL_AND_BOUND, ports: &[], side: Side::Both, times: false };
+            let seen = visit(world, &query, &mut |socket| {
+                open.remove(&socket.inode);
+                any_unheld |= self.sockets.contains(&socket.inode) && !held.contains(&socket.inode);
+            });
+            seen.map(|seen| seen.missing)
+        };
+        let mut unseen = forget(open, source::visit)?;
+        let mut untold = 0;
+        open.retain(|_, descriptor| {
+            let is_tcp = descriptor.is_tcp(world);
+            untold += u64::from(is_tcp.is_err());
+            is_tcp.unwrap_or(false)
+        });
+        if !open.is_empty() && world.netns != Netns::All {
+            // A process may hold sockets of namespaces that it isn't in.
+            unseen = unseen.or(forget(open, source::visit_all)?);
+        }
+        Ok(Tables { unseen, untold, any_unheld })
     }
 
     fn told(&self, look: Look) -> Ghosts {

@@ -35,15 +35,13 @@ pub struct Descriptors {
     pub late: bool,
 }
 
-/// Which processes are meant: those that hold one of `sockets`, or that `belongs` knows by user and
-/// cgroup path, which is read only when asked for.
-pub struct Meant<'a> {
-    pub sockets: &'a dyn Fn(u64) -> bool,
-    pub belongs: &'a dyn Fn(u32, &dyn Fn() -> Option<String>) -> bool,
-}
-
-/// Reads all processes.
-pub fn read(world: &World, meant: &Meant) -> Descriptors {
+/// Reads all processes. Those are meant that hold a socket for which `is_theirs`, or that `belongs` knows
+/// by user and cgroup path, which is read only when asked for.
+pub fn read(
+    world: &World,
+    is_theirs: impl Fn(u64) -> bool,
+    belongs: impl Fn(u32, &dyn Fn() -> Option<String>) -> bool,
+) -> Descriptors {
     let _rights = world.raise();
     let is_hidden = fs::read(world.proc_root.join("1/stat")).is_err();
     let mut all = Descriptors { refused: usize::from(is_hidden), ..Descriptors::default() };
@@ -55,7 +53,7 @@ pub fn read(world: &World, meant: &Meant) -> Descriptors {
         }
         let Ok(dir) = open_process(world, pid) else { continue };
         let cgroup = || open(dir.as_fd(), "cgroup").ok().and_then(|file| cgroup::cgroup_path(File::from(file)));
-        let belongs = (meant.belongs)(uid, &cgroup);
+        let belongs = belongs(uid, &cgroup);
         sockets.clear();
         let done = each_socket(dir.as_fd(), |inode, fd| sockets.push((inode, fd)));
         if was_refused(done) {
@@ -63,7 +61,7 @@ pub fn read(world: &World, meant: &Meant) -> Descriptors {
             all.refused_meant += usize::from(belongs);
             continue;
         }
-        let is_meant = belongs || sockets.iter().any(|(inode, _)| (meant.sockets)(*inode));
+        let is_meant = belongs || sockets.iter().any(|(inode, _)| is_theirs(*inode));
         all.meant += usize::from(is_meant);
         for (inode, fd) in &sockets {
             let descriptor = Descriptor { pid, fd: *fd, uid, is_meant };

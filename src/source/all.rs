@@ -116,7 +116,7 @@ impl Tour<'_> {
     fn add(&mut self, view: View) {
         let namespaces = &mut self.seen.namespaces;
         match view {
-            View::Gone => return,
+            View::Gone => {}
             View::Late => namespaces.late += 1,
             View::Refused => namespaces.refused += 1,
             View::Empty => {
