@@ -17,7 +17,7 @@ use crate::world::{Netns, Source, World};
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
     pub states: StateSet,
-    /// At most [`diag::MOST_PORTS`]; none: sockets of any port.
+    /// At most [`diag::MOST_PORTS`]; none: all ports.
     pub ports: &'a [u16],
     pub side: Side,
     /// Whether [`Socket::times`] are wanted: they cost the kernel 250 bytes a socket.

@@ -25,5 +25,6 @@ mod restart;
 mod rights;
 mod select;
 mod stopping;
+mod sudo;
 mod unit;
 mod unprivileged;
