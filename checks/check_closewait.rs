@@ -170,7 +170,7 @@ struct Found {
     oldest: Option<u32>,
     /// The same, should probes and writes hide as much as they can.
     oldest_at_most: Option<u32>,
-    /// In CLOSE_WAIT for it is not known how long: counted as stuck.
+    /// In CLOSE_WAIT for a time that is not known: counted as stuck.
     ageless: u64,
 }
 

@@ -43,14 +43,19 @@ struct Suspected<'a> {
     uid: Option<u32>,
 }
 
-/// Looks twice.
+/// Looks twice. What can't be read is said in [`Ghosts::missing`], beside what is known already.
 ///
 /// # Errors
-/// When nothing can be read, or a recorded dump is judged.
+/// When a recorded dump is judged.
 pub fn find(world: &World, target: &Target, unit: Option<&str>) -> Result<Ghosts> {
     if world.replay.is_some() {
         return Err(Error::Usage("--ghosts needs this machine's processes: it can't be used with --replay".into()));
     }
+    let nothing = |why: Error| Ghosts { missing: vec![format!("ghosts unknown: {why}")], ..Ghosts::default() };
+    Ok(search(world, target, unit).unwrap_or_else(nothing))
+}
+
+fn search(world: &World, target: &Target, unit: Option<&str>) -> Result<Ghosts> {
     let selection = &target.selection;
     let mut suspected = Suspected { sockets: HashSet::new(), unit, uid: selection.uid };
     let query = Query { states: StateSet::ALL, ports: &selection.ports, side: selection.side, times: false };
