@@ -3,6 +3,8 @@
 //! Reading other users' processes needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; what is refused is
 //! counted and said. `pidfd_getfd` would be exact but delays the target's close(2): not used.
 
+pub mod lineage;
+
 use crate::cgroup;
 use crate::user::Users;
 use crate::world::World;
@@ -26,6 +28,7 @@ pub struct Process {
     pub command: String,
     /// systemd unit, or cgroup path where there is no unit.
     pub unit: Option<String>,
+    pub cgroup: Option<String>,
     pub uid: u32,
     pub user: Option<String>,
 }
@@ -209,6 +212,7 @@ fn describe(pid: u32, dir: BorrowedFd<'_>, users: &Users) -> Process {
         parent: stat.map_or(0, |stat| stat.ppid.cast_unsigned()),
         command: String::from_utf8_lossy(&command).into_owned(),
         unit: cgroup.as_deref().map(cgroup::unit_name),
+        cgroup,
         uid,
         user: users.name(uid).map(str::to_owned),
     }

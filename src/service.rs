@@ -1,12 +1,13 @@
 //! The service that is meant, from options and profiles: ports, side, thresholds, selection.
 
-use crate::args::Common;
+use crate::args::{By, Common};
 use crate::error::{Error, Result};
 use crate::profile::{self, GENERIC, Profile};
 use crate::report::Service;
 use crate::select::Selection;
 use crate::socket::Side;
 use crate::source::diag::MOST_PORTS;
+use crate::tenant::Key;
 use crate::unit::Members;
 use crate::user::Users;
 use crate::world::World;
@@ -38,6 +39,12 @@ pub fn resolve(common: &Common, world: &World) -> Result<Target> {
         }
         None => of_ports(&ports, world)?,
     };
+    if let (Some(By::Tenant), Some(key @ (Key::Cwd(_) | Key::Cmd(_) | Key::Map(_)))) = (common.by, &profile.tenants.key)
+    {
+        return Err(Error::Usage(format!(
+            "--by tenant: the profile's tenants.key '{key}' is told by check_conn_tenants only; group by owner, unit, user or peer"
+        )));
+    }
     if ports.is_empty() {
         ports.clone_from(&profile.ports);
     }

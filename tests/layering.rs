@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Every module of src/, from the ground up: each may use those before it. Files below a module's
 /// folder belong to it.
-const LAYERS: [&str; 44] = [
+const LAYERS: [&str; 46] = [
     "error",
     "deadline",
     "rights",
@@ -36,6 +36,7 @@ const LAYERS: [&str; 44] = [
     "pool",
     "memory",
     "tally",
+    "tenant",
     "profile",
     "report",
     "baseline",
@@ -45,6 +46,7 @@ const LAYERS: [&str; 44] = [
     "growth",
     "service",
     "holders",
+    "tenancy",
     "remains",
     "aftermath",
     "help",
@@ -54,7 +56,7 @@ const LAYERS: [&str; 44] = [
 ];
 
 /// Files that do no I/O and read no clock.
-const PURE: [&str; 31] = [
+const PURE: [&str; 35] = [
     "src/socket.rs",
     "src/history/sample.rs",
     "src/trend.rs",
@@ -74,6 +76,10 @@ const PURE: [&str; 31] = [
     "src/growth.rs",
     "src/select.rs",
     "src/tally.rs",
+    "src/tenancy/census.rs",
+    "src/tenancy/label.rs",
+    "src/tenancy/outlier.rs",
+    "src/tenancy/whose.rs",
     "src/range.rs",
     "src/duration.rs",
     "src/verdict.rs",

@@ -170,6 +170,7 @@ pub fn request(kind: u16, family: u8, query: &Query) -> Vec<u8> {
     match (query.ports, query.side) {
         ([port], Side::Server) => id[..2].copy_from_slice(&port.to_be_bytes()),
         ([port], Side::Client) => id[2..4].copy_from_slice(&port.to_be_bytes()),
+        ([], _) => {}
         (ports, side) => code = bytecode(ports, side),
     }
     let mut body = Vec::with_capacity(128 + code.len());

@@ -1,0 +1,252 @@
+//! Every tenant's counts, and the rules they are held to.
+
+use super::{Whose, Why, outlier};
+use crate::duration::Span;
+use crate::report::rounded;
+use crate::socket::{Socket, State};
+use crate::verdict::{Limits, Verdict};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// From which ages on a connection counts as stuck or idle.
+#[derive(Clone, Copy, Debug)]
+pub struct Ages {
+    pub close_wait: Span,
+    pub idle: Span,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    pub connections: u64,
+    /// In CLOSE_WAIT for the minimal age.
+    pub close_wait: u64,
+    /// ESTABLISHED without data for the minimal age.
+    pub idle: u64,
+    /// More that may be in CLOSE_WAIT for as long: probes or writes hide their age.
+    #[serde(skip)]
+    pub maybe_close_wait: u64,
+    /// More that may be idle: `/proc` tells no times.
+    #[serde(skip)]
+    pub maybe_idle: u64,
+}
+
+impl Counts {
+    pub fn add(&mut self, other: &Counts) {
+        self.connections += other.connections;
+        self.close_wait += other.close_wait;
+        self.idle += other.idle;
+        self.maybe_close_wait += other.maybe_close_wait;
+        self.maybe_idle += other.maybe_idle;
+    }
+
+    /// With all that may be counted besides.
+    fn at_worst(&self) -> Counts {
+        let (close_wait, idle) = (self.close_wait + self.maybe_close_wait, self.idle + self.maybe_idle);
+        Counts { connections: self.connections, close_wait, idle, ..Counts::default() }
+    }
+}
+
+impl Ages {
+    pub fn count(&self, socket: &Socket) -> Counts {
+        let mut counts = Counts { connections: 1, ..Counts::default() };
+        let reaches = |millis: u32, least: Span| u64::from(millis) >= least.as_millis();
+        if socket.state == State::CloseWait {
+            match socket.close_wait_age() {
+                // An unknown age counts: better a question too many than a leak unseen.
+                None => counts.close_wait = 1,
+                Some(age) if reaches(age.at_least, self.close_wait) => counts.close_wait = 1,
+                Some(age) => counts.maybe_close_wait = u64::from(reaches(age.at_most, self.close_wait)),
+            }
+        } else {
+            match socket.times.map(|times| times.data_sent.min(times.data_recv)) {
+                None => counts.maybe_idle = 1,
+                Some(silent) => counts.idle = u64::from(reaches(silent, self.idle)),
+            }
+        }
+        counts
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tenant {
+    pub name: String,
+    pub counts: Counts,
+}
+
+/// All connections by tenant, the largest first.
+#[derive(Clone, Debug, Default)]
+pub struct Census {
+    pub tenants: Vec<Tenant>,
+    /// Held by poolers on behalf of tenants.
+    pub pooled: Counts,
+    pub unknown: Counts,
+    /// Of them for want of a client's end, of a readable process, of a match.
+    pub why: [u64; 3],
+    pub total: u64,
+}
+
+impl Census {
+    pub fn new(connections: impl Iterator<Item = (Whose, Counts)>) -> Census {
+        let mut census = Census::default();
+        let mut tenants: BTreeMap<String, Counts> = BTreeMap::new();
+        for (whose, counts) in connections {
+            census.total += counts.connections;
+            match whose {
+                Whose::Tenant(name) => tenants.entry(name).or_default().add(&counts),
+                Whose::Pooler(_) => census.pooled.add(&counts),
+                Whose::Unknown(why) => {
+                    census.unknown.add(&counts);
+                    census.why[why as usize] += counts.connections;
+                }
+            }
+        }
+        census.tenants = tenants.into_iter().map(|(name, counts)| Tenant { name, counts }).collect();
+        // Stable: equal ones stay in the order of their names.
+        census.tenants.sort_by_key(|tenant| std::cmp::Reverse(tenant.counts.connections));
+        census
+    }
+
+    pub fn most(&self, count: impl Fn(&Counts) -> u64) -> u64 {
+        self.tenants.iter().map(|tenant| count(&tenant.counts)).max().unwrap_or(0)
+    }
+
+    /// `3 with clients elsewhere or gone, 2 of unreadable processes`.
+    pub fn unknown_words(&self) -> String {
+        let words = [
+            (Why::Elsewhere, "with clients elsewhere or gone"),
+            (Why::Unread, "of processes not found"),
+            (Why::Unmatched, "that the key doesn't match"),
+        ];
+        let said = words.into_iter().filter(|(why, _)| self.why[*why as usize] > 0);
+        said.map(|(why, words)| format!("{} {words}", self.why[why as usize])).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The thresholds in force.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Connections that the service accepts.
+    pub limit: Option<u64>,
+    pub share: Limits,
+    pub close_wait: Limits,
+    pub idle: Limits,
+    pub outliers: Limits,
+    /// A tenant with fewer connections is no outlier.
+    pub min_count: u64,
+    pub ages: Ages,
+}
+
+/// What the rules say of a census.
+#[derive(Debug, Default)]
+pub struct Judged {
+    pub verdict: Verdict,
+    /// Indices of the tenants that a reason names, the first reason's first.
+    pub named: Vec<usize>,
+    pub outliers: Vec<usize>,
+}
+
+impl Rules {
+    /// Percent of the limit, else of all.
+    pub fn share(&self, connections: u64, census: &Census) -> f64 {
+        match self.limit.unwrap_or(census.total) {
+            0 => 0.0,
+            whole => rounded(connections as f64 * 100.0 / whole as f64, 2),
+        }
+    }
+
+    pub fn judge(&self, census: &Census) -> Judged {
+        let mut judged = Judged::default();
+        let whole = match self.limit {
+            Some(limit) => format!("limit {limit}"),
+            None => format!("all {}", census.total),
+        };
+        let shares = |counts: &Counts| self.share(counts.connections, census);
+        // Without a limit someone always has the most; what chance alone makes of equal tenants is no news.
+        let weighty = |counts: &Counts| self.limit.is_some() || is_beyond_chance(counts.connections, census);
+        judged.each(&self.share, census, &|counts| weighty(counts).then(|| shares(counts)), &|counts| {
+            format!("{} connections, {}% of {whole}", counts.connections, shares(counts))
+        });
+        judged.each(&self.close_wait, census, &|counts| Some(counts.close_wait as f64), &|counts| {
+            format!("{} in CLOSE_WAIT for {} or more", counts.close_wait, self.ages.close_wait)
+        });
+        judged.each(&self.idle, census, &|counts| Some(counts.idle as f64), &|counts| {
+            format!("{} idle for {} or more", counts.idle, self.ages.idle)
+        });
+        let connections: Vec<u64> = census.tenants.iter().map(|tenant| tenant.counts.connections).collect();
+        judged.outliers = outlier::find(&connections, self.min_count);
+        let (count, first) = (judged.outliers.len(), judged.outliers.first().map(|index| &census.tenants[*index]));
+        judged.verdict.judge(&self.outliers, count as f64, || match first {
+            Some(tenant) => {
+                let outliers = if count == 1 { "outlier" } else { "outliers" };
+                let (most, median) = (tenant.counts.connections, rounded(outlier::middle(&connections), 1));
+                format!("{count} {outliers}, tenant {} with {most} connections, median {median}", shown(&tenant.name))
+            }
+            None => "0 outliers".to_owned(),
+        });
+        if self.outliers.breached(count as f64).is_some() {
+            judged.named.extend(&judged.outliers);
+        }
+        judged
+    }
+
+    /// The state if all that is unknown were the largest tenant's, or each one's that has most of a kind.
+    pub fn at_worst(&self, census: &Census, with_unknown: bool) -> Judged {
+        let mut worst = census.clone();
+        let unknown = if with_unknown { census.unknown.at_worst() } else { Counts::default() };
+        for tenant in &mut worst.tenants {
+            tenant.counts = tenant.counts.at_worst();
+        }
+        if unknown.connections > 0 && worst.tenants.is_empty() {
+            worst.tenants.push(Tenant { name: "unknown".into(), counts: unknown });
+        } else if let Some(largest) = worst.tenants.first_mut() {
+            let connections = largest.counts.connections + unknown.connections;
+            let most = |count: fn(&Counts) -> u64| census.most(|counts| count(&counts.at_worst()));
+            let close_wait = most(|counts| counts.close_wait) + unknown.close_wait;
+            let idle = most(|counts| counts.idle) + unknown.idle;
+            largest.counts = Counts { connections, close_wait, idle, ..Counts::default() };
+        }
+        self.judge(&worst)
+    }
+}
+
+impl Judged {
+    /// Judges every tenant by one number; the worst one is the reason, with how many more there are.
+    fn each(
+        &mut self,
+        limits: &Limits,
+        census: &Census,
+        value: &dyn Fn(&Counts) -> Option<f64>,
+        words: &dyn Fn(&Counts) -> String,
+    ) {
+        let breach = |(index, tenant): (usize, &Tenant)| {
+            let value = value(&tenant.counts)?;
+            limits.breached(value).map(|(state, _)| (state, value, index))
+        };
+        let mut breaches: Vec<_> = census.tenants.iter().enumerate().filter_map(breach).collect();
+        breaches.sort_by(|(state, value, index), (other, more, after)| {
+            other.cmp(state).then(more.total_cmp(value)).then(index.cmp(after))
+        });
+        let Some((_, value, index)) = breaches.first() else { return };
+        let more = if breaches.len() > 1 { format!(" and {} more", breaches.len() - 1) } else { String::new() };
+        let tenant = &census.tenants[*index];
+        self.verdict
+            .judge(limits, *value, || format!("tenant {}{more}: {}", shown(&tenant.name), words(&tenant.counts)));
+        self.named.extend(breaches.iter().map(|(_, _, index)| index));
+    }
+}
+
+/// Whether a tenant has more than equal ones would have by chance: three standard deviations of a
+/// Poisson count above the mean.
+fn is_beyond_chance(connections: u64, census: &Census) -> bool {
+    let mean = census.total as f64 / census.tenants.len().max(1) as f64;
+    connections as f64 > mean + 3.0 * mean.sqrt()
+}
+
+/// A name as text shows it: command lines and paths make long ones.
+pub fn shown(name: &str) -> String {
+    const LONGEST: usize = 48;
+    if name.chars().count() <= LONGEST {
+        return name.to_owned();
+    }
+    name.chars().take(LONGEST - 3).collect::<String>() + "..."
+}
