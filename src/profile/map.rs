@@ -35,11 +35,33 @@ pub struct Marks {
 }
 
 /// A user, by name or number.
-#[derive(Debug, PartialEq, Deserialize)]
-#[serde(untagged, expecting = "a user's name or uid")]
+#[derive(Debug, PartialEq)]
 pub enum User {
     Uid(u32),
     Name(String),
+}
+
+// By hand, as serde's untagged enums bring 20 KiB into the binary.
+impl<'de> Deserialize<'de> for User {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct NameOrUid;
+        impl Visitor<'_> for NameOrUid {
+            type Value = User;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a user's name or uid")
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, uid: u64) -> std::result::Result<User, E> {
+                u32::try_from(uid).map(User::Uid).map_err(|_| E::custom(format!("{uid} is no uid")))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> std::result::Result<User, E> {
+                Ok(name.parse().map_or_else(|_| User::Name(name.to_owned()), User::Uid))
+            }
+        }
+        deserializer.deserialize_any(NameOrUid)
+    }
 }
 
 impl<'de> Deserialize<'de> for Cidr {
