@@ -74,7 +74,12 @@ pub struct People {
     users: Users,
     /// The tenants of the service's own listeners.
     services: BTreeSet<String>,
+    /// What was named once: patterns are dear, and most connections are of few processes.
+    named: HashMap<Known, Option<String>>,
 }
+
+/// What a name depends on: holder, user, cgroup, peer.
+type Known = (Option<u32>, Option<u32>, Option<u64>, Option<IpAddr>);
 
 impl People {
     pub fn find(world: &World, look: &Look, naming: Naming) -> People {
@@ -91,14 +96,15 @@ impl People {
             cgroup::each_id(|id, path| drop(cgroups.insert(id, path.to_owned())));
         }
         let users = if is_here && !world.is_foreign() { Users::read() } else { Users::default() };
-        let mut people = People { naming, owners, lineages, cgroups, users, services: BTreeSet::new() };
+        let mut people =
+            People { naming, owners, lineages, cgroups, users, services: BTreeSet::new(), named: HashMap::new() };
         people.services = look.listeners.iter().filter_map(|end| people.name(Some(end), None)).collect();
         people
     }
 
     /// The tenant of one connection: its client's end tells, else the service's own process where that
     /// serves one tenant.
-    pub fn whose(&self, connection: &Connection) -> Whose {
+    pub fn whose(&mut self, connection: &Connection) -> Whose {
         let client = connection.client.as_ref().filter(|end| end.inode != 0);
         let pooler = client.and_then(|end| self.pooler(end));
         if pooler.is_none()
@@ -113,7 +119,9 @@ impl People {
         match (pooler, client) {
             (Some(pid), _) => Whose::Pooler(pid),
             (None, None) => Whose::Unknown(Why::Elsewhere),
-            (None, Some(end)) if self.owners.of(end.inode).next().is_none() => Whose::Unknown(Why::Unread),
+            (None, Some(end)) if self.naming.needs_processes() && self.owners.of(end.inode).next().is_none() => {
+                Whose::Unknown(Why::Unread)
+            }
             (None, Some(_)) => Whose::Unknown(Why::Unmatched),
         }
     }
@@ -131,7 +139,19 @@ impl People {
         self.owners.of(end.inode).find_map(|process| pooler::master(&self.lineages, process.pid))
     }
 
-    fn name(&self, end: Option<&End>, peer: Option<IpAddr>) -> Option<String> {
+    fn name(&mut self, end: Option<&End>, peer: Option<IpAddr>) -> Option<String> {
+        let holder = end.and_then(|end| self.owners.of(end.inode).next()).map(|process| process.pid);
+        let cgroup = end.and_then(|end| end.cgroup).map(|id| id.get());
+        let known = (holder, end.map(|end| end.uid), cgroup, peer.filter(|_| self.naming.wants_peers()));
+        if let Some(name) = self.named.get(&known) {
+            return name.clone();
+        }
+        let name = self.name_anew(end, peer);
+        self.named.insert(known, name.clone());
+        name
+    }
+
+    fn name_anew(&self, end: Option<&End>, peer: Option<IpAddr>) -> Option<String> {
         let holder = end.and_then(|end| self.owners.of(end.inode).next());
         let cgroup_id = end.and_then(|end| end.cgroup).map(|id| id.get());
         let of_id = || cgroup_id.and_then(|id| self.cgroups.get(&id)).map(String::as_str);

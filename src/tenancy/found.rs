@@ -28,7 +28,7 @@ pub struct Found {
 
 impl Found {
     pub fn new(world: &World, key: Key, look: Look, naming: Naming, ages: &Ages) -> Found {
-        let people = People::find(world, &look, naming);
+        let mut people = People::find(world, &look, naming);
         let whose: Vec<Whose> = look.connections.iter().map(|connection| people.whose(connection)).collect();
         let counts = look.connections.iter().map(|connection| ages.count(&connection.socket));
         let census = Census::new(whose.iter().cloned().zip(counts));

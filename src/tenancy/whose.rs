@@ -39,6 +39,10 @@ impl Naming {
         }
     }
 
+    pub fn wants_peers(&self) -> bool {
+        matches!(self, Naming::Map(_) | Naming::Plain(Plain::Peer(_)))
+    }
+
     pub fn wants_cgroups(&self) -> bool {
         !matches!(self, Naming::Cwd(_) | Naming::Cmd(_) | Naming::Plain(Plain::User | Plain::Peer(_)))
     }
