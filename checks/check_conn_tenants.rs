@@ -9,7 +9,7 @@ use connleak::profile::Profile;
 use connleak::range::Range;
 use connleak::report::{Metric, Part, Report, Unit};
 use connleak::service::{self, Target};
-use connleak::tenancy::census::{Ages, Counts, Judged, Rules, Tenant, shown};
+use connleak::tenancy::census::{Ages, Counts, Judged, Rules, Tenant, connections, shown};
 use connleak::tenancy::found::Found;
 use connleak::tenancy::pooler::Pooler;
 use connleak::tenancy::{self, label, look};
@@ -157,14 +157,15 @@ fn doubts(rules: &Rules, found: &Found, state: ServiceState, report: &mut Report
     }
     let unknown = census.unknown.connections;
     if unknown > 0 {
-        let said = format!("{unknown} of {} connections of unknown tenants ({})", census.total, census.unknown_words());
+        let said =
+            format!("{unknown} of {} of unknown tenants ({})", connections(census.total), census.unknown_words());
         match rules.at_worst(census, true).verdict.state == state {
             true => report.missing.push(said),
             false => report.is_incomplete(said),
         }
     }
     if found.look.unsure > 0 {
-        report.is_incomplete(format!("{} more connections can't be told whether they are meant", found.look.unsure));
+        report.is_incomplete(format!("{} more that may not be meant", connections(found.look.unsure)));
     }
     report.missing.extend(found.poolers_missing.clone());
 }
@@ -174,16 +175,16 @@ fn headline(target: &Target, rules: &Rules, found: &Found, reasons: &[String], b
     let mut parts = reasons.to_vec();
     let tenants = if census.tenants.len() == 1 { "tenant" } else { "tenants" };
     parts.push(format!(
-        "{} connections of {} {tenants} by {}",
-        census.total,
+        "{} of {} {tenants} by {}",
+        connections(census.total),
         census.tenants.len(),
         shown(&found.key.to_string())
     ));
     if let Some(largest) = census.tenants.first().filter(|_| reasons.is_empty()) {
-        let connections = largest.counts.connections;
+        let most = largest.counts.connections;
         let of = rules.limit.map_or(String::new(), |limit| format!(" of limit {limit}"));
-        let share = rules.share(connections, census);
-        parts.push(format!("largest {} with {connections}, {share}%{of}", shown(&largest.name)));
+        let share = rules.share(most, census);
+        parts.push(format!("largest {} with {most}, {share}%{of}", shown(&largest.name)));
     }
     if census.pooled.connections > 0 {
         parts.push(format!("{} by poolers", census.pooled.connections));
@@ -211,9 +212,9 @@ fn details(rules: &Rules, found: &Found, verbose: u8, top: usize) -> Vec<String>
             let share = rules.share(tenant.counts.connections, &found.census);
             let counts = tenant.counts;
             format!(
-                "tenant {}: {} connections, {share}%, {} in CLOSE_WAIT, {} idle",
+                "tenant {}: {}, {share}%, {} in CLOSE_WAIT, {} idle",
                 shown(&tenant.name),
-                counts.connections,
+                connections(counts.connections),
                 counts.close_wait,
                 counts.idle
             )
@@ -231,7 +232,7 @@ fn tenants(rules: &Rules, found: &Found, labels: &[String], named: &[usize], out
     let tenants = found.census.tenants.iter().zip(labels).enumerate().map(|(index, (tenant, label))| {
         json!({
             "name": tenant.name,
-            "label": label,
+            "label": format!("tenant_{label}"),
             "connections": tenant.counts.connections,
             "share": rules.share(tenant.counts.connections, &found.census),
             "close_wait": tenant.counts.close_wait,

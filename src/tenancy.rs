@@ -18,7 +18,7 @@ use crate::user::Users;
 use crate::world::World;
 use look::{Connection, End, Look};
 use regex_lite::Regex;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use whose::{Naming, Who};
 
@@ -73,7 +73,7 @@ pub struct People {
     cgroups: HashMap<u64, String>,
     users: Users,
     /// The tenants of the service's own listeners.
-    services: BTreeSet<String>,
+    services: Vec<String>,
     /// What was named once: patterns are dear, and most connections are of few processes.
     named: HashMap<Known, Option<String>>,
 }
@@ -97,8 +97,11 @@ impl People {
         }
         let users = if is_here && !world.is_foreign() { Users::read() } else { Users::default() };
         let mut people =
-            People { naming, owners, lineages, cgroups, users, services: BTreeSet::new(), named: HashMap::new() };
-        people.services = look.listeners.iter().filter_map(|end| people.name(Some(end), None)).collect();
+            People { naming, owners, lineages, cgroups, users, services: Vec::new(), named: HashMap::new() };
+        for end in &look.listeners {
+            let name = people.name(Some(end), None).filter(|name| !people.services.contains(name));
+            people.services.extend(name);
+        }
         people
     }
 
@@ -130,7 +133,8 @@ impl People {
     /// one, or a worker names what its master doesn't. A preforking master is of another user than its
     /// workers, which says nothing of whom they serve.
     fn is_telling(&self, name: &str) -> bool {
-        let of_worker = !matches!(self.naming, Naming::Plain(_)) && !self.services.contains(name);
+        let of_worker =
+            !matches!(self.naming, Naming::Plain(_)) && !self.services.iter().any(|service| service == name);
         self.services.len() > 1 || of_worker
     }
 

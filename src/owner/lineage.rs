@@ -1,9 +1,7 @@
 //! How processes call themselves, and who started them: the way up from a worker to its master.
 
-use super::{open, open_process};
+use super::{comm, open, open_process, parent};
 use crate::world::World;
-use procfs::FromRead;
-use procfs::process::Stat;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::readlinkat;
 use std::collections::BTreeMap;
@@ -59,7 +57,7 @@ impl Lineages {
 }
 
 fn read(pid: u32, dir: BorrowedFd<'_>) -> Option<Link> {
-    let stat = Stat::from_read(File::from(open(dir, "stat").ok()?)).ok()?;
+    let parent = parent(dir)?;
     let mut bytes = Vec::new();
     if let Ok(file) = open(dir, "cmdline") {
         let _ = File::from(file).take(LONGEST_COMMAND_LINE).read_to_end(&mut bytes);
@@ -67,5 +65,5 @@ fn read(pid: u32, dir: BorrowedFd<'_>) -> Option<Link> {
     let command_line = String::from_utf8_lossy(&bytes).replace('\0', " ").trim_end().to_owned();
     let directory = readlinkat(dir, "cwd", Vec::new()).ok();
     let directory = directory.map(|path| path.to_string_lossy().into_owned());
-    Some(Link { pid, parent: stat.ppid.cast_unsigned(), command: stat.comm, command_line, directory })
+    Some(Link { pid, parent, command: comm(dir), command_line, directory })
 }

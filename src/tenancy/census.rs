@@ -4,9 +4,9 @@ use super::{Whose, Why, outlier};
 use crate::duration::Span;
 use crate::report::rounded;
 use crate::socket::{Socket, State};
-use crate::verdict::{Limits, Verdict};
+use crate::verdict::{Limits, ServiceState, Verdict};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 /// From which ages on a connection counts as stuck or idle.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +88,7 @@ pub struct Census {
 impl Census {
     pub fn new(connections: impl Iterator<Item = (Whose, Counts)>) -> Census {
         let mut census = Census::default();
-        let mut tenants: BTreeMap<String, Counts> = BTreeMap::new();
+        let mut tenants: HashMap<String, Counts> = HashMap::new();
         for (whose, counts) in connections {
             census.total += counts.connections;
             match whose {
@@ -101,8 +101,8 @@ impl Census {
             }
         }
         census.tenants = tenants.into_iter().map(|(name, counts)| Tenant { name, counts }).collect();
-        // Stable: equal ones stay in the order of their names.
-        census.tenants.sort_by_key(|tenant| std::cmp::Reverse(tenant.counts.connections));
+        let size = |tenant: &Tenant| tenant.counts.connections;
+        census.tenants.sort_unstable_by(|a, b| size(b).cmp(&size(a)).then_with(|| a.name.cmp(&b.name)));
         census
     }
 
@@ -140,7 +140,7 @@ pub struct Rules {
 #[derive(Debug, Default)]
 pub struct Judged {
     pub verdict: Verdict,
-    /// Indices of the tenants that a reason names, the first reason's first.
+    /// Indices of the tenants that break a rule.
     pub named: Vec<usize>,
     pub outliers: Vec<usize>,
 }
@@ -164,7 +164,7 @@ impl Rules {
         // Without a limit someone always has the most; what chance alone makes of equal tenants is no news.
         let weighty = |counts: &Counts| self.limit.is_some() || is_beyond_chance(counts.connections, census);
         judged.each(&self.share, census, &|counts| weighty(counts).then(|| shares(counts)), &|counts| {
-            format!("{} connections, {}% of {whole}", counts.connections, shares(counts))
+            format!("{}, {}% of {whole}", connections(counts.connections), shares(counts))
         });
         judged.each(&self.close_wait, census, &|counts| Some(counts.close_wait as f64), &|counts| {
             format!("{} in CLOSE_WAIT for {} or more", counts.close_wait, self.ages.close_wait)
@@ -172,13 +172,13 @@ impl Rules {
         judged.each(&self.idle, census, &|counts| Some(counts.idle as f64), &|counts| {
             format!("{} idle for {} or more", counts.idle, self.ages.idle)
         });
-        let connections: Vec<u64> = census.tenants.iter().map(|tenant| tenant.counts.connections).collect();
-        judged.outliers = outlier::find(&connections, self.min_count);
+        let sizes: Vec<u64> = census.tenants.iter().map(|tenant| tenant.counts.connections).collect();
+        judged.outliers = outlier::find(&sizes, self.min_count);
         let (count, first) = (judged.outliers.len(), judged.outliers.first().map(|index| &census.tenants[*index]));
         judged.verdict.judge(&self.outliers, count as f64, || match first {
             Some(tenant) => {
                 let outliers = if count == 1 { "outlier" } else { "outliers" };
-                let (most, median) = (tenant.counts.connections, rounded(outlier::middle(&connections), 1));
+                let (most, median) = (tenant.counts.connections, rounded(outlier::middle(&sizes), 1));
                 format!("{count} {outliers}, tenant {} with {most} connections, median {median}", shown(&tenant.name))
             }
             None => "0 outliers".to_owned(),
@@ -222,11 +222,11 @@ impl Judged {
             let value = value(&tenant.counts)?;
             limits.breached(value).map(|(state, _)| (state, value, index))
         };
-        let mut breaches: Vec<_> = census.tenants.iter().enumerate().filter_map(breach).collect();
-        breaches.sort_by(|(state, value, index), (other, more, after)| {
-            other.cmp(state).then(more.total_cmp(value)).then(index.cmp(after))
-        });
-        let Some((_, value, index)) = breaches.first() else { return };
+        let breaches: Vec<_> = census.tenants.iter().enumerate().filter_map(breach).collect();
+        let worse = |a: &&(ServiceState, f64, usize), b: &&(ServiceState, f64, usize)| {
+            a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(b.2.cmp(&a.2))
+        };
+        let Some((_, value, index)) = breaches.iter().max_by(worse) else { return };
         let more = if breaches.len() > 1 { format!(" and {} more", breaches.len() - 1) } else { String::new() };
         let tenant = &census.tenants[*index];
         self.verdict
@@ -240,6 +240,11 @@ impl Judged {
 fn is_beyond_chance(connections: u64, census: &Census) -> bool {
     let mean = census.total as f64 / census.tenants.len().max(1) as f64;
     connections as f64 > mean + 3.0 * mean.sqrt()
+}
+
+/// `1 connection`, `2 connections`.
+pub fn connections(count: u64) -> String {
+    format!("{count} connection{}", if count == 1 { "" } else { "s" })
 }
 
 /// A name as text shows it: command lines and paths make long ones.

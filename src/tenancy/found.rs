@@ -10,7 +10,7 @@ use crate::socket::State;
 use crate::source::Origin;
 use crate::tenant::Key;
 use crate::world::World;
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 /// The service's connections with their tenants.
 pub struct Found {
@@ -36,10 +36,14 @@ impl Found {
             && look.seen.origin != Origin::Proc;
         let ends = look.connections.iter().flat_map(|connection| [&connection.client, &connection.server]).flatten();
         let masters = ends.chain(&look.listeners).filter_map(|end| Some((people.pooler(end)?, end.uid)));
-        let (masters, mut uids): (BTreeSet<u32>, BTreeSet<u32>) = masters.unzip();
+        let (mut masters, mut uids): (Vec<u32>, Vec<u32>) = masters.unzip();
         uids.extend(
             people.owners.processes.iter().filter(|process| masters.contains(&process.pid)).map(|process| process.uid),
         );
+        for numbers in [&mut masters, &mut uids] {
+            numbers.sort_unstable();
+            numbers.dedup();
+        }
         let sides = if masters.is_empty() { Ok(Vec::new()) } else { pooler::sides(world, &masters, &uids, ages) };
         let (poolers, poolers_missing) = match sides {
             Ok(poolers) => (poolers, None),
@@ -50,8 +54,7 @@ impl Found {
 
     /// The connections that the reasons are about: those of the tenants they name, else all.
     pub fn suspects(&self, judged: &Judged) -> Vec<Suspect> {
-        let named: BTreeSet<&str> =
-            judged.named.iter().map(|index| self.census.tenants[*index].name.as_str()).collect();
+        let named: HashSet<&str> = judged.named.iter().map(|index| self.census.tenants[*index].name.as_str()).collect();
         let is_meant = |whose: &Whose| match whose {
             Whose::Tenant(name) => named.is_empty() || named.contains(name.as_str()),
             _ => named.is_empty(),

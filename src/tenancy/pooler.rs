@@ -8,7 +8,6 @@ use crate::socket::{Side, Socket, State, StateSet};
 use crate::source::{self, Query};
 use crate::world::World;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
 
 /// Their programs' names.
 const NAMES: [&str; 3] = ["pgbouncer", "proxysql", "mysqlrouter"];
@@ -38,7 +37,7 @@ pub struct Pooler {
 }
 
 /// What the poolers with these masters hold, on all ports. `uids`: whose their sockets may be.
-pub fn sides(world: &World, masters: &BTreeSet<u32>, uids: &BTreeSet<u32>, ages: &Ages) -> Result<Vec<Pooler>> {
+pub fn sides(world: &World, masters: &[u32], uids: &[u32], ages: &Ages) -> Result<Vec<Pooler>> {
     let states = StateSet::of(&[State::Established, State::CloseWait, State::Listen]);
     let query = Query { states, ports: &[], side: Side::Both, times: true };
     let mut sockets: Vec<Socket> = Vec::new();
@@ -50,29 +49,29 @@ pub fn sides(world: &World, masters: &BTreeSet<u32>, uids: &BTreeSet<u32>, ages:
     let wanted: Vec<_> = sockets.iter().map(|socket| (socket.inode, socket.uid)).collect();
     let owners = owner::find(world, &wanted, Holders::First);
     let lineages = Lineages::read(world, owners.processes.iter().map(|process| process.pid));
-    let mut poolers: BTreeMap<u32, Pooler> = BTreeMap::new();
-    let mut held: Vec<(u32, Socket)> = Vec::new();
+    let mut poolers: Vec<Pooler> = Vec::new();
+    let mut held: Vec<(usize, Socket)> = Vec::new();
     for socket in sockets {
         let Some(process) = owners.of(socket.inode).next() else { continue };
         let Some(pid) = master(&lineages, process.pid).filter(|pid| masters.contains(pid)) else { continue };
-        let pooler = poolers.entry(pid).or_default();
-        (pooler.pid, pooler.unit) = (pid, process.unit.clone());
-        pooler.command = lineages.up(pid).next().and_then(name_of).unwrap_or_default().to_owned();
-        held.push((pid, socket));
+        let known = poolers.iter().position(|pooler| pooler.pid == pid);
+        let index = known.unwrap_or_else(|| {
+            let command = lineages.up(pid).next().and_then(name_of).unwrap_or_default().to_owned();
+            poolers.push(Pooler { pid, command, unit: process.unit.clone(), ..Pooler::default() });
+            poolers.len() - 1
+        });
+        held.push((index, socket));
     }
-    let listens: BTreeSet<(u32, u16)> = held
-        .iter()
-        .filter(|(_, socket)| socket.state == State::Listen)
-        .map(|(pid, socket)| (*pid, socket.local.port))
-        .collect();
-    for (pid, socket) in held.iter().filter(|(_, socket)| socket.state != State::Listen) {
-        if let Some(pooler) = poolers.get_mut(pid) {
-            let is_clients = listens.contains(&(*pid, socket.local.port));
-            let side = if is_clients { &mut pooler.client_side } else { &mut pooler.server_side };
-            side.add(&ages.count(socket));
-        }
+    let is_listener = |(_, socket): &&(usize, Socket)| socket.state == State::Listen;
+    let listens: Vec<_> = held.iter().filter(is_listener).map(|(index, socket)| (*index, socket.local.port)).collect();
+    for (index, socket) in held.iter().filter(|held| !is_listener(held)) {
+        let pooler = &mut poolers[*index];
+        let is_clients = listens.contains(&(*index, socket.local.port));
+        let side = if is_clients { &mut pooler.client_side } else { &mut pooler.server_side };
+        side.add(&ages.count(socket));
     }
-    Ok(poolers.into_values().collect())
+    poolers.sort_unstable_by_key(|pooler| pooler.pid);
+    Ok(poolers)
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod restart;
 mod rights;
 mod select;
 mod stopping;
+mod sudo;
 mod tenants;
 mod unit;
 mod unprivileged;
