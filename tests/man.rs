@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Every binary with its man page.
-const PAGES: [(&str, &str); 3] = [
+const PAGES: [(&str, &str); 4] = [
     ("check_closewait", env!("CARGO_BIN_EXE_check_closewait")),
     ("check_conn_growth", env!("CARGO_BIN_EXE_check_conn_growth")),
+    ("check_conn_tenants", env!("CARGO_BIN_EXE_check_conn_tenants")),
     ("check_orphans_after_stop", env!("CARGO_BIN_EXE_check_orphans_after_stop")),
 ];
 

@@ -3,7 +3,7 @@
 //! A modified z-score (Iglewicz and Hoaglin, How to Detect and Handle Outliers, ASQC 1993): the
 //! distance from the median in units of 1.4826 MAD, here of logarithms, as tenants differ by factors.
 //! A few changes let it hold for 3 and for 3,000 tenants:
-//! - The unit is never below 1/sqrt(median): by chance alone counts of arrivals vary as much (Poisson),
+//! - The unit is never below 1/sqrt(median + 1): by chance alone counts of arrivals vary as much (Poisson),
 //!   and the MAD of few or equal counts is 0.
 //! - The bound is not 3.5, which a healthy one of 2,000 passes, but sqrt(2 ln(n/0.0001)): by the
 //!   tail of the normal distribution none of n passes it by chance in one of 10,000 looks.
