@@ -21,7 +21,7 @@ pub struct Found {
     pub whose: Vec<Whose>,
     pub census: Census,
     pub poolers: Vec<Pooler>,
-    /// Why poolers could not be looked at.
+    /// Why poolers may have more.
     pub poolers_missing: Option<String>,
     pub ages_known: bool,
 }
@@ -44,11 +44,12 @@ impl Found {
             numbers.sort_unstable();
             numbers.dedup();
         }
-        let sides = if masters.is_empty() { Ok(Vec::new()) } else { pooler::sides(world, &masters, &uids, ages) };
-        let (poolers, poolers_missing) = match sides {
-            Ok(poolers) => (poolers, None),
-            Err(error) => (Vec::new(), Some(format!("poolers not looked at: {error}"))),
+        let (poolers, missing) = match masters.is_empty() {
+            true => (Vec::new(), None),
+            false => pooler::sides(world, &masters, &uids, ages)
+                .unwrap_or_else(|error| (Vec::new(), Some(error.to_string()))),
         };
+        let poolers_missing = missing.map(|why| format!("poolers incomplete: {why}"));
         Found { key, look, people, whose, census, poolers, poolers_missing, ages_known }
     }
 

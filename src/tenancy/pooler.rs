@@ -36,12 +36,13 @@ pub struct Pooler {
     pub server_side: Counts,
 }
 
-/// What the poolers with these masters hold, on all ports. `uids`: whose their sockets may be.
-pub fn sides(world: &World, masters: &[u32], uids: &[u32], ages: &Ages) -> Result<Vec<Pooler>> {
+/// What the poolers with these masters hold, on all ports, and why that may lack sockets. `uids`: whose
+/// their sockets may be.
+pub fn sides(world: &World, masters: &[u32], uids: &[u32], ages: &Ages) -> Result<(Vec<Pooler>, Option<String>)> {
     let states = StateSet::of(&[State::Established, State::CloseWait, State::Listen]);
     let query = Query { states, ports: &[], side: Side::Both, times: true };
     let mut sockets: Vec<Socket> = Vec::new();
-    source::visit(world, &query, &mut |socket| {
+    let seen = source::visit(world, &query, &mut |socket| {
         if socket.inode != 0 && uids.contains(&socket.uid) {
             sockets.push(*socket);
         }
@@ -71,7 +72,8 @@ pub fn sides(world: &World, masters: &[u32], uids: &[u32], ages: &Ages) -> Resul
         side.add(&ages.count(socket));
     }
     poolers.sort_unstable_by_key(|pooler| pooler.pid);
-    Ok(poolers)
+    let late = owners.late.then(|| "no time left to look".to_owned());
+    Ok((poolers, seen.missing.or(late)))
 }
 
 #[cfg(test)]

@@ -133,6 +133,15 @@ mod tests {
         assert_eq!(of("x*", "yyy"), None, "nor does nothing");
     }
 
+    /// Patterns that make engines which go back run for ever.
+    #[test]
+    fn no_pattern_runs_for_ever() {
+        let text = "a".repeat(4096);
+        for pattern in ["(a*)*b", "(a+a+)+b", "(.*)*(.*)*(.*)*b", "(a|a)*b"] {
+            assert_eq!(captured(&Regex::new(pattern).unwrap(), &text), None, "{pattern}");
+        }
+    }
+
     #[test]
     fn a_worker_counts_for_its_master() {
         let (worker, master) = (link("sh", "/tmp"), link("daemon --customer=acme", "/home/acme/www"));
