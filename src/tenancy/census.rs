@@ -255,3 +255,82 @@ pub fn shown(name: &str) -> String {
     }
     name.chars().take(LONGEST - 3).collect::<String>() + "..."
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::ServiceState::{Critical, Ok as Good, Unknown, Warning};
+    use proptest::prelude::*;
+
+    fn census(tenants: &[(&str, u64)], unknown: u64) -> Census {
+        let counts = |connections| Counts { connections, ..Counts::default() };
+        let known = tenants.iter().map(|(name, size)| (Whose::Tenant((*name).into()), counts(*size)));
+        Census::new(known.chain([(Whose::Unknown(Why::Elsewhere), counts(unknown))]))
+    }
+
+    fn rules(limit: Option<u64>) -> Rules {
+        let limits =
+            |warning: &str, critical: &str| Limits { warning: warning.parse().ok(), critical: critical.parse().ok() };
+        Rules {
+            limit,
+            share: limits("50", "80"),
+            close_wait: limits("5", "20"),
+            idle: limits("50", "200"),
+            outliers: limits("0", ""),
+            min_count: 10,
+            ages: Ages { close_wait: Span::seconds(60), idle: Span::seconds(60) },
+        }
+    }
+
+    #[test]
+    fn the_largest_comes_first_and_equal_ones_by_name() {
+        let census = census(&[("b", 3), ("c", 7), ("a", 3), ("c", 1)], 0);
+        let order: Vec<_> =
+            census.tenants.iter().map(|tenant| (tenant.name.as_str(), tenant.counts.connections)).collect();
+        assert_eq!((order, census.total), (vec![("c", 8), ("a", 3), ("b", 3)], 14));
+    }
+
+    #[test]
+    fn without_a_limit_a_share_counts_beyond_chance() {
+        let state = |tenants: &[(&str, u64)]| rules(None).judge(&census(tenants, 0)).verdict.state;
+        assert_eq!(state(&[("a", 90), ("b", 10)]), Critical);
+        assert_eq!(state(&[("a", 70), ("b", 10), ("c", 12)]), Warning);
+        assert_eq!(state(&[("a", 52), ("b", 48)]), Good);
+        assert_eq!(state(&[("a", 9), ("b", 1)]), Good);
+        assert_eq!(state(&[("a", 5000)]), Good, "one tenant has no others");
+        assert_eq!(rules(Some(100)).judge(&census(&[("a", 51)], 0)).verdict.state, Warning);
+    }
+
+    #[test]
+    fn every_breach_is_said_once_with_its_worst() {
+        let judged = rules(Some(100)).judge(&census(&[("a", 60), ("b", 90), ("c", 55), ("d", 1)], 0));
+        assert_eq!(judged.verdict.reasons, ["tenant b and 2 more: 90 connections, 90% of limit 100 (critical 80)"]);
+        let mut named = judged.named;
+        named.sort_unstable();
+        assert_eq!(named, [0, 1, 2]);
+    }
+
+    #[test]
+    fn the_unknown_may_all_be_one_tenants() {
+        let state = |unknown| rules(Some(100)).at_worst(&census(&[("a", 30)], unknown), true).verdict.state;
+        assert_eq!([state(20), state(21), state(51)], [Good, Warning, Critical]);
+        let outliers = |unknown| rules(Some(10_000)).at_worst(&census(&[("a", 5), ("b", 5), ("c", 5)], unknown), true);
+        assert_eq!((outliers(10).outliers.len(), outliers(60).outliers.len()), (0, 1));
+        assert_eq!(rules(Some(10)).at_worst(&census(&[], 9), true).verdict.state, Critical);
+        assert!(Unknown < Warning);
+    }
+
+    proptest! {
+        /// What can't be told never makes a verdict better.
+        #[test]
+        fn the_worst_is_no_better(sizes in prop::collection::vec(0u64..60, 0..9), unknown in 0u64..60, limit in 1u64..200) {
+            let names: Vec<String> = (0..sizes.len()).map(|index| index.to_string()).collect();
+            let tenants: Vec<_> = names.iter().map(String::as_str).zip(sizes).collect();
+            let (rules, census) = (rules(Some(limit)), census(&tenants, unknown));
+            let shares = |judged: Judged| judged.verdict.reasons.iter().any(|reason| reason.contains("% of limit"));
+            let now = rules.judge(&census);
+            let worst = rules.at_worst(&census, true);
+            prop_assert!(!shares(now) || shares(worst));
+        }
+    }
+}

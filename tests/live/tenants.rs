@@ -1,13 +1,17 @@
 //! check_conn_tenants on known loads: each key counts exactly, from either end.
 
-use crate::lab::run::{CLOSEWAIT, Outcome, TENANTS};
+use crate::lab::run::{CLOSEWAIT, Outcome, TENANTS, poll};
 use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab, Peer, example};
 use crate::unit::Service;
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 const SERVER: &str = "127.0.0.1:4711";
+
+/// Until an orphaned client's end is gone.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Shares of the limit, so that nothing is a problem by itself.
 const CALM: [&str; 2] = ["-p4711", "--limit=1000"];
@@ -244,12 +248,7 @@ fn what_nobody_can_be_named_for_is_never_a_false_ok() {
         client.say("close c");
         lab.wait_for(CLOSE_WAIT, 4711, 20);
         // The clients are gone: it is the service that forgot, and the users can't be told any more.
-        for _ in 0..100 {
-            if judged(&["-ojson"]).json()["unknown"]["elsewhere"] == 20 {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
+        assert!(poll(PATIENCE, || judged(&["-ojson"]).json()["unknown"]["elsewhere"] == 20));
         let gone = judged(&[]);
         assert_eq!((gone.code, gone.value("unknown"), gone.value("tenants")), (0, 20.0, 0.0), "{gone:?}");
         let said = "20 of 20 connections of unknown tenants (20 with clients elsewhere or gone)";
@@ -260,6 +259,27 @@ fn what_nobody_can_be_named_for_is_never_a_false_ok() {
         assert_eq!(judged(&["--min-age=0s"]).code, 3, "20 in CLOSE_WAIT may be one tenant's");
         server.say("close s");
         assert_eq!(judged(&["-w15"]).code, 0);
+    });
+}
+
+#[test]
+fn a_service_of_several_tenants_tells_them_itself() {
+    Lab::test(|lab| {
+        let (mut root, mut nobody, mut client) = (lab.peer(), lab.peer_of_nobody(), lab.peer());
+        for (server, address, count) in [(&mut root, "127.0.0.1:4711", 3), (&mut nobody, "127.0.0.2:4711", 5)] {
+            server.say(&format!("listen l {address}"));
+            client.say(&format!("connect c {address} {count}"));
+            server.say(&format!("accept s l {count}"));
+        }
+        // The clients' ends gone, as if they were on other hosts.
+        client.say("close c");
+        lab.wait_for(CLOSE_WAIT, 4711, 8);
+        let gone = || counted(&["--key=user", "--side=server", "--min-age=1h"]);
+        assert!(poll(PATIENCE, || gone().len() == 2), "{:?}", gone());
+        assert_eq!(gone(), expected(&[("nobody", 5), ("root", 3)]));
+        // One that listens alone serves all: its user says nothing of whom.
+        nobody.say("close l");
+        assert_eq!(gone(), []);
     });
 }
 
