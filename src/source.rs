@@ -14,7 +14,7 @@ use crate::world::{Source, World};
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
     pub states: StateSet,
-    /// At most [`diag::MOST_PORTS`]; none: all.
+    /// At most [`diag::MOST_PORTS`]; none: all ports.
     pub ports: &'a [u16],
     pub side: Side,
     /// Whether [`Socket::times`] are wanted: they cost the kernel 250 bytes a socket.
@@ -24,10 +24,9 @@ pub struct Query<'a> {
 impl Query<'_> {
     /// Whether a socket with this state and these ports is asked for.
     pub fn wants(&self, state: State, local_port: u16, remote_port: u16) -> bool {
-        let is_asked = |port| self.ports.is_empty() || self.ports.contains(port);
-        let server = self.side != Side::Client && is_asked(&local_port);
-        let client = self.side != Side::Server && is_asked(&remote_port);
-        self.states.contains(state) && (server || client)
+        let server = self.side != Side::Client && self.ports.contains(&local_port);
+        let client = self.side != Side::Server && self.ports.contains(&remote_port);
+        self.states.contains(state) && (server || client || self.ports.is_empty())
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Every module of src/, from the ground up: each may use those before it. Files below a module's
 /// folder belong to it.
-const LAYERS: [&str; 46] = [
+const LAYERS: [&str; 49] = [
     "error",
     "deadline",
     "rights",
@@ -20,6 +20,7 @@ const LAYERS: [&str; 46] = [
     "history",
     "stop_command",
     "range",
+    "local_time",
     "socket",
     "verdict",
     "user",
@@ -35,6 +36,7 @@ const LAYERS: [&str; 46] = [
     "trend",
     "pool",
     "memory",
+    "footprint",
     "tally",
     "tenant",
     "profile",
@@ -45,6 +47,7 @@ const LAYERS: [&str; 46] = [
     "blame",
     "growth",
     "service",
+    "sighting",
     "holders",
     "tenancy",
     "remains",
