@@ -16,7 +16,7 @@ use crate::limit;
 use crate::local_time;
 use crate::memory::{Learned, Memory, Moment};
 use crate::owner::{Holders, Owners};
-use crate::pool::{Connection, Pool};
+use crate::pool::Connection;
 use crate::service::Target;
 use crate::socket::State;
 use crate::source;
@@ -46,8 +46,9 @@ pub struct Seen {
     pub found: Found,
     /// How complete the view is.
     pub view: source::Seen,
-    /// Where connections are looked at.
-    pub pool: Option<Pool>,
+    /// Where connections are looked at: each once, and their number by TCP state as in a [`Sample`].
+    pub connections: Vec<Connection>,
+    pub counts: [u64; 11],
     /// The connections that speak for a leak, and who holds them.
     pub suspects: Vec<Connection>,
     pub owners: Owners,
@@ -214,6 +215,7 @@ fn sample(moment: &Moment, found: &Found, instance: u64, counts: [u64; 11]) -> S
         other: 0,
         opened: turnover.map(|turnover| count(turnover.opened)),
         closed: turnover.map(|turnover| count(turnover.closed)),
+        leak: found.leak().is_some(),
     }
 }
 

@@ -179,7 +179,8 @@ fn ranges_numbers_and_choices() {
         ("--user 4294967296", &["'4294967296'", "numeric uid"]),
         ("--unit no-such-unit", &["'no-such-unit'", "systemctl status"]),
         ("--netns ../x", &["--netns", "'../x'", "ip netns list"]),
-        ("--netns ''", &["--netns", "''", "ip netns list"]),
+        ("--netns ''", &["--netns", "''", "self, all, a pid", "ip netns list"]),
+        ("--netns All/x", &["--netns", "'All/x'", "self, all, a pid"]),
     ];
     let with_port = |line: &str| [words(line), words("-p 11211"), vec![CALM.to_owned()]].concat();
     all_refused(&cases.iter().map(|(line, says)| (with_port(line), *says)).collect::<Vec<_>>());
@@ -187,6 +188,10 @@ fn ranges_numbers_and_choices() {
     all_refused(&[
         (words("-p 11211 --netns 4194305"), &["/proc/4194305", "No such file"][..]),
         (words("-p 11211 --netns no-such-name"), &["/run/netns/no-such-name"]),
+        (words("-p 11211 --netns all --proc-root tests/fixtures"), &["tests/fixtures", "no process", "--proc-root"]),
+        (words("-p 11211 --netns all --proc-root /no/such/proc"), &["/no/such/proc", "No such file"]),
+        (words(&format!("-p 11211 --ghosts {REPLAY}")), &["--ghosts", "--replay"]),
+        (words("-p 11211 --ghosts=yes"), &["--ghosts"]),
         (words(&format!("-p 11211 --unit x {REPLAY}")), &["--unit", "--replay"]),
         (
             words(&format!("-p 11211 --source netlink {CALM}")),

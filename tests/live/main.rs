@@ -4,11 +4,17 @@
 mod lab;
 #[path = "../support/postgres.rs"]
 mod postgres;
+#[path = "../support/tmux.rs"]
+mod tmux;
 
 mod age;
 mod churn;
 mod closing;
+mod companion;
+mod containers;
+mod demo;
 mod ends;
+mod ghosts;
 mod growth;
 mod holder;
 mod hostile;
@@ -29,3 +35,5 @@ mod stopping;
 mod sudo;
 mod unit;
 mod unprivileged;
+mod watch;
+mod who;
