@@ -112,7 +112,7 @@ impl Growth {
 }
 
 fn present(seen: Seen, args: &Args<Growth>, target: &Target) -> Report {
-    let Seen { found, view, suspects, owners, processes, unread, lacking } = seen;
+    let Seen { found, view, suspects, owners, processes, unread, lacking, .. } = seen;
     let (rules, verbose) = (args.own.rules(&args.common, &target.profile), args.common.verbose);
     let silences: Vec<f64> = suspects.iter().filter_map(Connection::silence).collect();
     let age = |connection: &Connection| connection.silence().map(|seconds| (seconds * 1000.0) as u32);

@@ -46,6 +46,9 @@ pub struct Seen {
     pub found: Found,
     /// How complete the view is.
     pub view: source::Seen,
+    /// Where connections are looked at: each once, and their number by TCP state as in a [`Sample`].
+    pub connections: Vec<Connection>,
+    pub counts: [u64; 11],
     /// The connections that speak for a leak, and who holds them.
     pub suspects: Vec<Connection>,
     pub owners: Owners,
@@ -188,6 +191,7 @@ fn sample(moment: &Moment, found: &Found, instance: u64, counts: [u64; 11]) -> S
         other: 0,
         opened: turnover.map(|turnover| count(turnover.opened)),
         closed: turnover.map(|turnover| count(turnover.closed)),
+        leak: found.leak().is_some(),
     }
 }
 

@@ -2,10 +2,16 @@
 
 #[path = "../support/lab.rs"]
 mod lab;
+#[path = "../support/postgres.rs"]
+mod postgres;
+#[path = "../support/tmux.rs"]
+mod tmux;
 
 mod age;
 mod churn;
 mod closing;
+mod companion;
+mod demo;
 mod ends;
 mod growth;
 mod holder;
@@ -28,3 +34,5 @@ mod sudo;
 mod tenants;
 mod unit;
 mod unprivileged;
+mod watch;
+mod who;
