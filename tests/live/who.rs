@@ -105,6 +105,14 @@ fn what_is_not_accepted_yet_is_told_apart() {
         let found = json(&["-p11211", "--side=server"]);
         let owner = &found["owners"][0];
         assert_eq!((&owner["pid"], &owner["waiting"]), (&server.pid().into(), &4.into()), "{found}");
+        // Also where it is chosen by its process, which doesn't hold them yet.
+        let by_pid = json(&["--pid", &server.pid().to_string()]);
+        let owner = &by_pid["owners"][0];
+        assert_eq!(
+            (&owner["waiting"], &owner["side"], &by_pid["missing"]),
+            (&4.into(), &"server".into(), &Value::Array(vec![])),
+            "{by_pid}"
+        );
     });
 }
 
