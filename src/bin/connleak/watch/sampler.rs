@@ -4,7 +4,7 @@ use super::Watch;
 use super::frame::{Frame, Usage};
 use crate::screen;
 use crate::who::By;
-use connleak::args::Args;
+use connleak::args::{Args, Pids};
 use connleak::deadline::Deadline;
 use connleak::growth::Rules;
 use connleak::history::{History, Updated};
@@ -98,34 +98,38 @@ impl Sampler {
         if pool.unsure > 0 {
             notes.push(format!("{} more can't be told whose they are", pool.unsure));
         }
-        let by = own.by.map(|by| by.of_profile(&target.profile));
         let sockets: Vec<_> = pool.connections.iter().map(|held| (held.socket.inode, held.socket.uid)).collect();
         let owners = owner::find(world, &sockets, Holders::First);
-        let usage = match own.pid.iter().flat_map(|pids| &pids.0).collect::<Vec<_>>()[..] {
-            [pid] => usage(world, *pid),
-            _ => None,
-        };
         let mut frame = Frame {
             wall: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64),
             after: self.begun.elapsed(),
             counts: pool.counts,
-            owners: by_owner(&pool, &owners, by),
-            usage,
+            owners: by_owner(&pool, &owners, own.by.map(|by| by.of_profile(&target.profile))),
+            usage: usage(world, &own.pid),
             notes,
             ..Frame::default()
         };
+        let has_unknown = pool.connections.iter().any(|held| owners.of(held.socket.inode).next().is_none());
+        if has_unknown && owners.refused > 0 {
+            frame.notes.push(format!("owners partial: {} processes may not be read", owners.refused));
+        }
         for connection in &pool.connections {
             let is_stuck = connection.socket.state == State::CloseWait;
             let ages = if is_stuck { &mut frame.close_wait } else { &mut frame.idle };
             connection.silence().into_iter().for_each(|seconds| ages.add(seconds));
         }
+        self.turn_over(&mut frame, &pool);
+        Ok(frame)
+    }
+
+    /// What was opened and closed since the look before.
+    fn turn_over(&mut self, frame: &mut Frame, pool: &Pool) {
         let now: HashSet<u64> = pool.connections.iter().map(Connection::identity).collect();
         if let Some(before) = &self.known {
             frame.opened = Some(now.difference(before).count() as u64);
             frame.closed = Some(before.difference(&now).count() as u64);
         }
         self.known = Some(now);
-        Ok(frame)
     }
 
     /// Whether all processes that are watched are gone.
@@ -145,6 +149,7 @@ fn record(
         Ok(history) => history,
         Err(why) => return Ok((pool::look(world, &plan.target.selection, None)?, vec![why.clone()])),
     };
+    history.wait_at_most(world.deadline.left() / 2);
     let Updated { value: seen, unsaved, .. } = plan.see(history, Holders::First, world)?;
     let mut notes = seen.found.judge(&Rules::default()).reasons;
     notes.extend(unsaved.map(|why| format!("not recorded: {why}")));
@@ -176,8 +181,9 @@ fn name(process: &Process, by: Option<By>) -> String {
     }
 }
 
-/// Open descriptors and resident memory.
-fn usage(world: &World, pid: u32) -> Option<Usage> {
+/// Open descriptors and resident memory, where one process is watched.
+fn usage(world: &World, pids: &[Pids]) -> Option<Usage> {
+    let [pid] = pids.iter().flat_map(|pids| &pids.0).collect::<Vec<_>>()[..] else { return None };
     let dir = world.proc_root.join(pid.to_string());
     let status = Status::from_read(std::fs::File::open(dir.join("status")).ok()?).ok()?;
     let descriptors = std::fs::read_dir(dir.join("fd")).ok()?.count() as u64;
