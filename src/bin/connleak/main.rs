@@ -2,6 +2,7 @@
 
 mod backtest;
 mod demo;
+mod from_history;
 mod protocol;
 mod screen;
 mod subcommand;
@@ -17,7 +18,7 @@ const SUBCOMMANDS: [Entry; 4] = [
     Entry::shared::<who::Who>("who"),
     Entry::shared::<watch::Watch>("watch"),
     Entry::of::<demo::Demo>("demo"),
-    Entry::of::<backtest::Backtest>("backtest"),
+    Entry::of::<backtest::Backtest>("backtest").run_by(backtest::run),
 ];
 
 fn main() -> ExitCode {

@@ -6,7 +6,7 @@ use crate::screen;
 use crate::who::By;
 use connleak::args::{Args, Pids};
 use connleak::deadline::Deadline;
-use connleak::growth::Rules;
+use connleak::growth::{Measure, Rules};
 use connleak::history::{History, Updated};
 use connleak::owner::{self, Holders, Owners, Process};
 use connleak::pool::{self, Connection, Pool};
@@ -90,9 +90,11 @@ impl Sampler {
         if self.known.is_none() {
             let _ = told.send(Told::Title(screen::title(&target)));
         }
+        let measure = Measure::Connections;
         let limit = target.profile.limit;
-        let plan = Plan { common, pids: &own.pid, target: &target, limit, speed: 1 };
-        let (pool, mut notes) = record(&plan, &mut self.history, world)?;
+        let plan = Plan { common, pids: &own.pid, target: &target, measure, limit, baseline: false, speed: 1 };
+        let mut notes = record(&plan, &mut self.history, world)?;
+        let pool = pool::look(world, &target.selection, None)?;
         notes.extend(target.absent.iter().cloned());
         notes.extend(pool.seen.missing.as_ref().map(|missing| format!("sockets incomplete: {missing}")));
         if pool.unsure > 0 {
@@ -139,21 +141,16 @@ impl Sampler {
     }
 }
 
-/// One look, into the history as check_conn_growth's are; and what is to be said of it.
-fn record(
-    plan: &Plan,
-    history: &mut Result<History, String>,
-    world: &World,
-) -> connleak::error::Result<(Pool, Vec<String>)> {
+/// Records as check_conn_growth does; returns what is to be said of it.
+fn record(plan: &Plan, history: &mut Result<History, String>, world: &World) -> connleak::error::Result<Vec<String>> {
     let history = match history {
         Ok(history) => history,
-        Err(why) => return Ok((pool::look(world, &plan.target.selection, None)?, vec![why.clone()])),
+        Err(why) => return Ok(vec![why.clone()]),
     };
-    history.wait_at_most(world.deadline.left() / 2);
     let Updated { value: seen, unsaved, .. } = plan.see(history, Holders::First, world)?;
     let mut notes = seen.found.judge(&Rules::default()).reasons;
     notes.extend(unsaved.map(|why| format!("not recorded: {why}")));
-    Ok((seen.found.pool, notes))
+    Ok(notes)
 }
 
 /// Connections by owner; by default one for all processes of a command.
