@@ -86,7 +86,7 @@ impl Sampler {
         // Each look has its own time.
         self.world.deadline = Deadline::after(common.timeout.unwrap_or_default().after.0);
         let world = &self.world;
-        let target = service::resolve_any(common, &own.pid, world)?;
+        let target = service::resolve_any(common, &own.pid, world)?.of_unit(common, world)?.of_pids(&own.pid, world)?;
         if self.known.is_none() {
             let _ = told.send(Told::Title(screen::title(&target)));
         }
