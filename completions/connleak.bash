@@ -21,6 +21,9 @@ _connleak() {
             watch)
                 cmd="connleak_watch"
                 ;;
+            graph)
+                cmd="connleak_graph"
+                ;;
             demo)
                 cmd="connleak_demo"
                 ;;
@@ -33,7 +36,7 @@ _connleak() {
     case "${cmd}" in
         connleak)
             opts="--help -h --version -V"
-            cmds="who watch demo backtest"
+            cmds="who watch graph demo backtest"
             case "${prev}" in
                 *)
                     COMPREPLY=( $(compgen -W "${opts} ${cmds}" -- "${cur}") )
@@ -190,6 +193,83 @@ _connleak() {
                     return 0
                     ;;
                 --extra-opts)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=( $(compgen -W "${opts} ${cmds}" -- "${cur}") )
+                    return 0
+                    ;;
+            esac
+            ;;
+        connleak_graph)
+            opts="--port -p --profile -P --side --pid --peer --local --user --unit --netns --source --proc-root --rehearse --state-dir --since --limit --title --output-file -O --skip-bad --open --help -h"
+            case "${prev}" in
+                --port | -p)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --profile | -P)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --side)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --pid)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --peer)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --local)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --user)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --unit)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --netns)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --source)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --proc-root)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --rehearse)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --since)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --limit)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --title)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --output-file | -O)
                     COMPREPLY=()
                     return 0
                     ;;

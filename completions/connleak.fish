@@ -3,7 +3,7 @@ function __fish_connleak_using_command
     set -e cmd[1]
     set -l target_cmd $argv
 
-    set -l known_value_flags 'P' 'by' 'csv' 'extra-opts' 'for' 'interval' 'local' 'netns' 'o' 'output' 'p' 'peer' 'pid' 'port' 'proc-root' 'profile' 'replay' 'side' 'source' 'state-dir' 't' 'timeout' 'top' 'unit' 'user' 
+    set -l known_value_flags 'O' 'P' 'by' 'csv' 'extra-opts' 'for' 'interval' 'limit' 'local' 'netns' 'o' 'output' 'output-file' 'p' 'peer' 'pid' 'port' 'proc-root' 'profile' 'rehearse' 'replay' 'side' 'since' 'source' 'state-dir' 't' 'timeout' 'title' 'top' 'unit' 'user' 
 
     set -l i 1
     set -l cleaned_cmd
@@ -45,6 +45,7 @@ complete -c connleak -n '__fish_connleak_using_command' -f -l help -s h -d 'show
 complete -c connleak -n '__fish_connleak_using_command' -f -l version -s V -d 'show the version'
 complete -c connleak -n '__fish_connleak_using_command' -f -a 'who' -d 'a table of who has which sockets, worst first; replaces \'lsof -i -a -p PID\''
 complete -c connleak -n '__fish_connleak_using_command' -f -a 'watch' -d 'the states of a service\'s connections over time, and whose grow'
+complete -c connleak -n '__fish_connleak_using_command' -f -a 'graph' -d 'draw the past of services, from the history or CSV files, as one HTML page'
 complete -c connleak -n '__fish_connleak_using_command' -f -a 'demo' -d 'a leak found and fixed before your eyes in ten seconds, without any service or root'
 complete -c connleak -n '__fish_connleak_using_command' -f -a 'backtest' -d 'replay recorded samples through the leak detector'
 complete -c connleak -n '__fish_connleak_using_command who' -f -l pid -r -d 'only the sockets that these processes hold; may be repeated'
@@ -88,6 +89,26 @@ complete -c connleak -n '__fish_connleak_using_command watch' -f -l timeout -s t
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l help -s h -d 'show this help'
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l version -s V -d 'show the version'
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l extra-opts -r -d 'read more options from a section of an INI file; what is typed here wins'
+complete -c connleak -n '__fish_connleak_using_command graph' -f -l port -s p -r -d 'service port, or several of one service; repeated, each is a chart of its own'
+complete -c connleak -n '__fish_connleak_using_command graph' -f -l profile -s P -r -d 'the service of this profile; repeated, each is a chart of its own'
+complete -c connleak -n '__fish_connleak_using_command graph' -f -l side -r -d 'as the check was given it: server, client or both'
+complete -c connleak -n '__fish_connleak_using_command graph' -f -l pid -r -d 'as the check was given it; like --unit and --user it needs no port'
+complete -c connleak -n '__fish_connleak_using_command graph' -f -l peer -r -d 'as the check was given it'
+complete -c connleak -n '__fish_connleak_using_command graph' -f -l local -r -d 'as the check was given it'
+complete -c connleak -n '__fish_connleak_using_command graph' -f -l user -r -d 'as the check was given it'
+complete -c connleak -n '__fish_connleak_using_command graph' -f -l unit -r -d 'as the check was given it'
+complete -c connleak -n '__fish_connleak_using_command graph' -f -l netns -r -d 'as the check was given it'
+complete -c connleak -n '__fish_connleak_using_command graph' -f -l source -r -d 'as the check was given it'
+complete -c connleak -n '__fish_connleak_using_command graph' -f -l proc-root -r -d 'as the check was given it'
+complete -c connleak -n '__fish_connleak_using_command graph' -f -l rehearse -r -d 'as the check was given it'
+complete -c connleak -n '__fish_connleak_using_command graph' -f -l state-dir -r -d 'where the history is kept; default as for the check'
+complete -c connleak -n '__fish_connleak_using_command graph' -f -l since -r -d 'how far back from the last sample; default 24h, of a CSV file all'
+complete -c connleak -n '__fish_connleak_using_command graph' -f -l limit -r -d 'connections that a CSV file\'s service can hold; default its column limit, the history knows it'
+complete -c connleak -n '__fish_connleak_using_command graph' -f -l title -r -d 'the page\'s title'
+complete -c connleak -n '__fish_connleak_using_command graph' -f -l output-file -s O -r -d 'the file to write, whole or not at all; - is standard output; default connleak.html'
+complete -c connleak -n '__fish_connleak_using_command graph' -f -l skip-bad -d 'skip a CSV file\'s bad lines, and say how many'
+complete -c connleak -n '__fish_connleak_using_command graph' -f -l open -d 'show the page in the browser'
+complete -c connleak -n '__fish_connleak_using_command graph' -f -l help -s h -d 'show this help'
 complete -c connleak -n '__fish_connleak_using_command demo' -f -l help -s h -d 'show this help'
 complete -c connleak -n '__fish_connleak_using_command backtest' -f -l stream -d 'read one series from standard input and answer each sample with a line: its number, 0 or 1, and with 1 the seconds left'
 complete -c connleak -n '__fish_connleak_using_command backtest' -f -l from-history -d 'replay what check_conn_growth recorded; takes its options instead of files: see backtest --from-history --help'

@@ -18,6 +18,7 @@ mod holder;
 mod hostile;
 mod junit;
 mod kernel;
+mod leak;
 mod left;
 mod namespace;
 mod pool;

@@ -34,7 +34,17 @@ impl Postgres {
         let status = finish(&mut made.0, PATIENCE);
         assert!(status.is_some_and(|status| status.success()), "initdb: {status:?}");
         let mut server = run(&programs.join("postgres"), &data);
-        server.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-F", "-c", "shared_buffers=1MB"]);
+        server.args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port.to_string(),
+            "-F",
+            "-c",
+            "shared_buffers=1MB",
+            "-c",
+            "max_connections=200",
+        ]);
         server.arg("-k").arg(dir.path());
         let server = Postgres { process: Started(server.spawn().unwrap()), _dir: dir };
         let listens = poll(PATIENCE, || TcpStream::connect(("127.0.0.1", port)).is_ok());

@@ -3,6 +3,7 @@
 mod backtest;
 mod demo;
 mod from_history;
+mod graph;
 mod protocol;
 mod screen;
 mod subcommand;
@@ -14,11 +15,12 @@ use std::process::ExitCode;
 use subcommand::Entry;
 
 /// In the order that help shows them.
-const SUBCOMMANDS: [Entry; 4] = [
+const SUBCOMMANDS: [Entry; 5] = [
     Entry::shared::<who::Who>("who"),
     Entry::shared::<watch::Watch>("watch"),
+    Entry::of::<graph::Graph>("graph"),
     Entry::of::<demo::Demo>("demo"),
-    Entry::of::<backtest::Backtest>("backtest").run_by(backtest::run),
+    Entry { run: from_history::or_files, ..Entry::of::<backtest::Backtest>("backtest") },
 ];
 
 fn main() -> ExitCode {

@@ -1,6 +1,6 @@
 //! What a subcommand is: the word after `connleak`, its options, and what it does with them.
 
-use argh::{ArgsInfo, FromArgs};
+use argh::{ArgsInfo, FlagInfo, FlagInfoKind, FromArgs};
 use connleak::args::{self, Args, Asked, Command};
 use connleak::deadline::Deadline;
 use connleak::duration::Span;
@@ -32,11 +32,6 @@ pub struct Entry {
 impl Entry {
     pub const fn of<S: Plain>(name: &'static str) -> Entry {
         Entry { name, about: about::<S>, run: plain::<S> }
-    }
-
-    /// The same, run in another way.
-    pub const fn run_by(self, run: fn(Vec<OsString>) -> Result<(), String>) -> Entry {
-        Entry { run, ..self }
     }
 
     pub const fn shared<S: Shared>(name: &'static str) -> Entry {
@@ -72,6 +67,7 @@ pub fn plain<S: Plain>(words: Vec<OsString>) -> Result<(), String> {
         word.into_string().map_err(|word| format!("argument '{}' is not UTF-8; see --help", word.to_string_lossy()))
     };
     let words = words.into_iter().map(utf8).collect::<Result<Vec<_>, _>>()?;
+    let words = spread::<S>(words);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let name = S::get_args_info().name;
     if words.iter().any(|word| ["-h", "--help"].contains(word)) {
@@ -81,6 +77,34 @@ pub fn plain<S: Plain>(words: Vec<OsString>) -> Result<(), String> {
         Ok(asked) => asked.run(),
         Err(exit) => Err(format!("{}; see 'connleak {name} --help'", exit.output.trim().replace('\n', " "))),
     }
+}
+
+/// getopt's `-p11211` and `--port=11211` as argh has them, in two words.
+fn spread<S: ArgsInfo>(words: Vec<String>) -> Vec<String> {
+    let flags = S::get_args_info().flags;
+    let takes_value = |flag: &&FlagInfo| matches!(flag.kind, FlagInfoKind::Option { .. });
+    let mut spread = Vec::new();
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        let mut letters = word.chars();
+        let short = if letters.next() == Some('-') { letters.next() } else { None };
+        let long = word.split_once('=').map_or(word.as_str(), |(long, _)| long);
+        let flag =
+            flags.iter().filter(takes_value).find(|flag| flag.long == long || (short.is_some() && flag.short == short));
+        match (flag, word.split_once('='), letters.as_str()) {
+            (_, _, "") if short == Some('h') => spread.push("--help".to_owned()),
+            (Some(flag), Some((long, value)), _) if flag.long == long => {
+                spread.extend([long.to_owned(), value.to_owned()])
+            }
+            (Some(flag), _, value) if flag.long != long && !value.is_empty() => {
+                spread.extend([flag.long.to_owned(), value.to_owned()]);
+            }
+            // Its value is the next word, whatever that looks like.
+            (Some(_), ..) => spread.extend([Some(word), words.next()].into_iter().flatten()),
+            (None, ..) => spread.push(word),
+        }
+    }
+    spread
 }
 
 fn shared<S: Shared>(words: Vec<OsString>) -> Result<(), String> {

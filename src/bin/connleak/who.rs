@@ -133,8 +133,7 @@ impl Who {
     fn target(&self, common: &Common, world: &World) -> Result<Target> {
         let is_chosen = !common.port.is_empty() || common.profile.is_some() || !self.pid.is_empty();
         if is_chosen || common.unit.is_some() || common.user.is_some() {
-            let target = service::resolve_any(common, &self.pid, world)?;
-            return target.of_unit(common, world)?.of_pids(&self.pid, world);
+            return service::resolve_any(common, &self.pid, world);
         }
         if common.side.is_some() {
             return Err(Error::Usage("--side is seen from a service's port: give it with -p or -P".into()));

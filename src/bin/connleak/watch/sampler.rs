@@ -9,7 +9,7 @@ use connleak::deadline::Deadline;
 use connleak::growth::{Measure, Rules};
 use connleak::history::{History, Updated};
 use connleak::owner::{self, Holders, Owners, Process};
-use connleak::pool::{self, Connection, Pool};
+use connleak::pool::{self, Connection};
 use connleak::service;
 use connleak::sighting::Plan;
 use connleak::socket::State;
@@ -86,47 +86,42 @@ impl Sampler {
         // Each look has its own time.
         self.world.deadline = Deadline::after(common.timeout.unwrap_or_default().after.0);
         let world = &self.world;
-        let target = service::resolve_any(common, &own.pid, world)?.of_unit(common, world)?.of_pids(&own.pid, world)?;
+        let target = service::resolve_any(common, &own.pid, world)?;
         if self.known.is_none() {
             let _ = told.send(Told::Title(screen::title(&target)));
         }
         let measure = Measure::Connections;
         let limit = target.profile.limit;
         let plan = Plan { common, pids: &own.pid, target: &target, measure, limit, baseline: false, speed: 1 };
-        let mut notes = record(&plan, &mut self.history, world)?;
-        let pool = pool::look(world, &target.selection, None)?;
-        notes.extend(target.absent.iter().cloned());
-        notes.extend(pool.seen.missing.as_ref().map(|missing| format!("sockets incomplete: {missing}")));
-        if pool.unsure > 0 {
-            notes.push(format!("{} more can't be told whose they are", pool.unsure));
-        }
-        let sockets: Vec<_> = pool.connections.iter().map(|held| (held.socket.inode, held.socket.uid)).collect();
+        let Looked { connections, counts, notes } = record(&plan, &mut self.history, world)?;
+        let by = own.by.map(|by| by.of_profile(&target.profile));
+        let sockets: Vec<_> = connections.iter().map(|held| (held.socket.inode, held.socket.uid)).collect();
         let owners = owner::find(world, &sockets, Holders::First);
         let mut frame = Frame {
             wall: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64),
             after: self.begun.elapsed(),
-            counts: pool.counts,
-            owners: by_owner(&pool, &owners, own.by.map(|by| by.of_profile(&target.profile))),
+            counts,
+            owners: by_owner(&connections, &owners, by),
             usage: usage(world, &own.pid),
             notes,
             ..Frame::default()
         };
-        let has_unknown = pool.connections.iter().any(|held| owners.of(held.socket.inode).next().is_none());
+        let has_unknown = connections.iter().any(|held| owners.of(held.socket.inode).next().is_none());
         if has_unknown && owners.refused > 0 {
             frame.notes.push(format!("owners partial: {} processes may not be read", owners.refused));
         }
-        for connection in &pool.connections {
+        for connection in &connections {
             let is_stuck = connection.socket.state == State::CloseWait;
             let ages = if is_stuck { &mut frame.close_wait } else { &mut frame.idle };
             connection.silence().into_iter().for_each(|seconds| ages.add(seconds));
         }
-        self.turn_over(&mut frame, &pool);
+        self.turn_over(&mut frame, &connections);
         Ok(frame)
     }
 
     /// What was opened and closed since the look before.
-    fn turn_over(&mut self, frame: &mut Frame, pool: &Pool) {
-        let now: HashSet<u64> = pool.connections.iter().map(Connection::identity).collect();
+    fn turn_over(&mut self, frame: &mut Frame, connections: &[Connection]) {
+        let now: HashSet<u64> = connections.iter().map(Connection::identity).collect();
         if let Some(before) = &self.known {
             frame.opened = Some(now.difference(before).count() as u64);
             frame.closed = Some(before.difference(&now).count() as u64);
@@ -141,22 +136,41 @@ impl Sampler {
     }
 }
 
-/// Records as check_conn_growth does; returns what is to be said of it.
-fn record(plan: &Plan, history: &mut Result<History, String>, world: &World) -> connleak::error::Result<Vec<String>> {
-    let history = match history {
-        Ok(history) => history,
-        Err(why) => return Ok(vec![why.clone()]),
+struct Looked {
+    connections: Vec<Connection>,
+    counts: [u64; 11],
+    /// What is to be said of it.
+    notes: Vec<String>,
+}
+
+/// One look, into the history as check_conn_growth's are.
+fn record(plan: &Plan, history: &mut Result<History, String>, world: &World) -> connleak::error::Result<Looked> {
+    let (view, lacking, mut looked) = match history {
+        Ok(history) => {
+            let Updated { value: seen, unsaved, .. } = plan.see(history, Holders::First, world)?;
+            let mut notes = seen.found.judge(&Rules::default()).reasons;
+            notes.extend(unsaved.map(|why| format!("not recorded: {why}")));
+            (seen.view, seen.lacking, Looked { connections: seen.connections, counts: seen.counts, notes })
+        }
+        Err(why) => {
+            let pool = pool::look(world, &plan.target.selection, None)?;
+            let lacking = plan.target.absent.iter().cloned().chain(pool.lacking()).collect();
+            (
+                pool.seen,
+                lacking,
+                Looked { connections: pool.connections, counts: pool.counts, notes: vec![why.clone()] },
+            )
+        }
     };
-    let Updated { value: seen, unsaved, .. } = plan.see(history, Holders::First, world)?;
-    let mut notes = seen.found.judge(&Rules::default()).reasons;
-    notes.extend(unsaved.map(|why| format!("not recorded: {why}")));
-    Ok(notes)
+    looked.notes.extend(lacking);
+    looked.notes.extend(view.missing.map(|missing| format!("sockets incomplete: {missing}")));
+    Ok(looked)
 }
 
 /// Connections by owner; by default one for all processes of a command.
-fn by_owner(pool: &Pool, owners: &Owners, by: Option<By>) -> BTreeMap<String, u64> {
+fn by_owner(connections: &[Connection], owners: &Owners, by: Option<By>) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
-    for connection in &pool.connections {
+    for connection in connections {
         let process = owners.of(connection.socket.inode).next();
         let name = match (by, process) {
             (Some(By::Peer), _) => connection.socket.remote.ip.to_string(),
@@ -181,6 +195,7 @@ fn name(process: &Process, by: Option<By>) -> String {
 /// Open descriptors and resident memory, where one process is watched.
 fn usage(world: &World, pids: &[Pids]) -> Option<Usage> {
     let [pid] = pids.iter().flat_map(|pids| &pids.0).collect::<Vec<_>>()[..] else { return None };
+    let _rights = world.raise();
     let dir = world.proc_root.join(pid.to_string());
     let status = Status::from_read(std::fs::File::open(dir.join("status")).ok()?).ok()?;
     let descriptors = std::fs::read_dir(dir.join("fd")).ok()?.count() as u64;
