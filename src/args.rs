@@ -57,8 +57,9 @@ pub struct Common {
     #[argh(option, arg_name = "NAME")]
     pub unit: Option<String>,
 
-    /// network namespace: self, a process id, or a name from 'ip netns'; default self
-    #[argh(option, arg_name = "self|PID|NAME")]
+    /// network namespace: self, all of this host's (containers), that of a process id, or a name from
+    /// 'ip netns'; default self
+    #[argh(option, arg_name = "self|all|PID|NAME")]
     pub netns: Option<Netns>,
 
     /// where sockets are read: auto, netlink or proc (without ages); default auto

@@ -1,11 +1,13 @@
 //! Who has these sockets: owners, peers and groups, largest first.
 
 use crate::args::{By, Common};
+use crate::cgroup::container;
 use crate::duration::Span;
 use crate::owner::{Owners, Process};
-use crate::profile::{Profile, TenantKey};
+use crate::profile::Profile;
 use crate::report::{Owner, Peer, rounded};
 use crate::socket::{Endpoint, Socket, State};
+use crate::tenant::{Key, Plain};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::cmp::Reverse;
@@ -19,6 +21,8 @@ pub struct Suspect {
     pub state: State,
     pub local: Endpoint,
     pub remote: Endpoint,
+    /// [`Socket::netns`].
+    pub netns: u32,
     pub uid: u32,
     pub inode: u64,
     /// Whose descriptor to look for: the socket's own, or that of the listener in whose accept
@@ -30,13 +34,18 @@ pub struct Suspect {
 
 impl Suspect {
     pub fn new(socket: &Socket, age: Option<u32>) -> Suspect {
-        let Socket { state, local, remote, uid, inode, .. } = *socket;
-        Suspect { state, local, remote, uid, inode, holder_inode: inode, age }
+        let Socket { state, local, remote, netns, uid, inode, .. } = *socket;
+        Suspect { state, local, remote, netns, uid, inode, holder_inode: inode, age }
     }
 
     /// Whether it waits in an accept queue: only there a socket in CLOSE_WAIT is nobody's.
     pub fn is_waiting(&self) -> bool {
         self.inode == 0
+    }
+
+    /// Whether only its descriptor is left: no table shows one in this state.
+    pub fn is_ghost(&self) -> bool {
+        self.state == State::Close
     }
 }
 
@@ -56,13 +65,17 @@ const UNKNOWN: &str = "unknown";
 pub struct Grouping {
     pub by: By,
     /// What [`By::Tenant`] stands for.
-    pub tenant: TenantKey,
+    pub tenant: Plain,
     pub top: usize,
 }
 
 impl Grouping {
     pub fn new(common: &Common, profile: &Profile) -> Grouping {
-        let tenant = profile.tenants.key.unwrap_or(TenantKey::Unit);
+        let tenant = match profile.tenants.key {
+            Some(Key::Plain(plain)) => plain,
+            // What needs more than the holder, service::resolve refuses.
+            _ => Plain::Unit,
+        };
         Grouping { by: common.by.unwrap_or_default(), tenant, top: common.top() }
     }
 }
@@ -96,7 +109,9 @@ impl Count {
     fn add(&mut self, suspect: &Suspect) {
         self.sockets += 1;
         self.oldest = self.oldest.max(suspect.age);
-        *self.peers.entry(suspect.remote.ip).or_default() += 1;
+        if !suspect.is_ghost() {
+            *self.peers.entry(suspect.remote.ip).or_default() += 1;
+        }
     }
 
     fn merge(&mut self, other: &Count) {
@@ -226,9 +241,10 @@ impl Blame {
 }
 
 fn owner(process: &Process, count: Count, top: usize) -> Owner {
-    let Process { pid, command, unit, uid, user, .. } = process.clone();
-    let oldest_seconds = count.oldest_seconds();
-    Owner { pid, command, unit, uid, user, sockets: count.sockets, oldest_seconds, peers: largest(count.peers, top) }
+    let Process { pid, command, unit, cgroup, uid, user, .. } = process.clone();
+    let container = cgroup.as_deref().and_then(container::name);
+    let (sockets, oldest_seconds, peers) = (count.sockets, count.oldest_seconds(), largest(count.peers, top));
+    Owner { pid, command, unit, container, uid, user, sockets, oldest_seconds, peers }
 }
 
 /// `1 socket`, `2 sockets`.
@@ -250,6 +266,9 @@ fn socket_line(suspect: &Suspect, owners: &Owners) -> String {
         (false, true) => format!("inode {inode}, holder unknown"),
         (false, false) => format!("inode {inode} of {}", holders.join(", ")),
     };
+    if suspect.is_ghost() {
+        return format!("ghost, {held}");
+    }
     format!("socket {local} from {remote} {state}{age}, {held}")
 }
 
@@ -266,7 +285,7 @@ struct Who {
 impl Who {
     fn new(suspect: &Suspect, owners: &Owners, grouping: Grouping) -> Who {
         let holder = owners.of(suspect.holder_inode).next().map_or(0, |process| process.pid);
-        let by_peer = matches!((grouping.by, grouping.tenant), (By::Peer, _) | (By::Tenant, TenantKey::Peer));
+        let by_peer = matches!((grouping.by, grouping.tenant), (By::Peer, _) | (By::Tenant, Plain::Peer(_)));
         let user = (holder == 0 && !suspect.is_waiting()).then_some(suspect.uid);
         Who { holder, user, peer: by_peer.then_some(suspect.remote.ip) }
     }
@@ -279,12 +298,17 @@ fn key(suspect: &Suspect, holder: Option<&Process>, grouping: Grouping) -> Strin
     let user = |process: &Process| process.user.clone().unwrap_or_else(|| process.uid.to_string());
     match (grouping.by, grouping.tenant) {
         (By::Owner, _) => of_holder(&|process| Named(process).to_string()),
-        (By::Unit, _) | (By::Tenant, TenantKey::Unit) => of_holder(&unit),
-        (By::User, _) | (By::Tenant, TenantKey::User) => match holder {
+        (By::Unit, _) | (By::Tenant, Plain::Unit) => of_holder(&unit),
+        (By::User, _) | (By::Tenant, Plain::User) => match holder {
             None if suspect.inode != 0 => suspect.uid.to_string(),
             _ => of_holder(&user),
         },
-        (By::Peer, _) | (By::Tenant, TenantKey::Peer) => suspect.remote.ip.to_string(),
+        (By::Peer, _) | (By::Tenant, Plain::Peer(_)) if suspect.is_ghost() => UNKNOWN.to_owned(),
+        (By::Peer, _) => suspect.remote.ip.to_string(),
+        (By::Tenant, tenant) => {
+            let cgroup = holder.and_then(|process| process.cgroup.as_deref());
+            tenant.name(suspect.remote.ip, None, cgroup).unwrap_or_else(|| UNKNOWN.to_owned())
+        }
     }
 }
 
@@ -302,19 +326,5 @@ pub struct Named<'a>(pub &'a Process);
 impl fmt::Display for Named<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}[{}]", self.0.command, self.0.pid)
-    }
-}
-
-impl fmt::Display for Owner {
-    /// `php-fpm[1234] (unit php-fpm.service, user www-data)`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}[{}] (", self.command, self.pid)?;
-        if let Some(unit) = &self.unit {
-            write!(f, "unit {unit}, ")?;
-        }
-        match &self.user {
-            Some(user) => write!(f, "user {user})"),
-            None => write!(f, "uid {})", self.uid),
-        }
     }
 }

@@ -226,8 +226,15 @@ mod tests {
 
     fn footprint(bytes: u64) -> Footprint {
         let (pid, started) = (7, 99);
-        let process =
-            Process { pid, parent: 1, command: "app".into(), unit: Some("app.service".into()), uid: 33, user: None };
+        let process = Process {
+            pid,
+            parent: 1,
+            command: "app".into(),
+            unit: Some("app.service".into()),
+            cgroup: None,
+            uid: 33,
+            user: None,
+        };
         Footprint { process, amount: bytes, started, cgroup: None, items: stack(pid, started, bytes) }
     }
 

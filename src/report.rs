@@ -74,12 +74,24 @@ pub struct Metric {
     pub help: &'static str,
 }
 
+/// A number of one tenant, beside the metrics that are always there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// The label of performance data, `[a-z0-9_]` only and nobody else's.
+    pub label: String,
+    /// As it calls itself.
+    pub tenant: String,
+    pub metric: Metric,
+}
+
 /// A process that holds sockets of the service.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Owner {
     pub pid: u32,
     pub command: String,
     pub unit: Option<String>,
+    /// The container's id or name, or its pod's, by [`crate::cgroup::container::name`].
+    pub container: Option<String>,
     pub uid: u32,
     pub user: Option<String>,
     pub sockets: u64,
@@ -87,6 +99,25 @@ pub struct Owner {
     pub oldest_seconds: Option<f64>,
     /// The peers with most of them, largest first.
     pub peers: Vec<Peer>,
+}
+
+impl fmt::Display for Owner {
+    /// `php-fpm[1234] (unit php-fpm.service, user www-data)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}] (", self.command, self.pid)?;
+        if let Some(unit) = &self.unit {
+            write!(f, "unit {unit}, ")?;
+        }
+        // Often the unit is the container's own scope.
+        let is_told = |name: &&String| self.unit.as_ref().is_some_and(|unit| unit.contains(*name));
+        if let Some(container) = self.container.as_ref().filter(|name| !is_told(name)) {
+            write!(f, "container {container}, ")?;
+        }
+        match &self.user {
+            Some(user) => write!(f, "user {user})"),
+            None => write!(f, "uid {})", self.uid),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -105,8 +136,12 @@ pub struct Complete {
     pub owners: bool,
     /// Sockets whose owner was looked for and not found.
     pub unowned: u64,
-    /// Network namespaces looked at.
+    /// Network namespaces looked at, or known to have no socket.
     pub namespaces: u64,
+    /// Those that may not be looked into.
+    pub namespaces_refused: u64,
+    /// Those that were not reached in time.
+    pub namespaces_late: u64,
 }
 
 /// What a check found. All outputs and the exit code come from here, so they can't disagree.
@@ -123,6 +158,8 @@ pub struct Report {
     pub missing: Vec<String>,
     pub reasons: Vec<String>,
     pub metrics: Vec<Metric>,
+    /// Of the largest tenants; their set changes with them.
+    pub parts: Vec<Part>,
     pub owners: Vec<Owner>,
     /// `None` where the check ended before it looked.
     pub complete: Option<Complete>,
@@ -143,7 +180,9 @@ impl Report {
             sockets: seen.missing.is_none(),
             owners: seen.origin != Origin::Replay,
             unowned: 0,
-            namespaces: 1,
+            namespaces: seen.namespaces.seen,
+            namespaces_refused: seen.namespaces.refused,
+            namespaces_late: seen.namespaces.late,
         });
         if seen.origin == Origin::Replay {
             report.missing.push(format!("replayed from {}, so without owners", seen.how));
@@ -164,6 +203,7 @@ impl Report {
             missing: Vec::new(),
             reasons: Vec::new(),
             metrics: Vec::new(),
+            parts: Vec::new(),
             owners: Vec::new(),
             complete: None,
             details: Vec::new(),
@@ -193,13 +233,17 @@ impl Report {
     /// is never cut for it. Where the missing is the verdict's reason it comes first.
     pub fn summary(&self, longest: usize) -> String {
         let missing = self.missing.join("; ");
+        let mut headline = self.headline.clone();
+        if let Some(Complete { namespaces: count @ 2.., .. }) = self.complete {
+            headline += &format!(", {count} network namespaces seen");
+        }
         if missing.is_empty() {
-            return cut(&self.headline, longest);
+            return cut(&headline, longest);
         }
         if self.state == ServiceState::Unknown {
-            return cut(&format!("{missing}; {}", self.headline), longest);
+            return cut(&format!("{missing}; {headline}"), longest);
         }
-        let headline = cut(&self.headline, longest.saturating_sub(missing.len() + 2));
+        let headline = cut(&headline, longest.saturating_sub(missing.len() + 2));
         cut(&format!("{headline}; {missing}"), longest)
     }
 }
@@ -243,6 +287,14 @@ impl Format {
             Format::Json => json::render(report),
             Format::Prometheus => prometheus::render(report),
         }
+    }
+}
+
+impl Report {
+    /// Every number with the label that performance data give it.
+    pub fn labelled(&self) -> impl Iterator<Item = (&str, &Metric)> {
+        let metrics = self.metrics.iter().map(|metric| (metric.name, metric));
+        metrics.chain(self.parts.iter().map(|part| (part.label.as_str(), &part.metric)))
     }
 }
 

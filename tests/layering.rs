@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Every module of src/, from the ground up: each may use those before it. Files below a module's
 /// folder belong to it.
-const LAYERS: [&str; 46] = [
+const LAYERS: [&str; 49] = [
     "error",
     "deadline",
     "rights",
@@ -38,6 +38,7 @@ const LAYERS: [&str; 46] = [
     "memory",
     "footprint",
     "tally",
+    "tenant",
     "profile",
     "report",
     "baseline",
@@ -48,6 +49,8 @@ const LAYERS: [&str; 46] = [
     "service",
     "sighting",
     "holders",
+    "ghosts",
+    "tenancy",
     "remains",
     "aftermath",
     "help",
@@ -56,7 +59,7 @@ const LAYERS: [&str; 46] = [
 ];
 
 /// Files that do no I/O and read no clock.
-const PURE: [&str; 31] = [
+const PURE: [&str; 35] = [
     "src/socket.rs",
     "src/history/sample.rs",
     "src/trend.rs",
@@ -76,6 +79,10 @@ const PURE: [&str; 31] = [
     "src/growth.rs",
     "src/select.rs",
     "src/tally.rs",
+    "src/tenancy/census.rs",
+    "src/tenancy/label.rs",
+    "src/tenancy/outlier.rs",
+    "src/tenancy/whose.rs",
     "src/range.rs",
     "src/duration.rs",
     "src/verdict.rs",

@@ -104,6 +104,27 @@ impl Contestant {
         all
     }
 
+    /// Those that look into every network namespace.
+    pub fn travellers(bin: &Path) -> Vec<Contestant> {
+        let in_each = format!(
+            "for pid in $(lsns -n -t net -o PID); do \
+             nsenter -t $pid -n ss -Htan state close-wait '( sport = :{PORT} )'; done"
+        );
+        let mut all = Contestant::floor(bin);
+        all.extend([
+            Contestant::ours(bin, "ours, own namespace", 0, &format!("-p {PORT} --side server {CALM}")),
+            Contestant::ours(bin, "ours --netns all", 0, &format!("-p {PORT} --side server --netns all {CALM}")),
+            Contestant::ours(
+                bin,
+                "ours --netns all --source proc",
+                0,
+                &format!("-p {PORT} --side server --netns all --source proc {CALM}"),
+            ),
+            Contestant::new("lsns, nsenter, ss", 0, &["sh", "-c", &in_each]),
+        ]);
+        all
+    }
+
     /// Those that do nothing.
     pub fn starters(bin: &Path) -> Vec<Contestant> {
         vec![Contestant::example(bin, "hello world", "hello"), Contestant::ours(bin, "ours --version", 3, "--version")]

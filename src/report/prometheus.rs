@@ -22,6 +22,16 @@ pub fn render(report: &Report) -> String {
             family(metric.name, metric.help, value);
         }
     }
+    if let Some(first) = report.parts.first() {
+        let (name, help) = (first.metric.name, first.metric.help);
+        let _ = write!(output, "# HELP connleak_{name} {help}\n# TYPE connleak_{name} gauge\n");
+    }
+    for part in &report.parts {
+        if let Some(value) = part.metric.value {
+            let (name, tenant) = (part.metric.name, escaped(&part.tenant));
+            let _ = writeln!(output, "connleak_{name}{{{labels},tenant=\"{tenant}\"}} {value}");
+        }
+    }
     output
 }
 

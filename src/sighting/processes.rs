@@ -69,12 +69,11 @@ fn holders(plan: &Plan, world: &World) -> Result<(Vec<u32>, Option<String>)> {
     };
     let owners = owner::find(world, &sockets, Holders::All);
     let unowned = sockets.iter().filter(|(inode, _)| *inode != 0 && owners.of(*inode).next().is_none()).count();
-    let lacking = (unowned > 0 || owners.late).then(|| {
-        format!(
-            "the holders of {unowned} sockets of the port are unknown, {} processes may not be read",
-            owners.refused
-        )
-    });
+    let why = match owners.late {
+        true => "no time left to look".to_owned(),
+        false => format!("{} processes may not be read", owners.refused),
+    };
+    let lacking = (unowned > 0).then(|| format!("the holders of {unowned} sockets of the port are unknown, {why}"));
     Ok((owners.processes.iter().map(|process| process.pid).collect(), lacking.or(pool.seen.missing)))
 }
 
@@ -112,7 +111,7 @@ fn judge(plan: &Plan, look: Look, past: Past) -> Result<Step<Seen>> {
     counts[State::Established as usize - 1] = if plan.measure == Measure::Memory { amount / MIB } else { amount };
     let sample = sample(&moment, &found, instance, counts);
     let how = format!("{} processes", footprints.all.len());
-    let view = View { origin: Origin::Proc, how, rows: footprints.all.len() as u64, missing: None };
+    let view = View { rows: footprints.all.len() as u64, ..View::new(Origin::Proc, how) };
     let (suspects, owners) = (Vec::new(), Owners::default());
     let (processes, lacking) = (footprints.all, footprints.lacking);
     // What an incomplete look lacks has not ended: the next one goes on from the one before.

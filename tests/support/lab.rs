@@ -76,6 +76,11 @@ impl Lab {
         Peer::start(Command::new(example("peer")), None)
     }
 
+    /// A peer that is called in its own way: with arguments, in a directory, by a parent.
+    pub fn peer_by(&self, command: Command) -> Peer {
+        Peer::start(command, None)
+    }
+
     /// A peer that runs as nobody, who then may read its descriptors.
     pub fn peer_of_nobody(&self) -> Peer {
         let (dir, copy) = run::public_copy(&example("peer"));
@@ -144,7 +149,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    fn start(mut program: Command, dir: Option<TempDir>) -> Peer {
+    pub fn start(mut program: Command, dir: Option<TempDir>) -> Peer {
         let mut process = program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the peer program runs");
         let (commands, output) = (process.stdin.take(), process.stdout.take().unwrap());
         let (sender, answers) = channel();

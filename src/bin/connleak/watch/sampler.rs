@@ -94,7 +94,7 @@ impl Sampler {
         let limit = target.profile.limit;
         let plan = Plan { common, pids: &own.pid, target: &target, measure, limit, baseline: false, speed: 1 };
         let Looked { connections, counts, notes } = record(&plan, &mut self.history, world)?;
-        let by = own.by.map(|by| by.of_profile(&target.profile));
+        let by = own.by.map(|by| by.of_profile(&target.profile)).transpose()?;
         let sockets: Vec<_> = connections.iter().map(|held| (held.socket.inode, held.socket.uid)).collect();
         let owners = owner::find(world, &sockets, Holders::First);
         let mut frame = Frame {
@@ -173,6 +173,11 @@ fn by_owner(connections: &[Connection], owners: &Owners, by: Option<By>) -> BTre
     for connection in connections {
         let process = owners.of(connection.socket.inode).next();
         let name = match (by, process) {
+            (Some(By::Plain(plain)), process) => {
+                let (user, cgroup) =
+                    (process.and_then(|of| of.user.as_deref()), process.and_then(|of| of.cgroup.as_deref()));
+                plain.name(connection.socket.remote.ip, user, cgroup).unwrap_or_else(|| "(unknown)".to_owned())
+            }
             (Some(By::Peer), _) => connection.socket.remote.ip.to_string(),
             (_, None) if connection.socket.inode == 0 => "(not accepted)".to_owned(),
             (_, None) => format!("(unknown, uid {})", connection.socket.uid),

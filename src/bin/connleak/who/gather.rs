@@ -111,7 +111,7 @@ impl Sockets {
 
     /// Where no port was asked for, one with a listener is a server's.
     fn tell_sides(&mut self, doors: &Doors) {
-        let end = |suspect: &Suspect| match doors.side(suspect.local) {
+        let end = |suspect: &Suspect| match doors.side(suspect.netns, suspect.local) {
             Side::Server => (Side::Server, suspect.local.port),
             side => (side, suspect.remote.port),
         };
@@ -147,7 +147,7 @@ impl Sockets {
         let mut all = Row::new(Holder::Kernel, target.selection.side, 0);
         let mut places: BTreeMap<Place, Row> = BTreeMap::new();
         let mut count = |suspect: &Suspect, side: Side, port: u16, holder: Holder, process: Option<&Process>| {
-            let peer = (by == By::Peer).then_some(suspect.remote.ip);
+            let peer = by.is_by_peer().then_some(suspect.remote.ip);
             let row = places.entry((holder.clone(), side == Side::Client, port, peer)).or_insert_with(|| {
                 let mut row = Row::new(holder.clone(), side, port);
                 row.pids.extend(process.map(|process| process.pid));
@@ -189,7 +189,11 @@ fn label(holder: &Holder, process: Option<&Process>, user: Option<&str>, suspect
     match by {
         By::Unit => of_process(&|process| process.unit.clone().unwrap_or_else(|| "(no unit)".to_owned())),
         By::User => user.unwrap_or(nobody).to_owned(),
-        By::Peer if suspect.state == State::Listen => "(listening)".to_owned(),
+        by if by.is_by_peer() && suspect.state == State::Listen => "(listening)".to_owned(),
+        By::Plain(plain) => {
+            let cgroup = process.and_then(|process| process.cgroup.as_deref());
+            plain.name(suspect.remote.ip, user, cgroup).unwrap_or_else(|| nobody.to_owned())
+        }
         By::Peer => suspect.remote.ip.to_string(),
         By::Pid | By::Tenant => of_process(&|process| Named(process).to_string()),
     }
