@@ -58,7 +58,7 @@ complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_c
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l peer -r -d 'only sockets whose remote address is in this range; may be repeated'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l local -r -d 'only sockets whose local address is in this range; may be repeated'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l user -r -d 'only sockets of this user'
-complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l netns -r -d 'network namespace: self, a process id, or a name from \'ip netns\'; default self'
+complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l netns -r -d 'network namespace: self, all of this host\'s (containers), that of a process id, or a name from \'ip netns\'; default self'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l source -r -d 'where sockets are read: auto, netlink or proc (without ages); default auto'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l proc-root -r -d 'read processes and socket tables below this directory, as /host/proc in a container'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l replay -r -d 'judge a dump recorded with \'ss -tanie -D FILE\' instead of this machine'
