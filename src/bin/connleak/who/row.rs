@@ -163,6 +163,7 @@ impl Row {
     /// Working directory and command line, of a row that is one process.
     pub fn read_process(&mut self, world: &World) {
         let Some(process) = &self.process else { return };
+        let _rights = world.raise();
         let dir = world.proc_root.join(process.pid.to_string());
         let cwd = std::fs::read_link(dir.join("cwd")).map(|path| path.to_string_lossy().into_owned());
         let command_line = std::fs::read(dir.join("cmdline")).map(|bytes| {
