@@ -278,6 +278,7 @@ mod tests {
             cgroup: None,
             keepalive: false,
             timer_rest: None,
+            accept_queue: None,
             times: None,
         }
     }
