@@ -34,9 +34,14 @@ impl Suspect {
         Suspect { state, local, remote, uid, inode, holder_inode: inode, age }
     }
 
-    /// Whether it waits in an accept queue: only there a socket in CLOSE_WAIT is nobody's.
+    /// Whether it waits for its listener's process: only there a socket in these states is nobody's.
     pub fn is_waiting(&self) -> bool {
-        self.inode == 0
+        self.inode == 0 && matches!(self.state, State::Established | State::CloseWait | State::SynRecv)
+    }
+
+    /// Whether the kernel ends it by itself: its process has let it go.
+    pub fn is_kernels(&self) -> bool {
+        self.inode == 0 && !self.is_waiting()
     }
 }
 

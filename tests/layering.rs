@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Every module of src/, from the ground up: each may use those before it. Files below a module's
 /// folder belong to it.
-const LAYERS: [&str; 44] = [
+const LAYERS: [&str; 46] = [
     "error",
     "deadline",
     "rights",
@@ -36,12 +36,14 @@ const LAYERS: [&str; 44] = [
     "pool",
     "memory",
     "tally",
+    "mix",
     "profile",
     "report",
     "baseline",
     "extra_opts",
     "args",
     "blame",
+    "spares",
     "growth",
     "service",
     "holders",
@@ -54,7 +56,7 @@ const LAYERS: [&str; 44] = [
 ];
 
 /// Files that do no I/O and read no clock.
-const PURE: [&str; 31] = [
+const PURE: [&str; 34] = [
     "src/socket.rs",
     "src/history/sample.rs",
     "src/trend.rs",
@@ -74,10 +76,13 @@ const PURE: [&str; 31] = [
     "src/growth.rs",
     "src/select.rs",
     "src/tally.rs",
+    "src/mix.rs",
     "src/range.rs",
     "src/duration.rs",
     "src/verdict.rs",
     "src/blame.rs",
+    "src/spares.rs",
+    "src/profile/states.rs",
     "src/report.rs",
     "src/report/nagios.rs",
     "src/report/json.rs",
