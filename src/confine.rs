@@ -19,11 +19,11 @@ pub fn confine() {
 /// As `linux/audit.h` numbers it.
 const AUDIT_ARCH: Option<u32> = match () {
     () if cfg!(all(target_arch = "x86_64", target_pointer_width = "64")) => Some(0xc000_003e),
-    () if cfg!(target_arch = "aarch64") => Some(0xc000_00b7),
+    () if cfg!(all(target_arch = "aarch64", target_endian = "little")) => Some(0xc000_00b7),
     () => None,
 };
 
-/// Offsets in `struct seccomp_data`; the lower half of an argument, on little-endian machines.
+/// Offsets in `struct seccomp_data`; of an argument the lower half, as little-endian machines have it.
 const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
 const FIRST_ARGUMENT: u32 = 16;

@@ -23,5 +23,6 @@ mod restart;
 mod rights;
 mod select;
 mod stopping;
+mod sudo;
 mod unit;
 mod unprivileged;
