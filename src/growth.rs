@@ -104,17 +104,25 @@ impl Found {
         }
     }
 
-    fn name(&self, group: u32) -> &str {
-        self.names.get(&group).map_or("a group that is gone", String::as_str)
+    /// Of a group whose holder was not found the user at least.
+    fn name(&self, group: u32) -> String {
+        let known = || self.names.get(&group).cloned();
+        let one = || self.pool.connections.iter().find(|connection| connection.group() == group);
+        let uid = || one().map(|connection| format!("uid {}", connection.socket.uid));
+        known().or_else(uid).unwrap_or_else(|| "a group that is gone".to_owned())
     }
 
     /// Connections by group's name, the largest first.
-    pub fn by_group(&self) -> Vec<(&str, u64)> {
-        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    pub fn by_group(&self) -> Vec<(String, u64)> {
+        let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
         for connection in &self.pool.connections {
-            *counts.entry(self.name(connection.group())).or_default() += 1;
+            *counts.entry(connection.group()).or_default() += 1;
         }
-        let mut counts: Vec<_> = counts.into_iter().collect();
+        let mut by_name: BTreeMap<String, u64> = BTreeMap::new();
+        for (group, count) in counts {
+            *by_name.entry(self.name(group)).or_default() += count;
+        }
+        let mut counts: Vec<_> = by_name.into_iter().collect();
         counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         counts
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! kernel -> source -> select -> tally -------------+-> verdict -> report -> run (print, exit)
 //!                          `-> pool -> trend ------'              ^
-//!                              history -^                         |
+//!                              history -^ (sighting: all four)    |
 //!            profile -> range -> service     owner, unit -> blame, remains
 //! ```
 //!
@@ -42,6 +42,7 @@ pub mod run;
 pub mod select;
 pub mod service;
 pub mod settle;
+pub mod sighting;
 pub mod socket;
 pub mod source;
 pub mod spares;

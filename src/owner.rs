@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, fstat, openat, readlinkat_r
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::mem::MaybeUninit;
 
 /// A process that holds sockets.
@@ -157,6 +157,16 @@ pub fn sockets_of(world: &World, belongs: impl Fn(&str) -> bool) -> Found {
         }
     }
     found
+}
+
+/// The inodes of the sockets that a process holds.
+pub fn sockets_held(world: &World, pid: u32) -> io::Result<HashSet<u64>> {
+    let _rights = world.raise();
+    let mut inodes = HashSet::new();
+    each_socket(open_process(world, pid)?.as_fd(), |inode| {
+        inodes.insert(inode);
+    })?;
+    Ok(inodes)
 }
 
 fn was_refused(read: Result<(), Errno>) -> bool {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Every module of src/, from the ground up: each may use those before it. Files below a module's
 /// folder belong to it.
-const LAYERS: [&str; 46] = [
+const LAYERS: [&str; 47] = [
     "error",
     "deadline",
     "rights",
@@ -46,6 +46,7 @@ const LAYERS: [&str; 46] = [
     "spares",
     "growth",
     "service",
+    "sighting",
     "holders",
     "remains",
     "aftermath",
