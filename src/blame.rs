@@ -82,6 +82,8 @@ pub struct Blame {
     pub unowned: u64,
     /// Sockets that no process has accepted yet.
     pub waiting: u64,
+    /// Sockets that no process has any more: the kernel ends them.
+    pub orphaned: u64,
     total: u64,
     grouping: Grouping,
 }
@@ -134,7 +136,8 @@ impl Blame {
                 _ => by_process.push((who.holder, holder, count)),
             }
         }
-        let unowned = by_process.first().filter(|(pid, ..)| *pid == 0).map_or(0, |(.., count)| count.sockets);
+        let orphaned = suspects.iter().filter(|suspect| suspect.is_kernels()).count() as u64;
+        let unheld = by_process.first().filter(|(pid, ..)| *pid == 0).map_or(0, |(.., count)| count.sockets);
         let owner = |(_, process, count): (u32, Option<&Process>, Count)| Some(owner(process?, count, grouping.top));
         let group = |(key, count): (String, Count)| Group {
             key,
@@ -150,7 +153,8 @@ impl Blame {
         groups.truncate(grouping.top);
         let peers = largest(all.peers, grouping.top);
         let waiting = suspects.iter().filter(|suspect| suspect.is_waiting()).count() as u64;
-        Blame { owners, peers, groups, unowned, waiting, total: all.sockets, grouping }
+        let unowned = unheld - orphaned;
+        Blame { owners, peers, groups, unowned, waiting, orphaned, total: all.sockets, grouping }
     }
 
     /// Who to look at first, for the first line.
@@ -161,6 +165,9 @@ impl Blame {
         }
         if self.waiting > 0 {
             parts.push(format!("{} not accepted yet", self.waiting));
+        }
+        if self.orphaned > 0 && self.orphaned < self.total {
+            parts.push(format!("{} of no process any more", self.orphaned));
         }
         if let Some(group) = self.groups.first().filter(|group| self.names(group)) {
             let of = match self.grouping.by {
@@ -252,6 +259,7 @@ fn socket_line(suspect: &Suspect, owners: &Owners) -> String {
     let held = match (suspect.is_waiting(), holders.is_empty()) {
         (true, true) => "not accepted yet".to_owned(),
         (true, false) => format!("not accepted yet by {}", holders.join(", ")),
+        (false, true) if suspect.is_kernels() => "of no process any more".to_owned(),
         (false, true) => format!("inode {inode}, holder unknown"),
         (false, false) => format!("inode {inode} of {}", holders.join(", ")),
     };

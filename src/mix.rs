@@ -1,6 +1,10 @@
 //! The mix of a service's TCP states in one look: counts, accept queues, half-open and stuck
 //! connections, ephemeral ports.
 
+pub mod found;
+pub mod judge;
+pub mod usual;
+
 use crate::limit::{PortUse, Room};
 use crate::socket::{Endpoint, Side, Socket, State};
 use crate::tally::Tally;

@@ -17,7 +17,7 @@ pub fn open(chosen: Option<&Path>) -> Result<PathBuf> {
     for parent in parents(chosen)? {
         match of_user(&parent) {
             Ok(dir) => return Ok(dir),
-            Err(error) => refused = refused.or(Some(error)),
+            Err(error) => refused = Some(error),
         }
     }
     Err(refused.unwrap_or_else(|| Error::Usage("no state directory; name one with --state-dir".into())))

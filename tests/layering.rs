@@ -36,14 +36,14 @@ const LAYERS: [&str; 47] = [
     "pool",
     "memory",
     "tally",
-    "mix",
     "profile",
     "report",
     "baseline",
     "extra_opts",
     "args",
     "blame",
-    "spares",
+    "idle",
+    "mix",
     "growth",
     "service",
     "sighting",
@@ -57,7 +57,7 @@ const LAYERS: [&str; 47] = [
 ];
 
 /// Files that do no I/O and read no clock.
-const PURE: [&str; 34] = [
+const PURE: [&str; 37] = [
     "src/socket.rs",
     "src/history/sample.rs",
     "src/trend.rs",
@@ -78,11 +78,14 @@ const PURE: [&str; 34] = [
     "src/select.rs",
     "src/tally.rs",
     "src/mix.rs",
+    "src/mix/found.rs",
+    "src/mix/judge.rs",
     "src/range.rs",
     "src/duration.rs",
     "src/verdict.rs",
     "src/blame.rs",
-    "src/spares.rs",
+    "src/idle.rs",
+    "src/idle/spares.rs",
     "src/profile/states.rs",
     "src/report.rs",
     "src/report/nagios.rs",
