@@ -219,7 +219,7 @@ const IDLE: &[(&str, &str)] = &[
     ("ok", "-p 11211 --replay tests/fixtures/mixed/dump.nl"),
     ("ok_nothing_there", "-P kafka --replay tests/fixtures/mixed/dump.nl"),
     ("ok_silence_unknown", "-p 11211 --proc-root tests/fixtures/calm"),
-    ("ok_spares", "-v -p 11211 --min-age 60s --expected 6 -w 6 --replay tests/fixtures/mixed/dump.nl"),
+    ("ok_spares", "-v -p 11211 --min-age 60s --expected 6 -w 7 --replay tests/fixtures/mixed/dump.nl"),
     ("warning", "-p 11211 --min-age 60s -w 5 --replay tests/fixtures/mixed/dump.nl"),
     ("warning_keepalive", "-vv --top 3 -p 11211 --min-age 60s -w 5 --keepalive --replay tests/fixtures/mixed/dump.nl"),
     (

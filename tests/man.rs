@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Every binary with its man page.
-const PAGES: [(&str, &str); 3] = [
+const PAGES: [(&str, &str); 5] = [
     ("check_closewait", env!("CARGO_BIN_EXE_check_closewait")),
     ("check_conn_growth", env!("CARGO_BIN_EXE_check_conn_growth")),
+    ("check_conn_idle", env!("CARGO_BIN_EXE_check_conn_idle")),
+    ("check_conn_states", env!("CARGO_BIN_EXE_check_conn_states")),
     ("check_orphans_after_stop", env!("CARGO_BIN_EXE_check_orphans_after_stop")),
 ];
 
