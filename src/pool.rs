@@ -6,6 +6,7 @@ use crate::limit::PortUse;
 use crate::select::{Match, Selection};
 use crate::socket::{Endpoint, Side, Socket, State, StateSet};
 use crate::source::{self, Query, Seen};
+use crate::trend;
 use crate::world::World;
 use std::collections::{HashMap, HashSet};
 
@@ -77,6 +78,40 @@ pub struct Pool {
     pub ports: Option<PortUse>,
     /// Connections of which it can't be told whether they are selected.
     pub unsure: u64,
+}
+
+impl Pool {
+    /// Seconds of the longest silence; one that is not known makes it unknown.
+    pub fn idle_oldest(&self) -> Option<f64> {
+        let idle: Option<Vec<f64>> = self.connections.iter().map(Connection::silence).collect();
+        idle.map(|idle| idle.into_iter().fold(0.0, f64::max))
+    }
+
+    /// What the detector is shown of it; when it was taken is the caller's to say.
+    pub fn sample(&self) -> trend::Sample {
+        let count = |state: State| self.counts[state as usize - 1].try_into().unwrap_or(u32::MAX);
+        let (established, close_wait, time_wait) =
+            (count(State::Established), count(State::CloseWait), count(State::TimeWait));
+        let all = self.counts.iter().sum::<u64>().try_into().unwrap_or(u32::MAX);
+        let socket = |connection: &Connection| trend::Socket {
+            cookie: connection.identity(),
+            group: connection.group(),
+            state: match connection.socket.state {
+                State::CloseWait => trend::State::CloseWait,
+                _ => trend::State::Established,
+            },
+            idle: connection.silence().unwrap_or(0.0),
+        };
+        trend::Sample {
+            service: self.instance,
+            established,
+            close_wait,
+            time_wait,
+            other: all.saturating_sub(established).saturating_sub(close_wait).saturating_sub(time_wait),
+            sockets: self.connections.iter().map(socket).collect(),
+            ..trend::Sample::default()
+        }
+    }
 }
 
 /// Looks once. A connection with both ends here is held by its client's end: that is where leaks of
