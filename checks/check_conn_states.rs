@@ -5,6 +5,7 @@ use connleak::args::{Args, Command};
 use connleak::blame::{Blame, Grouping, Suspect};
 use connleak::duration::Span;
 use connleak::error::{Error, Result};
+use connleak::growth::Measure;
 use connleak::holders;
 use connleak::limit::{EphemeralPorts, PortUse};
 use connleak::mix::found::Found;
@@ -93,11 +94,11 @@ struct ConnStates {
     #[argh(option, arg_name = "auto|none")]
     baseline: Option<Compare>,
 
-    /// warning range for a state's count in percent of the usual; default 300
+    /// warning range for how many percent more than usual a state counts; default 200
     #[argh(option, arg_name = "RANGE")]
     baseline_warning: Option<Range>,
 
-    /// critical range for a state's count in percent of the usual
+    /// critical range for how many percent more than usual a state counts
     #[argh(option, arg_name = "RANGE")]
     baseline_critical: Option<Range>,
 
@@ -221,7 +222,7 @@ fn rules(args: &Args<ConnStates>, profile: States) -> Rules {
         min_age: own.min_age.or(profile.stuck.min_age).unwrap_or(Span::seconds(60)),
         stuck: limits(own.stuck_warning, own.stuck_critical).or(profile.stuck.limits()),
         ports: limits(own.ports_warning, own.ports_critical).or(profile.ephemeral_ports),
-        baseline: limits(own.baseline_warning.or(Some(Range::up_to(300.0))), own.baseline_critical),
+        baseline: limits(own.baseline_warning.or(Some(Range::up_to(200.0))), own.baseline_critical),
     }
 }
 
@@ -270,7 +271,8 @@ fn compare(args: &Args<ConnStates>, target: &Target, found: &Found, world: &Worl
         return Ok(None);
     }
     let Some(dir) = state_dir::existing(args.own.state_dir.as_deref())? else { return Ok(None) };
-    let series = Plan { common: &args.common, pids: &[], target, limit: None, speed: 1 }.name();
+    let (common, measure) = (&args.common, Measure::Connections);
+    let series = Plan { common, pids: &[], target, measure, limit: None, baseline: true, speed: 1 }.name();
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
     let usual = usual::read(&dir, &series, wall, world.deadline.left() / 2)?;
     let ends = found.sockets.iter().map(|(side, socket)| (*side, socket.state, socket.local, socket.remote));

@@ -26,7 +26,7 @@ pub struct Rules {
     pub stuck: Limits,
     /// Percent of the range.
     pub ports: Limits,
-    /// Percent of the usual number.
+    /// Percent above the usual number.
     pub baseline: Limits,
 }
 
@@ -95,7 +95,7 @@ impl Rules {
             found.judge(&self.ratio, ratio, Whose::State(State::TimeWait), said);
         }
         for unusual in unusual {
-            found.judge(&self.baseline, unusual.percent(), Whose::State(unusual.state), || unusual.to_string());
+            found.judge(&self.baseline, unusual.percent_more(), Whose::State(unusual.state), || unusual.to_string());
         }
         let sockets = mix.sockets(Side::Both);
         found.judge(&self.sockets, sockets as f64, Whose::All, || format!("{sockets} sockets"));

@@ -22,18 +22,19 @@ pub struct Unusual {
 }
 
 impl Unusual {
-    /// Of the usual number; of none as of one.
-    pub fn percent(&self) -> f64 {
-        rounded(self.count as f64 * 100.0 / self.usual.number.max(1.0), 0)
+    /// Above the usual number; of none as of one.
+    pub fn percent_more(&self) -> f64 {
+        let usual = self.usual.number.max(1.0);
+        rounded((self.count as f64 - usual) * 100.0 / usual, 0)
     }
 }
 
 impl fmt::Display for Unusual {
-    /// `900 TIME_WAIT, 450% of the usual 200 at this hour`.
+    /// `900 TIME_WAIT, 350% more than the usual 200 at this hour`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Unusual { state, count, usual } = self;
         let number = rounded(usual.number, 0);
-        write!(f, "{count} {state}, {}% of the usual {number} at this hour", self.percent())
+        write!(f, "{count} {state}, {}% more than the usual {number} at this hour", self.percent_more())
     }
 }
 
@@ -149,8 +150,8 @@ mod tests {
         let usual = |number| [(State::TimeWait, Usual { number, days: 3, same_weekday: false })];
         assert_eq!(unusual(&mix, [0, 0], &usual(201.0)), []);
         let found = unusual(&mix, [0, 0], &usual(50.0));
-        assert_eq!(found[0].to_string(), "250 TIME_WAIT, 500% of the usual 50 at this hour");
-        assert_eq!(unusual(&mix, [0, 0], &usual(0.0))[0].percent(), 25_000.0);
+        assert_eq!(found[0].to_string(), "250 TIME_WAIT, 400% more than the usual 50 at this hour");
+        assert_eq!(unusual(&mix, [0, 0], &usual(0.0))[0].percent_more(), 24_900.0);
     }
 
     #[test]
