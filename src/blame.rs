@@ -82,8 +82,7 @@ pub struct Blame {
     pub unowned: u64,
     /// Sockets that no process has accepted yet.
     pub waiting: u64,
-    /// Sockets that no process has any more: the kernel ends them.
-    pub orphaned: u64,
+    orphaned: u64,
     total: u64,
     grouping: Grouping,
 }
@@ -137,7 +136,7 @@ impl Blame {
             }
         }
         let orphaned = suspects.iter().filter(|suspect| suspect.is_kernels()).count() as u64;
-        let unheld = by_process.first().filter(|(pid, ..)| *pid == 0).map_or(0, |(.., count)| count.sockets);
+        let unowned = by_process.first().filter(|(pid, ..)| *pid == 0).map_or(0, |(.., all)| all.sockets - orphaned);
         let owner = |(_, process, count): (u32, Option<&Process>, Count)| Some(owner(process?, count, grouping.top));
         let group = |(key, count): (String, Count)| Group {
             key,
@@ -151,10 +150,9 @@ impl Blame {
         let mut groups: Vec<Group> = by_key.into_iter().map(group).collect();
         groups.sort_by_key(|group| Reverse(group.sockets));
         groups.truncate(grouping.top);
-        let peers = largest(all.peers, grouping.top);
         let waiting = suspects.iter().filter(|suspect| suspect.is_waiting()).count() as u64;
-        let unowned = unheld - orphaned;
-        Blame { owners, peers, groups, unowned, waiting, orphaned, total: all.sockets, grouping }
+        let (peers, total) = (largest(all.peers, grouping.top), all.sockets);
+        Blame { owners, peers, groups, unowned, waiting, orphaned, total, grouping }
     }
 
     /// Who to look at first, for the first line.
@@ -166,9 +164,8 @@ impl Blame {
         if self.waiting > 0 {
             parts.push(format!("{} not accepted yet", self.waiting));
         }
-        if self.orphaned > 0 && self.orphaned < self.total {
-            parts.push(format!("{} of no process any more", self.orphaned));
-        }
+        let is_part = (1..self.total).contains(&self.orphaned);
+        parts.extend(is_part.then(|| format!("{} of no process any more", self.orphaned)));
         if let Some(group) = self.groups.first().filter(|group| self.names(group)) {
             let of = match self.grouping.by {
                 By::User => "of user",

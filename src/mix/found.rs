@@ -2,7 +2,7 @@
 
 use super::judge::{Finding, Rules, Whose, ports};
 use super::{Mix, Queue};
-use crate::blame::Suspect;
+use crate::blame::{Suspect, sockets};
 use crate::socket::{Side, State};
 use crate::source::Seen;
 use serde_json::{Map, Value, json};
@@ -55,7 +55,7 @@ impl Found {
         counts.sort_by_key(|(count, _)| Reverse(*count));
         let counts: Vec<_> = counts.iter().map(|(count, name)| format!("{count} {name}")).collect();
         let of = if counts.is_empty() { "" } else { ": " };
-        format!("{} sockets{sides}{of}{}", mix.sockets(Side::Both), counts.join(", "))
+        format!("{}{sides}{of}{}", sockets(mix.sockets(Side::Both)), counts.join(", "))
     }
 
     /// For the JSON object.

@@ -2,6 +2,7 @@
 
 use super::usual::Unusual;
 use super::{Mix, Queue, TIME_WAIT_LASTS};
+use crate::blame::sockets;
 use crate::duration::Span;
 use crate::limit::{Room, What};
 use crate::report::{Metric, Unit, rounded};
@@ -97,8 +98,8 @@ impl Rules {
         for unusual in unusual {
             found.judge(&self.baseline, unusual.percent_more(), Whose::State(unusual.state), || unusual.to_string());
         }
-        let sockets = mix.sockets(Side::Both);
-        found.judge(&self.sockets, sockets as f64, Whose::All, || format!("{sockets} sockets"));
+        let count = mix.sockets(Side::Both);
+        found.judge(&self.sockets, count as f64, Whose::All, || sockets(count));
         found.0.sort_by_key(|finding| Reverse(finding.state));
         found.0
     }
