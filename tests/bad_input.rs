@@ -763,7 +763,6 @@ fn stops_options() {
         ("--wait -1", &["--wait", "'-1'", "60s, 20m"]),
         ("--wait", &["'--wait' needs a value", "DURATION"]),
         ("--ignore TIMEWAIT", &["--ignore", "'TIMEWAIT'", "TIME_WAIT"]),
-        ("--ignore time_wait", &["--ignore", "'time_wait'", "TIME_WAIT"]),
         ("--ignore ''", &["--ignore", "''", "TIME_WAIT"]),
         ("--ignore TIME_WAIT,FIN_WAIT2", &["--ignore", "'TIME_WAIT,FIN_WAIT2'"]),
         ("-c 5:1", &["--critical", "'5:1'"]),
