@@ -22,7 +22,7 @@ use serde_json::json;
 /// find sockets in CLOSE_WAIT: their peer has closed, their process has forgotten them
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(note = "The main number is how many of the service's sockets have been in CLOSE_WAIT for --min-age.")]
-struct Closewait {
+pub struct Closewait {
     /// count only sockets whose peer closed at least this long ago; 0s counts all; default from
     /// the profile, else 60s
     #[argh(option, arg_name = "DURATION")]
@@ -57,7 +57,7 @@ fn main() {
     connleak::run::main(check)
 }
 
-fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
+pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let common = &args.common;
     let target = service::resolve(common, world)?.of_unit(common, world)?;
     let rules = Rules::new(args, &target.profile);

@@ -122,6 +122,11 @@ impl Memory {
         }
     }
 
+    /// What was thought of the last look; `speed` as in [`Memory::learn`].
+    pub fn verdict(&self, speed: f64) -> Verdict {
+        in_real_time(self.detector.verdict(), speed)
+    }
+
     /// Groups of the pool that have no name yet, with a connection of each that can tell it.
     pub fn nameless<'a>(&self, pool: &'a Pool) -> BTreeMap<u32, &'a Connection> {
         let mut nameless: BTreeMap<u32, &Connection> = BTreeMap::new();

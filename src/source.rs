@@ -49,7 +49,7 @@ impl Origin {
 }
 
 /// What a source saw.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Seen {
     pub origin: Origin,
     /// How it looked, for `-vvv`.

@@ -33,6 +33,9 @@ pub struct Contestant {
 /// Thresholds that nothing reaches: the cost of counting and ages. Owners are looked for on a problem only.
 const CALM: &str = "--min-age 0s -w 100000000 -c 100000000 --ratio-warning 100000000 --ratio-critical 100000000";
 
+/// What the table calls it.
+pub const GROWTH: &str = "check_conn_growth, 30 days";
+
 impl Contestant {
     fn new(name: &str, code: i32, argv: &[&str]) -> Contestant {
         let argv = argv.iter().map(|word| (*word).to_owned()).collect();
@@ -48,6 +51,15 @@ impl Contestant {
 
     fn example(bin: &Path, name: &str, program: &str) -> Contestant {
         Contestant::new(name, 0, &[bin.join("examples").join(program).to_str().unwrap_or_default()])
+    }
+
+    /// check_conn_growth on a history of 30 days in `state`; each run counts, however close they are.
+    pub fn growth(bin: &Path, state: &Path) -> Contestant {
+        let (check, state) = (bin.join("check_conn_growth"), state.to_string_lossy());
+        let port = format!("-p{PORT}");
+        let argv =
+            [check.to_str().unwrap_or_default(), &port, "--limit=100000", "--rehearse=3600", "--state-dir", &state];
+        Contestant::new(GROWTH, 0, &argv)
     }
 
     /// Those that count or list sockets.

@@ -10,6 +10,7 @@
 //! ```
 
 mod contest;
+mod past;
 mod scene;
 mod table;
 
@@ -92,6 +93,12 @@ fn measure(case: &str, rounds: usize, hold: bool) -> Result<()> {
         FEW_PROCESSES => (Scene::of_processes(&generator, 20, distinct)?, Contestant::blamers(&bin)),
         sockets => (Scene::of_sockets(&generator, sockets.parse()?)?, Contestant::counters(&bin)),
     };
+    let state = tempfile::tempdir()?;
+    let mut contestants = contestants;
+    if case.parse::<u32>().is_ok_and(|sockets| sockets <= 10_000) {
+        past::record(state.path())?;
+        contestants.push(Contestant::growth(&bin, state.path()));
+    }
     let (here, missing): (Vec<_>, Vec<_>) = contestants.into_iter().partition(Contestant::is_here);
     for absent in missing {
         eprintln!("not installed, so left out: {}", absent.name);

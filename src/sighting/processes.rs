@@ -120,6 +120,7 @@ fn judge(plan: &Plan, look: Look, past: Past) -> Result<Step<Seen>> {
         (false, Some((memory::VERSION, before))) => before,
         _ => memory.store(),
     };
-    let value = Seen { found, view, suspects, owners, processes, unread, lacking };
+    let (connections, counts) = (Vec::new(), [0; 11]);
+    let value = Seen { found, view, connections, counts, suspects, owners, processes, unread, lacking };
     Ok(Step { sample, state, version: memory::VERSION, value })
 }

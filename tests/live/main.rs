@@ -2,10 +2,16 @@
 
 #[path = "../support/lab.rs"]
 mod lab;
+#[path = "../support/postgres.rs"]
+mod postgres;
+#[path = "../support/tmux.rs"]
+mod tmux;
 
 mod age;
 mod churn;
 mod closing;
+mod companion;
+mod demo;
 mod ends;
 mod growth;
 mod holder;
@@ -13,6 +19,7 @@ mod hostile;
 mod idle;
 mod junit;
 mod kernel;
+mod leak;
 mod left;
 mod namespace;
 mod pool;
@@ -28,3 +35,5 @@ mod stopping;
 mod sudo;
 mod unit;
 mod unprivileged;
+mod watch;
+mod who;
