@@ -158,6 +158,7 @@ mod tests {
             cgroup: None,
             keepalive: false,
             timer_rest: None,
+            accept_queue: None,
             times: None,
             netns: 0,
         }

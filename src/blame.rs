@@ -38,9 +38,14 @@ impl Suspect {
         Suspect { state, local, remote, netns, uid, inode, holder_inode: inode, age }
     }
 
-    /// Whether it waits in an accept queue: only there a socket in CLOSE_WAIT is nobody's.
+    /// Whether it waits for its listener's process: only there a socket in these states is nobody's.
     pub fn is_waiting(&self) -> bool {
-        self.inode == 0
+        self.inode == 0 && matches!(self.state, State::Established | State::CloseWait | State::SynRecv)
+    }
+
+    /// Whether the kernel ends it by itself: its process has let it go.
+    pub fn is_kernels(&self) -> bool {
+        self.inode == 0 && !self.is_waiting()
     }
 
     /// Whether only its descriptor is left: no table shows one in this state.
@@ -90,6 +95,7 @@ pub struct Blame {
     pub unowned: u64,
     /// Sockets that no process has accepted yet.
     pub waiting: u64,
+    orphaned: u64,
     total: u64,
     grouping: Grouping,
 }
@@ -144,7 +150,8 @@ impl Blame {
                 _ => by_process.push((who.holder, holder, count)),
             }
         }
-        let unowned = by_process.first().filter(|(pid, ..)| *pid == 0).map_or(0, |(.., count)| count.sockets);
+        let orphaned = suspects.iter().filter(|suspect| suspect.is_kernels()).count() as u64;
+        let unowned = by_process.first().filter(|(pid, ..)| *pid == 0).map_or(0, |(.., all)| all.sockets - orphaned);
         let owner = |(_, process, count): (u32, Option<&Process>, Count)| Some(owner(process?, count, grouping.top));
         let group = |(key, count): (String, Count)| Group {
             key,
@@ -158,9 +165,9 @@ impl Blame {
         let mut groups: Vec<Group> = by_key.into_iter().map(group).collect();
         groups.sort_by_key(|group| Reverse(group.sockets));
         groups.truncate(grouping.top);
-        let peers = largest(all.peers, grouping.top);
         let waiting = suspects.iter().filter(|suspect| suspect.is_waiting()).count() as u64;
-        Blame { owners, peers, groups, unowned, waiting, total: all.sockets, grouping }
+        let (peers, total) = (largest(all.peers, grouping.top), all.sockets);
+        Blame { owners, peers, groups, unowned, waiting, orphaned, total, grouping }
     }
 
     /// Who to look at first, for the first line.
@@ -172,6 +179,8 @@ impl Blame {
         if self.waiting > 0 {
             parts.push(format!("{} not accepted yet", self.waiting));
         }
+        let is_part = (1..self.total).contains(&self.orphaned);
+        parts.extend(is_part.then(|| format!("{} of no process any more", self.orphaned)));
         if let Some(group) = self.groups.first().filter(|group| self.names(group)) {
             let of = match self.grouping.by {
                 By::User => "of user",
@@ -263,6 +272,7 @@ fn socket_line(suspect: &Suspect, owners: &Owners) -> String {
     let held = match (suspect.is_waiting(), holders.is_empty()) {
         (true, true) => "not accepted yet".to_owned(),
         (true, false) => format!("not accepted yet by {}", holders.join(", ")),
+        (false, true) if suspect.is_kernels() => "of no process any more".to_owned(),
         (false, true) => format!("inode {inode}, holder unknown"),
         (false, false) => format!("inode {inode} of {}", holders.join(", ")),
     };

@@ -100,6 +100,21 @@ impl History {
         Err(Error::content(&place.database(), "the history is replaced again and again; is another program at it?"))
     }
 
+    /// Opens the history to look something up. `None`: there is none, and none is made.
+    ///
+    /// # Errors
+    /// Where it can't be read: what is unusable is left to the run that writes.
+    pub fn open_existing(dir: &Path, left: Duration) -> Result<Option<History>> {
+        let until = Instant::now() + left;
+        let place = Place::open(dir, until)?;
+        if !place.has_database()? {
+            return Ok(None);
+        }
+        let known = place.prepare()?;
+        let (db, frozen) = connect(&place, until).map_err(|trouble| trouble.explain(&place))?;
+        Ok(Some(History { db, known, frozen, place, until }))
+    }
+
     /// Reads what the run before left, lets `step` decide, and stores what it gives, in one
     /// transaction: runs at the same time wait for each other. `step` sees to it that samples are
     /// stored in the order they were taken, and is quick.

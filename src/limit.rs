@@ -217,6 +217,11 @@ impl EphemeralPorts {
             .map_err(|why| Error::content(&dir.join("ip_local_port_range"), why))
     }
 
+    /// As kernels have them before anyone changes it.
+    pub fn usual() -> EphemeralPorts {
+        EphemeralPorts { first: 32_768, last: 60_999, reserved: HashSet::new() }
+    }
+
     pub fn has(&self, port: u16) -> bool {
         (self.first..=self.last).contains(&port) && !self.reserved.contains(&port)
     }
@@ -227,7 +232,7 @@ impl EphemeralPorts {
 }
 
 /// Ephemeral ports in use, by source and destination: a port can be used once for each.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PortUse {
     ports: EphemeralPorts,
     used: HashMap<(IpAddr, Endpoint), HashSet<u16>>,
@@ -311,6 +316,7 @@ mod tests {
             cgroup: None,
             keepalive: false,
             timer_rest: None,
+            accept_queue: None,
             times: None,
             netns: 0,
         }

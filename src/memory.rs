@@ -222,8 +222,9 @@ mod tests {
             cgroup: None,
             keepalive: false,
             timer_rest: None,
-            times: Some(Times { data_sent: 0, data_recv: 0, ack_recv: 0 }),
             netns: 0,
+            accept_queue: None,
+            times: Some(Times { data_sent: 0, data_recv: 0, ack_recv: 0, stalled: 0, carried: None }),
         };
         let connections: Vec<_> =
             cookies.map(|cookie| Connection { socket: socket(cookie), side: Side::Client }).collect();
@@ -355,7 +356,8 @@ mod tests {
                 let mut pool = pool(cookies());
                 for (connection, cookie) in pool.connections.iter_mut().zip(cookies()) {
                     let age = (f64::from(step) - (cookie as f64 - 6.0) / 2.0).max(0.0) * 60_000.0 / speed;
-                    connection.socket.times = Some(Times { data_sent: age as u32, data_recv: age as u32, ack_recv: 0 });
+                    let times = connection.socket.times.as_mut().unwrap();
+                    (times.data_sent, times.data_recv) = (age as u32, age as u32);
                 }
                 let moment = Moment { wall: 1e9 + uptime, uptime, boot_id: "b".to_owned() };
                 told.push(memory.learn(&moment, pool.sample(), 60, speed).verdict);

@@ -45,7 +45,7 @@ impl Connection {
     pub fn silence(&self) -> Option<f64> {
         let millis = match self.socket.state {
             State::CloseWait => self.socket.close_wait_age()?.at_least,
-            _ => self.socket.times.map(|times| times.data_sent.min(times.data_recv))?,
+            _ => self.socket.silence()?,
         };
         Some(f64::from(millis) / 1000.0)
     }

@@ -3,6 +3,9 @@
 //! Search order: the file given, `NAME.yaml` in the thresholds directory, the embedded default.
 
 pub mod map;
+mod states;
+
+pub use states::{States, Stuck};
 
 use crate::bounded;
 use crate::duration::Span;
@@ -12,8 +15,6 @@ use crate::socket::{Side, State};
 use crate::tenant::Key;
 use crate::verdict::Limits;
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Far more than any profile needs.
@@ -80,8 +81,17 @@ pub struct Orphans {
 #[serde(deny_unknown_fields)]
 pub struct Idle {
     pub min_age: Option<Span>,
+    /// Idle connections beyond the expected ones.
     pub warning: Option<Range>,
     pub critical: Option<Range>,
+    /// Normal spares of one pool: of one client host, on the host itself of one unit and user.
+    pub expected: Option<u64>,
+    /// Of ESTABLISHED, percent.
+    #[serde(default)]
+    pub share: Ratio,
+    /// Idle ones that never carried a byte.
+    #[serde(default)]
+    pub never_used: Limits,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -95,42 +105,13 @@ pub struct Tenants {
     pub min_count: Option<u64>,
 }
 
-/// Thresholds by TCP state. A map of its own, as serde's would keep the last of doubled keys.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct States(pub Vec<(State, Limits)>);
-
-impl<'de> Deserialize<'de> for State {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-impl<'de> Deserialize<'de> for States {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct Map;
-        impl<'de> Visitor<'de> for Map {
-            type Value = States;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("thresholds by TCP state")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<States, A::Error> {
-                let mut states = Vec::new();
-                while let Some((state, limits)) = map.next_entry::<State, Limits>()? {
-                    if states.iter().any(|(known, _)| *known == state) {
-                        return Err(serde::de::Error::custom(format!("duplicate state {state}")));
-                    }
-                    states.push((state, limits));
-                }
-                Ok(States(states))
-            }
-        }
-        deserializer.deserialize_map(Map)
-    }
-}
-
 impl CloseWait {
+    pub fn limits(&self) -> Limits {
+        Limits { warning: self.warning, critical: self.critical }
+    }
+}
+
+impl Idle {
     pub fn limits(&self) -> Limits {
         Limits { warning: self.warning, critical: self.critical }
     }
@@ -345,9 +326,12 @@ mod tests {
                 let states: Vec<_> = steps(limits).collect();
                 assert!(states.contains(&Warning) && states.contains(&Critical), "{name}: {limits:?}");
             }
-            let Idle { warning, critical, min_age } = profile.idle;
-            assert!(rises(Limits { warning, critical }) && min_age.is_some(), "{name}: idle");
-            assert!(profile.states.0.iter().all(|(_, limits)| rises(*limits)), "{name}: states");
+            let (idle, states) = (profile.idle, profile.states);
+            assert!(rises(idle.limits()) && idle.min_age.is_some(), "{name}: idle");
+            assert!(rises(idle.share.limits()) && rises(idle.never_used), "{name}: idle");
+            assert!(states.by_state.iter().all(|(_, limits)| rises(*limits)), "{name}: states");
+            let others = [states.ratio.limits(), states.stuck.limits(), states.half_open, states.accept_queue];
+            assert!(others.iter().chain([&states.ephemeral_ports]).all(|limits| rises(*limits)), "{name}: states");
             // Time left: less is worse.
             assert!(profile.growth.warning > profile.growth.critical, "{name}: growth");
             assert!(profile.close_wait.min_age.is_some() && profile.close_wait.ratio.min_count.is_some(), "{name}");

@@ -56,6 +56,21 @@ impl Selection {
         if !within(&self.peers, socket.remote) || !within(&self.locals, socket.local) {
             return Match::No;
         }
+        self.whose(socket, side)
+    }
+
+    /// Whether a listener takes connections of the selection: it has no peer itself, and may listen on
+    /// all addresses.
+    pub fn matches_listener(&self, socket: &Socket) -> Match {
+        let takes = |range: &Cidr| range.has(socket.local.ip);
+        let is_here = self.locals.is_empty() || socket.local.ip.is_unspecified() || self.locals.iter().any(takes);
+        match self.side_of(socket) {
+            Some(side) if is_here => self.whose(socket, side),
+            _ => Match::No,
+        }
+    }
+
+    fn whose(&self, socket: &Socket, side: Side) -> Match {
         let has_user = match self.uid {
             None => Some(true),
             // Not accepted yet, or orphaned: the kernel then tells uid 0 for want of a better.
@@ -72,7 +87,7 @@ impl Selection {
 
     /// A socket with the service's port at both ends counts once, as the server's. Where no port tells,
     /// what doesn't listen passes as a client's: who sees all listeners can tell more.
-    fn side_of(&self, socket: &Socket) -> Option<Side> {
+    pub fn side_of(&self, socket: &Socket) -> Option<Side> {
         if self.ports.is_empty() {
             return Some(if socket.state == State::Listen { Side::Server } else { Side::Client });
         }
@@ -106,6 +121,7 @@ mod tests {
             cgroup: None,
             keepalive: false,
             timer_rest: None,
+            accept_queue: None,
             times: None,
             netns: 0,
         }
@@ -149,6 +165,10 @@ mod tests {
         chosen.locals = vec!["127.0.0.1".parse().unwrap()];
         assert_eq!(chosen.matches(&socket("127.0.0.1:80", "10.0.0.1:5")), Match::Yes(Side::Server));
         assert_eq!(chosen.matches(&socket("127.0.0.2:80", "10.0.0.1:5")), Match::No);
+        let listener = |local| chosen.matches_listener(&socket(local, "0.0.0.0:0"));
+        assert_eq!(listener("0.0.0.0:80"), Match::Yes(Side::Server));
+        assert_eq!(listener("127.0.0.1:80"), Match::Yes(Side::Server));
+        assert_eq!(listener("127.0.0.2:80"), Match::No);
         assert!("10.0.0.0/33".parse::<Cidr>().unwrap_err().contains("'10.0.0.0/33'"));
     }
 

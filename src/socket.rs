@@ -61,9 +61,28 @@ impl fmt::Display for State {
 impl FromStr for State {
     type Err = String;
 
+    /// As ours, as ss(8) and netstat(8) write it, in any case (`TIME_WAIT`, `time-wait`, `ESTAB`), or
+    /// as `/proc/net/tcp` does (`06`).
     fn from_str(text: &str) -> Result<Self, String> {
-        let known = Self::NAMES.iter().find(|(_, name)| *name == text);
-        known.map(|(state, _)| *state).ok_or_else(|| {
+        let written = text.to_ascii_uppercase().replace('-', "_");
+        let name = match written.as_str() {
+            "ESTAB" => "ESTABLISHED",
+            "FIN_WAIT_1" => "FIN_WAIT1",
+            "FIN_WAIT_2" => "FIN_WAIT2",
+            "CLOSED" | "UNCONN" => "CLOSE",
+            "LISTENING" => "LISTEN",
+            // The kernel's name for a connection that is no socket yet: its tables show it as SYN_RECV.
+            "NEW_SYN_RECV" => "SYN_RECV",
+            name => name,
+        };
+        let in_hex = || {
+            u8::from_str_radix(text, 16)
+                .ok()
+                .filter(|_| text.len() == 2 && text.starts_with('0'))
+                .and_then(State::from_kernel)
+        };
+        let known = Self::NAMES.iter().find(|(_, known)| *known == name).map(|(state, _)| *state);
+        known.or_else(in_hex).ok_or_else(|| {
             let names: Vec<_> = Self::NAMES.iter().map(|(_, name)| *name).collect();
             format!("unknown TCP state '{text}'; known are {}", names.join(", "))
         })
@@ -149,7 +168,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Milliseconds since the last events on a socket, from `struct tcp_info`.
+/// What `struct tcp_info` tells of a socket's traffic, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Times {
     /// Since data was last sent, `tcpi_last_data_sent`.
@@ -158,6 +177,20 @@ pub struct Times {
     pub data_recv: u32,
     /// Since any ACK last arrived, `tcpi_last_ack_recv`. A FIN carries one.
     pub ack_recv: u32,
+    /// For how long at least the peer has been sent again and again what it doesn't take, told by the
+    /// timers' exponential back-off. 0: nothing waits, or it was sent only once yet.
+    pub stalled: u32,
+    /// Whether data was ever sent or received. `None`: a kernel before 4.6, which doesn't tell.
+    pub carried: Option<bool>,
+}
+
+/// Connections that a listener's process has not accepted yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcceptQueue {
+    pub waiting: u32,
+    /// What listen(2) asked for, at most net.core.somaxconn; one more finds place (the kernel's
+    /// `sk_acceptq_is_full`). `None`: /proc doesn't tell it.
+    pub limit: Option<u32>,
 }
 
 /// What is known of an age, in milliseconds. Both ends are equal where it is exact.
@@ -186,7 +219,9 @@ pub struct Socket {
     /// Milliseconds until the kernel's running timer acts (`idiag_expires`): for what no process
     /// has, until it is gone or tried again. `None`: no timer runs, or /proc, which doesn't tell it.
     pub timer_rest: Option<u32>,
-    /// /proc doesn't tell them.
+    /// Of a listener.
+    pub accept_queue: Option<AcceptQueue>,
+    /// /proc doesn't tell them, and what is no full socket (SYN_RECV, TIME_WAIT) has none.
     pub times: Option<Times>,
     /// Where several network namespaces are looked at, the inode of this one's `net/tcp`: each has
     /// its own 127.0.0.1. 0: the only one.
@@ -203,10 +238,33 @@ impl Socket {
     /// arrive after a FIN. Source: net/ipv4/tcp_input.c and tcp_timer.c, Linux 6.18.
     pub fn close_wait_age(&self) -> Option<Age> {
         const LONG_ROUND_TRIP: u32 = 1000;
-        let Times { data_sent, data_recv, ack_recv } = self.times?;
+        let Times { data_sent, data_recv, ack_recv, .. } = self.times?;
         let may_be_of_a_write = data_sent <= ack_recv.saturating_add(LONG_ROUND_TRIP);
         let at_most = if self.keepalive || may_be_of_a_write { data_recv.max(ack_recv) } else { ack_recv };
         Some(Age { at_least: ack_recv, at_most })
+    }
+
+    /// Time without data in either direction; a keepalive probe is none.
+    pub fn silence(&self) -> Option<u32> {
+        self.times.map(|times| times.data_sent.min(times.data_recv))
+    }
+
+    /// For how long a socket of ours that is closing waits for its peer.
+    ///
+    /// FIN_WAIT1, CLOSING and LAST_ACK: for how long it has been sending in vain. FIN_WAIT2 of a
+    /// process: since the peer last acknowledged; keepalive probes hide that. FIN_WAIT2 of none:
+    /// what has passed of the `fin_timeout` (net.ipv4.tcp_fin_timeout) after which the kernel ends it.
+    pub fn closing_age(&self, fin_timeout: u32) -> Option<Age> {
+        let exact = |age| Age { at_least: age, at_most: age };
+        match (self.state, self.times) {
+            (State::FinWait1 | State::Closing | State::LastAck, Some(times)) => Some(exact(times.stalled)),
+            (State::FinWait2, Some(times)) if self.keepalive && self.inode != 0 => {
+                Some(Age { at_least: times.ack_recv, at_most: times.data_sent.max(times.ack_recv) })
+            }
+            (State::FinWait2, Some(times)) => Some(exact(times.ack_recv)),
+            (State::FinWait2, None) => self.timer_rest.map(|rest| exact(fin_timeout.saturating_sub(rest))),
+            _ => None,
+        }
     }
 }
 
@@ -224,7 +282,22 @@ mod tests {
         assert_eq!(State::from_kernel(12), Some(State::SynRecv));
         assert_eq!(State::from_kernel(0), None);
         assert_eq!(State::from_kernel(13), None);
-        assert!("close_wait".parse::<State>().unwrap_err().contains("CLOSE_WAIT"));
+        for (text, state) in [
+            ("time-wait", State::TimeWait),
+            ("Time_Wait", State::TimeWait),
+            ("ESTAB", State::Established),
+            ("fin-wait-2", State::FinWait2),
+            ("listening", State::Listen),
+            ("UNCONN", State::Close),
+            ("06", State::TimeWait),
+            ("0a", State::Listen),
+            ("0C", State::SynRecv),
+        ] {
+            assert_eq!(text.parse(), Ok(state), "{text}");
+        }
+        for bad in ["", "6", "00", "0D", "+6", "TIMEWAIT", "CLOSE_WAITS"] {
+            assert!(bad.parse::<State>().unwrap_err().contains("CLOSE_WAIT"), "{bad}");
+        }
     }
 
     #[test]
@@ -232,6 +305,10 @@ mod tests {
         let mapped = Endpoint::new("::ffff:10.1.2.3".parse().unwrap(), 80);
         assert_eq!(mapped.to_string(), "10.1.2.3:80");
         assert_eq!(Endpoint::new("::1".parse().unwrap(), 80).to_string(), "[::1]:80");
+    }
+
+    fn times(data_sent: u32, data_recv: u32, ack_recv: u32) -> Times {
+        Times { data_sent, data_recv, ack_recv, stalled: 9, carried: Some(true) }
     }
 
     #[test]
@@ -247,16 +324,27 @@ mod tests {
             cgroup: None,
             keepalive: false,
             timer_rest: None,
-            times: Some(Times { data_sent: 4_000, data_recv: 5_000, ack_recv: 70 }),
             netns: 0,
+            accept_queue: None,
+            times: Some(times(4_000, 5_000, 70)),
         };
         assert_eq!(socket.close_wait_age(), Some(Age { at_least: 70, at_most: 70 }));
         socket.keepalive = true;
         assert_eq!(socket.close_wait_age(), Some(Age { at_least: 70, at_most: 5_000 }));
         socket.keepalive = false;
-        socket.times = Some(Times { data_sent: 100, data_recv: 5_000, ack_recv: 70 });
+        socket.times = Some(times(100, 5_000, 70));
         assert_eq!(socket.close_wait_age(), Some(Age { at_least: 70, at_most: 5_000 }));
         socket.times = None;
         assert_eq!(socket.close_wait_age(), None);
+        assert_eq!(socket.closing_age(60_000), None);
+        (socket.state, socket.timer_rest) = (State::FinWait2, Some(45_000));
+        assert_eq!(socket.closing_age(60_000), Some(Age { at_least: 15_000, at_most: 15_000 }));
+        socket.times = Some(times(4_000, 5_000, 70));
+        assert_eq!(socket.silence(), Some(4_000));
+        assert_eq!(socket.closing_age(60_000), Some(Age { at_least: 70, at_most: 70 }));
+        socket.keepalive = true;
+        assert_eq!(socket.closing_age(60_000), Some(Age { at_least: 70, at_most: 4_000 }));
+        socket.state = State::LastAck;
+        assert_eq!(socket.closing_age(60_000), Some(Age { at_least: 9, at_most: 9 }));
     }
 }

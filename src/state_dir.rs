@@ -13,6 +13,28 @@ use std::path::{Path, PathBuf};
 /// `$NAGIOS_PLUGIN_STATE_DIRECTORY`, else `/var/lib/connleak` where we may write, else the user's
 /// XDG state folder. The environment is ignored under another user's rights.
 pub fn open(chosen: Option<&Path>) -> Result<PathBuf> {
+    let mut refused = None;
+    for parent in parents(chosen)? {
+        match of_user(&parent) {
+            Ok(dir) => return Ok(dir),
+            Err(error) => refused = Some(error),
+        }
+    }
+    Err(refused.unwrap_or_else(|| Error::Usage("no state directory; name one with --state-dir".into())))
+}
+
+/// The same where it already is; nothing is made.
+pub fn existing(chosen: Option<&Path>) -> Result<Option<PathBuf>> {
+    let uid = geteuid().as_raw().to_string();
+    let mut dirs = parents(chosen)?.into_iter().map(|parent| parent.join(&uid));
+    Ok(dirs.find(|dir| dir.is_dir()))
+}
+
+/// Where the user's folder may be, the best place first.
+fn parents(chosen: Option<&Path>) -> Result<Vec<PathBuf>> {
+    if chosen.is_some_and(|parent| parent.as_os_str().is_empty()) {
+        return Err(Error::Usage("--state-dir has no name; give a directory, or leave it out".into()));
+    }
     let borrowed = rights::are_borrowed();
     let variable =
         |name: &str| std::env::var_os(name).filter(|value| !borrowed && !value.is_empty()).map(PathBuf::from);
@@ -21,17 +43,11 @@ pub fn open(chosen: Option<&Path>) -> Result<PathBuf> {
         .map(Path::to_owned)
         .or_else(|| variable("MP_STATE_PATH"))
         .or_else(|| variable("NAGIOS_PLUGIN_STATE_DIRECTORY"));
-    if chosen.is_some_and(|parent| parent.as_os_str().is_empty()) {
-        return Err(Error::Usage("--state-dir has no name; give a directory, or leave it out".into()));
-    }
     if let Some(parent) = configured {
-        return of_user(&parent);
+        return Ok(vec![parent]);
     }
-    let system = Path::new("/var/lib/connleak");
-    of_user(system).or_else(|refused| match variable("XDG_STATE_HOME").or_else(home) {
-        Some(folder) => of_user(&folder.join("connleak")),
-        None => Err(refused),
-    })
+    let of_person = variable("XDG_STATE_HOME").or_else(home).map(|folder| folder.join("connleak"));
+    Ok([Some(PathBuf::from("/var/lib/connleak")), of_person].into_iter().flatten().collect())
 }
 
 /// One folder for each user, so that a check by hand as root doesn't lock the scheduler's out.
@@ -59,6 +75,9 @@ mod tests {
         let meta = fs::metadata(&dir).unwrap();
         assert_eq!(meta.mode() & 0o777, 0o700);
         assert_eq!(open(Some(&parent.path().join("deep/er"))).unwrap(), dir);
+        assert_eq!(existing(Some(&parent.path().join("deep/er"))).unwrap(), Some(dir));
+        assert_eq!(existing(Some(&parent.path().join("other"))).unwrap(), None);
+        assert!(!parent.path().join("other").exists());
     }
 
     #[test]

@@ -22,6 +22,8 @@ struct Check {
 
 const CLOSEWAIT: Check = Check { binary: env!("CARGO_BIN_EXE_check_closewait"), name: "CLOSEWAIT" };
 const ORPHANS: Check = Check { binary: env!("CARGO_BIN_EXE_check_orphans_after_stop"), name: "ORPHANS_AFTER_STOP" };
+const STATES: Check = Check { binary: env!("CARGO_BIN_EXE_check_conn_states"), name: "CONN_STATES" };
+const IDLE: Check = Check { binary: env!("CARGO_BIN_EXE_check_conn_idle"), name: "CONN_IDLE" };
 const GROWTH: Check = Check { binary: env!("CARGO_BIN_EXE_check_conn_growth"), name: "CONN_GROWTH" };
 const TENANTS: Check = Check { binary: env!("CARGO_BIN_EXE_check_conn_tenants"), name: "CONN_TENANTS" };
 
@@ -317,6 +319,20 @@ fn profile_files() {
             &["states", "duplicate", "TIME_WAIT"],
         ),
         ("unknown-state", with("states: {TIMEWAIT: {warning: \"5\"}}\n").into(), &["'TIMEWAIT'", "TIME_WAIT"]),
+        (
+            "doubled-alias",
+            with("states: {TIME_WAIT: {}, time-wait: {}}\n").into(),
+            &["states", "duplicate", "TIME_WAIT"],
+        ),
+        (
+            "doubled-queue",
+            with("states: {accept_queue: {}, accept_queue: {}}\n").into(),
+            &["duplicate", "accept_queue"],
+        ),
+        ("unknown-queue", with("states: {accept: {}}\n").into(), &["'accept'", "TIME_WAIT", "accept_queue, stuck"]),
+        ("stuck-key", with("states: {stuck: {age: 60s}}\n").into(), &["line 3", "age", "min_age"]),
+        ("idle-key", with("idle: {spares: 5}\n").into(), &["line 3", "spares", "expected"]),
+        ("idle-expected", with("idle: {expected: -1}\n").into(), &["line 3", "expected"]),
         ("state-typo", with("states: {TIME_WAIT: {warn: \"5\"}}\n").into(), &["line 3", "warn", "warning"]),
         ("unquoted", with("close_wait:\n  warning: 5\n").into(), &["line 4", "close_wait.warning", "quote"]),
         ("unquoted-float", with("close_wait:\n  critical: 5.5\n").into(), &["line 4", "close_wait.critical", "quote"]),
@@ -753,7 +769,6 @@ fn stops_options() {
         ("--wait -1", &["--wait", "'-1'", "60s, 20m"]),
         ("--wait", &["'--wait' needs a value", "DURATION"]),
         ("--ignore TIMEWAIT", &["--ignore", "'TIMEWAIT'", "TIME_WAIT"]),
-        ("--ignore time_wait", &["--ignore", "'time_wait'", "TIME_WAIT"]),
         ("--ignore ''", &["--ignore", "''", "TIME_WAIT"]),
         ("--ignore TIME_WAIT,FIN_WAIT2", &["--ignore", "'TIME_WAIT,FIN_WAIT2'"]),
         ("-c 5:1", &["--critical", "'5:1'"]),
@@ -998,4 +1013,56 @@ fn tenants_options() {
         TENANTS
             .all_refused(&[(vec!["-P".to_owned(), profile, CALM.to_owned()], &[says, &["p.yaml"][..]].concat()[..])]);
     }
+}
+
+#[test]
+fn thresholds_by_state() {
+    let cases: &[(&str, &[&str])] = &[
+        ("--state ''", &["--state", "''", "TIME_WAIT:5000:20000"]),
+        ("--state TIME_WAIT", &["--state", "'TIME_WAIT'", "STATE:WARN:CRIT"]),
+        ("--state TIME_WAIT::", &["--state", "neither WARN nor CRIT"]),
+        ("--state TIMEWAIT:5:10", &["--state", "'TIMEWAIT'", "TIME_WAIT"]),
+        ("--state :5:10", &["--state", "''", "ESTABLISHED"]),
+        ("--state 0D:5:10", &["--state", "'0D'", "ESTABLISHED"]),
+        ("--state TIME_WAIT:x:10", &["--state", "'x'", "not a number"]),
+        ("--state TIME_WAIT:5:10:", &["--state", "'TIME_WAIT:5:10:'", "ranges with a colon"]),
+        ("--state TIME_WAIT,5:1,", &["--state", "'5:1'", "start is above its end"]),
+        ("--ratio-warning x", &["--ratio-warning", "'x'", "not a number"]),
+        ("--ratio-min-count -1", &["--ratio-min-count", "'-1'"]),
+        ("--queue-critical 9:1", &["--queue-critical", "'9:1'"]),
+        ("--half-open-warning %", &["--half-open-warning", "'%'"]),
+        ("--ports-warning ''", &["--ports-warning", "empty"]),
+        ("--stuck-warning 1e3", &["--stuck-warning", "'1e3'"]),
+        ("--min-age 5x", &["--min-age", "'5x'", "60s, 20m"]),
+        ("--baseline always", &["--baseline", "'always'", "auto or none"]),
+        ("--baseline-warning x", &["--baseline-warning", "'x'"]),
+        ("--baseline auto --replay tests/fixtures/mixed/dump.nl", &["--baseline", "--replay"]),
+        ("--baseline auto --state-dir ''", &["--state-dir has no name"]),
+        ("--side left", &["--side", "'left'"]),
+    ];
+    let with_port = |line: &str| [words(line), words("-p 11211")].concat();
+    STATES.all_refused(&cases.iter().map(|(line, says)| (with_port(line), *says)).collect::<Vec<_>>());
+    STATES.all_refused(&[(words(""), &["which service?"][..])]);
+}
+
+#[test]
+fn idle_options() {
+    let cases: &[(&str, &[&str])] = &[
+        ("--min-age ''", &["--min-age", "60s, 20m"]),
+        ("--min-age 1000y", &["--min-age", "'1000y'"]),
+        ("--expected -1", &["--expected", "'-1'", "--help"]),
+        ("--expected x", &["--expected", "'x'", "--help"]),
+        ("--never-used-warning x", &["--never-used-warning", "'x'", "not a number"]),
+        ("--never-used-critical 2:1", &["--never-used-critical", "'2:1'"]),
+        ("--share-warning 5%", &["--share-warning", "'5%'", "not a number"]),
+        ("--share-critical ''", &["--share-critical", "empty"]),
+        ("--share-min-count 1.5", &["--share-min-count", "'1.5'", "--help"]),
+        ("--oldest-warning nan", &["--oldest-warning", "'nan'"]),
+        ("--oldest-critical -5", &["--oldest-critical", "'-5'"]),
+        ("--keepalive=yes", &["'--keepalive' takes no value"]),
+        ("-w x", &["--warning", "'x'"]),
+    ];
+    let with_port = |line: &str| [words(line), words("-p 11211"), vec![CALM.to_owned()]].concat();
+    IDLE.all_refused(&cases.iter().map(|(line, says)| (with_port(line), *says)).collect::<Vec<_>>());
+    IDLE.all_refused(&[(words(""), &["which service?"][..])]);
 }

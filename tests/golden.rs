@@ -20,7 +20,7 @@ struct Check {
     labels: fn(&str) -> &'static [&'static str],
 }
 
-const CHECKS: [Check; 4] = [
+const CHECKS: [Check; 6] = [
     Check {
         name: "closewait",
         program: "check_closewait",
@@ -42,6 +42,29 @@ const CHECKS: [Check; 4] = [
         labels: |case| match case {
             "unknown_no_recording" | "unknown_command" | "unknown_baseline" => &[],
             _ => &["drained_after", "held", "kernel", "listen", "new", "orphans", "time_wait"],
+        },
+    },
+    Check {
+        name: "conn_states",
+        program: "check_conn_states",
+        binary: env!("CARGO_BIN_EXE_check_conn_states"),
+        cases: STATES,
+        labels: |case| match case {
+            "unknown_no_recording" => &[],
+            "ok_ages_unknown" | "unknown_age" => WITHOUT_AGES,
+            "unknown_backlog" => WITHOUT_BACKLOG,
+            _ => STATE_LABELS,
+        },
+    },
+    Check {
+        name: "conn_idle",
+        program: "check_conn_idle",
+        binary: env!("CARGO_BIN_EXE_check_conn_idle"),
+        cases: IDLE,
+        labels: |case| match case {
+            "unknown_no_recording" => &[],
+            case if case.ends_with("silence_unknown") => &["established"],
+            _ => &["established", "idle", "idle_oldest", "idle_share", "never_used", "no_keepalive", "spares"],
         },
     },
     Check {
@@ -180,6 +203,117 @@ const ORPHANS: &[(&str, &str)] = &[
     ("unknown_no_recording", "-p 11211 --replay tests/fixtures/calm/missing.nl"),
     ("unknown_command", "-v -p 9092 --wait 0s --proc-root tests/fixtures/calm -- false"),
     ("unknown_baseline", "-p 11211 --baseline tests/fixtures/calm/missing.json"),
+];
+
+/// Of check_conn_states; a recording doesn't tell the ephemeral ports.
+const STATE_LABELS: &[&str] = &[
+    "accept_queue",
+    "close",
+    "close_wait",
+    "closing",
+    "established",
+    "fin_wait1",
+    "fin_wait2",
+    "half_open",
+    "last_ack",
+    "listen",
+    "new_syn_recv",
+    "sockets",
+    "stuck",
+    "stuck_oldest",
+    "syn_recv",
+    "syn_sent",
+    "time_wait",
+    "time_wait_ratio",
+];
+
+const WITHOUT_AGES: &[&str] = &[
+    "accept_queue",
+    "close",
+    "close_wait",
+    "closing",
+    "established",
+    "fin_wait1",
+    "fin_wait2",
+    "half_open",
+    "last_ack",
+    "listen",
+    "new_syn_recv",
+    "sockets",
+    "syn_recv",
+    "syn_sent",
+    "time_wait",
+    "time_wait_ratio",
+];
+
+const WITHOUT_BACKLOG: &[&str] = &[
+    "close",
+    "close_wait",
+    "closing",
+    "established",
+    "fin_wait1",
+    "fin_wait2",
+    "half_open",
+    "last_ack",
+    "listen",
+    "new_syn_recv",
+    "sockets",
+    "stuck",
+    "stuck_oldest",
+    "syn_recv",
+    "syn_sent",
+    "time_wait",
+    "time_wait_ratio",
+];
+
+const STATES: &[(&str, &str)] = &[
+    ("ok", "-p 11211 --replay tests/fixtures/mixed/dump.nl"),
+    ("ok_nothing_there", "-P kafka --replay tests/fixtures/mixed/dump.nl"),
+    ("ok_client_side", "-v -p 11211 --side client --replay tests/fixtures/mixed/dump.nl"),
+    ("ok_half_open", "-p 6379 --replay tests/fixtures/mixed/dump.nl"),
+    ("ok_whose", "-p 11211 --user 33 --replay tests/fixtures/mixed/dump.nl"),
+    ("ok_ages_unknown", "-p 11211 --proc-root tests/fixtures/mixed"),
+    ("warning", "-p 11211 --state TIME_WAIT:10:30 --replay tests/fixtures/mixed/dump.nl"),
+    ("warning_ratio", "-p 11211 --ratio-warning 90 --ratio-min-count 20 --replay tests/fixtures/mixed/dump.nl"),
+    ("warning_main", "-vv --top 2 -p 11211 -w 49 -c 60 --by peer --replay tests/fixtures/mixed/dump.nl"),
+    ("warning_stuck", "-vv --top 9 -p 11211 --stuck-warning 6 --replay tests/fixtures/mixed/dump.nl"),
+    ("critical", "-p 4711 --replay tests/fixtures/mixed/dump.nl"),
+    ("critical_one_peer", "-p 4711 --peer 127.0.0.1 --local 127.0.0.1 --replay tests/fixtures/mixed/dump.nl"),
+    ("critical_half_open", "-vv -p 6379 --half-open-critical 2 --replay tests/fixtures/mixed/dump.nl"),
+    (
+        "critical_all_reasons",
+        "-p 11211 -w 10 --state time-wait:5: --state fin-wait-1:0:2 --stuck-warning 5 --ratio-warning 50 --ratio-min-count 1 --replay tests/fixtures/mixed/dump.nl",
+    ),
+    ("critical_incomplete", "-p 11211 --state ESTAB:1:2 --replay tests/fixtures/no_ipv6/dump.nl"),
+    ("unknown_backlog", "-p 4711 --proc-root tests/fixtures/mixed"),
+    ("unknown_age", "-p 11211 --stuck-warning 2 --proc-root tests/fixtures/mixed"),
+    ("unknown_whose", "-p 11211 --user 33 --state TIME_WAIT:19: --replay tests/fixtures/mixed/dump.nl"),
+    ("unknown_one_family", "-p 11211 --replay tests/fixtures/no_ipv6/dump.nl"),
+    ("unknown_no_recording", "-p 11211 --replay tests/fixtures/mixed/missing.nl"),
+];
+
+const IDLE: &[(&str, &str)] = &[
+    ("ok", "-p 11211 --replay tests/fixtures/mixed/dump.nl"),
+    ("ok_nothing_there", "-P kafka --replay tests/fixtures/mixed/dump.nl"),
+    ("ok_silence_unknown", "-p 11211 --proc-root tests/fixtures/calm"),
+    ("ok_spares", "-v -p 11211 --min-age 60s --expected 6 -w 7 --replay tests/fixtures/mixed/dump.nl"),
+    ("warning", "-p 11211 --min-age 60s -w 5 --replay tests/fixtures/mixed/dump.nl"),
+    ("warning_keepalive", "-vv --top 3 -p 11211 --min-age 60s -w 5 --keepalive --replay tests/fixtures/mixed/dump.nl"),
+    (
+        "warning_never_used",
+        "-p 11211 --side client --min-age 60s --never-used-warning 2 --replay tests/fixtures/mixed/dump.nl",
+    ),
+    ("warning_not_accepted", "-vv -p 4711 --side server --min-age 60s -w 4 --replay tests/fixtures/mixed/dump.nl"),
+    (
+        "critical_all_reasons",
+        "-p 11211 --min-age 60s -w 1 -c 10 --never-used-critical 5 --share-warning 50 --oldest-critical 70s --by peer --replay tests/fixtures/mixed/dump.nl",
+    ),
+    ("critical_incomplete", "-p 11211 --min-age 60s -c 3 --replay tests/fixtures/no_ipv6/dump.nl"),
+    ("unknown_silence_unknown", "-p 11211 -w 5 --proc-root tests/fixtures/calm"),
+    ("unknown_oldest_silence_unknown", "-p 11211 --oldest-warning 1d --proc-root tests/fixtures/calm"),
+    ("unknown_whose", "-p 4711 --side server --min-age 60s --user 33 -w 4 --replay tests/fixtures/mixed/dump.nl"),
+    ("unknown_one_family", "-p 11211 --replay tests/fixtures/no_ipv6/dump.nl"),
+    ("unknown_no_recording", "-p 11211 --replay tests/fixtures/mixed/missing.nl"),
 ];
 
 /// Each on a history of its own, which is where the options say `@`; `N runs: ` are made before it.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Every module of src/, from the ground up: each may use those before it. Files below a module's
 /// folder belong to it.
-const LAYERS: [&str; 49] = [
+const LAYERS: [&str; 51] = [
     "error",
     "deadline",
     "rights",
@@ -45,6 +45,8 @@ const LAYERS: [&str; 49] = [
     "extra_opts",
     "args",
     "blame",
+    "idle",
+    "mix",
     "growth",
     "service",
     "sighting",
@@ -59,7 +61,7 @@ const LAYERS: [&str; 49] = [
 ];
 
 /// Files that do no I/O and read no clock.
-const PURE: [&str; 35] = [
+const PURE: [&str; 41] = [
     "src/socket.rs",
     "src/history/sample.rs",
     "src/trend.rs",
@@ -83,10 +85,16 @@ const PURE: [&str; 35] = [
     "src/tenancy/label.rs",
     "src/tenancy/outlier.rs",
     "src/tenancy/whose.rs",
+    "src/mix.rs",
+    "src/mix/found.rs",
+    "src/mix/judge.rs",
     "src/range.rs",
     "src/duration.rs",
     "src/verdict.rs",
     "src/blame.rs",
+    "src/idle.rs",
+    "src/idle/spares.rs",
+    "src/profile/states.rs",
     "src/report.rs",
     "src/report/nagios.rs",
     "src/report/json.rs",

@@ -140,6 +140,10 @@ impl Place {
         self.known()
     }
 
+    pub fn has_database(&self) -> Result<bool> {
+        Ok(self.stat(DATABASE)?.is_some_and(|stat| stat.st_size > 0))
+    }
+
     fn known(&self) -> Result<Known> {
         Ok(Known(self.stat(DATABASE)?.map(|stat| (stat.st_ino, stat.st_size == 0))))
     }

@@ -4,7 +4,7 @@
 //! addresses the network's.
 
 use super::Query;
-use crate::socket::{Endpoint, Side, Socket, State, Times};
+use crate::socket::{AcceptQueue, Endpoint, Side, Socket, State, Times};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU64;
 
@@ -32,7 +32,12 @@ const SOCK_ID: usize = 48;
 const INET_DIAG_INFO: u16 = 2;
 const INET_DIAG_CGROUP_ID: u16 = 21;
 const REQ_BYTECODE: u16 = 1;
+const TIMER_RETRANSMIT: u8 = 1;
 const TIMER_KEEPALIVE: u8 = 2;
+const TIMER_PROBE: u8 = 4;
+
+/// TCP_RTO_MAX, milliseconds: no pause between two tries is longer.
+const LONGEST_PAUSE: u64 = 120_000;
 
 /// What one netlink message says.
 #[derive(Debug, PartialEq, Eq)]
@@ -130,15 +135,19 @@ fn socket(payload: &[u8]) -> Option<Option<Socket>> {
         cgroup: None,
         keepalive: fixed[2] == TIMER_KEEPALIVE,
         timer_rest: if fixed[2] == 0 { None } else { u32_at(fixed, 52) },
+        accept_queue: None,
         times: None,
         netns: 0,
     };
+    if state == State::Listen {
+        socket.accept_queue = Some(AcceptQueue { waiting: u32_at(fixed, 56)?, limit: u32_at(fixed, 60) });
+    }
     let mut rest = &payload[DIAG_MSG..];
     while rest.len() >= 4 {
         let length = usize::from(u16_at(rest, 0)?);
         let value = rest.get(4..length)?;
         match u16_at(rest, 2)? {
-            INET_DIAG_INFO => socket.times = times(value),
+            INET_DIAG_INFO => socket.times = times(value, fixed[2], socket.timer_rest.unwrap_or(0)),
             INET_DIAG_CGROUP_ID => socket.cgroup = NonZeroU64::new(u64_at(value, 0)?),
             _ => {}
         }
@@ -156,8 +165,36 @@ fn address(fixed: &[u8], at: usize) -> Option<IpAddr> {
 }
 
 /// `struct tcp_info` grows at its end with the kernel's version: the front is read, more is ignored.
-fn times(info: &[u8]) -> Option<Times> {
-    Some(Times { data_sent: u32_at(info, 44)?, data_recv: u32_at(info, 52)?, ack_recv: u32_at(info, 56)? })
+fn times(info: &[u8], timer: u8, timer_rest: u32) -> Option<Times> {
+    Some(Times {
+        data_sent: u32_at(info, 44)?,
+        data_recv: u32_at(info, 52)?,
+        ack_recv: u32_at(info, 56)?,
+        stalled: stalled(info, timer, timer_rest)?,
+        carried: carried(info),
+    })
+}
+
+/// The pauses so far, each twice the one before (net/ipv4/tcp_timer.c): `tcpi_rto` is the present
+/// one between retransmissions, the first one between probes of a closed window.
+fn stalled(info: &[u8], timer: u8, timer_rest: u32) -> Option<u32> {
+    let (backoff, rto) = (u32::from(*info.get(4)?).min(16), u64::from(u32_at(info, 8)? / 1000));
+    let pause = match timer {
+        _ if backoff == 0 => return Some(0),
+        TIMER_RETRANSMIT => |rto: u64, tries: u32, backoff: u32| rto >> (backoff - tries),
+        TIMER_PROBE => |rto: u64, tries: u32, _: u32| (rto << tries).min(LONGEST_PAUSE),
+        _ => return Some(0),
+    };
+    let begun = pause(rto, backoff, backoff).saturating_sub(u64::from(timer_rest));
+    let past: u64 = (0..backoff).map(|tries| pause(rto, tries, backoff)).sum();
+    Some(u32::try_from(past + begun).unwrap_or(u32::MAX))
+}
+
+/// By `tcpi_bytes_received`, and since 4.6 `tcpi_notsent_bytes`, `tcpi_data_segs_in` and `_out`:
+/// `tcpi_bytes_acked` counts the SYN of the connecting end too.
+fn carried(info: &[u8]) -> Option<bool> {
+    let segments = [u32_at(info, 144)?, u32_at(info, 152)?, u32_at(info, 156)?];
+    Some(u64_at(info, 128)? > 0 || segments.iter().any(|count| *count > 0))
 }
 
 /// A dump request for [`COMBINED`] (`family` 0) or [`BY_FAMILY`].
@@ -274,13 +311,14 @@ mod tests {
         body.extend([1, 0, 0, 0]); // interface
         body.extend(socket.cookie.map_or(0, NonZeroU64::get).to_ne_bytes());
         body.extend(socket.timer_rest.unwrap_or(0).to_ne_bytes());
-        body.extend([7; 8]); // queues
+        body.extend([7; 8]); // queues: 0x07070707 each
         body.extend(socket.uid.to_ne_bytes());
         body.extend((socket.inode as u32).to_ne_bytes());
         assert_eq!(body.len(), DIAG_MSG);
         attribute(&mut body, 4, &vec![0xa5; sent.other]);
         if let Some(times) = socket.times {
             let mut info = vec![0xff; sent.info];
+            info[4] = 0; // no back-off
             for (at, millis) in [(44, times.data_sent), (52, times.data_recv), (56, times.ack_recv)] {
                 info[at..at + 4].copy_from_slice(&millis.to_ne_bytes());
             }
@@ -317,8 +355,18 @@ mod tests {
         let frame = (any::<bool>(), any::<bool>(), 0u8..=5, any::<u32>(), 60usize..300, 0usize..40);
         (ips, any::<[u16; 2]>(), 0usize..11, ids, times, frame).prop_map(|(ips, ports, state, ids, times, frame)| {
             let (mapped, combined, timer, rest, info, other) = frame;
+            let state = State::NAMES[state].0;
+            let queue = AcceptQueue { waiting: 0x0707_0707, limit: Some(0x0707_0707) };
+            let carried = (info >= 160).then_some(true);
+            let times = times.map(|[data_sent, data_recv, ack_recv]| Times {
+                data_sent,
+                data_recv,
+                ack_recv,
+                stalled: 0,
+                carried,
+            });
             let socket = Socket {
-                state: State::NAMES[state].0,
+                state,
                 local: Endpoint::new(ips.0, ports[0]),
                 remote: Endpoint::new(ips.1, ports[1]),
                 uid: ids.0,
@@ -327,8 +375,9 @@ mod tests {
                 cgroup: ids.3.and_then(NonZeroU64::new),
                 keepalive: timer == TIMER_KEEPALIVE,
                 timer_rest: (timer != 0).then_some(rest),
-                times: times.map(|[data_sent, data_recv, ack_recv]| Times { data_sent, data_recv, ack_recv }),
                 netns: 0,
+                accept_queue: (state == State::Listen).then_some(queue),
+                times,
             };
             Sent { socket, kind: if combined { COMBINED } else { BY_FAMILY }, mapped, timer, info, other }
         })
@@ -336,6 +385,36 @@ mod tests {
 
     fn read(bytes: &[u8]) -> Vec<Result<Message, String>> {
         messages(bytes).map(|framed| framed.map(|framed| framed.message)).collect()
+    }
+
+    #[test]
+    fn back_off_tells_for_how_long_nothing_was_taken() {
+        let told = |timer, backoff, rto_millis: u32, rest| {
+            let mut info = [0; 60];
+            info[4] = backoff;
+            info[8..12].copy_from_slice(&(rto_millis * 1000).to_ne_bytes());
+            stalled(&info, timer, rest).unwrap()
+        };
+        assert_eq!(told(TIMER_RETRANSMIT, 0, 200, 100), 0, "sent once");
+        // Sent at 0, 200, 600 and 1400 ms, next at 3000.
+        assert_eq!(told(TIMER_RETRANSMIT, 3, 1600, 1600), 1400);
+        assert_eq!(told(TIMER_RETRANSMIT, 3, 1600, 600), 2400);
+        assert_eq!(told(TIMER_PROBE, 3, 200, 600), 2400);
+        assert_eq!(told(TIMER_PROBE, 10, 200, 120_000), 204_600, "none is longer than 120 s");
+        assert_eq!(told(TIMER_PROBE, 255, u32::MAX / 1000, 0), 17 * 120_000);
+        assert_eq!(told(TIMER_KEEPALIVE, 3, 200, 0), 0);
+        assert_eq!(stalled(&[0; 4], TIMER_PROBE, 0), None);
+    }
+
+    #[test]
+    fn one_byte_or_segment_is_traffic() {
+        let with = |at: usize| {
+            let mut info = [0; 160];
+            info[at] = 1;
+            carried(&info)
+        };
+        assert_eq!([120, 128, 144, 152, 156].map(with), [Some(false), Some(true), Some(true), Some(true), Some(true)]);
+        assert_eq!(carried(&[1; 159]), None);
     }
 
     proptest! {

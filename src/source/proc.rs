@@ -2,7 +2,7 @@
 
 use super::{Origin, Query, Seen};
 use crate::error::{Error, Result};
-use crate::socket::{Endpoint, Socket, State};
+use crate::socket::{AcceptQueue, Endpoint, Socket, State};
 use procfs::net::{TcpNetEntries, TcpNetEntry};
 use procfs::{FromBufReadSI, current_system_info};
 use std::collections::HashSet;
@@ -58,8 +58,9 @@ pub fn parse(table: impl Read, origin: &Path) -> Result<Vec<TcpNetEntry>> {
 }
 
 fn socket(entry: &TcpNetEntry) -> Option<Socket> {
+    let state = State::from_kernel(entry.state.to_u8())?;
     Some(Socket {
-        state: State::from_kernel(entry.state.to_u8())?,
+        state,
         local: Endpoint::new(entry.local_address.ip(), entry.local_address.port()),
         remote: Endpoint::new(entry.remote_address.ip(), entry.remote_address.port()),
         uid: entry.uid,
@@ -68,6 +69,7 @@ fn socket(entry: &TcpNetEntry) -> Option<Socket> {
         cgroup: None,
         keepalive: false,
         timer_rest: None,
+        accept_queue: (state == State::Listen).then_some(AcceptQueue { waiting: entry.rx_queue, limit: None }),
         times: None,
         netns: 0,
     })

@@ -5,11 +5,12 @@
 //! process that `share` made, so a test that dies leaves nobody behind.
 //!
 //! ```text
-//! listen NAME ADDR:PORT                listen there
+//! listen NAME ADDR:PORT [BACKLOG]      listen there
 //! accept NAME LISTENER N               take N connections off a listener's queue
 //! connect NAME ADDR:PORT N [SOURCES]   open N connections, over as many addresses from 127.0.0.1 on
 //! connect_from NAME FROM ADDR:PORT     one from this address and port
 //! send NAME                            one byte on each
+//! fill NAME                            send until the peer, which doesn't read, takes no more
 //! shutdown NAME                        no more data from here: FIN, but stay
 //! close NAME                           release all of that name
 //! reset NAME                           the same, but by a reset (RST) instead of a FIN
@@ -25,7 +26,7 @@
 //! Sockets of one name may be made by several commands. Port 0 is no name: give every port.
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::net::sockopt::{
     Timeout, set_socket_keepalive, set_socket_linger, set_socket_reuseaddr, set_socket_timeout, set_tcp_keepidle,
     set_tcp_keepintvl,
@@ -74,7 +75,9 @@ impl Peer {
     fn obey(&mut self, line: &str) -> Result<String> {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
-            ["listen", name, address] => self.hold(name, listener(address.parse()?)?),
+            // The kernel lowers it to net.core.somaxconn.
+            ["listen", name, address] => self.hold(name, listener(address.parse()?, 65535)?),
+            ["listen", name, address, backlog] => self.hold(name, listener(address.parse()?, backlog.parse()?)?),
             ["accept", name, listener, count] => {
                 for _ in 0..count.parse()? {
                     let accepted = accept_with(self.of(listener)?.first().ok_or("no listener")?, SocketFlags::CLOEXEC)?;
@@ -93,6 +96,7 @@ impl Peer {
                 self.hold(name, socket);
             }
             ["send", name] => self.each(name, |socket| send(socket, b"x", SendFlags::NOSIGNAL).map(drop))?,
+            ["fill", name] => self.each(name, fill)?,
             ["shutdown", name] => self.each(name, |socket| shutdown(socket, Shutdown::Write))?,
             ["close", name] => drop(self.sockets.remove(name).ok_or("no such name")?),
             ["reset", name] => {
@@ -200,12 +204,20 @@ fn raise_limit() -> Result<()> {
     Ok(raised.or_else(|_| setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }))?)
 }
 
-fn listener(address: SocketAddr) -> Result<OwnedFd> {
+fn fill(socket: &OwnedFd) -> rustix::io::Result<()> {
+    loop {
+        match send(socket, &[0; 65536], SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+            Err(Errno::AGAIN) => return Ok(()),
+            sent => drop(sent?),
+        }
+    }
+}
+
+fn listener(address: SocketAddr, backlog: i32) -> Result<OwnedFd> {
     let socket = new_socket(address.ip())?;
     set_socket_reuseaddr(&socket, true)?;
     bind(&socket, &address)?;
-    // The kernel lowers it to net.core.somaxconn.
-    listen(&socket, 65535)?;
+    listen(&socket, backlog)?;
     set_socket_timeout(socket.as_fd(), Timeout::Recv, Some(PATIENCE))?;
     Ok(socket)
 }

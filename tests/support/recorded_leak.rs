@@ -89,6 +89,7 @@ impl Story {
             let idle = ((minute as f64 - held.last) * 60_000.0) as u32 + 900;
             Socket {
                 netns: 0,
+                accept_queue: None,
                 state: State::Established,
                 local: here(40_000 + (held.cookie % 20_000) as u16),
                 remote: Endpoint::new([10, 0, 0, 5].into(), 11_211),
@@ -98,7 +99,7 @@ impl Story {
                 cgroup: NonZeroU64::new(500 + held.client as u64),
                 keepalive: false,
                 timer_rest: None,
-                times: Some(Times { data_sent: idle, data_recv: idle, ack_recv: idle }),
+                times: Some(Times { data_sent: idle, data_recv: idle, ack_recv: idle, stalled: 0, carried: None }),
             }
         };
         let connections: Vec<_> =

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 pub const CHECK: &str = CLOSEWAIT.0;
 pub const CLOSEWAIT: Check = Check(env!("CARGO_BIN_EXE_check_closewait"));
 pub const ORPHANS: Check = Check(env!("CARGO_BIN_EXE_check_orphans_after_stop"));
+pub const STATES: Check = Check(env!("CARGO_BIN_EXE_check_conn_states"));
+pub const IDLE: Check = Check(env!("CARGO_BIN_EXE_check_conn_idle"));
 pub const GROWTH: Check = Check(env!("CARGO_BIN_EXE_check_conn_growth"));
 /// The companion, which keeps to another contract than the checks.
 pub const CONNLEAK: &str = env!("CARGO_BIN_EXE_connleak");
