@@ -1,0 +1,92 @@
+#![no_main]
+//! What earlier runs stored, on any bytes: baselines, and the leak detector's memory. The first byte chooses.
+
+use connleak::baseline::Content;
+use connleak::memory::{Memory, Moment, VERSION};
+use connleak::pool::{Connection, Pool};
+use connleak::socket::{Endpoint, Side, Socket, State, Times};
+use connleak::source::{Origin, Seen};
+use std::num::NonZeroU64;
+use std::sync::OnceLock;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let Some((choice, rest)) = bytes.split_first() else { return };
+    match choice % 3 {
+        0 => baseline(rest),
+        1 => memory(rest),
+        _ => memory(&damaged(rest)),
+    }
+});
+
+fn baseline(bytes: &[u8]) {
+    let Some(content) = std::str::from_utf8(bytes).ok().and_then(|json| Content::parse(json).ok()) else { return };
+    let json = content.to_json().unwrap();
+    assert_eq!(Content::parse(&json), Ok(content));
+}
+
+/// Whatever was read, the next runs end and store it again.
+fn memory(bytes: &[u8]) {
+    let Some(mut memory) = Memory::restore(VERSION, bytes) else { return };
+    let stored = memory.store();
+    let again = Memory::restore(VERSION, &stored).expect("what was stored is read");
+    assert_eq!(again.store(), stored);
+    for minute in 100..104 {
+        let pool = pool(minute);
+        memory.learn(&moment(minute), &pool, 120, 1.0);
+        memory.suspects(&pool);
+        memory.nameless(&pool);
+    }
+    assert!(Memory::restore(VERSION, &memory.store()).is_some());
+}
+
+/// A real memory with bytes changed: two tell the place, one the value.
+fn damaged(edits: &[u8]) -> Vec<u8> {
+    static REAL: OnceLock<Vec<u8>> = OnceLock::new();
+    let mut bytes = REAL.get_or_init(real).clone();
+    for edit in edits.chunks_exact(3) {
+        let place = usize::from(u16::from_le_bytes([edit[0], edit[1]])) % bytes.len();
+        bytes[place] = edit[2];
+    }
+    bytes
+}
+
+/// Of a service that leaks.
+fn real() -> Vec<u8> {
+    let mut memory = Memory::new(120);
+    for minute in 0..60 {
+        memory.learn(&moment(minute), &pool(minute), 120, 1.0);
+    }
+    memory.store()
+}
+
+fn moment(minute: u64) -> Moment {
+    let uptime = 1000.0 + minute as f64 * 60.0;
+    Moment { wall: 1e9 + uptime, uptime, boot_id: "b".to_owned() }
+}
+
+/// Each minute one more, which falls silent, beside a few that work.
+fn pool(minute: u64) -> Pool {
+    let connection = |cookie: u64| {
+        let silent = if cookie < 5 { 1000 } else { (minute + 5).saturating_sub(cookie) as u32 * 60_000 };
+        let times = Times { data_sent: silent, data_recv: silent, ack_recv: silent };
+        let end = |port| Endpoint::new([127, 0, 0, 1].into(), port);
+        let socket = Socket {
+            state: State::Established,
+            local: end(11211),
+            remote: end(30_000 + cookie as u16),
+            uid: 0,
+            inode: cookie,
+            cookie: NonZeroU64::new(cookie),
+            cgroup: None,
+            keepalive: false,
+            timer_rest: None,
+            times: Some(times),
+        };
+        Connection { socket, side: Side::Server }
+    };
+    let connections: Vec<_> = (1..minute + 6).map(connection).collect();
+    let mut counts = [0; 11];
+    counts[State::Established as usize - 1] = connections.len() as u64;
+    let seen = Seen { origin: Origin::Netlink, how: String::new(), rows: connections.len() as u64, missing: None };
+    Pool { seen, connections, counts, instance: 7, listeners: Vec::new(), ports: None, unsure: 0 }
+}
