@@ -109,10 +109,12 @@ fn check(args: &Args<Orphans>, world: &World) -> Result<Report> {
         return scene.watch(&watched);
     }
     let time_limit = world.deadline.budget();
+    // Before the deadline moves: reading a file may hang.
+    let saved = |path: &PathBuf| Baseline::load(path, &target.service, netns::identity(world)?);
+    let saved = own.baseline.as_ref().map(saved).transpose()?;
     world.deadline.extend(rules.wait.0);
-    if let Some(path) = &own.baseline {
-        let baseline = Baseline::load(path, &target.service, netns::identity(world)?)?;
-        return scene.settle(Some(&baseline), None);
+    if saved.is_some() {
+        return scene.settle(saved.as_ref(), None);
     }
     if args.rest.is_empty() {
         return scene.settle(None, None);
