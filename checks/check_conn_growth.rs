@@ -4,6 +4,7 @@ use argh::{ArgsInfo, FromArgs};
 use connleak::args::{Args, Command};
 use connleak::blame::{Blame, Grouping, Suspect};
 use connleak::boot;
+use connleak::cgroup;
 use connleak::duration::Span;
 use connleak::error::{Error, Result};
 use connleak::growth::{Found, Rules};
@@ -231,7 +232,7 @@ fn name_groups(memory: &mut Memory, pool: &Pool, world: &World) {
     let owners = owner::find(world, &sockets, Holders::First);
     for (group, connection) in nameless {
         let name = match owners.of(connection.socket.inode).next() {
-            Some(owner::Process { unit: Some(unit), .. }) => unit.clone(),
+            Some(owner::Process { unit: Some(unit), .. }) => cgroup::shown(unit).into_owned(),
             Some(process) => {
                 let user = process.user.clone().unwrap_or_else(|| process.uid.to_string());
                 format!("{} ({user})", process.command)

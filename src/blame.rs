@@ -1,6 +1,7 @@
 //! Who has these sockets: owners, peers and groups, largest first.
 
 use crate::args::{By, Common};
+use crate::cgroup;
 use crate::duration::Span;
 use crate::owner::{Owners, Process};
 use crate::profile::{Profile, TenantKey};
@@ -163,7 +164,7 @@ impl Blame {
                 By::Tenant => "of tenant",
                 _ => "in",
             };
-            parts.push(format!("{} of {} {of} {}", group.sockets, self.total, group.key));
+            parts.push(format!("{} of {} {of} {}", group.sockets, self.total, cgroup::shown(&group.key)));
         }
         if let Some(peer) = self.peers.first() {
             parts.push(format!("{} with peer {}", peer.sockets, peer.address));
@@ -310,7 +311,7 @@ impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}[{}] (", self.command, self.pid)?;
         if let Some(unit) = &self.unit {
-            write!(f, "unit {unit}, ")?;
+            write!(f, "unit {}, ", cgroup::shown(unit))?;
         }
         match &self.user {
             Some(user) => write!(f, "user {user})"),

@@ -1,0 +1,81 @@
+//! Little memory, few descriptors, closed streams: a right verdict or UNKNOWN, never a wrong one or none.
+
+use crate::lab::run::{CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, hold_to_contract, run};
+use crate::lab::Lab;
+use std::process::Command;
+
+/// Each check on a server with three sockets in CLOSE_WAIT, and what is right.
+fn each_check(show: impl Fn(Check, &[&str], i32)) {
+    let state = tempfile::tempdir().unwrap();
+    let state = state.path().to_str().unwrap();
+    show(CLOSEWAIT, &["-p11211", "--min-age=0s", "-w0", "-c100", "--ratio-min-count=1000"], 1);
+    show(ORPHANS, &["-p11211", "--wait=0s"], 2);
+    show(GROWTH, &["-p11211", "--state-dir", state], 0);
+}
+
+/// Runs it by a shell that first does something to itself.
+fn after(deed: &str, check: Check, args: &[&str]) -> Outcome {
+    run(Command::new("sh").args(["-c", &format!("{deed}\nshift; exec \"$0\" \"$@\""), check.0, ""]).args(args))
+}
+
+#[test]
+fn sixteen_descriptors_are_enough() {
+    Lab::test(|lab| {
+        let server = lab.leaking_server("127.0.0.1:11211", 3);
+        each_check(|check, args, code| {
+            let outcome = hold_to_contract(after("ulimit -n 16", check, args));
+            assert_eq!(outcome.code, code, "{outcome:?}");
+            let text = outcome.text();
+            assert!(code == 0 || text.contains(&format!("peer[{}]", server.pid())), "{text}");
+            assert!(!text.contains("partial") && !text.contains("not remembered"), "{text}");
+        });
+    });
+}
+
+/// Three tell nothing wrong either, though there is hardly a file that can be opened.
+#[test]
+fn with_too_few_descriptors_nothing_is_ok() {
+    Lab::test(|lab| {
+        let _server = lab.leaking_server("127.0.0.1:11211", 3);
+        for most in 3..9 {
+            each_check(|check, args, code| {
+                let outcome = after(&format!("ulimit -n {most}"), check, args);
+                // Below, the program itself isn't loaded.
+                assert!([code, 3, 127].contains(&outcome.code), "{most}: {outcome:?}");
+                assert!(outcome.code == 127 || outcome.stderr.is_empty(), "{most}: {outcome:?}");
+            });
+        }
+    });
+}
+
+/// Nothing is written into what was opened in a stream's place.
+#[test]
+fn closed_streams_change_no_verdict() {
+    Lab::test(|lab| {
+        let _server = lab.leaking_server("127.0.0.1:11211", 3);
+        for closed in ["<&-", ">&-", "2>&-", "<&- >&-", ">&- 2>&-", "<&- >&- 2>&-"] {
+            each_check(|check, args, code| {
+                let outcome = after(&format!("exec {closed}"), check, args);
+                assert_eq!((outcome.code, outcome.stderr.as_str()), (code, ""), "{closed}: {outcome:?}");
+                let is_closed = closed.split(' ').any(|stream| stream == ">&-");
+                assert_eq!(outcome.stdout.is_empty(), is_closed, "{closed}: {outcome:?}");
+                let again = check.run(args);
+                assert_eq!(again.code, code, "{closed}: {again:?}");
+                assert!(!again.text().contains("anew"), "{closed}: {again:?}");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_reader_that_is_gone_makes_it_unknown() {
+    Lab::test(|lab| {
+        let _server = lab.leaking_server("127.0.0.1:11211", 3);
+        each_check(|check, args, _| {
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            let output = Command::new(check.0).args(args).stdout(writer).output().unwrap();
+            assert_eq!((output.status.code(), output.stderr.len()), (Some(3), 0), "{args:?}: {output:?}");
+        });
+    });
+}
