@@ -24,6 +24,7 @@ mod restart;
 mod rights;
 mod scarce;
 mod select;
+mod soak;
 mod stopping;
 mod sudo;
 mod unit;

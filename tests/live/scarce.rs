@@ -1,7 +1,7 @@
 //! Little memory, few descriptors, closed streams: a right verdict or UNKNOWN, never a wrong one or none.
 
-use crate::lab::run::{CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, hold_to_contract, run};
 use crate::lab::Lab;
+use crate::lab::run::{CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, hold_to_contract, run};
 use std::process::Command;
 
 /// Each check on a server with three sockets in CLOSE_WAIT, and what is right.
