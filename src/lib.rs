@@ -47,6 +47,7 @@ pub mod state_dir;
 pub mod stop_command;
 pub mod tally;
 pub mod trend;
+pub mod understudy;
 pub mod unit;
 pub mod user;
 pub mod verdict;

@@ -5,6 +5,7 @@ mod lab;
 
 mod age;
 mod churn;
+mod clock;
 mod closing;
 mod ends;
 mod growth;

@@ -1,8 +1,61 @@
 //! Little memory, few descriptors, closed streams: a right verdict or UNKNOWN, never a wrong one or none.
 
-use crate::lab::Lab;
 use crate::lab::run::{CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, hold_to_contract, run};
+use crate::lab::{CLOSE_WAIT, Lab, Peer};
 use std::process::Command;
+
+/// A process may have 20,000 descriptors on a careful host: several hold 100,000 sockets.
+const CROWDS: usize = 6;
+const CROWD: usize = 8_500;
+
+/// Servers whose clients have closed, both ends held.
+fn crowd(lab: &Lab) -> Vec<(Peer, Peer)> {
+    let crowd = |host: usize| {
+        let (mut server, mut client) = (lab.peer(), lab.peer());
+        let address = format!("127.0.0.{host}:11211");
+        server.say(&format!("listen l {address}"));
+        for _ in 0..CROWD / 500 {
+            client.say(&format!("connect c {address} 500"));
+            server.say("accept s l 500");
+        }
+        client.say("shutdown c");
+        (server, client)
+    };
+    let peers = (1..=CROWDS).map(crowd).collect();
+    lab.wait_for(CLOSE_WAIT, 11211, CROWDS * CROWD);
+    peers
+}
+
+/// A right answer, or one that says what was lacking.
+#[test]
+fn sixteen_mebibytes_at_a_hundred_thousand_sockets_end_in_a_line() {
+    Lab::test(|lab| {
+        let _peers = crowd(lab);
+        let files = tempfile::tempdir().unwrap();
+        let (state, saved) = (files.path().to_str().unwrap(), files.path().join("saved"));
+        let save = format!("--save-baseline={}", saved.display());
+        let cases: [(Check, &[&str], &[i32]); 6] = [
+            (CLOSEWAIT, &["-p11211", "--min-age=0s"], &[2, 3]),
+            (CLOSEWAIT, &["-p11211", "--min-age=0s", "--source=proc"], &[2, 3]),
+            (GROWTH, &["-p11211", "--state-dir", state], &[0, 1, 2, 3]),
+            (ORPHANS, &["-p11211", "--wait=0s"], &[2, 3]),
+            (ORPHANS, &["-p11211", &save], &[0, 3]),
+            (ORPHANS, &["-p11211", "--wait=0s", "-ojson"], &[2, 3]),
+        ];
+        for (check, args, codes) in cases {
+            let outcome = hold_to_contract(run(Command::new("prlimit").arg("--as=16777216").arg(check.0).args(args)));
+            assert!(codes.contains(&outcome.code), "{args:?}: {outcome:?}");
+            let is_whole = |label| outcome.value(label) == (CROWDS * CROWD) as f64;
+            match (check.0, outcome.code) {
+                (_, 3) => assert!(outcome.stdout.contains("memory"), "{outcome:?}"),
+                (program, _) if program == CLOSEWAIT.0 => assert!(is_whole("close_wait"), "{outcome:?}"),
+                (program, _) if program == GROWTH.0 => assert!(is_whole("connections"), "{outcome:?}"),
+                _ => {}
+            }
+        }
+        assert!(!saved.exists() || saved.metadata().unwrap().len() > 1 << 20, "half a baseline");
+    });
+}
 
 /// Each check on a server with three sockets in CLOSE_WAIT, and what is right.
 fn each_check(show: impl Fn(Check, &[&str], i32)) {
