@@ -3,10 +3,7 @@
 
 use connleak::baseline::Content;
 use connleak::memory::{Memory, Moment, VERSION};
-use connleak::pool::{Connection, Pool};
-use connleak::socket::{Endpoint, Side, Socket, State, Times};
-use connleak::source::{Origin, Seen};
-use std::num::NonZeroU64;
+use connleak::trend::{Sample, Socket};
 use std::sync::OnceLock;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
@@ -31,10 +28,7 @@ fn memory(bytes: &[u8]) {
     let again = Memory::restore(VERSION, &stored).expect("what was stored is read");
     assert_eq!(again.store(), stored);
     for minute in 100..104 {
-        let pool = pool(minute);
-        memory.learn(&moment(minute), &pool, 120, 1.0);
-        memory.suspects(&pool);
-        memory.nameless(&pool);
+        memory.learn(&moment(minute), look(minute), 120, 1.0);
     }
     assert!(Memory::restore(VERSION, &memory.store()).is_some());
 }
@@ -54,7 +48,7 @@ fn damaged(edits: &[u8]) -> Vec<u8> {
 fn real() -> Vec<u8> {
     let mut memory = Memory::new(120);
     for minute in 0..60 {
-        memory.learn(&moment(minute), &pool(minute), 120, 1.0);
+        memory.learn(&moment(minute), look(minute), 120, 1.0);
     }
     memory.store()
 }
@@ -65,28 +59,11 @@ fn moment(minute: u64) -> Moment {
 }
 
 /// Each minute one more, which falls silent, beside a few that work.
-fn pool(minute: u64) -> Pool {
-    let connection = |cookie: u64| {
-        let silent = if cookie < 5 { 1000 } else { (minute + 5).saturating_sub(cookie) as u32 * 60_000 };
-        let times = Times { data_sent: silent, data_recv: silent, ack_recv: silent };
-        let end = |port| Endpoint::new([127, 0, 0, 1].into(), port);
-        let socket = Socket {
-            state: State::Established,
-            local: end(11211),
-            remote: end(30_000 + cookie as u16),
-            uid: 0,
-            inode: cookie,
-            cookie: NonZeroU64::new(cookie),
-            cgroup: None,
-            keepalive: false,
-            timer_rest: None,
-            times: Some(times),
-        };
-        Connection { socket, side: Side::Server }
+fn look(minute: u64) -> Sample {
+    let socket = |cookie: u64| {
+        let idle = if cookie < 5 { 1.0 } else { (minute + 5).saturating_sub(cookie) as f64 * 60.0 };
+        Socket { cookie, group: 7, idle, ..Socket::default() }
     };
-    let connections: Vec<_> = (1..minute + 6).map(connection).collect();
-    let mut counts = [0; 11];
-    counts[State::Established as usize - 1] = connections.len() as u64;
-    let seen = Seen { origin: Origin::Netlink, how: String::new(), rows: connections.len() as u64, missing: None };
-    Pool { seen, connections, counts, instance: 7, listeners: Vec::new(), ports: None, unsure: 0 }
+    let sockets: Vec<_> = (1..minute + 6).map(socket).collect();
+    Sample { service: 7, established: sockets.len() as u32, sockets, ..Sample::default() }
 }
