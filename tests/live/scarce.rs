@@ -1,8 +1,13 @@
 //! Little memory, few descriptors, closed streams: a right verdict or UNKNOWN, never a wrong one or none.
 
-use crate::lab::run::{CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, hold_to_contract, run};
+use crate::lab::run::{CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, Started, hold_to_contract, poll, run};
 use crate::lab::{CLOSE_WAIT, Lab, Peer};
-use std::process::Command;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A process may have 20,000 descriptors on a careful host: several hold 100,000 sockets.
 const CROWDS: usize = 6;
@@ -55,6 +60,23 @@ fn sixteen_mebibytes_at_a_hundred_thousand_sockets_end_in_a_line() {
         }
         assert!(!saved.exists() || saved.metadata().unwrap().len() > 1 << 20, "half a baseline");
     });
+}
+
+/// There the check is a child, which a scheduler doesn't know.
+#[test]
+fn under_a_memory_limit_a_signal_still_ends_the_stop_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let pid_file = dir.path().join("pid");
+    let script = format!("echo $$ >{0}.new; mv {0}.new {0}; exec sleep 300", pid_file.display());
+    let mut limited = Command::new("prlimit");
+    limited.args(["--as=268435456", ORPHANS.0, "-p4", "-t60", "--", "sh", "-c", &script]);
+    let check = Started(limited.stdout(Stdio::null()).spawn().unwrap());
+    assert!(poll(PATIENCE, || pid_file.exists()), "the stop command runs");
+    let pid = fs::read_to_string(&pid_file).unwrap();
+    kill_process(Pid::from_child(&check.0), Signal::TERM).unwrap();
+    let stat = format!("/proc/{}/stat", pid.trim());
+    let is_gone = || fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
+    assert!(poll(PATIENCE, is_gone), "{pid} runs on");
 }
 
 /// Each check on a server with three sockets in CLOSE_WAIT, and what is right.
