@@ -1,43 +1,14 @@
 //! The man pages' option lists are what `--help` says: compared, and with BLESS=1 rewritten.
 
+#[path = "support/help.rs"]
+mod help;
+
+use help::{PROGRAMS, help, options, subcommands};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Every binary with its man page.
-const PAGES: [(&str, &str); 3] = [
-    ("check_closewait", env!("CARGO_BIN_EXE_check_closewait")),
-    ("check_conn_growth", env!("CARGO_BIN_EXE_check_conn_growth")),
-    ("check_orphans_after_stop", env!("CARGO_BIN_EXE_check_orphans_after_stop")),
-];
-
-const BEGIN: &str = ".\\\" BEGIN OPTIONS\n";
-const END: &str = ".\\\" END OPTIONS\n";
-
 fn page(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("man").join(format!("{name}.1"))
-}
-
-fn help(binary: &str) -> String {
-    let output = Command::new(binary).arg("--help").output().unwrap();
-    assert_eq!(output.status.code(), Some(3));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Options of a help text: the synopsis and the description of each.
-fn options(help: &str) -> Vec<(String, String)> {
-    let list = help.split("\nOptions:\n").nth(1).unwrap().split("\n\n").next().unwrap();
-    let mut options: Vec<(String, String)> = Vec::new();
-    for line in list.lines() {
-        match line.strip_prefix("          ") {
-            Some(more) => {
-                let (_, description) = options.last_mut().unwrap();
-                description.push_str(if description.is_empty() { "" } else { " " });
-                description.push_str(more);
-            }
-            None => options.push((line.trim().to_owned(), String::new())),
-        }
-    }
-    options
 }
 
 /// As `.TP` entries: options bold, their values in italics.
@@ -55,16 +26,25 @@ fn roff(options: &[(String, String)]) -> String {
     options.iter().map(entry).collect()
 }
 
+/// The page with the list between the marks as help has it. A subcommand's marks carry its name.
+fn with_options(text: &str, binary: &str, subcommand: Option<&str>) -> String {
+    let of = subcommand.map_or(String::new(), |name| format!(" {name}"));
+    let (begin, end) = (format!(".\\\" BEGIN OPTIONS{of}\n"), format!(".\\\" END OPTIONS{of}\n"));
+    let marked = text.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
+    let (before, after) = marked.unwrap_or_else(|| panic!("{begin} ... {end} are missing for {binary}"));
+    format!("{before}{begin}{}{end}{after}", roff(&options(&help(binary, subcommand))))
+}
+
 #[test]
 fn man_pages_list_the_options_of_help() {
-    for (name, binary) in PAGES {
+    for (name, binary) in PROGRAMS {
         let path = page(name);
         let text = std::fs::read_to_string(&path).unwrap();
-        let (before, rest) = text.split_once(BEGIN).unwrap();
-        let (_, after) = rest.split_once(END).unwrap();
-        let options = options(&help(binary));
-        assert!(options.len() > 20, "{options:?}");
-        let wanted = format!("{before}{BEGIN}{}{END}{after}", roff(&options));
+        let subcommands = subcommands(&help(binary, None));
+        let wanted = match subcommands.is_empty() {
+            true => with_options(&text, binary, None),
+            false => subcommands.iter().fold(text.clone(), |text, (name, _)| with_options(&text, binary, Some(name))),
+        };
         if std::env::var_os("BLESS").is_some() {
             std::fs::write(&path, wanted).unwrap();
         } else {
@@ -75,7 +55,7 @@ fn man_pages_list_the_options_of_help() {
 
 #[test]
 fn man_pages_name_this_version() {
-    for (name, _) in PAGES {
+    for (name, _) in PROGRAMS {
         let text = std::fs::read_to_string(page(name)).unwrap();
         let version = format!("\"connleak {}\"", env!("CARGO_PKG_VERSION"));
         assert!(text.lines().next().unwrap().contains(&version), "man/{name}.1 is of another version");
@@ -84,7 +64,7 @@ fn man_pages_name_this_version() {
 
 #[test]
 fn man_pages_are_clean_roff() {
-    for (name, _) in PAGES {
+    for (name, _) in PROGRAMS {
         let lint = match Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).arg(page(name)).output() {
             Ok(lint) => lint,
             Err(why) => {

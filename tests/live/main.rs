@@ -2,17 +2,26 @@
 
 #[path = "../support/lab.rs"]
 mod lab;
+#[path = "../support/postgres.rs"]
+mod postgres;
+#[path = "../support/tmux.rs"]
+mod tmux;
 
 mod age;
 mod churn;
 mod clock;
 mod closing;
+mod companion;
+mod containers;
+mod demo;
 mod ends;
+mod ghosts;
 mod growth;
 mod holder;
 mod hostile;
 mod junit;
 mod kernel;
+mod leak;
 mod left;
 mod namespace;
 mod pool;
@@ -30,3 +39,5 @@ mod stopping;
 mod sudo;
 mod unit;
 mod unprivileged;
+mod watch;
+mod who;
