@@ -109,11 +109,13 @@ pub fn check(args: &Args<Orphans>, world: &World) -> Result<Report> {
         return scene.watch(&watched);
     }
     let time_limit = world.deadline.budget();
-    world.deadline.extend(rules.wait.0);
     if let Some(path) = &own.baseline {
+        // Before the deadline moves: reading a file may hang.
         let baseline = Baseline::load(path, &target.service, netns::identity(world)?)?;
+        world.deadline.extend(rules.wait.0);
         return scene.settle(Some(&baseline), None);
     }
+    world.deadline.extend(rules.wait.0);
     if args.rest.is_empty() {
         return scene.settle(None, None);
     }
@@ -253,7 +255,6 @@ impl Scene<'_> {
         let held: Vec<_> = left.iter().filter(|left| left.class() != Class::Kernel).map(suspect).collect();
         let grouping = Grouping::new(&self.args.common, &self.target.profile);
         let blame = Blame::new(&held, &owners, grouping);
-
         let is_ok = verdict.state == ServiceState::Ok;
         let mut report = Report::new("orphans_after_stop", self.target.service.clone(), &settled.view.seen, verdict);
         report.headline = self.headline(settled, is_ok, remains::headline(left, &owners, &listeners));

@@ -49,9 +49,10 @@ pub struct Listener {
     pub parent: u32,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// A baseline as its file holds it.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Content {
+pub struct Content {
     connleak_baseline: u32,
     boot_id: String,
     /// [`crate::netns::identity`]; 0: all.
@@ -59,6 +60,23 @@ struct Content {
     ports: Vec<u16>,
     listeners: Vec<Listener>,
     sockets: BTreeSet<Identity>,
+}
+
+impl Content {
+    /// # Errors
+    /// What the text is instead.
+    pub fn parse(json: &str) -> std::result::Result<Content, String> {
+        serde_json::from_str(json).map_err(|error| match error.is_eof() {
+            true => "the baseline is cut short".to_owned(),
+            false => format!("not a baseline of connleak ({error})"),
+        })
+    }
+
+    /// # Errors
+    /// None for what a socket can be: numbers, addresses and text.
+    pub fn to_json(&self) -> serde_json::Result<String> {
+        Ok(serde_json::to_string(self)? + "\n")
+    }
 }
 
 /// The sockets that were there.
@@ -109,18 +127,17 @@ impl Baseline {
             listeners: self.listeners.clone(),
             sockets: self.identities.clone(),
         };
-        let json = serde_json::to_string(&content).map_err(|error| Error::content(path, error))?;
-        whole::write(path, &(json + "\n"), 0o600)
+        let json = content.to_json().map_err(|error| Error::content(path, error))?;
+        whole::write(path, &json, 0o600)
     }
 
     /// Reads a saved baseline; refuses one that says nothing about this boot, namespace or service.
     pub fn load(path: &Path, service: &Service, netns: u64) -> Result<Baseline> {
         let json = bounded::read(path, LARGEST_FILE)?;
         let refuse = |why: &str| Err(Error::content(path, format!("{why}; take a new one with --save-baseline")));
-        let content: Content = match serde_json::from_str(&json) {
+        let content = match Content::parse(&json) {
             Ok(content) => content,
-            Err(error) if error.is_eof() => return refuse("the baseline is cut short"),
-            Err(error) => return refuse(&format!("not a baseline of connleak ({error})")),
+            Err(why) => return refuse(&why),
         };
         if content.connleak_baseline != SCHEMA {
             return refuse(&format!("a baseline of format {}, this is {SCHEMA}", content.connleak_baseline));

@@ -1,7 +1,7 @@
 //! Who has these sockets: owners, peers and groups, largest first.
 
 use crate::args::{By, Common};
-use crate::cgroup::container;
+use crate::cgroup::{self, container};
 use crate::duration::Span;
 use crate::owner::{Owners, Process};
 use crate::profile::Profile;
@@ -187,7 +187,7 @@ impl Blame {
                 By::Tenant => "of tenant",
                 _ => "in",
             };
-            parts.push(format!("{} of {} {of} {}", group.sockets, self.total, group.key));
+            parts.push(format!("{} of {} {of} {}", group.sockets, self.total, cgroup::shown(&group.key)));
         }
         if let Some(peer) = self.peers.first() {
             parts.push(format!("{} with peer {}", peer.sockets, peer.address));

@@ -3,10 +3,14 @@
 pub mod container;
 
 use procfs::{FromRead, ProcessCGroups};
+use std::borrow::Cow;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
+
+/// Bytes of a name in a line: one path could fill it.
+const LONGEST_SHOWN: usize = 120;
 
 /// The cgroup path in the content of `/proc/PID/cgroup`: that of cgroup2, or of systemd's own v1
 /// hierarchy where that tells more (hybrid hosts).
@@ -48,9 +52,27 @@ fn walk(dir: &Path, path: &str, each: &mut impl FnMut(u64, &str), depth: usize) 
     }
 }
 
+/// A unit, path or group's name as a line has room for it: of a long one both ends.
+pub fn shown(name: &str) -> Cow<'_, str> {
+    if name.len() <= LONGEST_SHOWN {
+        return name.into();
+    }
+    let head = &name[..name.floor_char_boundary(LONGEST_SHOWN / 3)];
+    let tail = &name[name.ceil_char_boundary(name.len() - LONGEST_SHOWN / 2)..];
+    format!("{head}...{tail}").into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_path_is_shown_by_both_ends() {
+        let path = format!("/{}/last", "ä".repeat(2000));
+        let cut = shown(&path);
+        assert!(cut.len() <= LONGEST_SHOWN && cut.starts_with("/ä") && cut.ends_with("ä/last"), "{cut}");
+        assert_eq!(shown("/short"), "/short");
+    }
 
     #[test]
     fn names_the_deepest_unit() {

@@ -84,7 +84,7 @@ impl Footprint {
     /// `php-fpm[1234] (unit php-fpm.service, user www-data)`.
     pub fn described(&self) -> String {
         let Process { unit, uid, user, .. } = &self.process;
-        let unit = unit.as_ref().map_or_else(String::new, |unit| format!("unit {unit}, "));
+        let unit = unit.as_ref().map_or_else(String::new, |unit| format!("unit {}, ", cgroup::shown(unit)));
         let user = user.as_ref().map_or_else(|| format!("uid {uid}"), |user| format!("user {user}"));
         format!("{} ({unit}{user})", self.name())
     }

@@ -55,6 +55,7 @@ pub mod tally;
 pub mod tenancy;
 pub mod tenant;
 pub mod trend;
+pub mod understudy;
 pub mod unit;
 pub mod user;
 pub mod verdict;

@@ -2,6 +2,7 @@
 
 use crate::baseline::Listener;
 use crate::blame::sockets;
+use crate::cgroup;
 use crate::duration::Span;
 use crate::owner::{Owners, Process};
 use crate::socket::{Side, Socket, State};
@@ -147,7 +148,7 @@ fn fate(state: State, rest: Option<u32>) -> String {
 }
 
 fn called(process: &Process, role: Role) -> String {
-    let unit = process.unit.as_ref().map_or(String::new(), |unit| format!(" of {unit}"));
+    let unit = process.unit.as_ref().map_or(String::new(), |unit| format!(" of {}", cgroup::shown(unit)));
     format!("{}[{}]{unit}, {}", process.command, process.pid, role.words())
 }
 

@@ -5,6 +5,7 @@ pub mod junit;
 pub mod nagios;
 pub mod prometheus;
 
+use crate::cgroup;
 use crate::socket::Side;
 use crate::source::{Origin, Seen};
 use crate::verdict::{Limits, ServiceState, Verdict};
@@ -106,7 +107,7 @@ impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}[{}] (", self.command, self.pid)?;
         if let Some(unit) = &self.unit {
-            write!(f, "unit {unit}, ")?;
+            write!(f, "unit {}, ", cgroup::shown(unit))?;
         }
         // Often the unit is the container's own scope.
         let is_told = |name: &&String| self.unit.as_ref().is_some_and(|unit| unit.contains(*name));

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::help;
 use crate::report::{Format, Report, junit};
 use crate::rights;
+use crate::understudy;
 use crate::verdict::ServiceState;
 use crate::whole;
 use crate::world::World;
@@ -68,8 +69,16 @@ pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
         deadline: Some(deadline.clone()),
     };
     *OUTLET.lock().unwrap_or_else(PoisonError::into_inner) = Some(outlet);
-    *WATCHED.lock().unwrap_or_else(PoisonError::into_inner) = Some((timeout.state, deadline.clone()));
-    watchdog.unpark();
+    let watch_until = |deadline: &Deadline| {
+        *WATCHED.lock().unwrap_or_else(PoisonError::into_inner) = Some((timeout.state, deadline.clone()));
+        watchdog.unpark();
+    };
+    if let Some(limit) = understudy::memory_limit() {
+        // The child keeps the deadline; should it hang in the kernel, this one speaks.
+        watch_until(&Deadline::after(timeout.after.0 + Duration::from_secs(1)));
+        leave_to_child(name, limit);
+    }
+    watch_until(&deadline);
     // A stop command would be confined with us.
     if args.rest.is_empty() {
         confine();
@@ -84,6 +93,21 @@ pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
     let report = check(&args, &world);
     rights::give_up();
     end(report.unwrap_or_else(|error| Report::failed(name, ServiceState::Unknown, error.to_string())))
+}
+
+/// Ends as the child does, or speaks for it. Returns where there can be no child.
+fn leave_to_child(name: &'static str, limit: u64) {
+    match understudy::run_child() {
+        Ok(Ok(code)) => exit(code),
+        Ok(Err(signal)) => {
+            let mebibytes = limit >> 20;
+            let why = format!(
+                "ended by signal {signal}, as where memory runs out: it may have {mebibytes} MiB; raise that (ulimit -v)"
+            );
+            end(Report::failed(name, ServiceState::Unknown, why))
+        }
+        Err(_) => {}
+    }
 }
 
 /// Ends the process at the deadline, whatever call the check then hangs in. Until the deadline is

@@ -1,12 +1,16 @@
 //! The history where things go wrong: kills, crowds, full and read-only disks, broken and foreign files.
 
+#[path = "support/dice.rs"]
+mod dice;
 #[path = "support/lab.rs"]
 mod lab;
+#[path = "support/tmpfs.rs"]
+mod tmpfs;
 
 use connleak::history::{History, Sample, Step};
+use dice::Dice;
 use lab::{example, run, skip_test};
 use rusqlite::Connection;
-use rustix::thread::{UnshareFlags, unshare_unsafe};
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -15,6 +19,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tmpfs::{fill, mount, on_tmpfs};
 
 const LONG: Duration = Duration::from_secs(20);
 const ALL: Duration = Duration::from_secs(1_000_000);
@@ -49,18 +54,6 @@ fn asides(dir: &Path) -> Vec<PathBuf> {
     let mut asides: Vec<_> = entries.filter(|path| path.to_string_lossy().contains("history.db.aside-")).collect();
     asides.sort();
     asides
-}
-
-/// Numbers from a seed (splitmix64), so that a failure can be had again.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
 }
 
 #[test]
@@ -150,34 +143,6 @@ fn a_crowd_waits_no_longer_than_its_deadline_for_a_lock_that_stays() {
     assert_eq!(recorded(dir.path()), [1]);
 }
 
-/// Runs a test beside a file system of its own, mounted on the directory that it is given.
-fn on_tmpfs(name: &'static str, options: &str, body: impl FnOnce(&Path) + Send) {
-    let dir = tempfile::tempdir().unwrap();
-    let mounted = || -> Result<(), String> {
-        // SAFETY: unsafe only for UnshareFlags::FILES; mounts have nothing to do with memory or
-        // descriptors, and the thread ends with the test.
-        unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.map_err(|why| format!("unshare: {why}"))?;
-        mount(&["--make-rprivate", "/"])?;
-        let options = format!("{options},mode=700");
-        mount(&["-t", "tmpfs", "-o", &options, "none", &dir.path().to_string_lossy()])
-    };
-    let ended = thread::scope(|scope| {
-        let all = || match mounted() {
-            Ok(()) => body(dir.path()),
-            Err(why) => skip_test(name, &why),
-        };
-        scope.spawn(all).join()
-    });
-    if let Err(panic) = ended {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-fn mount(args: &[&str]) -> Result<(), String> {
-    let done = Command::new("mount").args(args).output().map_err(|why| format!("mount: {why}"))?;
-    done.status.success().then_some(()).ok_or_else(|| String::from_utf8_lossy(&done.stderr).trim().to_owned())
-}
-
 /// One run with the next count; what it found before, and why it is not stored.
 fn step(history: &mut History, size: usize) -> (u64, Option<String>) {
     let updated = history.update("s", |previous| {
@@ -196,11 +161,6 @@ fn open(dir: &Path) -> History {
     let opened = History::open(dir, LONG).unwrap();
     assert_eq!(opened.aside, None);
     opened.history
-}
-
-/// Takes all that is left of a file system.
-fn fill(path: &Path) {
-    fs::write(path, vec![0; 4 << 20]).unwrap_err();
 }
 
 #[test]

@@ -6,11 +6,12 @@ use std::path::Path;
 
 /// Every module of src/, from the ground up: each may use those before it. Files below a module's
 /// folder belong to it.
-const LAYERS: [&str; 51] = [
+const LAYERS: [&str; 52] = [
     "error",
     "deadline",
     "rights",
     "confine",
+    "understudy",
     "settle",
     "bounded",
     "whole",

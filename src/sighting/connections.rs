@@ -1,6 +1,7 @@
 //! The connections of a service, by group of owners.
 
 use super::{Past, Plan, Seen, capacity, leaking, moment, sample};
+use crate::cgroup;
 use crate::error::Result;
 use crate::growth::{Found, Measure};
 use crate::history::{History, Step, Updated};
@@ -79,7 +80,7 @@ impl Searched {
     fn names(&self, memory: &Memory, pool: &Pool) -> Vec<(u32, String)> {
         let nameless = memory.nameless(pool).into_iter();
         let name = |process: &Process| match &process.unit {
-            Some(unit) => unit.clone(),
+            Some(unit) => cgroup::shown(unit).into_owned(),
             None => {
                 let user = process.user.clone().unwrap_or_else(|| process.uid.to_string());
                 format!("{} ({user})", process.command)

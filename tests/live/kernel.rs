@@ -4,7 +4,11 @@ use crate::lab::Lab;
 use connleak::socket::{Endpoint, Side, Socket, State, StateSet};
 use connleak::source::netlink::{self, Dump};
 use connleak::source::{Query, Seen, proc};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 
 /// One above and one below what 1, 2, 17 and 256 ports from 20000 on hold, and their ends.
@@ -71,5 +75,82 @@ fn both_dumps_tell_the_same_identities() {
         };
         assert_eq!(identities(Dump::Combined), identities(Dump::ByFamily));
         assert_eq!(identities(Dump::Combined).len(), 6, "a listener and five");
+    });
+}
+
+/// What becomes of one connection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fate {
+    Kept,
+    NotAccepted,
+    ClientCloses,
+    ServerCloses,
+    BothClose,
+}
+
+const FATES: [Fate; 5] = [Fate::Kept, Fate::NotAccepted, Fate::ClientCloses, Fate::ServerCloses, Fate::BothClose];
+const ADDRESSES: [&str; 4] = ["127.0.0.1", "127.0.0.9", "[::1]", "[::]"];
+
+/// Both ends of connections to one listener; the ends that were closed are gone.
+type Ends = (TcpListener, Vec<TcpStream>);
+
+fn service(address: &str, port: u16, fates: &[Fate]) -> Ends {
+    let listener = TcpListener::bind(format!("{address}:{port}")).unwrap();
+    let to: SocketAddr = format!("{}:{port}", if address == "[::]" { "127.0.0.1" } else { address }).parse().unwrap();
+    let mut ends = Vec::new();
+    // Those that nobody accepts come last in the queue.
+    let (waiting, accepted): (Vec<Fate>, Vec<Fate>) = fates.iter().partition(|fate| **fate == Fate::NotAccepted);
+    for fate in accepted {
+        let client = TcpStream::connect(to).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        match fate {
+            Fate::ClientCloses => ends.push(server),
+            Fate::ServerCloses => ends.push(client),
+            Fate::BothClose => {}
+            _ => ends.extend([server, client]),
+        }
+    }
+    ends.extend(waiting.iter().map(|_| TcpStream::connect(to).unwrap()));
+    (listener, ends)
+}
+
+/// Random tables, asked for random states, ports and sides.
+#[test]
+fn all_sources_agree_on_random_socket_tables() {
+    Lab::test(|_| {
+        let services = prop::collection::btree_map(
+            20000..20040u16,
+            (0..ADDRESSES.len(), prop::collection::vec(prop::sample::select(&FATES[..]), 0..6)),
+            1..8,
+        );
+        let states = prop::sample::subsequence((0..State::NAMES.len()).collect::<Vec<_>>(), 1..=State::NAMES.len());
+        let asked = (states, prop::collection::btree_set(20000..20040u16, 1..30), 0..3usize);
+        let mut runner = TestRunner::new(Config { cases: 60, failure_persistence: None, ..Config::default() });
+        let met = RefCell::new(BTreeSet::new());
+        let all = runner.run(&(services, asked), |(services, (states, asked, side))| {
+            let _ends: Vec<Ends> =
+                services.iter().map(|(port, (at, fates))| service(ADDRESSES[*at], *port, fates)).collect();
+            let states = states.iter().map(|state| State::from_kernel(*state as u8 + 1).unwrap()).collect::<Vec<_>>();
+            let ports: Vec<u16> = asked.into_iter().chain(services.keys().copied().take(2)).collect();
+            let side = [Side::Server, Side::Client, Side::Both][side];
+            let query = Query { states: StateSet::of(&states), ports: &ports, side, times: true };
+            let by_proc = || rows(|each| proc::visit(Path::new("/proc/thread-self/net"), &query, each));
+            // What was closed goes on by itself: compared while the table stands still.
+            for _ in 0..50 {
+                let before = by_proc();
+                let found = [Dump::Combined, Dump::ByFamily]
+                    .map(|dump| rows(|each| netlink::visit_by(dump, &netlink::open()?, &query, each)));
+                if before == by_proc() {
+                    met.borrow_mut().extend(before.iter().map(|row| row.2));
+                    prop_assert_eq!(&found[0], &before);
+                    prop_assert_eq!(&found[1], &before);
+                    return Ok(());
+                }
+            }
+            Err(TestCaseError::fail("the table never stood still"))
+        });
+        all.unwrap();
+        let met = met.into_inner();
+        assert!(met.len() >= 5, "only {met:?} were met");
     });
 }

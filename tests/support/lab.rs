@@ -149,6 +149,7 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// The program may be started by another, as into a namespace: [`Peer::pid`] is that one's then.
     pub fn start(mut program: Command, dir: Option<TempDir>) -> Peer {
         let mut process = program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the peer program runs");
         let (commands, output) = (process.stdin.take(), process.stdout.take().unwrap());

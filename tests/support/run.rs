@@ -67,7 +67,7 @@ impl Outcome {
 }
 
 /// A program of the suite, by its path.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Check(pub &'static str);
 
 impl Check {

@@ -1,0 +1,138 @@
+//! Processes that come and go by the thousand, hide, or hold all they may: holders are found all the same.
+
+use crate::lab::run::{CHECK, Outcome, Started, as_nobody, check, hold_to_contract, public_copy, run};
+use crate::lab::{CLOSE_WAIT, Lab, Peer, example};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const LOOK: [&str; 7] = ["-p11211", "--side=server", "--min-age=0s", "-w0", "-c100", "--ratio-min-count=1000", "-vv"];
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long processes come and go.
+const FLOOD: Duration = Duration::from_secs(3);
+
+/// A pid namespace with its own `/proc`, in the lab's network; all in it ends with it.
+struct Host {
+    /// Its first process, as seen from here.
+    pid: String,
+    _first: Started,
+}
+
+impl Host {
+    /// With `options` for its `/proc`.
+    fn start(options: &str) -> Result<Host, String> {
+        let script = format!("mount -t proc -o {options} proc /proc && echo up && exec sleep 300");
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--pid", "--fork", "--kill-child", "--mount", "sh", "-c", &script]);
+        let first = unshare.stdout(Stdio::piped()).spawn().map_err(|why| format!("unshare: {why}"))?;
+        let mut first = Started(first);
+        let children = format!("/proc/{0}/task/{0}/children", first.0.id());
+        let mut up = [0; 3];
+        let said = std::io::Read::read_exact(first.0.stdout.as_mut().unwrap(), &mut up);
+        said.map_err(|_| "a pid namespace with its own /proc is refused".to_owned())?;
+        let pid = fs::read_to_string(children).map_err(|why| format!("children: {why}"))?.trim().to_owned();
+        Ok(Host { pid, _first: first })
+    }
+
+    fn inside(&self, program: &Path) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.pid, "--pid", "--mount"]).arg(program);
+        command
+    }
+
+    fn peer(&self) -> Peer {
+        Peer::start(self.inside(&example("peer")), None)
+    }
+
+    /// A server in it with three sockets in CLOSE_WAIT.
+    fn leaking_server(&self, lab: &Lab) -> Peer {
+        let (mut server, mut client) = (self.peer(), lab.peer());
+        server.say("listen l 127.0.0.1:11211");
+        client.say("connect c 127.0.0.1:11211 3");
+        server.say("accept s l 3");
+        client.say("close c");
+        lab.wait_for(CLOSE_WAIT, 11211, 3);
+        server
+    }
+
+    /// Lets the next process have the pid after `last`, where the kernel can do so.
+    fn set_last_pid(&self, last: u32) {
+        let script = format!("echo {last} >/proc/sys/kernel/ns_last_pid");
+        self.inside(Path::new("sh")).args(["-c", &script]).stderr(Stdio::null()).status().unwrap();
+    }
+
+    /// The pid that a new process gets: how many there were.
+    fn next_pid(&self) -> u32 {
+        let output = self.inside(Path::new("sh")).args(["-c", "echo $$"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+    }
+}
+
+fn assert_held_by_peer(outcome: &Outcome) {
+    assert_eq!((outcome.code, outcome.value("close_wait")), (1, 3.0), "{outcome:?}");
+    assert!(outcome.text().contains("3 of 3 held by peer["), "{outcome:?}");
+    assert!(!outcome.text().contains("partial") && outcome.took() < PATIENCE / 2, "{outcome:?}");
+}
+
+#[test]
+fn thousands_of_short_lived_processes_hide_nobody() {
+    Lab::test(|lab| {
+        let host = match Host::start("rw") {
+            Ok(host) => host,
+            Err(why) => return lab.skip(&why),
+        };
+        // The holder is the last in the list: all that come and go are read before it.
+        host.set_last_pid(30_000);
+        let _server = host.leaking_server(lab);
+        host.set_last_pid(100);
+        // Each ends at once; a few live for a moment and rename themselves meanwhile.
+        let script = "while :; do (:)& (:)& (:)& (:)& (echo a >/proc/self/comm; echo b >/proc/self/comm)& wait; done";
+        let flood = || {
+            let mut flood = host.inside(Path::new("timeout"));
+            flood.args([&FLOOD.as_secs().to_string(), "sh", "-c", script]).stdin(Stdio::null());
+            Started(flood.spawn().unwrap())
+        };
+        let (before, began, mut runs) = (host.next_pid(), Instant::now(), 0);
+        let mut floods = [flood(), flood()];
+        while floods.iter_mut().any(|flood| flood.0.try_wait().unwrap().is_none()) {
+            assert_held_by_peer(&hold_to_contract(run(host.inside(Path::new(CHECK)).args(LOOK))));
+            runs += 1;
+        }
+        let (made, took) = (host.next_pid() - before, began.elapsed());
+        println!("{made} processes in {took:?}, {runs} runs");
+        // A loaded machine does less of both, but some of each.
+        assert!(made > 500 && runs >= 3, "{made} processes under {runs} runs: that shows nothing");
+    });
+}
+
+#[test]
+fn where_processes_are_hidden_the_line_says_partial() {
+    Lab::test(|lab| {
+        let host = match Host::start("hidepid=2") {
+            Ok(host) => host,
+            Err(why) => return lab.skip(&why),
+        };
+        let _server = host.leaking_server(lab);
+        assert_held_by_peer(&hold_to_contract(run(host.inside(Path::new(CHECK)).args(LOOK))));
+        let (_copies, copy) = public_copy(Path::new(CHECK));
+        let nobody = as_nobody(&copy);
+        let mut hidden = host.inside(Path::new(nobody.get_program()));
+        let outcome = hold_to_contract(run(hidden.args(nobody.get_args()).args(LOOK)));
+        assert_eq!((outcome.code, outcome.value("close_wait")), (1, 3.0), "{outcome:?}");
+        assert!(outcome.text().contains("owners partial: 3 of 3 sockets without"), "{outcome:?}");
+    });
+}
+
+#[test]
+fn a_holder_of_all_the_descriptors_it_may_have_is_found() {
+    Lab::test(|lab| {
+        let mut server = lab.leaking_server("127.0.0.1:11211", 3);
+        let limits = fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
+        let limit = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        let limit: u32 = limit.split_whitespace().nth(3).unwrap().parse().unwrap();
+        // Not a million, where that is allowed.
+        server.say(&format!("open n /dev/null {}", limit.min(100_000) - 20));
+        assert_held_by_peer(&check(&LOOK));
+    });
+}
