@@ -1,14 +1,16 @@
 //! Are connections accumulating toward a limit, since when, and when does it run out?
 
 use argh::{ArgsInfo, FromArgs};
-use connleak::args::{Args, Command, Pids};
+use connleak::args::{Args, Command, Common, LimitChoice, Percent, Pids, Speed};
 use connleak::blame::{Blame, Grouping, Suspect};
 use connleak::duration::Span;
 use connleak::error::{Error, Result};
-use connleak::growth::Rules;
+use connleak::footprint::Footprint;
+use connleak::growth::{Measure, Rules};
 use connleak::history::{History, Updated};
 use connleak::owner::Holders;
 use connleak::pool::Connection;
+use connleak::profile::Profile;
 use connleak::report::Report;
 use connleak::service::{self, Target};
 use connleak::sighting::{Plan, Seen};
@@ -29,8 +31,14 @@ struct Growth {
     #[argh(option, arg_name = "N[,N...]")]
     pid: Vec<Pids>,
 
-    /// connections that the service can hold, or auto: what runs out first of the profile's limit,
-    /// the open files of its processes and the ephemeral ports; default auto
+    /// what may leak: connections, fds (open descriptors) or rss (resident memory) of the processes
+    /// of --pid, --unit, --user or the port; default connections
+    #[argh(option, arg_name = "METRIC")]
+    metric: Option<Measure>,
+
+    /// connections, descriptors or bytes (512M, 2G) that there can be, or auto: what runs out first
+    /// of the profile's limit, the open files of its processes, the ephemeral ports and the cgroup's
+    /// memory; default auto
     #[argh(option, arg_name = "N|auto")]
     limit: Option<LimitChoice>,
 
@@ -42,6 +50,10 @@ struct Growth {
     #[argh(option, arg_name = "DURATION")]
     left_critical: Option<Span>,
 
+    /// warn when there are this many percent more than usual at this hour, once three days are known
+    #[argh(option, arg_name = "PERCENT")]
+    baseline_warning: Option<Percent>,
+
     /// where the history is kept; default see the man page
     #[argh(option, arg_name = "DIR")]
     state_dir: Option<PathBuf>,
@@ -51,42 +63,8 @@ struct Growth {
     rehearse: Option<Speed>,
 }
 
-/// `--limit`.
-#[derive(Clone, Copy, Debug)]
-enum LimitChoice {
-    Auto,
-    Number(u32),
-}
-
-impl std::str::FromStr for LimitChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match (text, text.parse()) {
-            ("auto", _) => Ok(LimitChoice::Auto),
-            (_, Ok(number @ 1..)) => Ok(LimitChoice::Number(number)),
-            _ => Err(format!("bad limit '{text}': write a number of connections or auto")),
-        }
-    }
-}
-
 impl Command for Growth {
     const PROGRAM: &'static str = "check_conn_growth";
-}
-
-/// `--rehearse`.
-#[derive(Clone, Copy, Debug)]
-struct Speed(u32);
-
-impl std::str::FromStr for Speed {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text.parse() {
-            Ok(factor @ 1..=3600) => Ok(Speed(factor)),
-            _ => Err(format!("bad factor '{text}': use 1 to 3600")),
-        }
-    }
 }
 
 fn main() {
@@ -94,19 +72,21 @@ fn main() {
 }
 
 fn check(args: &Args<Growth>, world: &World) -> Result<Report> {
+    let (common, own) = (&args.common, &args.own);
     if world.replay.is_some() {
         return Err(Error::Usage("--replay shows one moment, growth needs many: see 'connleak backtest'".into()));
     }
-    let (common, own) = (&args.common, &args.own);
-    let target = service::resolve_any(common, &own.pid, world)?;
-    let limit = match own.limit {
-        Some(LimitChoice::Number(limit)) => Some(u64::from(limit)),
-        _ => target.profile.limit,
-    };
-    let speed = own.rehearse.map_or(1, |Speed(factor)| factor);
+    let measure = own.metric.unwrap_or_default();
+    let mut target = service::resolve_any(common, &own.pid, world)?;
+    if measure == Measure::Connections {
+        target = target.of_unit(common, world)?.of_pids(&own.pid, world)?;
+    }
+    let limit = measure.limit(own.limit, target.profile.limit)?;
     let dir = state_dir::open(own.state_dir.as_deref())?;
     let mut opened = History::open(&dir, world.deadline.left() / 2)?;
-    let plan = Plan { common, pids: &own.pid, target: &target, limit, speed };
+    let baseline = own.baseline_warning.is_some();
+    let speed = own.rehearse.map_or(1, |Speed(factor)| factor);
+    let plan = Plan { common, pids: &own.pid, target: &target, measure, limit, baseline, speed };
     let holders = if common.verbose > 1 { Holders::All } else { Holders::First };
     let Updated { value: seen, aside, unsaved } = plan.see(&mut opened.history, holders, world)?;
     let mut report = present(seen, args, &target);
@@ -120,45 +100,51 @@ fn check(args: &Args<Growth>, world: &World) -> Result<Report> {
     Ok(report)
 }
 
+impl Growth {
+    fn rules(&self, common: &Common, profile: &Profile) -> Rules {
+        Rules {
+            used: common.limits(),
+            left_warning: self.left_warning.or(profile.growth.warning),
+            left_critical: self.left_critical.or(profile.growth.critical),
+            baseline_warning: self.baseline_warning.map(|Percent(percent)| percent),
+        }
+    }
+}
+
 fn present(seen: Seen, args: &Args<Growth>, target: &Target) -> Report {
-    let (Seen { found, suspects, owners, unread }, verbose) = (seen, args.common.verbose);
-    let growth = &target.profile.growth;
-    let rules = Rules {
-        used: args.common.limits(),
-        left_warning: args.own.left_warning.or(growth.warning),
-        left_critical: args.own.left_critical.or(growth.critical),
-    };
-    let silence = |connection: &Connection| connection.silence().map(|seconds| (seconds * 1000.0) as u32);
-    let suspect = |connection: &Connection| Suspect::new(&connection.socket, silence(connection));
-    let suspects: Vec<Suspect> = suspects.iter().map(suspect).collect();
+    let Seen { found, view, suspects, owners, processes, unread, lacking } = seen;
+    let (rules, verbose) = (args.own.rules(&args.common, &target.profile), args.common.verbose);
+    let silences: Vec<f64> = suspects.iter().filter_map(Connection::silence).collect();
+    let age = |connection: &Connection| connection.silence().map(|seconds| (seconds * 1000.0) as u32);
+    let suspects: Vec<Suspect> = suspects.iter().map(|one| Suspect::new(&one.socket, age(one))).collect();
     let grouping = Grouping::new(&args.common, &target.profile);
     let blame = Blame::new(&suspects, &owners, grouping);
     let verdict = found.judge(&rules);
-    let headline = format!("{} {}", target.service, found.headline(&verdict.reasons, &blame));
-    let mut report = Report::new("conn_growth", target.service.clone(), &found.pool.seen, verdict);
+    let headline = format!("{} {}", target.service, found.headline(&rules, &verdict.reasons, Some(&blame)));
+    let mut report = Report::new("conn_growth", target.service.clone(), &view, verdict);
     report.headline = headline;
     report.metrics = found.metrics(&rules);
     report.owners = blame.owners.clone();
     report.extra = blame.extra();
     report.extra.extend(found.extra());
-    if found.leak().is_some() {
+    report.extra.insert("processes".into(), processes.iter().map(Footprint::json).collect());
+    if !suspects.is_empty() {
         report.lacks_owners(blame.unowned, blame.shortfall(&owners));
     }
-    if found.pool.seen.origin == Origin::Proc {
+    if view.origin == Origin::Proc && found.measure == Measure::Connections {
         report.missing.push("silences unknown without sock_diag: sees less and later".into());
     }
-    if found.pool.unsure > 0 {
-        report.is_incomplete(format!("{} more can't be told whose they are", found.pool.unsure));
-    }
-    if found.learned.sampled < 1.0 && !found.pool.connections.is_empty() {
+    lacking.into_iter().for_each(|lacking| report.is_incomplete(lacking));
+    if found.learned.sampled < 1.0 {
         report.missing.push(format!("a sample of {:.0}% is followed", found.learned.sampled * 100.0));
     }
-    target.absent.iter().for_each(|absent| report.is_incomplete(absent.clone()));
     report.missing.extend(unread);
-    report.details = blame.details(&suspects, &owners, verbose);
+    if verbose > 0 {
+        report.details.extend(found.evidence(&silences));
+    }
+    report.details.extend(blame.details(&suspects, &owners, verbose));
     if verbose > 1 {
-        let line = |(name, count): &(String, u64)| format!("group {name}: {count} connections");
-        report.details.extend(found.by_group().iter().take(grouping.top).map(line));
+        report.details.extend(found.by_group().take(grouping.top));
     }
     report
 }

@@ -1,7 +1,9 @@
 //! The options that all checks share, and what a command line asks for.
 
+mod amounts;
 mod getopt;
 
+pub use amounts::{LimitChoice, Percent, Speed};
 pub use getopt::{HELP, Refused, all, parse};
 
 use crate::duration::Span;

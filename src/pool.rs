@@ -6,6 +6,7 @@ use crate::limit::PortUse;
 use crate::select::{Match, Selection};
 use crate::socket::{Endpoint, Side, Socket, State, StateSet};
 use crate::source::{self, Query, Seen};
+use crate::trend;
 use crate::world::World;
 use std::collections::{HashMap, HashSet};
 
@@ -79,6 +80,40 @@ pub struct Pool {
     pub unsure: u64,
 }
 
+impl Pool {
+    /// Seconds of the longest silence; one that is not known makes it unknown.
+    pub fn idle_oldest(&self) -> Option<f64> {
+        let idle: Option<Vec<f64>> = self.connections.iter().map(Connection::silence).collect();
+        idle.map(|idle| idle.into_iter().fold(0.0, f64::max))
+    }
+
+    /// What the detector is shown of it; when it was taken is the caller's to say.
+    pub fn sample(&self) -> trend::Sample {
+        let count = |state: State| self.counts[state as usize - 1].try_into().unwrap_or(u32::MAX);
+        let (established, close_wait, time_wait) =
+            (count(State::Established), count(State::CloseWait), count(State::TimeWait));
+        let all = self.counts.iter().sum::<u64>().try_into().unwrap_or(u32::MAX);
+        let socket = |connection: &Connection| trend::Socket {
+            cookie: connection.identity(),
+            group: connection.group(),
+            state: match connection.socket.state {
+                State::CloseWait => trend::State::CloseWait,
+                _ => trend::State::Established,
+            },
+            idle: connection.silence().unwrap_or(0.0),
+        };
+        trend::Sample {
+            service: self.instance,
+            established,
+            close_wait,
+            time_wait,
+            other: all.saturating_sub(established).saturating_sub(close_wait).saturating_sub(time_wait),
+            sockets: self.connections.iter().map(socket).collect(),
+            ..trend::Sample::default()
+        }
+    }
+}
+
 /// Looks once. A connection with both ends here is held by its client's end: that is where leaks of
 /// pools are made; once the client has closed, by the server's. Without ports each end is one of its own.
 pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) -> Result<Pool> {
@@ -119,7 +154,7 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
         None => true,
     });
     if selection.ports.is_empty() {
-        doors.tell_sides(&mut connections);
+        connections.iter_mut().for_each(|connection| connection.side = doors.side(connection.socket.local));
     }
     let clients: HashSet<(Endpoint, Endpoint)> = connections
         .iter()
@@ -137,14 +172,14 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
 }
 
 /// Where connections come in: all listeners, whoever has them.
-#[derive(Default)]
-struct Doors {
+#[derive(Debug, Default)]
+pub struct Doors {
     /// By port: whether its listeners are selected; `None`: some are.
     ports: HashMap<u16, Option<bool>>,
 }
 
 impl Doors {
-    fn add(&mut self, socket: &Socket, matched: Match) {
+    pub fn add(&mut self, socket: &Socket, matched: Match) {
         if socket.state == State::Listen {
             let selected = match matched {
                 Match::No => Some(false),
@@ -157,15 +192,13 @@ impl Doors {
     }
 
     /// Whether what no process has is selected: it waits in the accept queue of its port's listener.
-    fn belongs(&self, socket: &Socket) -> Option<bool> {
+    pub fn belongs(&self, socket: &Socket) -> Option<bool> {
         self.ports.get(&socket.local.port).copied().flatten().filter(|_| socket.inode == 0)
     }
 
     /// A port with a listener is a server's.
-    fn tell_sides(&self, connections: &mut [Connection]) {
-        for Connection { socket, side } in connections {
-            *side = if self.ports.contains_key(&socket.local.port) { Side::Server } else { Side::Client };
-        }
+    pub fn side(&self, local: Endpoint) -> Side {
+        if self.ports.contains_key(&local.port) { Side::Server } else { Side::Client }
     }
 }
 

@@ -47,6 +47,7 @@ pub enum Unit {
     None,
     Seconds,
     Percent,
+    Bytes,
 }
 
 impl Unit {
@@ -55,6 +56,7 @@ impl Unit {
             Unit::None => "",
             Unit::Seconds => "s",
             Unit::Percent => "%",
+            Unit::Bytes => "B",
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::source::diag::MOST_PORTS;
 use crate::unit::Members;
 use crate::user::Users;
 use crate::world::World;
+use std::collections::BTreeSet;
 
 /// What to look at, and by which thresholds to judge it.
 #[derive(Debug)]
@@ -31,37 +32,29 @@ pub fn resolve(common: &Common, world: &World) -> Result<Target> {
     of_service(common, world)
 }
 
-/// The same narrowed to `--unit` or `pids`; without `-p` and `-P` whatever `pids`, `--unit` or `--user` have.
+/// The same; without `-p` and `-P` whatever `pids`, `--unit` or `--user` have.
 pub fn resolve_any(common: &Common, pids: &[Pids], world: &World) -> Result<Target> {
-    let mut pids: Vec<u32> = pids.iter().flat_map(|pids| pids.0.iter().copied()).collect();
-    pids.sort_unstable();
-    pids.dedup();
-    let mut target = match whose(common, &pids) {
+    match whose(common, &sorted(pids)) {
         Some(whose) if common.port.is_empty() && common.profile.is_none() => {
             if common.side.is_some() {
                 return Err(Error::Usage("--side is seen from a service's port: give it with -p or -P".into()));
             }
             let service = Service { profile: whose, ports: Vec::new(), side: Side::Both };
             let selection = selection(common, &service)?;
-            Target { profile: profile::named(GENERIC, &world.thresholds)?, service, selection, absent: Vec::new() }
+            let profile = profile::named(GENERIC, &world.thresholds)?;
+            Ok(Target { profile, service, selection, absent: Vec::new() })
         }
-        _ if common.port.is_empty() && common.profile.is_none() => {
-            return Err(Error::Usage(
-                "which service? give its port (-p 11211), profile (-P memcached), --pid, --unit or --user; see --help"
-                    .into(),
-            ));
-        }
-        _ => of_service(common, world)?,
-    };
-    if !pids.is_empty() {
-        if common.unit.is_some() || world.replay.is_some() {
-            return Err(Error::Usage("--pid names this machine's processes: leave out --unit and --replay".into()));
-        }
-        let (members, gone) = Members::of(world, &pids)?;
-        target.selection.unit = Some(members);
-        target.absent.extend(gone.iter().map(|pid| format!("process {pid} (--pid) is gone")));
+        _ if common.port.is_empty() && common.profile.is_none() => Err(Error::Usage(
+            "which service? give its port (-p 11211), profile (-P memcached), --pid, --unit or --user; see --help"
+                .into(),
+        )),
+        _ => of_service(common, world),
     }
-    target.of_unit(common, world)
+}
+
+fn sorted(pids: &[Pids]) -> Vec<u32> {
+    let pids: BTreeSet<u32> = pids.iter().flat_map(|pids| pids.0.iter().copied()).collect();
+    pids.into_iter().collect()
 }
 
 /// What stands for a service's name where no port does.
@@ -121,6 +114,19 @@ impl Target {
                 ));
             }
             self.selection.unit = Some(Members::find(world, unit)?);
+        }
+        Ok(self)
+    }
+
+    /// Narrowed to the sockets that the processes of `--pid` hold.
+    pub fn of_pids(mut self, pids: &[Pids], world: &World) -> Result<Target> {
+        if !pids.is_empty() {
+            if self.selection.unit.is_some() || world.replay.is_some() {
+                return Err(Error::Usage("--pid names this machine's processes: leave out --unit and --replay".into()));
+            }
+            let (members, gone) = Members::of(world, &sorted(pids))?;
+            self.selection.unit = Some(members);
+            self.absent.extend(gone.iter().map(|pid| format!("process {pid} (--pid) is gone")));
         }
         Ok(self)
     }

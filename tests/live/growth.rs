@@ -1,9 +1,11 @@
 //! check_conn_growth on connections that are really made: time is rehearsed, the sockets are not.
 
-use crate::lab::run::{GROWTH, Outcome};
+use crate::lab::run::{GROWTH, Outcome, Started};
 use crate::lab::{ESTABLISHED, Lab, Peer};
 use connleak::history::History;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -242,5 +244,71 @@ fn without_sock_diag_it_says_that_it_sees_less() {
         assert!(by_proc.code == 0 && by_proc.text().contains(less), "{by_proc:?}");
         assert!(by_proc.output().value("idle_oldest").is_none(), "{by_proc:?}");
         assert!(!look(&state, 4242, &["--source", "netlink"]).text().contains(less));
+    });
+}
+
+/// Five minutes of the rehearsed time in a tenth of a second: a leak of descriptors, or of memory.
+fn first_alarm(state: &TempDir, options: &[&str], mut leak: impl FnMut(u32)) -> (Outcome, u32) {
+    for round in 0..60 {
+        leak(round);
+        let seen = GROWTH.run(&[options, &["--rehearse=3000", "--state-dir", state.path().to_str().unwrap()]].concat());
+        if seen.code != 0 {
+            return (seen, round);
+        }
+        sleep(Duration::from_millis(100));
+    }
+    panic!("no alarm");
+}
+
+#[test]
+fn descriptors_that_pile_up_are_a_leak_of_their_process() {
+    Lab::test(|lab| {
+        let (state, (_server, mut client)) = (tempfile::tempdir().unwrap(), lab.connected("127.0.0.1:4242", 3));
+        let mut steady = lab.peer();
+        steady.say("listen l 127.0.0.1:4343");
+        let healthy = [&format!("--pid={}", steady.pid()), "--metric=fds", "--limit=200"];
+        let pid = client.pid();
+        let options = [&format!("--pid={pid}"), "--metric=fds", "--limit=200", "-v"];
+        let (found, round) = first_alarm(&state, &options, |round| {
+            if round >= 6 {
+                client.say("connect leaked 127.0.0.1:4242 4");
+            }
+            let fine = look(&state, 4343, &[&healthy[..], &["--rehearse=3000"]].concat());
+            assert!(fine.code == 0 && !fine.text().contains("leak"), "{fine:?}");
+        });
+        let text = found.text();
+        assert!(found.code < 3 && text.contains(&format!("pid {pid} descriptors leak in peer[{pid}] (")), "{found:?}");
+        assert!(round > 10 && found.value("fds") > 60.0 && found.value("limit") == 200.0, "{round}: {found:?}");
+        assert!(
+            found.stdout.contains("\nevidence: ") && found.stdout.contains(" descriptors taken since "),
+            "{found:?}"
+        );
+        assert_eq!(found.value("used"), found.value("fds") / 2.0);
+    });
+}
+
+/// Takes 4 MiB a line that it reads.
+const HUNGRY: &str = "import sys\nheld = []\nfor line in sys.stdin:\n    held.append(bytearray(4 << 20))\n    print(len(held), flush=True)";
+
+#[test]
+fn memory_that_is_never_given_back_is_a_leak() {
+    Lab::test(|lab| {
+        let mut command = Command::new("python3");
+        command.args(["-c", HUNGRY]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let Ok(child) = command.spawn() else { return lab.skip("no python3") };
+        let (state, mut hungry) = (tempfile::tempdir().unwrap(), Started(child));
+        let mut answers = BufReader::new(hungry.0.stdout.take().unwrap());
+        let pid = hungry.0.id();
+        let options = [&format!("--pid={pid}"), "--metric=rss", "--limit=160M"];
+        let (found, _) = first_alarm(&state, &options, |round| {
+            if round >= 4 {
+                hungry.0.stdin.as_mut().unwrap().write_all(b"more\n").unwrap();
+                answers.read_line(&mut String::new()).unwrap();
+            }
+        });
+        let text = found.text();
+        assert!(found.code < 3 && text.contains(&format!("pid {pid} memory leak in python3[{pid}] (")), "{found:?}");
+        assert!(text.contains(" MiB/min since ") && text.contains(" MiB of 160 MiB, full in "), "{text}");
+        assert!(found.value("rss") > 1e8 && found.value("limit") == 167_772_160.0, "{found:?}");
     });
 }

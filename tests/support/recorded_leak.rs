@@ -125,7 +125,7 @@ fn main() {
         let pool = story.pool(minute);
         let (wall, uptime) = (end - ((minutes - 1 - minute) * 60) as f64, 90_000.0 + 60.0 * minute as f64);
         let moment = Moment { wall, uptime, boot_id: "a-boot".to_owned() };
-        let learned = memory.learn(&moment, &pool, LIMIT, 1.0);
+        let learned = memory.learn(&moment, pool.sample(), LIMIT, 1.0);
         let name = |connection: &Connection| {
             CLIENTS.iter().find(|client| client.1 == connection.socket.uid).map_or("?", |client| client.0).to_owned()
         };

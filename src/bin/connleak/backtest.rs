@@ -1,11 +1,13 @@
 //! Replay recorded samples through the detector that check_conn_growth ships: when would it have paged?
 
 use super::protocol::Reader;
-use crate::subcommand::Plain;
+use crate::subcommand::{self, Plain};
+use crate::{from_history, screen};
 use argh::{ArgsInfo, FromArgs};
 use connleak::duration::Span;
 use connleak::error::plain;
 use connleak::trend::{Detector, Sample, Verdict};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -19,9 +21,23 @@ pub struct Backtest {
     #[argh(switch)]
     stream: bool,
 
+    /// replay what check_conn_growth recorded; takes its options instead of files: see
+    /// backtest --from-history --help
+    #[argh(switch)]
+    #[expect(dead_code, reason = "run takes it")]
+    from_history: bool,
+
     /// recorded series; one line is printed whenever the verdict changes
     #[argh(positional)]
     files: Vec<PathBuf>,
+}
+
+/// What is recorded is chosen by the check's own options.
+pub fn run(words: Vec<OsString>) -> Result<(), String> {
+    match words.iter().any(|word| word == "--from-history") {
+        true => screen::print(&from_history::run(words)?),
+        false => subcommand::plain::<Backtest>(words),
+    }
 }
 
 impl Plain for Backtest {

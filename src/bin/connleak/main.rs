@@ -2,6 +2,7 @@
 
 mod backtest;
 mod demo;
+mod from_history;
 mod graph;
 mod protocol;
 mod screen;
@@ -19,7 +20,7 @@ const SUBCOMMANDS: [Entry; 5] = [
     Entry::shared::<watch::Watch>("watch"),
     Entry::of::<graph::Graph>("graph"),
     Entry::of::<demo::Demo>("demo"),
-    Entry::of::<backtest::Backtest>("backtest"),
+    Entry::of::<backtest::Backtest>("backtest").run_by(backtest::run),
 ];
 
 fn main() -> ExitCode {

@@ -34,6 +34,11 @@ impl Entry {
         Entry { name, about: about::<S>, run: plain::<S> }
     }
 
+    /// The same, run in another way.
+    pub const fn run_by(self, run: fn(Vec<OsString>) -> Result<(), String>) -> Entry {
+        Entry { run, ..self }
+    }
+
     pub const fn shared<S: Shared>(name: &'static str) -> Entry {
         Entry { name, about: about::<S>, run: shared::<S> }
     }
@@ -61,7 +66,8 @@ fn text<S: Plain>(name: &str) -> String {
     )
 }
 
-fn plain<S: Plain>(words: Vec<OsString>) -> Result<(), String> {
+/// Reads the words of a subcommand and runs it.
+pub fn plain<S: Plain>(words: Vec<OsString>) -> Result<(), String> {
     let utf8 = |word: OsString| {
         word.into_string().map_err(|word| format!("argument '{}' is not UTF-8; see --help", word.to_string_lossy()))
     };

@@ -4,6 +4,7 @@ use super::Graph;
 use connleak::args::{Common, Ports};
 use connleak::deadline::Deadline;
 use connleak::error::Result;
+use connleak::growth::Measure;
 use connleak::profile::{self, GENERIC};
 use connleak::report::Service;
 use connleak::select::Selection;
@@ -37,7 +38,17 @@ impl Graph {
             let any = common.port.is_empty() && common.profile.is_none();
             let target = if any { all_ports(&world)? } else { service::resolve(&common, &world)? };
             let speed = self.rehearse.unwrap_or(1);
-            Ok(Plan { common: &common, pids: &self.pid, target: &target, limit: None, speed }.name())
+            let measure = Measure::default();
+            let plan = Plan {
+                common: &common,
+                pids: &self.pid,
+                target: &target,
+                measure,
+                limit: None,
+                baseline: false,
+                speed,
+            };
+            Ok(plan.name())
         };
         chosen.into_iter().map(name).collect()
     }

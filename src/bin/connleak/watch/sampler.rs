@@ -4,9 +4,9 @@ use super::Watch;
 use super::frame::{Frame, Usage};
 use crate::screen;
 use crate::who::By;
-use connleak::args::Args;
+use connleak::args::{Args, Pids};
 use connleak::deadline::Deadline;
-use connleak::growth::Rules;
+use connleak::growth::{Measure, Rules};
 use connleak::history::{History, Updated};
 use connleak::owner::{self, Holders, Owners, Process};
 use connleak::pool::{self, Connection, Pool};
@@ -90,42 +90,48 @@ impl Sampler {
         if self.known.is_none() {
             let _ = told.send(Told::Title(screen::title(&target)));
         }
+        let measure = Measure::Connections;
         let limit = target.profile.limit;
-        let plan = Plan { common, pids: &own.pid, target: &target, limit, speed: 1 };
-        let (pool, mut notes) = record(&plan, &mut self.history, world)?;
+        let plan = Plan { common, pids: &own.pid, target: &target, measure, limit, baseline: false, speed: 1 };
+        let mut notes = record(&plan, &mut self.history, world)?;
+        let pool = pool::look(world, &target.selection, None)?;
         notes.extend(target.absent.iter().cloned());
         notes.extend(pool.seen.missing.as_ref().map(|missing| format!("sockets incomplete: {missing}")));
         if pool.unsure > 0 {
             notes.push(format!("{} more can't be told whose they are", pool.unsure));
         }
-        let by = own.by.map(|by| by.of_profile(&target.profile));
         let sockets: Vec<_> = pool.connections.iter().map(|held| (held.socket.inode, held.socket.uid)).collect();
         let owners = owner::find(world, &sockets, Holders::First);
-        let usage = match own.pid.iter().flat_map(|pids| &pids.0).collect::<Vec<_>>()[..] {
-            [pid] => usage(world, *pid),
-            _ => None,
-        };
         let mut frame = Frame {
             wall: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64),
             after: self.begun.elapsed(),
             counts: pool.counts,
-            owners: by_owner(&pool, &owners, by),
-            usage,
+            owners: by_owner(&pool, &owners, own.by.map(|by| by.of_profile(&target.profile))),
+            usage: usage(world, &own.pid),
             notes,
             ..Frame::default()
         };
+        let has_unknown = pool.connections.iter().any(|held| owners.of(held.socket.inode).next().is_none());
+        if has_unknown && owners.refused > 0 {
+            frame.notes.push(format!("owners partial: {} processes may not be read", owners.refused));
+        }
         for connection in &pool.connections {
             let is_stuck = connection.socket.state == State::CloseWait;
             let ages = if is_stuck { &mut frame.close_wait } else { &mut frame.idle };
             connection.silence().into_iter().for_each(|seconds| ages.add(seconds));
         }
+        self.turn_over(&mut frame, &pool);
+        Ok(frame)
+    }
+
+    /// What was opened and closed since the look before.
+    fn turn_over(&mut self, frame: &mut Frame, pool: &Pool) {
         let now: HashSet<u64> = pool.connections.iter().map(Connection::identity).collect();
         if let Some(before) = &self.known {
             frame.opened = Some(now.difference(before).count() as u64);
             frame.closed = Some(before.difference(&now).count() as u64);
         }
         self.known = Some(now);
-        Ok(frame)
     }
 
     /// Whether all processes that are watched are gone.
@@ -135,20 +141,16 @@ impl Sampler {
     }
 }
 
-/// One look, into the history as check_conn_growth's are; and what is to be said of it.
-fn record(
-    plan: &Plan,
-    history: &mut Result<History, String>,
-    world: &World,
-) -> connleak::error::Result<(Pool, Vec<String>)> {
+/// Records as check_conn_growth does; returns what is to be said of it.
+fn record(plan: &Plan, history: &mut Result<History, String>, world: &World) -> connleak::error::Result<Vec<String>> {
     let history = match history {
         Ok(history) => history,
-        Err(why) => return Ok((pool::look(world, &plan.target.selection, None)?, vec![why.clone()])),
+        Err(why) => return Ok(vec![why.clone()]),
     };
     let Updated { value: seen, unsaved, .. } = plan.see(history, Holders::First, world)?;
     let mut notes = seen.found.judge(&Rules::default()).reasons;
     notes.extend(unsaved.map(|why| format!("not recorded: {why}")));
-    Ok((seen.found.pool, notes))
+    Ok(notes)
 }
 
 /// Connections by owner; by default one for all processes of a command.
@@ -176,8 +178,9 @@ fn name(process: &Process, by: Option<By>) -> String {
     }
 }
 
-/// Open descriptors and resident memory.
-fn usage(world: &World, pid: u32) -> Option<Usage> {
+/// Open descriptors and resident memory, where one process is watched.
+fn usage(world: &World, pids: &[Pids]) -> Option<Usage> {
+    let [pid] = pids.iter().flat_map(|pids| &pids.0).collect::<Vec<_>>()[..] else { return None };
     let dir = world.proc_root.join(pid.to_string());
     let status = Status::from_read(std::fs::File::open(dir.join("status")).ok()?).ok()?;
     let descriptors = std::fs::read_dir(dir.join("fd")).ok()?.count() as u64;

@@ -7,13 +7,14 @@ use connleak::duration::Span;
 use connleak::error::Result;
 use connleak::holders;
 use connleak::owner::{Holders, Owners, Process};
+use connleak::pool::Doors;
 use connleak::select::Match;
 use connleak::service::Target;
 use connleak::socket::{Side, Socket, State, StateSet};
 use connleak::source::{self, Origin, Query, Seen};
 use connleak::user::Users;
 use connleak::world::World;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// What one look shows.
@@ -72,7 +73,7 @@ impl View {
             notes.push("ages unknown: only /proc could be read".to_owned());
         }
         if sockets.unsure > 0 {
-            notes.push(format!("{} more can't be told whose they are, and are not counted", sockets.unsure));
+            notes.push(format!("{} more have no process: whose they were can't be told", sockets.unsure));
         }
         let (owners, unowned) = (owners.processes.len(), unowned as u64);
         Ok(View { by, rows, seen, all, owners, unowned, ages_known: sockets.ages_known, notes })
@@ -85,24 +86,34 @@ impl Sockets {
         let query = Query { states: StateSet::ALL, ports: &selection.ports, side: selection.side, times: true };
         let (held, ends, kernel) = Default::default();
         let mut sockets = Sockets { held, ends, kernel, unsure: 0, ages_known: true };
-        let seen = source::visit(world, &query, &mut |socket| match selection.matches(socket) {
-            Match::No => {}
-            Match::Unsure => sockets.unsure += 1,
-            Match::Yes(side) => sockets.add(socket, side),
+        let (mut doors, mut unsure) = (Doors::default(), Vec::new());
+        let seen = source::visit(world, &query, &mut |socket| {
+            let matched = selection.matches(socket);
+            doors.add(socket, matched);
+            match matched {
+                Match::No => {}
+                Match::Unsure => unsure.push(*socket),
+                Match::Yes(side) => sockets.add(socket, side),
+            }
         })?;
+        for socket in &unsure {
+            match doors.belongs(socket) {
+                Some(true) => sockets.add(socket, Side::Server),
+                Some(false) => {}
+                None => sockets.unsure += 1,
+            }
+        }
         if selection.ports.is_empty() {
-            sockets.tell_sides();
+            sockets.tell_sides(&doors);
         }
         Ok((sockets, seen))
     }
 
     /// Where no port was asked for, one with a listener is a server's.
-    fn tell_sides(&mut self) {
-        let all = || self.held.iter().filter(|suspect| suspect.state == State::Listen);
-        let listening: HashSet<u16> = all().map(|suspect| suspect.local.port).collect();
-        let end = |suspect: &Suspect| match listening.contains(&suspect.local.port) {
-            true => (Side::Server, suspect.local.port),
-            false => (Side::Client, suspect.remote.port),
+    fn tell_sides(&mut self, doors: &Doors) {
+        let end = |suspect: &Suspect| match doors.side(suspect.local) {
+            Side::Server => (Side::Server, suspect.local.port),
+            side => (side, suspect.remote.port),
         };
         self.ends = self.held.iter().map(end).collect();
         for (suspect, side, port) in &mut self.kernel {
