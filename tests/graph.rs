@@ -217,8 +217,9 @@ fn assert_sound(seen: &Value) {
 #[test]
 fn a_recorded_leak_in_a_browser() {
     let dir = tempfile::tempdir().unwrap();
-    let recorded = run::run(Command::new(example("recorded_leak")).arg(dir.path().join("state")).arg("600"));
-    assert_eq!(recorded.code, 0, "{recorded:?}");
+    // Ten hours of the detector without optimisation may take as many seconds.
+    let recorded = Command::new(example("recorded_leak")).arg(dir.path().join("state")).arg("600").status();
+    assert!(recorded.unwrap().success());
     let outcome = graph(dir.path(), &["-p", "11211", "--state-dir", "state", "-O", "leak.html", "--title", "Shop"]);
     assert_eq!(outcome.code, 0, "{outcome:?}");
     let Some(seen) = look("a_recorded_leak_in_a_browser", &dir.path().join("leak.html"), dir.path()) else { return };

@@ -408,12 +408,12 @@ fn a_log_without_its_database_is_kept() {
 fn a_newer_format_is_refused_and_not_touched() {
     let dir = history_of(3);
     let db = Connection::open(database(dir.path())).unwrap();
-    db.pragma_update(None, "user_version", 2).unwrap();
+    db.pragma_update(None, "user_version", 3).unwrap();
     db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
     drop(db);
     let bytes = fs::read(database(dir.path())).unwrap();
     let why = History::open(dir.path(), LONG).err().unwrap().to_string();
-    assert!(why.contains("newer connleak (format 2)") && why.contains("upgrade"), "{why}");
+    assert!(why.contains("newer connleak (format 3)") && why.contains("upgrade"), "{why}");
     assert_eq!(fs::read(database(dir.path())).unwrap(), bytes);
     assert_eq!(asides(dir.path()), [""; 0].map(PathBuf::from));
 }

@@ -1,5 +1,6 @@
 //! Draw services' history, or CSV files, as one page that needs nothing else.
 
+mod choice;
 mod estimate;
 mod figure;
 mod output;
@@ -15,24 +16,19 @@ mod words;
 use crate::screen;
 use crate::subcommand::Plain;
 use argh::{ArgsInfo, FromArgs};
-use connleak::args::{Common, Pids, Ports};
-use connleak::deadline::Deadline;
+use connleak::args::{Pids, Ports};
 use connleak::duration::Span;
 use connleak::error::{Result, plain};
-use connleak::growth::Measure;
 use connleak::history::History;
 use connleak::memory::Memory;
-use connleak::profile::{self, GENERIC};
-use connleak::report::Service;
-use connleak::select::{Cidr, Selection};
-use connleak::service::{self, Target};
-use connleak::sighting::Plan;
+use connleak::select::Cidr;
 use connleak::socket::Side;
 use connleak::state_dir;
 use connleak::trend::Verdict;
-use connleak::world::{Netns, Source, World};
+use connleak::world::{Netns, Source};
 use estimate::Estimate;
 use figure::Drawn;
+use output::Target;
 use page::{Calm, Chart};
 use recording::Recording;
 use replay::Alarm;
@@ -144,7 +140,7 @@ struct Judged {
 
 impl Plain for Graph {
     fn run(self) -> std::result::Result<(), String> {
-        let target = output::Target::of(self.output_file.as_deref(), self.open)?;
+        let target = Target::of(self.output_file.as_deref(), self.open)?;
         if let Some(path) = self.files.iter().find(|path| target.is(path)) {
             return Err(format!(
                 "{}: the page would replace what it is drawn from; name another with -O",
@@ -154,17 +150,7 @@ impl Plain for Graph {
         if self.files.is_empty() && (self.limit.is_some() || self.skip_bad) {
             return Err("--limit and --skip-bad are for CSV files, and none is given; see --help".to_owned());
         }
-        let mut judged = Vec::new();
-        for path in &self.files {
-            let recording = self.file(path).map_err(|why| format!("{}: {why}", path.display()))?;
-            judged.push(judge(recording, None, 1.0));
-        }
-        if self.files.is_empty() || !self.port.is_empty() || !self.profile.is_empty() {
-            judged.extend(self.recorded()?);
-        }
-        if judged.len() > MOST_CHARTS {
-            return Err(format!("{} charts on one page, at most {MOST_CHARTS}; choose some with -p", judged.len()));
-        }
+        let judged = self.judged()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
         let names: Vec<&str> = judged.iter().map(|judged| judged.recording.name.trim_end_matches(" both")).collect();
         let title = self.title.clone().unwrap_or_else(|| format!("Connections of {}", names.join(", ")));
@@ -172,18 +158,38 @@ impl Plain for Graph {
         let page = page::html(&words::plain(&title), &charts, now)?;
         target.write(&page)?;
         if target.is_file() {
-            for Judged { recording, .. } in &judged {
-                let Recording { name, times, notes, .. } = recording;
-                let notes: String = notes.iter().map(|note| format!(" {note}")).collect();
-                let said = format!("{target}: {name}: {}.{notes}", words::many(times.len(), "sample"));
-                screen::print(&format!("{}\n", screen::visible(&said)))?;
-            }
+            judged.iter().try_for_each(|judged| tell(&target, &judged.recording))?;
         }
         target.open()
     }
 }
 
+/// What is on the page.
+fn tell(target: &Target, recording: &Recording) -> std::result::Result<(), String> {
+    let Recording { name, times, notes, .. } = recording;
+    let notes: String = notes.iter().map(|note| format!(" {note}")).collect();
+    let said = format!("{target}: {name}: {}.{notes}", words::many(times.len(), "sample"));
+    screen::print(&format!("{}\n", screen::visible(&said)))
+}
+
 impl Graph {
+    /// Files first, then services.
+    fn judged(&self) -> std::result::Result<Vec<Judged>, String> {
+        let mut judged = Vec::new();
+        for path in &self.files {
+            let recording = self.file(path).map_err(|why| format!("{}: {why}", path.display()))?;
+            judged.push(judge(recording, None, 1.0));
+        }
+        if self.files.is_empty() || self.chooses() {
+            judged.extend(self.recorded()?);
+        }
+        let charts = judged.len();
+        if charts > MOST_CHARTS {
+            return Err(format!("{charts} charts on one page, at most {MOST_CHARTS}; choose some with -p"));
+        }
+        Ok(judged)
+    }
+
     fn file(&self, path: &Path) -> std::result::Result<Recording, String> {
         let file = File::open(path).map_err(|why| format!("can't read: {}", plain(&why)))?;
         let size = file.metadata().map_or(0, |meta| meta.len());
@@ -223,72 +229,12 @@ impl Graph {
         Ok(judged)
     }
 
-    /// Names in the history.
-    fn services(&self) -> Result<Vec<String>> {
-        let world = World::here(Deadline::after(PATIENCE));
-        let ports = self.port.iter().map(|ports| (vec![ports.clone()], None));
-        let profiles = self.profile.iter().map(|profile| (Vec::new(), Some(profile.clone())));
-        // One of each is one service, as the check takes them.
-        let mut chosen: Vec<_> = match (self.port.as_slice(), self.profile.as_slice()) {
-            ([port], [profile]) => vec![(vec![port.clone()], Some(profile.clone()))],
-            _ => ports.chain(profiles).collect(),
-        };
-        let without_port = !self.pid.is_empty() || self.unit.is_some() || self.user.is_some();
-        if chosen.is_empty() && without_port {
-            chosen.push((Vec::new(), None));
-        }
-        let name = |(port, profile): (Vec<Ports>, Option<String>)| {
-            let common = self.common(port, profile);
-            let any = common.port.is_empty() && common.profile.is_none();
-            let target = if any { all_ports(&world)? } else { service::resolve(&common, &world)? };
-            let speed = self.rehearse.unwrap_or(1);
-            let (pids, measure, limit, baseline) = (&self.pid[..], Measure::Connections, None, false);
-            Ok(Plan { common: &common, pids, target: &target, measure, limit, baseline, speed }.name())
-        };
-        chosen.into_iter().map(name).collect()
-    }
-
     fn service(&self, history: &History, name: &str) -> Result<Option<Judged>> {
         let since = self.since.unwrap_or(Span::seconds(86_400));
         let Some(recording) = past::read(history, name, since.0)? else { return Ok(None) };
         let memory = history.peek(name)?.state.and_then(|(version, state)| Memory::restore(version, &state));
-        Ok(Some(judge(recording, memory.as_ref(), f64::from(self.rehearse.unwrap_or(1)))))
+        Ok(Some(judge(recording, memory.as_ref(), choice::speed(name))))
     }
-}
-
-impl Graph {
-    fn common(&self, port: Vec<Ports>, profile: Option<String>) -> Common {
-        Common {
-            port,
-            profile,
-            side: self.side,
-            peer: self.peer.clone(),
-            local: self.local.clone(),
-            user: self.user.clone(),
-            unit: self.unit.clone(),
-            netns: self.netns.clone(),
-            source: self.source,
-            proc_root: self.proc_root.clone(),
-            warning: None,
-            critical: None,
-            replay: None,
-            by: None,
-            top: None,
-            output: None,
-            output_file: None,
-            timeout: None,
-            verbose: 0,
-        }
-    }
-}
-
-/// What the check looks at without a port. Its processes and units may be gone by now.
-fn all_ports(world: &World) -> Result<Target> {
-    let profile = profile::named(GENERIC, &world.thresholds)?;
-    let service = Service { profile: GENERIC.to_owned(), ports: Vec::new(), side: Side::Both };
-    let selection =
-        Selection { ports: Vec::new(), side: Side::Both, peers: Vec::new(), locals: Vec::new(), uid: None, unit: None };
-    Ok(Target { profile, service, selection, absent: Vec::new() })
 }
 
 impl Judged {

@@ -1,0 +1,104 @@
+//! Which recorded services are meant, by the options that the check was given.
+
+use super::Graph;
+use connleak::args::{Common, Ports};
+use connleak::deadline::Deadline;
+use connleak::error::Result;
+use connleak::growth::Measure;
+use connleak::profile::{self, GENERIC};
+use connleak::report::Service;
+use connleak::select::Selection;
+use connleak::service::{self, Target};
+use connleak::sighting::Plan;
+use connleak::socket::Side;
+use connleak::world::World;
+
+impl Graph {
+    /// Whether a service is asked for: else it is all of them.
+    pub fn chooses(&self) -> bool {
+        let without_port = !self.pid.is_empty() || self.unit.is_some() || self.user.is_some();
+        without_port || !self.port.is_empty() || !self.profile.is_empty()
+    }
+
+    /// Names in the history.
+    pub fn services(&self) -> Result<Vec<String>> {
+        let world = World::here(Deadline::after(super::PATIENCE));
+        let ports = self.port.iter().map(|ports| (vec![ports.clone()], None));
+        let profiles = self.profile.iter().map(|profile| (Vec::new(), Some(profile.clone())));
+        // One of each is one service, as the check takes them.
+        let mut chosen: Vec<_> = match (self.port.as_slice(), self.profile.as_slice()) {
+            ([port], [profile]) => vec![(vec![port.clone()], Some(profile.clone()))],
+            _ => ports.chain(profiles).collect(),
+        };
+        if chosen.is_empty() && self.chooses() {
+            chosen.push((Vec::new(), None));
+        }
+        let name = |(port, profile): (Vec<Ports>, Option<String>)| {
+            let common = self.common(port, profile);
+            let any = common.port.is_empty() && common.profile.is_none();
+            let target = if any { all_ports(&world)? } else { service::resolve(&common, &world)? };
+            let speed = self.rehearse.unwrap_or(1);
+            let measure = Measure::default();
+            let plan = Plan {
+                common: &common,
+                pids: &self.pid,
+                target: &target,
+                measure,
+                limit: None,
+                baseline: false,
+                speed,
+            };
+            Ok(plan.name())
+        };
+        chosen.into_iter().map(name).collect()
+    }
+
+    fn common(&self, port: Vec<Ports>, profile: Option<String>) -> Common {
+        Common {
+            port,
+            profile,
+            side: self.side,
+            peer: self.peer.clone(),
+            local: self.local.clone(),
+            user: self.user.clone(),
+            unit: self.unit.clone(),
+            netns: self.netns.clone(),
+            source: self.source,
+            proc_root: self.proc_root.clone(),
+            warning: None,
+            critical: None,
+            replay: None,
+            by: None,
+            top: None,
+            output: None,
+            output_file: None,
+            timeout: None,
+            verbose: 0,
+        }
+    }
+}
+
+/// What the check looks at without a port. Its processes and units may be gone by now.
+fn all_ports(world: &World) -> Result<Target> {
+    let profile = profile::named(GENERIC, &world.thresholds)?;
+    let service = Service { profile: GENERIC.to_owned(), ports: Vec::new(), side: Side::Both };
+    let selection =
+        Selection { ports: Vec::new(), side: Side::Both, peers: Vec::new(), locals: Vec::new(), uid: None, unit: None };
+    Ok(Target { profile, service, selection, absent: Vec::new() })
+}
+
+/// How many times as fast time ran in the rehearsal of this name; 1 where it was none.
+pub fn speed(name: &str) -> f64 {
+    name.rsplit_once(" rehearsal ").and_then(|(_, factor)| factor.parse().ok()).unwrap_or(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rehearsal_tells_its_speed() {
+        assert_eq!(speed("memcached:11211 both unit x rehearsal 60"), 60.0);
+        assert_eq!(speed("memcached:11211 both"), 1.0);
+    }
+}
