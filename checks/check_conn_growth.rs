@@ -265,8 +265,7 @@ fn present(seen: Seen, args: &Args<Growth>, target: &Target, world: &World) -> R
     let mut report = Report::new("conn_growth", target.service.clone(), &found.pool.seen, verdict);
     report.headline = headline;
     report.metrics = found.metrics(&rules);
-    report.owners = blame.owners.clone();
-    report.extra = blame.extra();
+    blame.tell(&mut report);
     report.extra.extend(found.extra());
     if found.leak().is_some() {
         report.lacks_owners(blame.unowned, blame.shortfall(&owners));

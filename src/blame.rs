@@ -1,13 +1,15 @@
 //! Who has these sockets: owners, peers and groups, largest first.
 
+mod share;
+
 use crate::args::{By, Common};
 use crate::duration::Span;
 use crate::owner::{Owners, Process};
 use crate::profile::{Profile, TenantKey};
-use crate::report::{Owner, Peer, rounded};
+use crate::report::{Owner, Peer, Report, Share, rounded};
 use crate::socket::{Endpoint, Socket, State};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -70,6 +72,7 @@ impl Grouping {
 #[derive(Debug)]
 pub struct Blame {
     pub owners: Vec<Owner>,
+    shares: Vec<Share>,
     pub peers: Vec<Peer>,
     /// By the key that was asked for.
     pub groups: Vec<Group>,
@@ -139,13 +142,14 @@ impl Blame {
         // The sorts are stable: equal counts stay in the order of pids and keys.
         let mut owners: Vec<Owner> = by_process.into_iter().filter_map(owner).collect();
         owners.sort_by_key(|owner| Reverse(owner.sockets));
+        let shares = share::among(&owners, all.sockets, grouping.top);
         owners.truncate(grouping.top);
         let mut groups: Vec<Group> = by_key.into_iter().map(group).collect();
         groups.sort_by_key(|group| Reverse(group.sockets));
         groups.truncate(grouping.top);
         let peers = largest(all.peers, grouping.top);
         let waiting = suspects.iter().filter(|suspect| suspect.is_waiting()).count() as u64;
-        Blame { owners, peers, groups, unowned, waiting, total: all.sockets, grouping }
+        Blame { owners, shares, peers, groups, unowned, waiting, total: all.sockets, grouping }
     }
 
     /// Who to look at first, for the first line.
@@ -215,13 +219,14 @@ impl Blame {
         lines
     }
 
-    /// What all checks that blame add to the JSON object.
-    pub fn extra(&self) -> Map<String, Value> {
-        let mut extra = Map::new();
-        extra.insert("peers".into(), json!(self.peers));
-        extra.insert("groups".into(), json!(self.groups));
-        extra.insert("waiting".into(), json!(self.waiting));
-        extra
+    /// What all checks that blame say of it.
+    pub fn tell(&self, report: &mut Report) {
+        report.owners.clone_from(&self.owners);
+        report.shares.clone_from(&self.shares);
+        let mut put = |key: &str, value: Value| report.extra.insert(key.to_owned(), value);
+        put("peers", json!(self.peers));
+        put("groups", json!(self.groups));
+        put("waiting", json!(self.waiting));
     }
 }
 

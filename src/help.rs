@@ -1,7 +1,7 @@
 //! `--help` and the man pages' option lists, from the argument tables.
 
 use crate::args::{self, Command};
-use argh::{FlagInfo, FlagInfoKind};
+use argh::{FlagInfo, FlagInfoKind, Optionality};
 
 /// `-p, --port N[,N...]`.
 fn synopsis(flag: &FlagInfo) -> String {
@@ -23,7 +23,8 @@ pub fn text<A: Command>() -> String {
     text.push_str("\nOptions:\n");
     for (flag, _) in args::all::<A>() {
         text.push_str(&format!("  {}\n", synopsis(flag)));
-        text.push_str(&wrapped(&one_line(flag.description), 10));
+        let repeated = if is_repeated(flag) { "; may be repeated" } else { "" };
+        text.push_str(&wrapped(&(one_line(flag.description) + repeated), 10));
     }
     text.push_str(
         "\nRANGE is Nagios' [@][start:][end]: 10 alerts above 10 (and below 0), 5: below 5, ~:10 above 10, 5:10\n\
@@ -32,6 +33,11 @@ pub fn text<A: Command>() -> String {
     );
     text.push_str(&format!("See 'man {program}' for examples, output and profiles.\n"));
     text
+}
+
+/// `-v` is counted rather than repeated.
+fn is_repeated(flag: &FlagInfo) -> bool {
+    matches!((&flag.kind, &flag.optionality), (FlagInfoKind::Option { .. }, Optionality::Repeating))
 }
 
 /// argh keeps a doc comment's line breaks.

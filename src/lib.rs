@@ -13,6 +13,7 @@
 pub mod aftermath;
 pub mod args;
 pub mod baseline;
+pub mod batch;
 pub mod blame;
 pub mod boot;
 pub mod bounded;

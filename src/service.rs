@@ -3,7 +3,7 @@
 use crate::args::Common;
 use crate::error::{Error, Result};
 use crate::profile::{self, GENERIC, Profile};
-use crate::report::Service;
+use crate::report::{Format, Service};
 use crate::select::Selection;
 use crate::socket::Side;
 use crate::source::diag::MOST_PORTS;
@@ -19,6 +19,32 @@ pub struct Target {
     pub selection: Selection,
 }
 
+/// The `--profile` of each service that the call is about; one, without any where ports tell it.
+pub fn each(common: &mut Common) -> Result<Vec<Vec<String>>> {
+    let profiles = std::mem::take(&mut common.profile);
+    if profiles.len() < 2 {
+        return Ok(vec![profiles]);
+    }
+    if common.output != Some(Format::Prometheus) {
+        return Err(Error::Usage(
+            "several --profile need -o prometheus; with other outputs run the check once for each".into(),
+        ));
+    }
+    if !common.port.is_empty() {
+        return Err(Error::Usage("several --profile have ports of their own: leave out -p".into()));
+    }
+    if let Some(twice) = (1..profiles.len()).find(|at| profiles[..*at].contains(&profiles[*at])) {
+        return Err(Error::Usage(format!("--profile {} is given twice", profiles[twice])));
+    }
+    Ok(profiles.into_iter().map(|profile| vec![profile]).collect())
+}
+
+/// What a profile's service is called until its file has been read, or where it can't be.
+pub fn called(common: &Common, profile: &[String]) -> Option<Service> {
+    let side = common.side.unwrap_or(Side::Both);
+    profile.first().map(|name| Service { profile: name.clone(), ports: Vec::new(), side })
+}
+
 pub fn resolve(common: &Common, world: &World) -> Result<Target> {
     let mut ports: Vec<u16> = Vec::new();
     for port in common.port.iter().flat_map(|ports| &ports.0) {
@@ -29,7 +55,7 @@ pub fn resolve(common: &Common, world: &World) -> Result<Target> {
     if ports.len() > MOST_PORTS {
         return Err(Error::Usage(format!("-p names {} ports; at most {MOST_PORTS} are checked at once", ports.len())));
     }
-    let profile = match &common.profile {
+    let profile = match common.profile.first() {
         Some(name) => profile::named(name, &world.thresholds)?,
         None if ports.is_empty() => {
             return Err(Error::Usage(
