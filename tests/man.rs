@@ -3,13 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Every binary with its man page.
-const PAGES: [(&str, &str); 3] = [
-    ("check_closewait", env!("CARGO_BIN_EXE_check_closewait")),
-    ("check_conn_growth", env!("CARGO_BIN_EXE_check_conn_growth")),
-    ("check_orphans_after_stop", env!("CARGO_BIN_EXE_check_orphans_after_stop")),
-];
+#[path = "support/options.rs"]
+mod options;
 
+use options::{CHECKS, Opt};
 const BEGIN: &str = ".\\\" BEGIN OPTIONS\n";
 const END: &str = ".\\\" END OPTIONS\n";
 
@@ -17,33 +14,10 @@ fn page(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("man").join(format!("{name}.1"))
 }
 
-fn help(binary: &str) -> String {
-    let output = Command::new(binary).arg("--help").output().unwrap();
-    assert_eq!(output.status.code(), Some(3));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Options of a help text: the synopsis and the description of each.
-fn options(help: &str) -> Vec<(String, String)> {
-    let list = help.split("\nOptions:\n").nth(1).unwrap().split("\n\n").next().unwrap();
-    let mut options: Vec<(String, String)> = Vec::new();
-    for line in list.lines() {
-        match line.strip_prefix("          ") {
-            Some(more) => {
-                let (_, description) = options.last_mut().unwrap();
-                description.push_str(if description.is_empty() { "" } else { " " });
-                description.push_str(more);
-            }
-            None => options.push((line.trim().to_owned(), String::new())),
-        }
-    }
-    options
-}
-
 /// As `.TP` entries: options bold, their values in italics.
-fn roff(options: &[(String, String)]) -> String {
+fn roff(options: &[Opt]) -> String {
     let escaped = |text: &str| text.replace('\\', "\\e").replace('-', "\\-");
-    let entry = |(synopsis, description): &(String, String)| {
+    let entry = |Opt { synopsis, description }: &Opt| {
         let words: Vec<_> = synopsis.splitn(3, ' ').collect();
         let is_option = |word: &&str| word.starts_with('-');
         let (flags, values): (Vec<_>, Vec<_>) = words.into_iter().partition(is_option);
@@ -57,14 +31,12 @@ fn roff(options: &[(String, String)]) -> String {
 
 #[test]
 fn man_pages_list_the_options_of_help() {
-    for (name, binary) in PAGES {
-        let path = page(name);
+    for check in CHECKS {
+        let path = page(check.name);
         let text = std::fs::read_to_string(&path).unwrap();
         let (before, rest) = text.split_once(BEGIN).unwrap();
         let (_, after) = rest.split_once(END).unwrap();
-        let options = options(&help(binary));
-        assert!(options.len() > 20, "{options:?}");
-        let wanted = format!("{before}{BEGIN}{}{END}{after}", roff(&options));
+        let wanted = format!("{before}{BEGIN}{}{END}{after}", roff(&check.options()));
         if std::env::var_os("BLESS").is_some() {
             std::fs::write(&path, wanted).unwrap();
         } else {
@@ -75,7 +47,7 @@ fn man_pages_list_the_options_of_help() {
 
 #[test]
 fn man_pages_name_this_version() {
-    for (name, _) in PAGES {
+    for name in CHECKS.map(|check| check.name) {
         let text = std::fs::read_to_string(page(name)).unwrap();
         let version = format!("\"connleak {}\"", env!("CARGO_PKG_VERSION"));
         assert!(text.lines().next().unwrap().contains(&version), "man/{name}.1 is of another version");
@@ -84,7 +56,7 @@ fn man_pages_name_this_version() {
 
 #[test]
 fn man_pages_are_clean_roff() {
-    for (name, _) in PAGES {
+    for name in CHECKS.map(|check| check.name) {
         let lint = match Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).arg(page(name)).output() {
             Ok(lint) => lint,
             Err(why) => {
