@@ -123,10 +123,14 @@ impl Blame {
         // In the order of pids, as the keys begin with them.
         let mut by_process: Vec<(u32, Option<&Process>, Count)> = Vec::new();
         let mut by_key: BTreeMap<String, Count> = BTreeMap::new();
+        let mut by_name: BTreeMap<String, Count> = BTreeMap::new();
         for (who, (suspect, count)) in by_who {
             let holder = owners.of(suspect.holder_inode).next();
             all.merge(&count);
             by_key.entry(key(suspect, holder, grouping)).or_default().merge(&count);
+            if let Some(process) = holder {
+                by_name.entry(share::name(process)).or_default().merge(&count);
+            }
             match by_process.last_mut() {
                 Some((pid, _, sum)) if *pid == who.holder => sum.merge(&count),
                 _ => by_process.push((who.holder, holder, count)),
@@ -134,19 +138,12 @@ impl Blame {
         }
         let unowned = by_process.first().filter(|(pid, ..)| *pid == 0).map_or(0, |(.., count)| count.sockets);
         let owner = |(_, process, count): (u32, Option<&Process>, Count)| Some(owner(process?, count, grouping.top));
-        let group = |(key, count): (String, Count)| Group {
-            key,
-            sockets: count.sockets,
-            oldest_seconds: count.oldest_seconds(),
-        };
         // The sorts are stable: equal counts stay in the order of pids and keys.
         let mut owners: Vec<Owner> = by_process.into_iter().filter_map(owner).collect();
         owners.sort_by_key(|owner| Reverse(owner.sockets));
-        let shares = share::among(&owners, all.sockets, grouping.top);
         owners.truncate(grouping.top);
-        let mut groups: Vec<Group> = by_key.into_iter().map(group).collect();
-        groups.sort_by_key(|group| Reverse(group.sockets));
-        groups.truncate(grouping.top);
+        let groups = share::largest(by_key, grouping.top);
+        let shares = share::with_other(share::largest(by_name, grouping.top), all.sockets);
         let peers = largest(all.peers, grouping.top);
         let waiting = suspects.iter().filter(|suspect| suspect.is_waiting()).count() as u64;
         Blame { owners, shares, peers, groups, unowned, waiting, total: all.sockets, grouping }

@@ -1,67 +1,65 @@
-//! Owners under names that outlive processes: few enough to be a time series each.
+//! The largest shares: groups, and owners under names that outlive processes, few enough to be a time
+//! series each.
 
-use crate::report::{Owner, Share};
+use super::{Count, Group};
+use crate::owner::Process;
+use crate::report::Share;
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
-/// The `top` largest names, and last `other`: all sockets of the rest and of nobody known.
-pub fn among(owners: &[Owner], total: u64, top: usize) -> Vec<Share> {
-    let share = |owner: &Owner| Share { owner: name(owner), sockets: owner.sockets };
-    let mut shares: Vec<Share> = owners.iter().map(share).collect();
-    shares.sort_by(|a, b| a.owner.cmp(&b.owner));
-    shares.dedup_by(|next, kept| {
-        let is_same = next.owner == kept.owner;
-        kept.sockets += if is_same { next.sockets } else { 0 };
-        is_same
-    });
-    shares.sort_by_key(|share| Reverse(share.sockets));
-    shares.truncate(top);
-    let named: u64 = shares.iter().map(|share| share.sockets).sum();
-    shares.push(Share { owner: "other".to_owned(), sockets: total - named });
-    shares
+/// The sort is stable: equal counts stay in the order of keys.
+pub(super) fn largest(counts: BTreeMap<String, Count>, top: usize) -> Vec<Group> {
+    let group = |(key, count): (String, Count)| {
+        let oldest_seconds = count.oldest_seconds();
+        Group { key, sockets: count.sockets, oldest_seconds }
+    };
+    let mut groups: Vec<Group> = counts.into_iter().map(group).collect();
+    groups.sort_by_key(|group| Reverse(group.sockets));
+    groups.truncate(top);
+    groups
 }
 
 /// `php-fpm.service`; `php-fpm (www-data)` outside of units, so that none is called `other`.
-fn name(owner: &Owner) -> String {
-    let user = || owner.user.clone().unwrap_or_else(|| owner.uid.to_string());
-    match &owner.unit {
+pub fn name(process: &Process) -> String {
+    let user = || process.user.clone().unwrap_or_else(|| process.uid.to_string());
+    match &process.unit {
         Some(unit) if unit != "other" => unit.clone(),
-        _ => format!("{} ({})", owner.command, user()),
+        _ => format!("{} ({})", process.command, user()),
     }
+}
+
+/// The names there are, and last `other`: all sockets of the rest and of nobody known.
+pub fn with_other(names: Vec<Group>, total: u64) -> Vec<Share> {
+    let named: u64 = names.iter().map(|name| name.sockets).sum();
+    let share = |Group { key, sockets, .. }: Group| Share { owner: key, sockets };
+    let other = Share { owner: "other".to_owned(), sockets: total - named };
+    names.into_iter().map(share).chain([other]).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn owner(command: &str, unit: Option<&str>, sockets: u64) -> Owner {
-        Owner {
-            pid: 1,
-            command: command.to_owned(),
-            unit: unit.map(str::to_owned),
-            uid: 33,
-            user: None,
-            sockets,
-            oldest_seconds: None,
-            peers: Vec::new(),
-        }
-    }
-
-    fn told(owners: &[Owner], total: u64, top: usize) -> Vec<(String, u64)> {
-        among(owners, total, top).into_iter().map(|share| (share.owner, share.sockets)).collect()
+    fn process(command: &str, unit: Option<&str>) -> Process {
+        let (command, unit) = (command.to_owned(), unit.map(str::to_owned));
+        Process { pid: 1, parent: 0, command, unit, uid: 33, user: None }
     }
 
     #[test]
-    fn processes_of_one_name_are_one_and_the_rest_is_other() {
-        let fpm = Some("php-fpm.service");
-        let owners = [owner("a", None, 4), owner("php", fpm, 3), owner("php", fpm, 2), owner("b", None, 1)];
-        let (a, fpm, b) = (("a (33)".into(), 4), ("php-fpm.service".into(), 5), ("b (33)".into(), 1));
-        assert_eq!(told(&owners, 12, 2), [fpm.clone(), a.clone(), ("other".into(), 3)]);
-        assert_eq!(told(&owners, 10, 9), [fpm, a, b, ("other".into(), 0)]);
-        assert_eq!(told(&[], 0, 5), [("other".into(), 0)]);
+    fn the_rest_is_other_and_always_there() {
+        let of = |sockets| Count { sockets, ..Count::default() };
+        let counts = || [("a", 4), ("b", 5), ("c", 1)].map(|(name, sockets)| (name.to_owned(), of(sockets))).into();
+        let told = |top| with_other(largest(counts(), top), 12).into_iter().map(|share| (share.owner, share.sockets));
+        let two: Vec<_> = told(2).collect();
+        assert_eq!(two, [("b".to_owned(), 5), ("a".to_owned(), 4), ("other".to_owned(), 3)]);
+        assert_eq!(told(9).next_back(), Some(("other".to_owned(), 2)));
+        assert_eq!(with_other(Vec::new(), 0), [Share { owner: "other".to_owned(), sockets: 0 }]);
     }
 
     #[test]
-    fn nobody_else_is_called_other() {
-        assert_eq!(told(&[owner("other", Some("other"), 1)], 1, 5), [("other (33)".into(), 1), ("other".into(), 0)]);
+    fn nobody_is_called_other() {
+        assert_eq!(name(&process("php-fpm", Some("php-fpm.service"))), "php-fpm.service");
+        assert_eq!(name(&process("other", None)), "other (33)");
+        assert_eq!(name(&process("x", Some("other"))), "x (33)");
     }
 }

@@ -2,12 +2,14 @@
 
 use crate::lab::run::{CLOSEWAIT, GROWTH, ORPHANS, Started, finish, poll};
 use crate::lab::{CLOSE_WAIT, Lab, Peer};
+use crate::unit::Service;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// For what takes a second when the machine is idle.
@@ -102,10 +104,18 @@ pub fn ask_json(arguments: &[&str], url: &str) -> Option<Value> {
     serde_json::from_str(&ask(arguments, url)?).ok()
 }
 
+/// What the client of each story calls itself, and its unit: a metric to whom believes it.
+const FORGED: &str = "x|evil=1;;;\n\"'";
+const FORGED_UNIT: &str = "| evil=2;;;0 'evil'=3 \\\"%n";
+/// The same as it may be shown.
+pub const SHOWN: &str = "x/evil:1;;;?\"'";
+
 /// A service on memcached's port and its client, which leaks when the service goes.
 pub struct Story {
     server: Option<Peer>,
     client: Peer,
+    /// Of the client. Gone after it.
+    _unit: Option<Service>,
     /// The service's process name.
     pub name: String,
 }
@@ -113,18 +123,15 @@ pub struct Story {
 impl Story {
     /// Two connections, as they should be.
     pub fn begin(lab: &Lab) -> Story {
-        let name = format!("svc{}", std::process::id());
-        Story::named(lab, &name, &name)
-    }
-
-    pub fn named(lab: &Lab, server_name: &str, client_name: &str) -> Story {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("s{}-{}", NEXT.fetch_add(1, Ordering::Relaxed), std::process::id());
         let (mut server, mut client) = lab.connected("127.0.0.1:11211", 2);
-        let hex = |name: &str| name.bytes().take(15).map(|byte| format!("{byte:02x}")).collect::<String>();
-        server.say(&format!("rename {}", hex(server_name)));
-        if client_name != server_name {
-            client.say(&format!("rename {}", hex(client_name)));
-        }
-        Story { server: Some(server), client, name: server_name.to_owned() }
+        let hex = |name: &str| name.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+        server.say(&format!("rename {}", hex(&name)));
+        client.say(&format!("rename {}", hex(FORGED)));
+        let unit = Service::named(lab, FORGED_UNIT);
+        unit.iter().for_each(|unit| unit.take(&client));
+        Story { server: Some(server), client, _unit: unit, name }
     }
 
     /// 25 sockets that the client doesn't close when the service stops.

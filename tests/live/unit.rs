@@ -13,6 +13,11 @@ pub struct Service(PathBuf);
 impl Service {
     /// `None`: skipped, as there is no cgroup2 or it is not ours to change.
     pub fn new(lab: &Lab) -> Option<Service> {
+        Service::named(lab, "")
+    }
+
+    /// With this in its name.
+    pub fn named(lab: &Lab, part: &str) -> Option<Service> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
@@ -21,7 +26,7 @@ impl Service {
             lab.skip("no cgroup2");
             return None;
         };
-        let dir = root.join(format!("connleak-test-{}-{number}.service", std::process::id()));
+        let dir = root.join(format!("connleak-test-{}-{number}{part}.service", std::process::id()));
         match fs::create_dir(&dir) {
             Ok(()) => Some(Service(dir)),
             Err(why) => {
