@@ -37,7 +37,8 @@ pub fn plugins(dir: &Path) -> PathBuf {
     fs::create_dir(&plugins).unwrap();
     for check in [CLOSEWAIT, GROWTH, ORPHANS] {
         let binary = Path::new(check.0);
-        std::os::unix::fs::symlink(binary, plugins.join(binary.file_name().unwrap())).unwrap();
+        // Copies, as daemons may run as users who don't come to where they were built.
+        fs::copy(binary, plugins.join(binary.file_name().unwrap())).unwrap();
     }
     plugins
 }
