@@ -1,7 +1,9 @@
 //! The options that all checks share, and what a command line asks for.
 
+mod amounts;
 mod getopt;
 
+pub use amounts::{LimitChoice, Percent, Speed};
 pub use getopt::{Refused, all, parse};
 
 use crate::duration::Span;
@@ -122,6 +124,25 @@ impl FromStr for Ports {
         text.split(',').map(port).collect::<std::result::Result<_, _>>().map(Ports)
     }
 }
+
+/// `--pid`: one process or several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pids(pub Vec<u32>);
+
+impl FromStr for Pids {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let pid = |part: &str| match part.parse::<u32>() {
+            Ok(pid @ 1..=MOST_PID) if part.bytes().all(|byte| byte.is_ascii_digit()) => Ok(pid),
+            _ => Err(format!("bad process id '{part}': use a number, several as 17,4711")),
+        };
+        text.split(',').map(pid).collect::<std::result::Result<_, _>>().map(Pids)
+    }
+}
+
+/// Linux gives none above (PID_MAX_LIMIT).
+const MOST_PID: u32 = 1 << 22;
 
 /// `--top`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

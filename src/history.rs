@@ -101,8 +101,8 @@ impl History {
     }
 
     /// Reads what the run before left, lets `step` decide, and stores what it gives, in one
-    /// transaction: runs at the same time wait for each other. `step` should look at the sockets
-    /// itself, so that samples are stored in the order they were taken.
+    /// transaction: runs at the same time wait for each other. `step` sees to it that samples are
+    /// stored in the order they were taken, and is quick.
     ///
     /// # Errors
     /// Where the history can't even be read, and what `step` returns.
@@ -137,6 +137,19 @@ impl History {
         Ok(Updated { value: step.value, aside, unsaved })
     }
 
+    /// What the run before left, as it stands now: another run may be about to change it.
+    ///
+    /// # Errors
+    /// Where it can't be read; [`History::update`] then knows what to do.
+    pub fn peek(&self, service: &str) -> Result<Previous> {
+        self.read(service, read::previous)
+    }
+
+    /// Gives a new measure of all the time that it may wait for others from now on.
+    pub fn wait_at_most(&mut self, left: Duration) {
+        self.until = Instant::now() + left;
+    }
+
     /// [`History::update`] where the sample doesn't depend on the state before.
     ///
     /// # Errors
@@ -165,7 +178,7 @@ impl History {
     /// The services recorded here, by name.
     pub fn services(&self) -> Result<Vec<String>> {
         let read = || -> rusqlite::Result<_> {
-            self.wait_at_most()?;
+            self.set_patience()?;
             let mut query = self.db.prepare("SELECT service FROM service ORDER BY service")?;
             query.query_map([], |row| row.get(0))?.collect()
         };
@@ -179,7 +192,7 @@ impl History {
     ) -> Result<T> {
         let service = &service[..service.floor_char_boundary(LONGEST_SERVICE)];
         let read = || -> std::result::Result<T, Trouble> {
-            self.wait_at_most()?;
+            self.set_patience()?;
             let known = store::service(&self.db, service)?;
             known.map_or(Ok(T::default()), |known| read(&self.db, &known))
         };
@@ -188,7 +201,7 @@ impl History {
 
     /// Takes the turn to write, or where that can't be had says why; reads what the run before left.
     fn begin(&mut self, service: &str) -> std::result::Result<(Previous, Option<Error>), Trouble> {
-        self.wait_at_most()?;
+        self.set_patience()?;
         let mut unsaved = self.frozen.clone().map(|why| Error::content(&self.place.database(), why));
         if unsaved.is_none() {
             match self.db.execute_batch("BEGIN IMMEDIATE").map_err(Trouble::from) {
@@ -202,8 +215,7 @@ impl History {
             self.db.execute_batch("BEGIN")?;
         }
         let Some(known) = store::service(&self.db, service)? else { return Ok((Previous::default(), unsaved)) };
-        let (state, last) = (read::state(&self.db, known.id)?, read::last(&self.db, &known)?);
-        Ok((Previous { state, last, runs: known.runs.cast_unsigned() }, unsaved))
+        Ok((read::previous(&self.db, &known)?, unsaved))
     }
 
     fn store<T>(&mut self, service: &str, step: &Step<T>) -> std::result::Result<(), Trouble> {
@@ -211,7 +223,7 @@ impl History {
             let why = format!("a state of {} bytes is more than the {LARGEST_STATE} that are kept", step.state.len());
             return Err(Trouble::Refused(Error::content(&self.place.database(), why)));
         }
-        self.wait_at_most()?;
+        self.set_patience()?;
         store::add(&self.db, service, &step.sample, (step.version, &step.state))?;
         Ok(self.db.execute_batch("COMMIT")?)
     }
@@ -253,7 +265,7 @@ impl History {
         Ok(aside)
     }
 
-    fn wait_at_most(&self) -> rusqlite::Result<()> {
+    fn set_patience(&self) -> rusqlite::Result<()> {
         self.db.busy_timeout(self.until.saturating_duration_since(Instant::now()))
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! kernel -> source -> select -> tally -------------+-> verdict -> report -> run (print, exit)
 //!                          `-> pool -> trend ------'              ^
-//!                              history -^                         |
+//!                              history -^ (sighting: all four)    |
 //!            profile -> range -> service     owner, unit -> blame, remains
 //! ```
 //!
@@ -23,12 +23,14 @@ pub mod deadline;
 pub mod duration;
 pub mod error;
 pub mod extra_opts;
+pub mod footprint;
 pub mod growth;
 pub mod help;
 pub mod history;
 pub mod holders;
 pub mod lifecycle;
 pub mod limit;
+pub mod local_time;
 pub mod memory;
 pub mod netns;
 pub mod owner;
@@ -42,6 +44,7 @@ pub mod run;
 pub mod select;
 pub mod service;
 pub mod settle;
+pub mod sighting;
 pub mod socket;
 pub mod source;
 pub mod state_dir;

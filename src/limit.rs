@@ -8,7 +8,7 @@ use crate::world::World;
 use procfs::FromRead;
 use procfs::process::{LimitValue, Limits};
 use rustix::io::Errno;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -18,12 +18,14 @@ use std::path::Path;
 /// Something of which there is only so much.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
-    /// The connections that the service accepts, by option or profile.
+    /// What is counted itself, by option or profile: the connections that the service accepts.
     Connections,
     /// The soft limit of open files (RLIMIT_NOFILE) of one process.
     OpenFiles { pid: u32, command: String },
     /// The local ports that connect(2) chooses from, for one source and destination.
     EphemeralPorts { source: IpAddr, destination: Endpoint },
+    /// Bytes that a cgroup may have (memory.max).
+    Memory { cgroup: String },
 }
 
 impl fmt::Display for What {
@@ -34,6 +36,7 @@ impl fmt::Display for What {
             What::EphemeralPorts { source, destination } => {
                 write!(f, "ephemeral ports from {source} to {destination}")
             }
+            What::Memory { cgroup } => write!(f, "memory of {cgroup}"),
         }
     }
 }
@@ -131,6 +134,32 @@ fn soft_limit(path: &Path) -> Result<LimitValue> {
 fn count(fds: &Path) -> Result<u64> {
     let count = |entries: fs::ReadDir| entries.map(|entry| entry.map(|_| 1)).sum();
     fs::read_dir(fds).and_then(count).map_err(|cause| Error::reading(fds, cause))
+}
+
+/// The cgroup with the fewest bytes left below its memory.max, of those that hold these bytes. A limit
+/// holds for all cgroups below. `None`: there is no limit, or it can't be read here.
+pub fn memory(world: &World, bytes: &BTreeMap<String, u64>) -> Option<Room> {
+    // The cgroups are this machine's.
+    if world.is_foreign() {
+        return None;
+    }
+    let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
+    let root = roots.into_iter().find(|root| root.join("cgroup.controllers").exists())?;
+    let mut used: BTreeMap<&Path, u64> = BTreeMap::new();
+    for (path, bytes) in bytes {
+        for cgroup in Path::new(path).ancestors() {
+            *used.entry(cgroup).or_default() += bytes;
+        }
+    }
+    let limit = |cgroup: &Path| {
+        let file = root.join(cgroup.strip_prefix("/").ok()?).join("memory.max");
+        bounded::read(&file, 64).ok()?.trim().parse::<u64>().ok()
+    };
+    let room = |(cgroup, used): (&Path, u64)| {
+        let what = What::Memory { cgroup: cgroup.display().to_string() };
+        Some(Room { what, used, limit: limit(cgroup)? })
+    };
+    choose(&used.into_iter().filter_map(room).collect::<Vec<_>>()).cloned()
 }
 
 /// The local ports that the kernel gives to connect(2).

@@ -1,13 +1,12 @@
 //! What the growth check remembers beside its samples: the detector, the names of groups, the pace.
 
 use crate::pool::{Connection, Pool, hashed, is_sampled};
-use crate::socket::State as TcpState;
-use crate::trend::{Detector, Leak, Sample, Socket, State, TimeLeft, Verdict};
+use crate::trend::{Detector, Leak, Sample, Socket, TimeLeft, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Of [`Memory`] as it is stored; another one is begun anew.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Sockets that are followed one by one; above it a sample of them.
 const MOST_SOCKETS: usize = 4096;
 /// Times between runs from which the schedule is told.
@@ -26,7 +25,9 @@ pub struct Memory {
     thinning: u32,
     /// Seconds between the latest runs of one boot.
     paces: Vec<f64>,
+    /// The last run that counted: its boot, and the uptime.
     last: Option<(String, f64)>,
+    turnover: Option<Turnover>,
 }
 
 /// When a sample was taken. Seconds.
@@ -45,12 +46,23 @@ pub struct Learned {
     pub verdict: Verdict,
     /// `None`: there was no run before in this boot.
     pub turnover: Option<Turnover>,
+    /// Whether the run counted: not where another one did in the same instant.
+    pub is_due: bool,
     /// Sockets followed, of all.
     pub sampled: f64,
+    /// Seconds since the first run, in a rehearsal as many as it stands for.
+    pub watched: f64,
 }
 
-/// Connections opened and closed since the run before, and the minutes between.
-#[derive(Clone, Copy, Debug, PartialEq)]
+impl Learned {
+    /// Before anything is learned.
+    pub fn nothing() -> Learned {
+        Learned { verdict: Verdict::Learning { samples: 0 }, turnover: None, is_due: false, sampled: 1.0, watched: 0.0 }
+    }
+}
+
+/// Connections opened and closed between the last two runs that counted, and the minutes between.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Turnover {
     pub opened: f64,
     pub closed: f64,
@@ -65,6 +77,7 @@ impl Memory {
             thinning: 0,
             paces: Vec::new(),
             last: None,
+            turnover: None,
         }
     }
 
@@ -78,35 +91,35 @@ impl Memory {
         postcard::to_stdvec(self).unwrap_or_default()
     }
 
-    /// Takes one look at the service, which can hold `limit` connections. `speed`: how many times as
-    /// fast the detector's time runs in a rehearsal; all that goes in and comes out here is real time.
-    pub fn learn(&mut self, moment: &Moment, pool: &Pool, limit: u32, speed: f64) -> Learned {
-        let before = self.last.replace((moment.boot_id.clone(), moment.uptime));
-        let elapsed = before.filter(|(boot, _)| *boot == moment.boot_id).map(|(_, uptime)| moment.uptime - uptime);
-        let elapsed = elapsed.filter(|elapsed| *elapsed > 0.0);
-        self.keep_pace(elapsed);
+    /// Takes one look at the service, which can hold `limit` of what `seen` counts. `speed`: how many
+    /// times as fast the detector's time runs in a rehearsal; all that goes in and comes out here is
+    /// real time.
+    pub fn learn(&mut self, moment: &Moment, mut seen: Sample, limit: u32, speed: f64) -> Learned {
+        (seen.wall, seen.uptime) = (moment.wall * speed, moment.uptime * speed);
+        seen.boot = hashed(moment.boot_id.as_bytes());
+        seen.sockets.iter_mut().for_each(|socket| socket.idle *= speed);
+        let groups: BTreeSet<u32> = seen.sockets.iter().map(|socket| socket.group).collect();
+        let all = seen.sockets.len();
+        self.follow(&mut seen.sockets);
+        let sampled = seen.sockets.len() as f64 / all.max(1) as f64;
+        let is_due = self.detector.is_due(&seen);
+        if is_due {
+            let before = self.last.replace((moment.boot_id.clone(), moment.uptime));
+            let elapsed = before.filter(|(boot, _)| *boot == moment.boot_id).map(|(_, uptime)| moment.uptime - uptime);
+            let elapsed = elapsed.filter(|elapsed| *elapsed > 0.0);
+            self.keep_pace(elapsed);
+            self.turnover = elapsed.map(|elapsed| self.turnover(&seen.sockets, all, elapsed / 60.0));
+        }
         self.detector.set_pace(self.pace().map_or(USUAL_PACE, |pace| pace * speed), limit);
-        let followed = self.follow(&pool.connections, speed);
-        let turnover = elapsed.map(|elapsed| self.turnover(&followed, pool.connections.len(), elapsed / 60.0));
-        let count = |state: TcpState| pool.counts[state as usize - 1].try_into().unwrap_or(u32::MAX);
-        let (established, close_wait) = (count(TcpState::Established), count(TcpState::CloseWait));
-        let time_wait = count(TcpState::TimeWait);
-        let all = pool.counts.iter().sum::<u64>().try_into().unwrap_or(u32::MAX);
-        let sampled = followed.len() as f64 / pool.connections.len().max(1) as f64;
-        let verdict = self.detector.step(&Sample {
-            wall: moment.wall * speed,
-            uptime: moment.uptime * speed,
-            boot: hashed(moment.boot_id.as_bytes()),
-            service: pool.instance,
-            established,
-            close_wait,
-            time_wait,
-            other: all.saturating_sub(established).saturating_sub(close_wait).saturating_sub(time_wait),
-            sockets: followed,
-        });
-        let groups: BTreeSet<u32> = pool.connections.iter().map(Connection::group).collect();
+        let verdict = self.detector.step(&seen);
         self.names.retain(|group, _| groups.contains(group));
-        Learned { verdict: in_real_time(verdict, speed), turnover, sampled }
+        Learned {
+            verdict: in_real_time(verdict, speed),
+            turnover: self.turnover,
+            is_due,
+            sampled,
+            watched: self.detector.watched(),
+        }
     }
 
     /// Groups of the pool that have no name yet, with a connection of each that can tell it.
@@ -136,24 +149,17 @@ impl Memory {
         }
     }
 
-    fn follow(&mut self, connections: &[Connection], speed: f64) -> Vec<Socket> {
-        let socket = |connection: &Connection| Socket {
-            cookie: connection.identity(),
-            group: connection.group(),
-            state: if connection.socket.state == TcpState::CloseWait { State::CloseWait } else { State::Established },
-            idle: connection.silence().unwrap_or(0.0) * speed,
-        };
-        let mut followed: Vec<Socket> = connections.iter().map(socket).collect();
+    /// Thins the sockets out to those that are followed.
+    fn follow(&mut self, sockets: &mut Vec<Socket>) {
         let thinning = self.thinning;
-        followed.retain(|socket| is_sampled(socket.cookie, thinning));
-        while followed.len() > MOST_SOCKETS {
+        sockets.retain(|socket| is_sampled(socket.cookie, thinning));
+        while sockets.len() > MOST_SOCKETS {
             self.thinning += 1;
-            followed.retain(|socket| is_sampled(socket.cookie, self.thinning));
+            sockets.retain(|socket| is_sampled(socket.cookie, self.thinning));
         }
         if self.thinning > thinning {
             self.detector.keep(|cookie| is_sampled(cookie, self.thinning));
         }
-        followed
     }
 
     fn turnover(&self, followed: &[Socket], connections: usize, minutes: f64) -> Turnover {
@@ -196,7 +202,7 @@ fn in_real_time(verdict: Verdict, speed: f64) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::socket::{Endpoint, Side, Times};
+    use crate::socket::{Endpoint, Side, State as TcpState, Times};
     use crate::source::{Origin, Seen};
 
     fn pool(cookies: impl Iterator<Item = u64>) -> Pool {
@@ -224,7 +230,7 @@ mod tests {
     /// Runs of one boot at these seconds, each with the connections of these cookies.
     fn run(memory: &mut Memory, uptime: f64, cookies: std::ops::Range<u64>) -> Learned {
         let moment = Moment { wall: 1e9 + uptime, uptime, boot_id: "5c7f-boot".to_owned() };
-        memory.learn(&moment, &pool(cookies), 100_000, 1.0)
+        memory.learn(&moment, pool(cookies).sample(), 100_000, 1.0)
     }
 
     #[test]
@@ -306,6 +312,22 @@ mod tests {
     }
 
     #[test]
+    fn runs_of_one_instant_count_once() {
+        let mut memory = Memory::new(9);
+        let (mut opened, mut learned) = (0.0, 0);
+        for run_of_many in 0..40u32 {
+            let uptime = 100.0 + 0.2 * f64::from(run_of_many);
+            let seen = run(&mut memory, uptime, 1..2 + u64::from(run_of_many));
+            let turned = seen.turnover.filter(|_| seen.is_due);
+            opened += turned.map_or(0.0, |turned| turned.opened);
+            learned += u32::from(seen.is_due);
+            assert!(run_of_many < 3 || seen.turnover.is_some(), "told by every run");
+        }
+        assert_eq!((opened, learned), (39.0, 14), "the last run that counts is the last of all");
+        assert!(memory.pace().is_some_and(|pace| (pace - 0.6).abs() < 0.01), "{:?}", memory.paces);
+    }
+
+    #[test]
     fn a_group_is_named_by_a_connection_that_has_a_holder() {
         let mut many = pool(1..300);
         many.connections[0].socket.inode = 0;
@@ -330,7 +352,7 @@ mod tests {
                     connection.socket.times = Some(Times { data_sent: age as u32, data_recv: age as u32, ack_recv: 0 });
                 }
                 let moment = Moment { wall: 1e9 + uptime, uptime, boot_id: "b".to_owned() };
-                told.push(memory.learn(&moment, &pool, 60, speed).verdict);
+                told.push(memory.learn(&moment, pool.sample(), 60, speed).verdict);
             }
         }
         let leaks = told.chunks(2).find_map(|both| match both {

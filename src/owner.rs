@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, fstat, openat, readlinkat_r
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::mem::MaybeUninit;
 
 /// A process that holds sockets.
@@ -159,19 +159,29 @@ pub fn sockets_of(world: &World, belongs: impl Fn(&str) -> bool) -> Found {
     found
 }
 
+/// The inodes of the sockets that a process holds.
+pub fn sockets_held(world: &World, pid: u32) -> io::Result<HashSet<u64>> {
+    let _rights = world.raise();
+    let mut inodes = HashSet::new();
+    each_socket(open_process(world, pid)?.as_fd(), |inode| {
+        inodes.insert(inode);
+    })?;
+    Ok(inodes)
+}
+
 fn was_refused(read: Result<(), Errno>) -> bool {
     // A process that ended while we read is no refusal.
     read.is_err_and(|errno| !matches!(errno, Errno::NOENT | Errno::SRCH))
 }
 
 /// A process of the list, before it is opened.
-struct Listed {
-    pid: u32,
+pub(crate) struct Listed {
+    pub pid: u32,
     /// Effective uid.
-    uid: u32,
+    pub uid: u32,
 }
 
-fn processes(world: &World) -> Vec<Listed> {
+pub(crate) fn processes(world: &World) -> Vec<Listed> {
     let mut listed = Vec::new();
     if let Ok(root) = openat(CWD, &world.proc_root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
         let _ = each_number(root.as_fd(), |pid, name| {
@@ -184,16 +194,16 @@ fn processes(world: &World) -> Vec<Listed> {
 }
 
 /// One descriptor pins one process: a pid that is used again can't mix two.
-fn open_process(world: &World, pid: u32) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_process(world: &World, pid: u32) -> Result<OwnedFd, Errno> {
     let dir = world.proc_root.join(pid.to_string());
     openat(CWD, &dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-fn open(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+pub(crate) fn open(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
     openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
 }
 
-fn describe(pid: u32, dir: BorrowedFd<'_>, users: &Users) -> Process {
+pub(crate) fn describe(pid: u32, dir: BorrowedFd<'_>, users: &Users) -> Process {
     let uid = fstat(dir).map_or(0, |stat| stat.st_uid);
     let mut command = Vec::new();
     if let Ok(file) = open(dir, "comm") {
@@ -216,13 +226,20 @@ fn describe(pid: u32, dir: BorrowedFd<'_>, users: &Users) -> Process {
 
 /// Calls `each` with the inode of every socket that a process holds.
 fn each_socket(process: BorrowedFd<'_>, mut each: impl FnMut(u64)) -> Result<(), Errno> {
+    each_descriptor(process, |_, link| {
+        if let Some(inode) = link.strip_prefix(b"socket:[").and_then(number) {
+            each(inode);
+        }
+    })
+}
+
+/// Calls `each` with every descriptor of a process and where it leads, at most 64 bytes of it.
+pub(crate) fn each_descriptor(process: BorrowedFd<'_>, mut each: impl FnMut(u64, &[u8])) -> Result<(), Errno> {
     let fds = openat(process, "fd", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let mut target = [MaybeUninit::uninit(); 64];
-    each_number(fds.as_fd(), |_, name| {
-        if let Ok((link, _)) = readlinkat_raw(&fds, name, &mut target)
-            && let Some(inode) = link.strip_prefix(b"socket:[").and_then(number)
-        {
-            each(inode);
+    each_number(fds.as_fd(), |fd, name| {
+        if let Ok((link, _)) = readlinkat_raw(&fds, name, &mut target) {
+            each(fd, link);
         }
     })
 }

@@ -6,8 +6,9 @@ use crate::limit::PortUse;
 use crate::select::{Match, Selection};
 use crate::socket::{Endpoint, Side, Socket, State, StateSet};
 use crate::source::{self, Query, Seen};
+use crate::trend;
 use crate::world::World;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// One connection, by the end of it that is most telling.
 #[derive(Clone, Copy, Debug)]
@@ -79,18 +80,55 @@ pub struct Pool {
     pub unsure: u64,
 }
 
+impl Pool {
+    /// Seconds of the longest silence; one that is not known makes it unknown.
+    pub fn idle_oldest(&self) -> Option<f64> {
+        let idle: Option<Vec<f64>> = self.connections.iter().map(Connection::silence).collect();
+        idle.map(|idle| idle.into_iter().fold(0.0, f64::max))
+    }
+
+    /// What the detector is shown of it; when it was taken is the caller's to say.
+    pub fn sample(&self) -> trend::Sample {
+        let count = |state: State| self.counts[state as usize - 1].try_into().unwrap_or(u32::MAX);
+        let (established, close_wait, time_wait) =
+            (count(State::Established), count(State::CloseWait), count(State::TimeWait));
+        let all = self.counts.iter().sum::<u64>().try_into().unwrap_or(u32::MAX);
+        let socket = |connection: &Connection| trend::Socket {
+            cookie: connection.identity(),
+            group: connection.group(),
+            state: match connection.socket.state {
+                State::CloseWait => trend::State::CloseWait,
+                _ => trend::State::Established,
+            },
+            idle: connection.silence().unwrap_or(0.0),
+        };
+        trend::Sample {
+            service: self.instance,
+            established,
+            close_wait,
+            time_wait,
+            other: all.saturating_sub(established).saturating_sub(close_wait).saturating_sub(time_wait),
+            sockets: self.connections.iter().map(socket).collect(),
+            ..trend::Sample::default()
+        }
+    }
+}
+
 /// Looks once. A connection with both ends here is held by its client's end: that is where leaks of
-/// pools are made; once the client has closed, by the server's.
+/// pools are made; once the client has closed, by the server's. Without ports each end is one of its own.
 pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) -> Result<Pool> {
     let query = Query { states: StateSet::ALL, ports: &selection.ports, side: selection.side, times: true };
-    let (mut connections, mut counts, mut unsure) = (Vec::new(), [0; 11], 0);
+    let (mut connections, mut counts, mut unsure) = (Vec::new(), [0; 11], Vec::new());
     let (mut listeners, mut instance) = (Vec::new(), None::<u64>);
+    let mut doors = Doors::default();
     let seen = source::visit(world, &query, &mut |socket| {
-        let side = match selection.matches(socket) {
+        let matched = selection.matches(socket);
+        doors.add(socket, matched);
+        let side = match matched {
             Match::No => return,
             Match::Yes(side) => side,
             Match::Unsure => {
-                unsure += u64::from(counts_against_limit(socket.state));
+                unsure.extend(counts_against_limit(socket.state).then_some(*socket));
                 return;
             }
         };
@@ -107,18 +145,63 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
             counts[socket.state as usize - 1] += 1;
         }
     })?;
+    unsure.retain(|socket| match doors.belongs(socket) {
+        Some(true) => {
+            connections.push(Connection { socket: *socket, side: Side::Server });
+            false
+        }
+        Some(false) => false,
+        None => true,
+    });
+    if selection.ports.is_empty() {
+        doors.tell_sides(&mut connections);
+    }
     let clients: HashSet<(Endpoint, Endpoint)> = connections
         .iter()
         .filter(|connection| connection.side == Side::Client)
         .map(|connection| (connection.socket.remote, connection.socket.local))
         .collect();
     connections.retain(|Connection { socket, side }| {
-        *side == Side::Client || !clients.contains(&(socket.local, socket.remote))
+        *side == Side::Client || selection.ports.is_empty() || !clients.contains(&(socket.local, socket.remote))
     });
     for connection in &connections {
         counts[connection.socket.state as usize - 1] += 1;
     }
-    Ok(Pool { seen, connections, counts, instance: instance.unwrap_or(0), listeners, ports, unsure })
+    let (instance, unsure) = (instance.unwrap_or(0), unsure.len() as u64);
+    Ok(Pool { seen, connections, counts, instance, listeners, ports, unsure })
+}
+
+/// Where connections come in: all listeners, whoever has them.
+#[derive(Default)]
+struct Doors {
+    /// By port: whether its listeners are selected; `None`: some are.
+    ports: HashMap<u16, Option<bool>>,
+}
+
+impl Doors {
+    fn add(&mut self, socket: &Socket, matched: Match) {
+        if socket.state == State::Listen {
+            let selected = match matched {
+                Match::No => Some(false),
+                Match::Yes(_) => Some(true),
+                Match::Unsure => None,
+            };
+            let known = self.ports.entry(socket.local.port).or_insert(selected);
+            *known = known.filter(|known| Some(*known) == selected);
+        }
+    }
+
+    /// Whether what no process has is selected: it waits in the accept queue of its port's listener.
+    fn belongs(&self, socket: &Socket) -> Option<bool> {
+        self.ports.get(&socket.local.port).copied().flatten().filter(|_| socket.inode == 0)
+    }
+
+    /// A port with a listener is a server's.
+    fn tell_sides(&self, connections: &mut [Connection]) {
+        for Connection { socket, side } in connections {
+            *side = if self.ports.contains_key(&socket.local.port) { Side::Server } else { Side::Client };
+        }
+    }
 }
 
 fn counts_against_limit(state: State) -> bool {

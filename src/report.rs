@@ -16,7 +16,7 @@ use std::str::FromStr;
 /// Which service was checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
-    /// The profile's name.
+    /// The profile's name; where there are no ports, whose sockets are meant: `unit nginx.service`.
     pub profile: String,
     pub ports: Vec<u16>,
     pub side: Side,
@@ -30,9 +30,11 @@ impl Service {
 }
 
 impl fmt::Display for Service {
-    /// `memcached:11211`; `port 4711` where there is no profile for it.
+    /// `memcached:11211`; `port 4711` where there is no profile for it; `pid 4711` without ports.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.profile == crate::profile::GENERIC {
+        if self.ports.is_empty() {
+            f.write_str(&self.profile)
+        } else if self.profile == crate::profile::GENERIC {
             write!(f, "port {}", self.ports_text())
         } else {
             write!(f, "{}:{}", self.profile, self.ports_text())
@@ -45,6 +47,7 @@ pub enum Unit {
     None,
     Seconds,
     Percent,
+    Bytes,
 }
 
 impl Unit {
@@ -53,6 +56,7 @@ impl Unit {
             Unit::None => "",
             Unit::Seconds => "s",
             Unit::Percent => "%",
+            Unit::Bytes => "B",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Which sockets belong to the service that is checked.
 
-use crate::socket::{Endpoint, Side, Socket};
+use crate::socket::{Endpoint, Side, Socket, State};
 use crate::unit::Members;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -30,11 +30,13 @@ impl FromStr for Cidr {
 /// All conditions must hold; an empty list holds for all.
 #[derive(Debug)]
 pub struct Selection {
+    /// None: whatever their ports.
     pub ports: Vec<u16>,
     pub side: Side,
     pub peers: Vec<Cidr>,
     pub locals: Vec<Cidr>,
     pub uid: Option<u32>,
+    /// Of `--unit`, or the processes of `--pid`.
     pub unit: Option<Members>,
 }
 
@@ -68,8 +70,12 @@ impl Selection {
         }
     }
 
-    /// A socket with the service's port at both ends counts once, as the server's.
+    /// A socket with the service's port at both ends counts once, as the server's. Where no port tells,
+    /// what doesn't listen passes as a client's: who sees all listeners can tell more.
     fn side_of(&self, socket: &Socket) -> Option<Side> {
+        if self.ports.is_empty() {
+            return Some(if socket.state == State::Listen { Side::Server } else { Side::Client });
+        }
         if self.side != Side::Client && self.ports.contains(&socket.local.port) {
             Some(Side::Server)
         } else if self.side != Side::Server && self.ports.contains(&socket.remote.port) {
@@ -83,8 +89,6 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::socket::State;
-
     fn socket(local: &str, remote: &str) -> Socket {
         let end = |text: &str| {
             let address: std::net::SocketAddr = text.parse().unwrap();
@@ -122,6 +126,15 @@ mod tests {
         assert_eq!(selection(Side::Client).matches(&both_ends), Match::Yes(Side::Client));
         assert_eq!(selection(Side::Server).matches(&client), Match::No);
         assert_eq!(selection(Side::Both).matches(&socket("10.0.0.1:8", "10.0.0.1:9")), Match::No);
+    }
+
+    #[test]
+    fn without_ports_all_sockets_are_meant() {
+        let chosen = Selection { ports: vec![], ..selection(Side::Both) };
+        let mut any = socket("10.0.0.1:5000", "10.0.0.2:6000");
+        assert_eq!(chosen.matches(&any), Match::Yes(Side::Client));
+        any.state = State::Listen;
+        assert_eq!(chosen.matches(&any), Match::Yes(Side::Server));
     }
 
     #[test]

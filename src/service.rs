@@ -1,6 +1,6 @@
 //! The service that is meant, from options and profiles: ports, side, thresholds, selection.
 
-use crate::args::Common;
+use crate::args::{Common, Pids};
 use crate::error::{Error, Result};
 use crate::profile::{self, GENERIC, Profile};
 use crate::report::{Format, Service};
@@ -10,6 +10,7 @@ use crate::source::diag::MOST_PORTS;
 use crate::unit::Members;
 use crate::user::Users;
 use crate::world::World;
+use std::collections::BTreeSet;
 
 /// What to look at, and by which thresholds to judge it.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct Target {
     pub profile: Profile,
     pub service: Service,
     pub selection: Selection,
+    /// Of what was asked for, what is not there, to be said.
+    pub absent: Vec<String>,
 }
 
 /// The `--profile` of each service that the call is about; one, without any where ports tell it.
@@ -45,7 +48,52 @@ pub fn called(common: &Common, profile: &[String]) -> Option<Service> {
     profile.first().map(|name| Service { profile: name.clone(), ports: Vec::new(), side })
 }
 
+/// The service of `-p` or `-P`.
 pub fn resolve(common: &Common, world: &World) -> Result<Target> {
+    if common.port.is_empty() && common.profile.is_empty() {
+        return Err(Error::Usage(
+            "which service? give its port (-p 11211) or profile (-P memcached); see --help".into(),
+        ));
+    }
+    of_service(common, world)
+}
+
+/// The same; without `-p` and `-P` whatever `pids`, `--unit` or `--user` have.
+pub fn resolve_any(common: &Common, pids: &[Pids], world: &World) -> Result<Target> {
+    match whose(common, &sorted(pids)) {
+        Some(whose) if common.port.is_empty() && common.profile.is_empty() => {
+            if common.side.is_some() {
+                return Err(Error::Usage("--side is seen from a service's port: give it with -p or -P".into()));
+            }
+            let service = Service { profile: whose, ports: Vec::new(), side: Side::Both };
+            let selection = selection(common, &service)?;
+            let profile = profile::named(GENERIC, &world.thresholds)?;
+            Ok(Target { profile, service, selection, absent: Vec::new() })
+        }
+        _ if common.port.is_empty() && common.profile.is_empty() => Err(Error::Usage(
+            "which service? give its port (-p 11211), profile (-P memcached), --pid, --unit or --user; see --help"
+                .into(),
+        )),
+        _ => of_service(common, world),
+    }
+}
+
+fn sorted(pids: &[Pids]) -> Vec<u32> {
+    let pids: BTreeSet<u32> = pids.iter().flat_map(|pids| pids.0.iter().copied()).collect();
+    pids.into_iter().collect()
+}
+
+/// What stands for a service's name where no port does.
+fn whose(common: &Common, pids: &[u32]) -> Option<String> {
+    let all: Vec<_> = pids.iter().map(u32::to_string).collect();
+    let pids = (!all.is_empty()).then(|| format!("pid {}", all.join(",")));
+    let unit = common.unit.as_ref().map(|unit| format!("unit {unit}"));
+    let user = common.user.as_ref().map(|user| format!("user {user}"));
+    let parts: Vec<String> = [pids, unit, user].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(" "))
+}
+
+fn of_service(common: &Common, world: &World) -> Result<Target> {
     let mut ports: Vec<u16> = Vec::new();
     for port in common.port.iter().flat_map(|ports| &ports.0) {
         if !ports.contains(port) {
@@ -57,11 +105,6 @@ pub fn resolve(common: &Common, world: &World) -> Result<Target> {
     }
     let profile = match common.profile.first() {
         Some(name) => profile::named(name, &world.thresholds)?,
-        None if ports.is_empty() => {
-            return Err(Error::Usage(
-                "which service? give its port (-p 11211) or profile (-P memcached); see --help".into(),
-            ));
-        }
         None => of_ports(&ports, world)?,
     };
     if ports.is_empty() {
@@ -71,16 +114,20 @@ pub fn resolve(common: &Common, world: &World) -> Result<Target> {
         return Err(Error::Usage(format!("profile '{}' has no ports; give them with -p", profile.service)));
     }
     let side = common.side.or(profile.side).unwrap_or(Side::Both);
-    let service = Service { profile: profile.service.clone(), ports: ports.clone(), side };
-    let selection = Selection {
-        ports,
-        side,
+    let service = Service { profile: profile.service.clone(), ports, side };
+    let selection = selection(common, &service)?;
+    Ok(Target { profile, service, selection, absent: Vec::new() })
+}
+
+fn selection(common: &Common, service: &Service) -> Result<Selection> {
+    Ok(Selection {
+        ports: service.ports.clone(),
+        side: service.side,
         peers: common.peer.clone(),
         locals: common.local.clone(),
         uid: common.user.as_ref().map(|user| Users::read().uid(user)).transpose()?,
         unit: None,
-    };
-    Ok(Target { profile, service, selection })
+    })
 }
 
 impl Target {
@@ -93,6 +140,19 @@ impl Target {
                 ));
             }
             self.selection.unit = Some(Members::find(world, unit)?);
+        }
+        Ok(self)
+    }
+
+    /// Narrowed to the sockets that the processes of `--pid` hold.
+    pub fn of_pids(mut self, pids: &[Pids], world: &World) -> Result<Target> {
+        if !pids.is_empty() {
+            if self.selection.unit.is_some() || world.replay.is_some() {
+                return Err(Error::Usage("--pid names this machine's processes: leave out --unit and --replay".into()));
+            }
+            let (members, gone) = Members::of(world, &sorted(pids))?;
+            self.selection.unit = Some(members);
+            self.absent.extend(gone.iter().map(|pid| format!("process {pid} (--pid) is gone")));
         }
         Ok(self)
     }

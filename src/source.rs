@@ -14,7 +14,7 @@ use crate::world::{Source, World};
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
     pub states: StateSet,
-    /// At most [`diag::MOST_PORTS`].
+    /// At most [`diag::MOST_PORTS`]; none: all ports.
     pub ports: &'a [u16],
     pub side: Side,
     /// Whether [`Socket::times`] are wanted: they cost the kernel 250 bytes a socket.
@@ -26,7 +26,7 @@ impl Query<'_> {
     pub fn wants(&self, state: State, local_port: u16, remote_port: u16) -> bool {
         let server = self.side != Side::Client && self.ports.contains(&local_port);
         let client = self.side != Side::Server && self.ports.contains(&remote_port);
-        self.states.contains(state) && (server || client)
+        self.states.contains(state) && (server || client || self.ports.is_empty())
     }
 }
 

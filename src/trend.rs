@@ -150,16 +150,25 @@ impl Detector {
         self.table.keep(sampled);
     }
 
+    /// Whether [`Detector::step`] will learn from it: of two runs in one instant only the first counts.
+    pub fn is_due(&self, sample: &Sample) -> bool {
+        self.clock.is_due(sample)
+    }
+
     /// Takes one sample and judges it.
     pub fn step(&mut self, sample: &Sample) -> Verdict {
-        let tick = self.clock.tick(sample);
-        // Two runs in one instant: nothing has happened since.
-        if tick.first || tick.elapsed >= 0.5 {
+        if self.is_due(sample) {
+            let tick = self.clock.tick(sample);
             self.samples += 1;
             self.observe(sample, &tick);
             self.judge(sample);
         }
         self.verdict()
+    }
+
+    /// Seconds since the first sample.
+    pub fn watched(&self) -> f64 {
+        self.clock.now
     }
 
     /// Bytes of history that the detector holds, the socket table apart.

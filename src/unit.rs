@@ -1,11 +1,13 @@
-//! The sockets of a systemd unit or cgroup.
+//! The sockets of a systemd unit or cgroup, or of processes.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, plain};
 use crate::owner;
 use crate::socket::Socket;
 use crate::world::World;
+use rustix::io::Errno;
 use std::collections::HashSet;
 use std::fs;
+use std::io;
 use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 
@@ -20,7 +22,7 @@ pub fn belongs(cgroup: &str, unit: &str) -> bool {
     cgroup.split('/').any(|part| part == unit || part.strip_suffix(".service") == Some(unit))
 }
 
-/// The sockets of a unit, known in two ways.
+/// The sockets of a unit, known in two ways, or those of processes, known by what they hold.
 #[derive(Debug, Default)]
 pub struct Members {
     /// Ids of the unit's cgroups: its sockets were created there.
@@ -70,6 +72,31 @@ impl Members {
         Ok(members)
     }
 
+    /// What `processes` hold. Also tells those of them that are gone.
+    ///
+    /// # Errors
+    /// When all are gone, or the descriptors of one may not be read: what it holds would be nobody's.
+    pub fn of(world: &World, processes: &[u32]) -> Result<(Members, Vec<u32>)> {
+        let (mut members, mut gone) = (Members { complete: true, ..Members::default() }, Vec::new());
+        for pid in processes {
+            match owner::sockets_held(world, *pid) {
+                Ok(inodes) => members.inodes.extend(inodes),
+                Err(cause) if has_ended(&cause) => gone.push(*pid),
+                Err(cause) => {
+                    let path = world.proc_root.join(format!("{pid}/fd"));
+                    let why = format!("{}; --pid needs that user's rights, or root's", plain(&cause));
+                    return Err(Error::content(&path, why));
+                }
+            }
+        }
+        match gone.first() {
+            Some(pid) if gone.len() == processes.len() => Err(Error::Usage(format!(
+                "no process {pid} (--pid); give the id of a running one, or choose by --unit or --user"
+            ))),
+            _ => Ok((members, gone)),
+        }
+    }
+
     fn walk(&mut self, dir: &Path, path: &str, unit: &str, depth: usize) {
         const DEEPEST: usize = 64;
         let Ok(entries) = fs::read_dir(dir) else { return };
@@ -87,6 +114,11 @@ impl Members {
             self.walk(&entry.path(), &path, unit, depth + 1);
         }
     }
+}
+
+/// What the kernel says of a process that is no more, or ends while it is read.
+fn has_ended(cause: &io::Error) -> bool {
+    cause.kind() == io::ErrorKind::NotFound || cause.raw_os_error() == Some(Errno::SRCH.raw_os_error())
 }
 
 #[cfg(test)]

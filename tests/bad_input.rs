@@ -865,7 +865,19 @@ fn growth_options() {
     let dir = tempfile::tempdir().unwrap();
     let state = format!("--state-dir={}", dir.path().display());
     let cases: &[(&str, &[&str])] = &[
-        ("", &["which service?", "-p 11211"]),
+        ("", &["which service?", "-p 11211", "--pid, --unit or --user"]),
+        ("--peer ::1", &["which service?", "--pid, --unit or --user"]),
+        ("--pid x", &["--pid", "'x'", "several as 17,4711"]),
+        ("--pid 1,", &["--pid", "''", "several as 17,4711"]),
+        ("--pid 0", &["--pid", "'0'"]),
+        ("--pid -1", &["--pid", "'-1'"]),
+        ("--pid 4194305", &["--pid", "'4194305'"]),
+        ("--pid 4194304", &["no process 4194304 (--pid)", "--unit or --user"]),
+        ("-p 4 --pid 4194304", &["no process 4194304 (--pid)"]),
+        ("--pid 1 --unit x", &["--pid", "leave out --unit"]),
+        ("--pid 1 --side server", &["--side", "-p or -P"]),
+        ("--unit no-such", &["'no-such'", "systemctl status"]),
+        ("--user no-such", &["'no-such'", "/etc/passwd"]),
         ("-p 4 --limit 0", &["--limit", "'0'", "a number of connections or auto"]),
         ("-p 4 --limit x", &["--limit", "'x'", "a number of connections or auto"]),
         ("-p 4 --limit -1", &["--limit", "'-1'", "a number of connections or auto"]),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Every module of src/, from the ground up: each may use those before it. Files below a module's
 /// folder belong to it.
-const LAYERS: [&str; 45] = [
+const LAYERS: [&str; 48] = [
     "error",
     "deadline",
     "rights",
@@ -20,6 +20,7 @@ const LAYERS: [&str; 45] = [
     "history",
     "stop_command",
     "range",
+    "local_time",
     "socket",
     "verdict",
     "user",
@@ -35,6 +36,7 @@ const LAYERS: [&str; 45] = [
     "trend",
     "pool",
     "memory",
+    "footprint",
     "tally",
     "profile",
     "report",
@@ -45,6 +47,7 @@ const LAYERS: [&str; 45] = [
     "blame",
     "growth",
     "service",
+    "sighting",
     "holders",
     "remains",
     "aftermath",

@@ -1,19 +1,21 @@
 //! What the tables tell: the last state, single runs, condensed ones, and the usual number.
 
+use super::Previous;
 use super::sample::{Condensed, Group, Recorded, Row, Sample};
 use super::store::{DAY, HOUR, Known, Tier, unpack};
 use super::trouble::Trouble;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::HashMap;
 
-pub fn state(db: &Connection, service: i64) -> Result<Option<(u32, Vec<u8>)>, Trouble> {
-    let sql = "SELECT version, state FROM state WHERE service = ?";
-    Ok(db.query_row(sql, [service], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+/// What the service's last run left.
+pub fn previous(db: &Connection, known: &Known) -> Result<Previous, Trouble> {
+    let (state, last) = (state(db, known.id)?, samples(db, known, 0)?.pop());
+    Ok(Previous { state, last, runs: known.runs.cast_unsigned() })
 }
 
-/// The service's last run.
-pub fn last(db: &Connection, known: &Known) -> Result<Option<Recorded>, Trouble> {
-    Ok(samples(db, known, 0)?.pop())
+fn state(db: &Connection, service: i64) -> Result<Option<(u32, Vec<u8>)>, Trouble> {
+    let sql = "SELECT version, state FROM state WHERE service = ?";
+    Ok(db.query_row(sql, [service], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
 }
 
 /// Single runs of the last `back` milliseconds before the service's last one, oldest first.

@@ -70,6 +70,27 @@ pub struct Condensed {
     pub closed: Option<u64>,
 }
 
+impl Condensed {
+    /// As one run that saw the means.
+    pub fn as_run(self) -> Recorded {
+        let count = |mean: f64| mean.round() as u64;
+        let sample = Sample {
+            wall: self.wall,
+            uptime: 0,
+            boot: self.boot,
+            instance: self.instance,
+            counts: self.mean.map(count),
+            limit: self.limit,
+            sampled: self.sampled,
+            groups: self.groups.into_iter().map(|(name, mean)| Group { name, count: count(mean) }).collect(),
+            other: count(self.other),
+            opened: self.opened,
+            closed: self.closed,
+        };
+        Recorded { at: self.at, sample }
+    }
+}
+
 /// A row as it is stored: names and boots by number, sums where the reader gets means.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Row {

@@ -168,6 +168,7 @@ pub fn request(kind: u16, family: u8, query: &Query) -> Vec<u8> {
     let mut id = [0u8; SOCK_ID];
     let mut code = Vec::new();
     match (query.ports, query.side) {
+        ([], _) => {}
         ([port], Side::Server) => id[..2].copy_from_slice(&port.to_be_bytes()),
         ([port], Side::Client) => id[2..4].copy_from_slice(&port.to_be_bytes()),
         (ports, side) => code = bytecode(ports, side),
@@ -551,6 +552,15 @@ mod tests {
                     prop_assert_eq!(accepts(&code, local, remote), wanted, "{} {} {:?}", local, remote, side);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn without_ports_the_kernel_filters_by_state_alone() {
+        for side in [Side::Server, Side::Client, Side::Both] {
+            let query = Query { states: StateSet::ALL, ports: &[], side, times: true };
+            assert_eq!(request(COMBINED, 0, &query).len(), HEADER + 60, "no bytecode");
+            assert!(query.wants(State::Listen, 1, 2));
         }
     }
 

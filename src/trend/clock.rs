@@ -35,7 +35,19 @@ pub struct Tick {
     pub told: bool,
 }
 
+/// Seconds; two runs closer than this are one instant, nothing can be told from their difference.
+const INSTANT: f64 = 0.5;
+
 impl Clock {
+    /// Whether a sample is of another instant than the last one that counted.
+    pub fn is_due(&self, sample: &Sample) -> bool {
+        self.last.is_none_or(|last| {
+            let same = last.boot == sample.boot && last.service == sample.service;
+            !same || (sample.uptime - last.uptime).abs() >= INSTANT
+        })
+    }
+
+    /// Moves on to a sample that counts.
     pub fn tick(&mut self, sample: &Sample) -> Tick {
         let stamp = Stamp { wall: sample.wall, uptime: sample.uptime, boot: sample.boot, service: sample.service };
         let before = self.now;
@@ -65,6 +77,22 @@ mod tests {
         clock.tick(&sample(1000.0, 50.0, 1, 1));
         let tick = clock.tick(&sample(-2600.0, 110.0, 1, 1));
         assert_eq!((tick.elapsed, tick.restarted), (60.0, false));
+    }
+
+    #[test]
+    fn runs_of_one_instant_add_up_to_the_next() {
+        let mut clock = Clock::default();
+        let mut counted = 0;
+        for run in 0..100 {
+            let sample = sample(0.0, 50.0 + f64::from(run) * 0.2, 1, 1);
+            if clock.is_due(&sample) {
+                clock.tick(&sample);
+                counted += 1;
+            }
+        }
+        assert_eq!(counted, 34, "every third run of five a second");
+        assert!(clock.is_due(&sample(0.0, 69.9, 2, 1)) && clock.is_due(&sample(0.0, 69.9, 1, 2)), "begun anew");
+        assert!(clock.is_due(&sample(0.0, 9.0, 1, 1)), "a clock that went back is taken as it is");
     }
 
     #[test]

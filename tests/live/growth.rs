@@ -1,9 +1,11 @@
 //! check_conn_growth on connections that are really made: time is rehearsed, the sockets are not.
 
-use crate::lab::run::{GROWTH, Outcome};
-use crate::lab::{Lab, Peer};
+use crate::lab::run::{GROWTH, Outcome, Started};
+use crate::lab::{ESTABLISHED, Lab, Peer};
 use connleak::history::History;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -129,27 +131,74 @@ fn a_leak_is_told_from_load_and_from_its_end() {
     });
 }
 
+/// Without a limit each run looks for the holders of all connections: the longer, the more there are.
 #[test]
 fn runs_at_once_lose_nothing() {
+    const AT_ONCE: u64 = 4;
     Lab::test(|lab| {
-        let (state, _ends) = (tempfile::tempdir().unwrap(), lab.connected("127.0.0.1:4242", 3));
+        let (state, _ends) = (tempfile::tempdir().unwrap(), lab.connected("127.0.0.1:4242", 3_000));
         let dir = state.path().to_str().unwrap();
-        // The owners' names are looked for once, by the first: that may take longer than others wait.
-        assert!(look(&state, 4242, &["--rehearse=3600", "--limit=60"]).text().contains("learning, 1 sample"));
         for round in 0..3 {
             let running =
-                [(); 2].map(|()| GROWTH.start(&["-p4242", "--rehearse=3600", "--limit=60", "--state-dir", dir]));
-            let mut texts = running.map(|running| running.end().text());
-            texts.sort();
-            for (text, number) in texts.iter().zip(2 * round + 2..) {
-                let known = if number <= 4 { format!("learning, {number} sample") } else { "steady".to_owned() };
-                assert!(text.contains(&known), "{known}: {text}");
+                [(); AT_ONCE as usize].map(|()| GROWTH.start(&["-p4242", "--rehearse=3600", "--state-dir", dir]));
+            let outcomes = running.map(|running| running.end());
+            for outcome in &outcomes {
+                assert!(outcome.code == 0 && !outcome.text().contains("not remembered"), "{outcome:?}");
+            }
+            for number in (AT_ONCE * round + 1..=AT_ONCE * (round + 1)).filter(|number| *number <= 4) {
+                let known = format!("learning, {number} sample");
+                let with = outcomes.iter().filter(|outcome| outcome.text().contains(&known)).count();
+                assert_eq!(with, 1, "{known}: {outcomes:?}");
             }
         }
         let history = History::open(&state.path().join("0"), PACE).unwrap().history;
         let services = history.services().unwrap();
         assert_eq!(services, ["port 4242 both rehearsal 3600"]);
-        assert_eq!(history.samples(&services[0], 60 * PACE).unwrap().len(), 7);
+        assert_eq!(history.samples(&services[0], 60 * PACE).unwrap().len() as u64, 3 * AT_ONCE);
+    });
+}
+
+#[test]
+fn a_process_a_unit_or_a_user_needs_no_port() {
+    Lab::test(|lab| {
+        let state = tempfile::tempdir().unwrap();
+        let (dir, (mut server, mut client)) = (state.path().to_str().unwrap(), lab.connected("127.0.0.1:4242", 3));
+        let mut other = lab.peer_of_nobody();
+        server.say("listen m 127.0.0.1:4343");
+        client.say("connect d 127.0.0.1:4343 2");
+        other.say("connect c 127.0.0.1:4343 4");
+        lab.wait_for(ESTABLISHED, 4343, 12);
+        let look = |options: &[&str]| GROWTH.run(&[options, &["--state-dir", dir]].concat());
+        let counted = |options: &[&str]| {
+            let seen = look(options);
+            assert_eq!(seen.code, 0, "{seen:?}");
+            (seen.text(), seen.value("connections"))
+        };
+        let (server_pid, client_pid) = (server.pid().to_string(), client.pid().to_string());
+        // Nobody accepts on 4343: what waits there is the listener's.
+        let (text, count) = counted(&["--pid", &server_pid]);
+        assert!(count == 9.0 && text.starts_with(&format!("pid {server_pid} learning, 1 sample")), "{count} {text}");
+        assert_eq!(counted(&["--pid", &client_pid]).1, 5.0);
+        assert_eq!(counted(&["--pid", &client_pid, "-p4343"]).1, 2.0);
+        assert_eq!(counted(&["--pid", &client_pid, "--source=proc"]).1, 5.0);
+        let (text, count) = counted(&["--pid", &format!("{client_pid},{server_pid}"), "--pid", &server_pid]);
+        let pids: [&str; 2] =
+            if client.pid() < server.pid() { [&client_pid, &server_pid] } else { [&server_pid, &client_pid] };
+        assert!(count == 14.0 && text.starts_with(&format!("pid {} ", pids.join(","))), "{count} {text}");
+        let (text, count) = counted(&["--user", "65534"]);
+        assert!(count == 4.0 && text.starts_with("user 65534 learning"), "{count} {text}");
+
+        // One that has ended leaves a view that lacks it.
+        let (ended, both) = (client_pid.clone(), format!("{client_pid},{server_pid}"));
+        client.end();
+        let partly = look(&["--pid", &both]);
+        assert!(partly.code == 3 && partly.text().contains(&format!("process {ended} (--pid) is gone")), "{partly:?}");
+        let gone = look(&["--pid", &ended]);
+        assert!(gone.code == 3 && gone.text().starts_with(&format!("no process {ended} (--pid)")), "{gone:?}");
+        let refused = GROWTH.unprivileged(&["--pid", &server_pid, "--state-dir", "/tmp"]);
+        let why = "/fd: Permission denied; --pid needs that user's rights, or root's";
+        assert!(refused.code == 3 && refused.text().contains(why), "{refused:?}");
+        drop((server, other));
     });
 }
 
@@ -195,5 +244,71 @@ fn without_sock_diag_it_says_that_it_sees_less() {
         assert!(by_proc.code == 0 && by_proc.text().contains(less), "{by_proc:?}");
         assert!(by_proc.output().value("idle_oldest").is_none(), "{by_proc:?}");
         assert!(!look(&state, 4242, &["--source", "netlink"]).text().contains(less));
+    });
+}
+
+/// Five minutes of the rehearsed time in a tenth of a second: a leak of descriptors, or of memory.
+fn first_alarm(state: &TempDir, options: &[&str], mut leak: impl FnMut(u32)) -> (Outcome, u32) {
+    for round in 0..60 {
+        leak(round);
+        let seen = GROWTH.run(&[options, &["--rehearse=3000", "--state-dir", state.path().to_str().unwrap()]].concat());
+        if seen.code != 0 {
+            return (seen, round);
+        }
+        sleep(Duration::from_millis(100));
+    }
+    panic!("no alarm");
+}
+
+#[test]
+fn descriptors_that_pile_up_are_a_leak_of_their_process() {
+    Lab::test(|lab| {
+        let (state, (_server, mut client)) = (tempfile::tempdir().unwrap(), lab.connected("127.0.0.1:4242", 3));
+        let mut steady = lab.peer();
+        steady.say("listen l 127.0.0.1:4343");
+        let healthy = [&format!("--pid={}", steady.pid()), "--metric=fds", "--limit=200"];
+        let pid = client.pid();
+        let options = [&format!("--pid={pid}"), "--metric=fds", "--limit=200", "-v"];
+        let (found, round) = first_alarm(&state, &options, |round| {
+            if round >= 6 {
+                client.say("connect leaked 127.0.0.1:4242 4");
+            }
+            let fine = look(&state, 4343, &[&healthy[..], &["--rehearse=3000"]].concat());
+            assert!(fine.code == 0 && !fine.text().contains("leak"), "{fine:?}");
+        });
+        let text = found.text();
+        assert!(found.code < 3 && text.contains(&format!("pid {pid} descriptors leak in peer[{pid}] (")), "{found:?}");
+        assert!(round > 10 && found.value("fds") > 60.0 && found.value("limit") == 200.0, "{round}: {found:?}");
+        assert!(
+            found.stdout.contains("\nevidence: ") && found.stdout.contains(" descriptors taken since "),
+            "{found:?}"
+        );
+        assert_eq!(found.value("used"), found.value("fds") / 2.0);
+    });
+}
+
+/// Takes 4 MiB a line that it reads.
+const HUNGRY: &str = "import sys\nheld = []\nfor line in sys.stdin:\n    held.append(bytearray(4 << 20))\n    print(len(held), flush=True)";
+
+#[test]
+fn memory_that_is_never_given_back_is_a_leak() {
+    Lab::test(|lab| {
+        let mut command = Command::new("python3");
+        command.args(["-c", HUNGRY]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let Ok(child) = command.spawn() else { return lab.skip("no python3") };
+        let (state, mut hungry) = (tempfile::tempdir().unwrap(), Started(child));
+        let mut answers = BufReader::new(hungry.0.stdout.take().unwrap());
+        let pid = hungry.0.id();
+        let options = [&format!("--pid={pid}"), "--metric=rss", "--limit=160M"];
+        let (found, _) = first_alarm(&state, &options, |round| {
+            if round >= 4 {
+                hungry.0.stdin.as_mut().unwrap().write_all(b"more\n").unwrap();
+                answers.read_line(&mut String::new()).unwrap();
+            }
+        });
+        let text = found.text();
+        assert!(found.code < 3 && text.contains(&format!("pid {pid} memory leak in python3[{pid}] (")), "{found:?}");
+        assert!(text.contains(" MiB/min since ") && text.contains(" MiB of 160 MiB, full in "), "{text}");
+        assert!(found.value("rss") > 1e8 && found.value("limit") == 167_772_160.0, "{found:?}");
     });
 }

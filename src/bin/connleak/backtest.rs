@@ -18,6 +18,12 @@ pub struct Backtest {
     #[argh(switch)]
     stream: bool,
 
+    /// replay what check_conn_growth recorded; takes its options instead of files: see
+    /// backtest --from-history --help
+    #[argh(switch)]
+    #[expect(dead_code, reason = "main takes it")]
+    from_history: bool,
+
     /// recorded series; one line is printed whenever the verdict changes
     #[argh(positional)]
     files: Vec<PathBuf>,

@@ -1,6 +1,7 @@
 //! The person's companion to the checks.
 
 mod backtest;
+mod from_history;
 mod protocol;
 
 use argh::FromArgs;
@@ -34,7 +35,12 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
-    let words = std::env::args_os().skip(1).map(|word| {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    if words.first().is_some_and(|word| word == "backtest") && words.iter().any(|word| word == "--from-history") {
+        print!("{}", from_history::run(words[1..].to_vec())?);
+        return Ok(());
+    }
+    let words = words.into_iter().map(|word| {
         word.into_string().map_err(|word| format!("argument '{}' is not UTF-8; see --help", word.to_string_lossy()))
     });
     let words = words.collect::<Result<Vec<_>, _>>()?;

@@ -1,0 +1,190 @@
+//! When check_conn_growth would have paged, from what it recorded itself.
+//!
+//! A history keeps counts, not each socket: they are judged as the check judges numbers without
+//! identity, which sees less and later than it did live.
+
+use argh::{ArgsInfo, FromArgs};
+use connleak::args::{self, Args, Asked, Command, LimitChoice, Pids, Speed};
+use connleak::deadline::Deadline;
+use connleak::duration::Span;
+use connleak::error::{Error, Result};
+use connleak::footprint::tempered;
+use connleak::growth::{Found, Measure, Rules};
+use connleak::help;
+use connleak::history::{History, Recorded, Tier};
+use connleak::limit::{Room, What};
+use connleak::local_time;
+use connleak::memory::{Learned, Memory, Moment};
+use connleak::pool::hashed;
+use connleak::service::{self, Target};
+use connleak::sighting::Plan;
+use connleak::socket::State;
+use connleak::state_dir;
+use connleak::trend::{self, Verdict};
+use connleak::verdict::ServiceState;
+use connleak::world::World;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// replay what check_conn_growth recorded: when would it have paged?
+#[derive(FromArgs, ArgsInfo, Debug)]
+#[argh(note = "The selection, --metric, --pid and --rehearse name the history: give those of the check.")]
+struct FromHistory {
+    /// replay the own history
+    #[argh(switch)]
+    #[expect(dead_code, reason = "it led here")]
+    from_history: bool,
+
+    /// as the check's
+    #[argh(option, arg_name = "N[,N...]")]
+    pid: Vec<Pids>,
+
+    /// as the check's
+    #[argh(option, arg_name = "METRIC")]
+    metric: Option<Measure>,
+
+    /// another limit than the recorded one
+    #[argh(option, arg_name = "N|auto")]
+    limit: Option<LimitChoice>,
+
+    /// as the check's
+    #[argh(option, arg_name = "DURATION")]
+    left_warning: Option<Span>,
+
+    /// as the check's
+    #[argh(option, arg_name = "DURATION")]
+    left_critical: Option<Span>,
+
+    /// where the history is kept
+    #[argh(option, arg_name = "DIR")]
+    state_dir: Option<PathBuf>,
+
+    /// as the check's
+    #[argh(option, arg_name = "FACTOR")]
+    rehearse: Option<Speed>,
+}
+
+impl Command for FromHistory {
+    const PROGRAM: &'static str = "connleak backtest";
+}
+
+/// `words`: what follows `backtest`; gives what to print.
+pub fn run(words: Vec<OsString>) -> std::result::Result<String, String> {
+    match args::parse::<FromHistory>(words).map_err(|refused| refused.why.to_string())? {
+        Asked::Run(args) => story(&args).map_err(|why| why.to_string()),
+        Asked::Help => Ok(help::text::<FromHistory>()),
+        Asked::Version => Ok(format!("connleak {}\n", env!("CARGO_PKG_VERSION"))),
+    }
+}
+
+fn story(args: &Args<FromHistory>) -> Result<String> {
+    let (common, own) = (&args.common, &args.own);
+    let world = World::here(Deadline::after(common.timeout.unwrap_or_default().after.0));
+    let target = service::resolve_any(common, &own.pid, &world)?;
+    let measure = own.metric.unwrap_or_default();
+    let limit = own.limit.map(|chosen| measure.limit(Some(chosen), None)).transpose()?.flatten();
+    let speed = own.rehearse.map_or(1, |Speed(factor)| factor);
+    let plan = Plan { common, pids: &own.pid, target: &target, measure, limit, baseline: false, speed };
+    let name = plan.name();
+    let history = History::open(&state_dir::open(own.state_dir.as_deref())?, world.deadline.left() / 2)?.history;
+    let samples = samples(&history, &name)?;
+    if samples.is_empty() {
+        let known = history.services()?.join("', '");
+        return Err(Error::Usage(format!("no history of '{name}'; known are '{known}': give the check's options")));
+    }
+    let growth = &target.profile.growth;
+    let rules = Rules {
+        used: common.limits(),
+        left_warning: own.left_warning.or(growth.warning),
+        left_critical: own.left_critical.or(growth.critical),
+        baseline_warning: None,
+    };
+    Ok(tell(&samples, &plan, &rules, &target))
+}
+
+/// Five minutes together as long as single runs are not kept.
+fn samples(history: &History, name: &str) -> Result<Vec<Recorded>> {
+    let day = Duration::from_secs(86_400);
+    let runs = history.samples(name, 2 * day)?;
+    let begin = runs.first().map_or(i64::MAX, |run| run.at);
+    let older = history.condensed(name, Tier::FiveMinutes, 30 * day)?.into_iter();
+    let older = older.filter(|row| row.at + Tier::FiveMinutes.width() <= begin).map(|row| row.as_run());
+    Ok(older.chain(runs).collect())
+}
+
+/// A line whenever state or trend change, and how often it would have paged.
+fn tell(samples: &[Recorded], plan: &Plan, rules: &Rules, target: &Target) -> String {
+    let mut text = String::new();
+    let (mut memory, mut before, mut pages) = (Memory::new(u32::MAX), None, 0);
+    let now = samples.last().map_or(0.0, wall);
+    for run in samples {
+        let found = judge(run, plan, &mut memory);
+        let verdict = found.judge(rules);
+        let is_bad = matches!(verdict.state, ServiceState::Warning | ServiceState::Critical);
+        let state = (verdict.state, std::mem::discriminant(&found.learned.verdict));
+        if before != Some(state) {
+            pages += u32::from(is_bad && before.is_none_or(|(before, _)| before < verdict.state));
+            let says = found.headline(rules, &verdict.reasons, None);
+            let _ = writeln!(
+                text,
+                "{} {} - {} {says}",
+                local_time::told(wall(run), now),
+                verdict.state.to_string().to_uppercase(),
+                target.service
+            );
+        }
+        before = Some(state);
+    }
+    let (from, to) = (samples.first().map_or(0.0, wall), now);
+    let _ = writeln!(
+        text,
+        "{} samples since {}: it would have paged {pages} time{}, by counts alone",
+        samples.len(),
+        local_time::told(from, to),
+        if pages == 1 { "" } else { "s" }
+    );
+    text
+}
+
+fn wall(run: &Recorded) -> f64 {
+    run.sample.wall as f64 / 1000.0
+}
+
+fn judge(run: &Recorded, plan: &Plan, memory: &mut Memory) -> Found {
+    let (sample, measure) = (&run.sample, plan.measure);
+    let each = measure.each();
+    let items = sample.counts[State::Established as usize - 1] + sample.counts[State::CloseWait as usize - 1];
+    let mut groups: Vec<(String, u64)> = sample.groups.iter().map(|one| (one.name.clone(), one.count)).collect();
+    groups.extend((sample.other > 0).then(|| ("other".to_owned(), sample.other)));
+    let limit = plan.limit.or(sample.limit.map(|limit| limit * each));
+    let capacity = limit.and_then(|limit| u32::try_from(limit / each).ok()).unwrap_or(u32::MAX);
+    let id = |name: &str| (hashed(name.as_bytes()) >> 32) as u32;
+    // Without identity a count is a stack: what came last goes first.
+    let socket = |name: &str, at: u64| trend::Socket {
+        cookie: hashed(format!("{name} {at}").as_bytes()),
+        group: id(name),
+        ..trend::Socket::default()
+    };
+    let seen = trend::Sample {
+        service: sample.instance,
+        established: u32::try_from(items).unwrap_or(u32::MAX),
+        sockets: groups.iter().flat_map(|(name, count)| (0..*count).map(|at| socket(name, at))).collect(),
+        ..trend::Sample::default()
+    };
+    let moment = Moment { wall: wall(run), uptime: run.at as f64 / 1000.0, boot_id: sample.boot.clone() };
+    let mut learned: Learned = memory.learn(&moment, seen, capacity, f64::from(plan.speed));
+    learned.verdict = tempered(learned.verdict, learned.watched, items as f64 / f64::from(capacity));
+    let leaking = match &learned.verdict {
+        Verdict::Leak(leak) => {
+            let name = groups.iter().find(|(name, _)| id(name) == leak.group).map_or("a group", |(name, _)| name);
+            Some((name.to_owned(), local_time::told(moment.wall - leak.onset, moment.wall)))
+        }
+        _ => None,
+    };
+    let room = |limit| Room { what: What::Connections, used: items * each, limit };
+    let (idle_oldest, usual) = (None, None);
+    let rooms = limit.map(room).into_iter().collect();
+    Found { measure, amount: items * each, groups, learned, leaking, rooms, idle_oldest, usual }
+}
