@@ -93,26 +93,28 @@ pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
         end(failed(error))
     });
     args.is_of_several = profiles.len() > 1;
-    let names_services = args.common.output == Some(Format::Prometheus);
-    if names_services {
+    if args.common.output == Some(Format::Prometheus) {
         profiles.iter().for_each(|profile| batch().announce(service::called(&args.common, profile)));
     }
-    let mut look = |profile| {
+    let mut told = None;
+    for profile in profiles {
+        told.into_iter().for_each(|report| batch().add(report));
         args.common.profile = profile;
-        if names_services && let Ok(target) = service::resolve(&args.common, &world) {
-            batch().name(target.service)?;
-        }
-        check(&args, &world)
-    };
-    let mut last = Report::failed(name, ServiceState::Unknown, String::new());
-    for (index, profile) in profiles.into_iter().enumerate() {
-        if index > 0 {
-            batch().add(last);
-        }
-        last = look(profile).unwrap_or_else(failed);
+        told = Some(look(&args, &world, check).unwrap_or_else(failed));
     }
     rights::give_up();
-    end(last)
+    // There is one service at least, and its report is not in the batch yet.
+    end(told.unwrap_or_else(|| Report::failed(name, ServiceState::Unknown, "no service".to_owned())))
+}
+
+/// Looks at one service. For Prometheus it is named before: a series that fails stays the same.
+fn look<A: Command>(args: &Args<A>, world: &World, check: fn(&Args<A>, &World) -> Result<Report>) -> Result<Report> {
+    if args.common.output == Some(Format::Prometheus)
+        && let Ok(target) = service::resolve(&args.common, world)
+    {
+        batch().name(target.service)?;
+    }
+    check(args, world)
 }
 
 fn batch() -> MutexGuard<'static, Batch> {
