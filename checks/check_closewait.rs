@@ -5,6 +5,7 @@ use connleak::args::{Args, Command};
 use connleak::blame::{Blame, Grouping, Suspect};
 use connleak::duration::Span;
 use connleak::error::Result;
+use connleak::ghosts::{self, Ghosts};
 use connleak::holders;
 use connleak::owner::{Holders, Owners};
 use connleak::profile::Profile;
@@ -22,7 +23,7 @@ use serde_json::json;
 /// find sockets in CLOSE_WAIT: their peer has closed, their process has forgotten them
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(note = "The main number is how many of the service's sockets have been in CLOSE_WAIT for --min-age.")]
-struct Closewait {
+pub struct Closewait {
     /// count only sockets whose peer closed at least this long ago; 0s counts all; default from
     /// the profile, else 60s
     #[argh(option, arg_name = "DURATION")]
@@ -47,6 +48,10 @@ struct Closewait {
     /// be critical when any socket has been in CLOSE_WAIT for longer
     #[argh(option, arg_name = "DURATION")]
     oldest_critical: Option<Span>,
+
+    /// count sockets too that left the tables by a reset while their descriptor stays open
+    #[argh(switch)]
+    ghosts: bool,
 }
 
 impl Command for Closewait {
@@ -57,11 +62,16 @@ fn main() {
     connleak::run::main(check)
 }
 
-fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
+pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let common = &args.common;
     let target = service::resolve(common, world)?.of_unit(common, world)?;
     let rules = Rules::new(args, &target.profile);
     let mut found = gather(&target, rules.min_age, world)?;
+    if args.own.ghosts {
+        let mut ghosts = ghosts::find(world, &target, common.unit.as_deref())?;
+        found.stuck.append(&mut ghosts.sockets);
+        found.ghosts = Some(ghosts);
+    }
     let gathered = world.deadline.elapsed();
     let verdict = rules.judge(found.stuck.len() as u64, found.oldest, &found);
     let wants_owners =
@@ -116,23 +126,27 @@ impl Rules {
             let of = found.tally.count(Side::Both, State::Established);
             verdict.judge(&self.ratio, ratio, || format!("{ratio}% of {of} ESTABLISHED"));
         }
-        if let Some(oldest) = oldest.filter(|_| found.ages_known) {
+        if let Some(oldest) = oldest.filter(|_| found.ages_known()) {
             verdict.judge(&self.oldest, seconds(oldest), || format!("oldest {}", shown(oldest)));
         }
         verdict
     }
 
-    /// `12 sockets (server 7, client 5) in CLOSE_WAIT for 1m or more`.
+    /// `12 sockets (server 7, client 5) in CLOSE_WAIT for 1m or more and 3 ghosts`.
     fn counted(&self, stuck: u64, found: &Found) -> String {
+        let (stuck, and_ghosts) = match &found.ghosts {
+            Some(ghosts) => (stuck - ghosts.count, format!(" and {ghosts}")),
+            None => (stuck, String::new()),
+        };
         let sockets = if stuck == 1 { "socket" } else { "sockets" };
         let sides = match found.sides {
             Some([server, client]) => format!(" (server {server}, client {client})"),
             None => String::new(),
         };
-        if found.ages_known && self.min_age > Span::seconds(0) {
-            format!("{stuck} {sockets}{sides} in CLOSE_WAIT for {} or more", self.min_age)
+        if found.ages_known() && self.min_age > Span::seconds(0) {
+            format!("{stuck} {sockets}{sides} in CLOSE_WAIT for {} or more{and_ghosts}", self.min_age)
         } else {
-            format!("{stuck} {sockets}{sides} in CLOSE_WAIT")
+            format!("{stuck} {sockets}{sides} in CLOSE_WAIT{and_ghosts}")
         }
     }
 }
@@ -141,8 +155,10 @@ impl Rules {
 struct Found {
     seen: Seen,
     tally: Tally,
-    /// In CLOSE_WAIT for the minimal age at least.
+    /// In CLOSE_WAIT for the minimal age at least, and ghosts.
     stuck: Vec<Suspect>,
+    /// `None`: not asked for.
+    ghosts: Option<Ghosts>,
     /// Of them on the server's and on the client's side, where both were asked for.
     sides: Option<[u64; 2]>,
     /// In CLOSE_WAIT, but not as long.
@@ -155,7 +171,8 @@ struct Found {
     oldest: Option<u32>,
     /// The same, should probes and writes hide as much as they can.
     oldest_at_most: Option<u32>,
-    ages_known: bool,
+    /// In CLOSE_WAIT for a time that is not known: counted as stuck.
+    ageless: u64,
 }
 
 impl Found {
@@ -168,8 +185,12 @@ impl Found {
         }
     }
 
+    fn ages_known(&self) -> bool {
+        self.ageless == 0
+    }
+
     fn oldest_seconds(&self) -> Option<f64> {
-        self.ages_known.then(|| seconds(self.oldest.unwrap_or(0)))
+        self.ages_known().then(|| seconds(self.oldest.unwrap_or(0)))
     }
 }
 
@@ -183,7 +204,7 @@ fn gather(target: &Target, min_age: Span, world: &World) -> Result<Found> {
     };
     let (mut tally, mut stuck) = (Tally::default(), Vec::new());
     let (mut sides, mut young, mut maybe_stuck, mut unsure) = ([0, 0], 0, 0, 0);
-    let (mut oldest, mut oldest_at_most, mut ages_known) = (None, None, true);
+    let (mut oldest, mut oldest_at_most, mut ageless) = (None, None, 0);
     let seen = source::visit(world, &query, &mut |socket| {
         let side = match selection.matches(socket) {
             Match::No => return,
@@ -198,7 +219,7 @@ fn gather(target: &Target, min_age: Span, world: &World) -> Result<Found> {
             return;
         }
         let age = socket.close_wait_age();
-        ages_known &= age.is_some();
+        ageless += u64::from(age.is_none());
         oldest = oldest.max(age.map(|age| age.at_least));
         oldest_at_most = oldest_at_most.max(age.map(|age| age.at_most));
         // An unknown age counts: better a question too many than a leak unseen.
@@ -211,7 +232,7 @@ fn gather(target: &Target, min_age: Span, world: &World) -> Result<Found> {
         }
     })?;
     let sides = (selection.side == Side::Both).then_some(sides);
-    Ok(Found { seen, tally, stuck, sides, young, maybe_stuck, unsure, oldest, oldest_at_most, ages_known })
+    Ok(Found { seen, tally, stuck, ghosts: None, sides, young, maybe_stuck, unsure, oldest, oldest_at_most, ageless })
 }
 
 fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blame: &Blame) -> Report {
@@ -224,12 +245,16 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
     report.metrics = metrics(rules, found, established);
     blame.tell(&mut report);
     report.extra.insert("min_age_seconds".into(), json!(rules.min_age.as_millis() as f64 / 1000.0));
-    report.extra.insert("ages_known".into(), json!(found.ages_known));
+    report.extra.insert("ages_known".into(), json!(found.ages_known()));
     if let Some([server, client]) = found.sides {
         report.extra.insert("sides".into(), json!({"server": server, "client": client}));
     }
-    if !found.ages_known {
-        report.missing.push("ages unknown, all CLOSE_WAIT counted".into());
+    if !found.ages_known() {
+        // Of several network namespaces one may tell them and another not.
+        report.missing.push(match found.tally.count(Side::Both, State::CloseWait) - found.ageless {
+            0 => "ages unknown, all CLOSE_WAIT counted".into(),
+            _ => format!("ages of {} unknown, all of these counted", found.ageless),
+        });
         if rules.oldest != Limits::default() {
             report.is_incomplete("the oldest can't be judged".into());
         }
@@ -240,6 +265,9 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
     }
     if found.unsure > 0 {
         report.is_incomplete(format!("{} more in CLOSE_WAIT can't be told whose they are", found.unsure));
+    }
+    if let Some(ghosts) = &found.ghosts {
+        ghosts.tell(&mut report);
     }
     report
 }
@@ -278,24 +306,18 @@ fn metrics(rules: &Rules, found: &Found, established: u64) -> Vec<Metric> {
     let none = Limits::default();
     let stuck = found.stuck.len() as u64;
     let metric = |name, value, unit, limits, help| Metric { name, value, unit, limits, help };
-    let young = found.ages_known.then_some(found.young as f64);
-    vec![
+    let young = found.ages_known().then_some(found.young as f64);
+    let (ratio, oldest) = (Some(found.ratio(stuck)), found.oldest_seconds());
+    let mut metrics = vec![
         metric("close_wait", Some(stuck as f64), Unit::None, rules.count, "Sockets in CLOSE_WAIT for the minimal age."),
         metric("close_wait_young", young, Unit::None, none, "Sockets in CLOSE_WAIT for less than the minimal age."),
         metric("established", Some(established as f64), Unit::None, none, "Sockets in ESTABLISHED."),
-        metric(
-            "close_wait_ratio",
-            Some(found.ratio(stuck)),
-            Unit::Percent,
-            rules.ratio,
-            "close_wait in percent of established.",
-        ),
-        metric(
-            "close_wait_oldest",
-            found.oldest_seconds(),
-            Unit::Seconds,
-            rules.oldest,
-            "Seconds since the oldest CLOSE_WAIT's FIN.",
-        ),
-    ]
+        metric("close_wait_ratio", ratio, Unit::Percent, rules.ratio, "close_wait in percent of established."),
+        metric("close_wait_oldest", oldest, Unit::Seconds, rules.oldest, "Seconds since the oldest CLOSE_WAIT's FIN."),
+    ];
+    if let Some(ghosts) = &found.ghosts {
+        let count = ghosts.missing.is_empty().then_some(ghosts.count as f64);
+        metrics.push(metric("ghosts", count, Unit::None, none, "Of close_wait what only a descriptor is left of."));
+    }
+    metrics
 }

@@ -76,16 +76,17 @@ fn check(args: &Args<Growth>, world: &World) -> Result<Report> {
         return Err(Error::Usage("--replay shows one moment, growth needs many: see 'connleak backtest'".into()));
     }
     let measure = own.metric.unwrap_or_default();
-    let mut target = service::resolve_any(common, &own.pid, world)?;
-    if measure == Measure::Connections {
-        target = target.of_unit(common, world)?.of_pids(&own.pid, world)?;
-    }
+    let target = match measure {
+        Measure::Connections => service::resolve_any(common, &own.pid, world)?,
+        Measure::Descriptors | Measure::Memory => service::name_any(common, &own.pid, world)?,
+    };
     let limit = measure.limit(own.limit, target.profile.limit)?;
-    let dir = state_dir::open(own.state_dir.as_deref())?;
-    let mut opened = History::open(&dir, world.deadline.left() / 2)?;
     let baseline = own.baseline_warning.is_some();
     let speed = own.rehearse.map_or(1, |Speed(factor)| factor);
     let plan = Plan { common, pids: &own.pid, target: &target, measure, limit, baseline, speed };
+    plan.check(world)?;
+    let dir = state_dir::open(own.state_dir.as_deref())?;
+    let mut opened = History::open(&dir, world.deadline.left() / 2)?;
     let holders = if common.verbose > 1 { Holders::All } else { Holders::First };
     let Updated { value: seen, aside, unsaved } = plan.see(&mut opened.history, holders, world)?;
     let mut report = present(seen, args, &target);
@@ -111,7 +112,7 @@ impl Growth {
 }
 
 fn present(seen: Seen, args: &Args<Growth>, target: &Target) -> Report {
-    let Seen { found, view, suspects, owners, processes, unread, lacking } = seen;
+    let Seen { found, view, suspects, owners, processes, unread, lacking, .. } = seen;
     let (rules, verbose) = (args.own.rules(&args.common, &target.profile), args.common.verbose);
     let silences: Vec<f64> = suspects.iter().filter_map(Connection::silence).collect();
     let age = |connection: &Connection| connection.silence().map(|seconds| (seconds * 1000.0) as u32);

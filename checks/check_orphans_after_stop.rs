@@ -29,7 +29,7 @@ use std::str::FromStr;
     With --baseline only sockets saved before are judged. With --unit, --process or --pid-file it is a \
     regular service check, which judges once the service has been down for --wait.")]
 #[argh(note = "The main number is how many sockets are left; critical unless 0 when no range is given.")]
-struct Orphans {
+pub struct Orphans {
     /// how long sockets may take to go; default from the profile, else 30s. It doesn't count
     /// against --timeout: the deadline is that much later
     #[argh(option, arg_name = "DURATION")]
@@ -93,7 +93,7 @@ fn main() {
     connleak::run::main(check)
 }
 
-fn check(args: &Args<Orphans>, world: &World) -> Result<Report> {
+pub fn check(args: &Args<Orphans>, world: &World) -> Result<Report> {
     let own = &args.own;
     let target = service::resolve(&args.common, world)?;
     let rules = Rules::new(args, &target);

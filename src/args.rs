@@ -4,7 +4,7 @@ mod amounts;
 mod getopt;
 
 pub use amounts::{LimitChoice, Percent, Speed};
-pub use getopt::{Refused, all, parse};
+pub use getopt::{HELP, Refused, all, parse};
 
 use crate::duration::Span;
 use crate::range::Range;
@@ -58,8 +58,9 @@ pub struct Common {
     #[argh(option, arg_name = "NAME")]
     pub unit: Option<String>,
 
-    /// network namespace: self, a process id, or a name from 'ip netns'; default self
-    #[argh(option, arg_name = "self|PID|NAME")]
+    /// network namespace: self, all of this host's (containers), that of a process id, or a name from
+    /// 'ip netns'; default self
+    #[argh(option, arg_name = "self|all|PID|NAME")]
     pub netns: Option<Netns>,
 
     /// where sockets are read: auto, netlink or proc (without ages); default auto
@@ -218,8 +219,18 @@ impl FromStr for Timeout {
 pub trait Command: FromArgs + ArgsInfo {
     /// The binary's name.
     const PROGRAM: &'static str;
+    /// What its usage line says after the program's name.
+    const USAGE: &'static str = "-p PORT|-P PROFILE [OPTIONS]";
     /// Whether it takes a command after `--`, and how its usage line names it.
     const REST: Option<&'static str> = None;
+    /// Shared options that it has no use for, by their long names.
+    const WITHOUT: &'static [&'static str] = &[];
+    /// What its help ends with: how values are written, and what the exit status means.
+    const CLOSING: &'static str = "\
+RANGE is Nagios' [@][start:][end]: 10 alerts above 10 (and below 0), 5: below 5, ~:10 above 10, 5:10
+outside, @5:10 inside. DURATION is seconds or 500ms, 60s, 20m, 2h, 1d.
+Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (also for this help).
+";
 
     /// Where a JUnit result is wanted.
     fn junit(&self) -> Option<&Path> {

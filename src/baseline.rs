@@ -7,7 +7,7 @@ use crate::report::Service;
 use crate::socket::{Endpoint, Socket};
 use crate::whole;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -16,11 +16,13 @@ const SCHEMA: u32 = 1;
 /// About a million sockets.
 const LARGEST_FILE: u64 = 256 * 1024 * 1024;
 
-/// What makes a socket the same one later: the cookie where the kernel tells it; else inode and
-/// addresses, which can repeat, but hardly together within a restart.
+/// What makes a socket the same one later, within its network namespace: the cookie where the kernel
+/// tells it; else inode and addresses, which can repeat, but hardly together within a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Identity {
+    #[serde(default)]
+    netns: u32,
     cookie: Option<NonZeroU64>,
     inode: u64,
     local: SocketAddr,
@@ -31,6 +33,7 @@ impl Identity {
     fn of(socket: &Socket) -> Identity {
         let address = |end: Endpoint| SocketAddr::new(end.ip, end.port);
         Identity {
+            netns: socket.netns,
             cookie: socket.cookie,
             inode: socket.inode,
             local: address(socket.local),
@@ -51,7 +54,7 @@ pub struct Listener {
 struct Content {
     connleak_baseline: u32,
     boot_id: String,
-    /// [`crate::netns::identity`].
+    /// [`crate::netns::identity`]; 0: all.
     netns: u64,
     ports: Vec<u16>,
     listeners: Vec<Listener>,
@@ -62,9 +65,8 @@ struct Content {
 #[derive(Debug, Default)]
 pub struct Baseline {
     identities: BTreeSet<Identity>,
-    cookies: HashSet<NonZeroU64>,
-    /// By addresses: several processes may listen on one.
-    inodes: HashMap<(SocketAddr, SocketAddr), Vec<u64>>,
+    /// Several processes may listen on one address.
+    by_addresses: HashMap<(u32, SocketAddr, SocketAddr), Vec<Identity>>,
     pub listeners: Vec<Listener>,
 }
 
@@ -74,28 +76,28 @@ impl Baseline {
     }
 
     fn insert(&mut self, identity: Identity) {
-        self.cookies.extend(identity.cookie);
         if self.identities.insert(identity) {
-            self.inodes.entry((identity.local, identity.remote)).or_default().push(identity.inode);
+            self.by_addresses.entry((identity.netns, identity.local, identity.remote)).or_default().push(identity);
         }
     }
 
     /// How many sockets were there.
     pub fn count(&self) -> usize {
-        if self.cookies.is_empty() { self.identities.len() } else { self.cookies.len() }
+        let same = |a: &Identity, b: &Identity| a.cookie.is_some() && (a.netns, a.cookie) == (b.netns, b.cookie);
+        let identities: Vec<&Identity> = self.identities.iter().collect();
+        identities.chunk_by(|a, b| same(a, b)).count()
     }
 
     /// Whether the socket was there. By cookie where both views tell it; else by addresses and
     /// inode, which a socket gets when it is accepted and loses when its process closes it.
     pub fn has(&self, socket: &Socket) -> bool {
         let now = Identity::of(socket);
-        match now.cookie {
-            Some(cookie) if !self.cookies.is_empty() => self.cookies.contains(&cookie),
-            _ => {
-                let known = self.inodes.get(&(now.local, now.remote));
-                known.is_some_and(|inodes| now.inode == 0 || inodes.contains(&now.inode) || inodes.contains(&0))
-            }
-        }
+        let is_now = |known: &Identity| match (known.cookie, now.cookie) {
+            (Some(cookie), Some(now)) => cookie == now,
+            _ => known.inode == 0 || now.inode == 0 || known.inode == now.inode,
+        };
+        let known = self.by_addresses.get(&(now.netns, now.local, now.remote));
+        known.is_some_and(|known| known.iter().any(is_now))
     }
 
     pub fn save(&self, path: &Path, service: &Service, netns: u64) -> Result<()> {
@@ -157,6 +159,7 @@ mod tests {
             keepalive: false,
             timer_rest: None,
             times: None,
+            netns: 0,
         }
     }
 
@@ -181,6 +184,8 @@ mod tests {
         assert!(baseline.has(&socket(0, 10, 5000)) && baseline.has(&socket(0, 20, 5000)), "one address, two listeners");
         baseline.add(&socket(0, 0, 5002));
         assert!(baseline.has(&socket(0, 12, 5002)), "accepted since");
+        let elsewhere = Socket { netns: 7, ..socket(0, 0, 5002) };
+        assert!(!baseline.has(&elsewhere), "the same addresses in another network namespace");
         assert_eq!(baseline.count(), 3);
     }
 

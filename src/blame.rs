@@ -3,6 +3,7 @@
 mod share;
 
 use crate::args::{By, Common};
+use crate::cgroup::container;
 use crate::duration::Span;
 use crate::owner::{Owners, Process};
 use crate::profile::{Profile, TenantKey};
@@ -21,6 +22,8 @@ pub struct Suspect {
     pub state: State,
     pub local: Endpoint,
     pub remote: Endpoint,
+    /// [`Socket::netns`].
+    pub netns: u32,
     pub uid: u32,
     pub inode: u64,
     /// Whose descriptor to look for: the socket's own, or that of the listener in whose accept
@@ -32,13 +35,18 @@ pub struct Suspect {
 
 impl Suspect {
     pub fn new(socket: &Socket, age: Option<u32>) -> Suspect {
-        let Socket { state, local, remote, uid, inode, .. } = *socket;
-        Suspect { state, local, remote, uid, inode, holder_inode: inode, age }
+        let Socket { state, local, remote, netns, uid, inode, .. } = *socket;
+        Suspect { state, local, remote, netns, uid, inode, holder_inode: inode, age }
     }
 
     /// Whether it waits in an accept queue: only there a socket in CLOSE_WAIT is nobody's.
     pub fn is_waiting(&self) -> bool {
         self.inode == 0
+    }
+
+    /// Whether only its descriptor is left: no table shows one in this state.
+    pub fn is_ghost(&self) -> bool {
+        self.state == State::Close
     }
 }
 
@@ -99,7 +107,9 @@ impl Count {
     fn add(&mut self, suspect: &Suspect) {
         self.sockets += 1;
         self.oldest = self.oldest.max(suspect.age);
-        *self.peers.entry(suspect.remote.ip).or_default() += 1;
+        if !suspect.is_ghost() {
+            *self.peers.entry(suspect.remote.ip).or_default() += 1;
+        }
     }
 
     fn merge(&mut self, other: &Count) {
@@ -228,9 +238,10 @@ impl Blame {
 }
 
 fn owner(process: &Process, count: Count, top: usize) -> Owner {
-    let Process { pid, command, unit, uid, user, .. } = process.clone();
-    let oldest_seconds = count.oldest_seconds();
-    Owner { pid, command, unit, uid, user, sockets: count.sockets, oldest_seconds, peers: largest(count.peers, top) }
+    let Process { pid, command, unit, cgroup, uid, user, .. } = process.clone();
+    let container = cgroup.as_deref().and_then(container::name);
+    let (sockets, oldest_seconds, peers) = (count.sockets, count.oldest_seconds(), largest(count.peers, top));
+    Owner { pid, command, unit, container, uid, user, sockets, oldest_seconds, peers }
 }
 
 /// `1 socket`, `2 sockets`.
@@ -252,6 +263,9 @@ fn socket_line(suspect: &Suspect, owners: &Owners) -> String {
         (false, true) => format!("inode {inode}, holder unknown"),
         (false, false) => format!("inode {inode} of {}", holders.join(", ")),
     };
+    if suspect.is_ghost() {
+        return format!("ghost, {held}");
+    }
     format!("socket {local} from {remote} {state}{age}, {held}")
 }
 
@@ -286,6 +300,7 @@ fn key(suspect: &Suspect, holder: Option<&Process>, grouping: Grouping) -> Strin
             None if suspect.inode != 0 => suspect.uid.to_string(),
             _ => of_holder(&user),
         },
+        (By::Peer, _) | (By::Tenant, TenantKey::Peer) if suspect.is_ghost() => UNKNOWN.to_owned(),
         (By::Peer, _) | (By::Tenant, TenantKey::Peer) => suspect.remote.ip.to_string(),
     }
 }
@@ -304,19 +319,5 @@ pub struct Named<'a>(pub &'a Process);
 impl fmt::Display for Named<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}[{}]", self.0.command, self.0.pid)
-    }
-}
-
-impl fmt::Display for Owner {
-    /// `php-fpm[1234] (unit php-fpm.service, user www-data)`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}[{}] (", self.command, self.pid)?;
-        if let Some(unit) = &self.unit {
-            write!(f, "unit {unit}, ")?;
-        }
-        match &self.user {
-            Some(user) => write!(f, "user {user})"),
-            None => write!(f, "uid {})", self.uid),
-        }
     }
 }

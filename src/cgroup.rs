@@ -1,5 +1,7 @@
 //! Cgroup paths as `/proc/PID/cgroup` tells them, and the systemd units they name.
 
+pub mod container;
+
 use procfs::{FromRead, ProcessCGroups};
 use std::io::Read;
 

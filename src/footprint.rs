@@ -156,6 +156,10 @@ pub fn read(world: &World, choice: Choice, memory: bool) -> Footprints {
         why = format!("{why} (and {} more)", refused - 1);
     }
     found.lacking.extend((refused > 0).then_some(why));
+    if let (Some(unit), true, true) = (choice.unit, found.all.is_empty(), found.lacking.is_empty()) {
+        // A misspelt unit would be OK for ever.
+        found.lacking.push(format!("no process of unit '{unit}' is here; see 'systemctl status {unit}'"));
+    }
     // By age and id where equal, so that every run follows the same ones.
     found.all.sort_by_key(|one| (std::cmp::Reverse(one.amount), one.started, one.process.pid));
     found.others = found.all.len().saturating_sub(MOST);
@@ -222,8 +226,15 @@ mod tests {
 
     fn footprint(bytes: u64) -> Footprint {
         let (pid, started) = (7, 99);
-        let process =
-            Process { pid, parent: 1, command: "app".into(), unit: Some("app.service".into()), uid: 33, user: None };
+        let process = Process {
+            pid,
+            parent: 1,
+            command: "app".into(),
+            unit: Some("app.service".into()),
+            cgroup: None,
+            uid: 33,
+            user: None,
+        };
         Footprint { process, amount: bytes, started, cgroup: None, items: stack(pid, started, bytes) }
     }
 

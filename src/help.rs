@@ -16,23 +16,26 @@ pub fn text<A: Command>() -> String {
     let info = A::get_args_info();
     let program = A::PROGRAM;
     let mut text = format!("{program} {} - {}\n", env!("CARGO_PKG_VERSION"), one_line(info.description));
-    text.push_str(&format!("\nUsage: {program} -p PORT|-P PROFILE [OPTIONS]{}\n\n", A::REST.unwrap_or_default()));
+    text.push_str(&format!("\nUsage: {program} {}{}\n\n", A::USAGE, A::REST.unwrap_or_default()));
     for note in info.notes {
         text.push_str(&wrapped(&one_line(note), 0));
     }
     text.push_str("\nOptions:\n");
-    for (flag, _) in args::all::<A>() {
-        text.push_str(&format!("  {}\n", synopsis(flag)));
-        let repeated = if is_repeated(flag) { "; may be repeated" } else { "" };
-        text.push_str(&wrapped(&(one_line(flag.description) + repeated), 10));
-    }
-    text.push_str(
-        "\nRANGE is Nagios' [@][start:][end]: 10 alerts above 10 (and below 0), 5: below 5, ~:10 above 10, 5:10\n\
-         outside, @5:10 inside. DURATION is seconds or 500ms, 60s, 20m, 2h, 1d.\n\
-         Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (also for this help).\n",
-    );
-    text.push_str(&format!("See 'man {program}' for examples, output and profiles.\n"));
+    text.push_str(&options(args::all::<A>().map(|(flag, _)| flag)));
+    text.push_str(&format!("\n{}", A::CLOSING));
+    // A subcommand is in its program's page.
+    let page = program.split(' ').next().unwrap_or(program);
+    text.push_str(&format!("See 'man {page}' for examples, output and profiles.\n"));
     text
+}
+
+/// The list of options, as the man pages have it too.
+pub fn options<'a>(flags: impl Iterator<Item = &'a FlagInfo<'a>>) -> String {
+    let entry = |flag| {
+        let repeated = if is_repeated(flag) { "; may be repeated" } else { "" };
+        format!("  {}\n{}", synopsis(flag), wrapped(&(one_line(flag.description) + repeated), 10))
+    };
+    flags.map(entry).collect()
 }
 
 /// `-v` is counted rather than repeated.
@@ -41,11 +44,11 @@ fn is_repeated(flag: &FlagInfo) -> bool {
 }
 
 /// argh keeps a doc comment's line breaks.
-fn one_line(description: &str) -> String {
+pub fn one_line(description: &str) -> String {
     description.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn wrapped(text: &str, indent: usize) -> String {
+pub fn wrapped(text: &str, indent: usize) -> String {
     const WIDTH: usize = 90;
     let mut lines = String::new();
     let mut line = " ".repeat(indent);

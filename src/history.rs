@@ -315,6 +315,7 @@ mod tests {
             groups: vec![group("php-fpm.service", 9), group("x.service", 2)],
             other: 3,
             opened: Some(0),
+            leak: true,
             ..sample(5)
         };
         open_in(&dir).record("mysql:3306", &full, b"first", 1).unwrap();

@@ -20,7 +20,7 @@ pub fn find(world: &World, target: &Target, suspects: &mut [Suspect], holders: H
         // Without them those sockets have no owner, which is said; what was counted stands.
         let listeners = listeners(world, target).unwrap_or_default();
         for suspect in suspects.iter_mut().filter(|suspect| suspect.is_waiting()) {
-            if let Some((inode, uid)) = listener_of(&listeners, suspect.local) {
+            if let Some((inode, uid)) = listener_of(&listeners, suspect.netns, suspect.local) {
                 (suspect.holder_inode, suspect.uid) = (*inode, *uid);
             }
         }
@@ -29,13 +29,13 @@ pub fn find(world: &World, target: &Target, suspects: &mut [Suspect], holders: H
     owner::find(world, &wanted, holders)
 }
 
-/// Inode and uid of a listener by its address.
-type Listeners = HashMap<Endpoint, (u64, u32)>;
+/// Inode and uid of a listener by its network namespace and address.
+type Listeners = HashMap<(u32, Endpoint), (u64, u32)>;
 
 /// The listener of a connection's own address, as the kernel chooses it: the exact one first, then
 /// that of all addresses of its family. One of all IPv6 addresses takes IPv4 connections too.
-fn listener_of(listeners: &Listeners, local: Endpoint) -> Option<&(u64, u32)> {
-    let at = |ip: IpAddr| listeners.get(&Endpoint::new(ip, local.port));
+fn listener_of(listeners: &Listeners, netns: u32, local: Endpoint) -> Option<&(u64, u32)> {
+    let at = |ip: IpAddr| listeners.get(&(netns, Endpoint::new(ip, local.port)));
     let any_v4 = || at(Ipv4Addr::UNSPECIFIED.into()).filter(|_| local.ip.is_ipv4());
     at(local.ip).or_else(any_v4).or_else(|| at(Ipv6Addr::UNSPECIFIED.into()))
 }
@@ -45,7 +45,7 @@ fn listeners(world: &World, target: &Target) -> Result<Listeners> {
     let query = Query { states, ports: &target.selection.ports, side: Side::Server, times: false };
     let mut listeners = HashMap::new();
     source::visit(world, &query, &mut |socket| {
-        listeners.insert(socket.local, (socket.inode, socket.uid));
+        listeners.insert((socket.netns, socket.local), (socket.inode, socket.uid));
     })?;
     Ok(listeners)
 }

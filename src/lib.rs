@@ -24,6 +24,7 @@ pub mod duration;
 pub mod error;
 pub mod extra_opts;
 pub mod footprint;
+pub mod ghosts;
 pub mod growth;
 pub mod help;
 pub mod history;

@@ -4,7 +4,7 @@ use crate::bounded;
 use crate::error::{Error, Result};
 use crate::netns;
 use crate::socket::{Endpoint, Socket, State};
-use crate::world::World;
+use crate::world::{Netns, World};
 use procfs::FromRead;
 use procfs::process::{LimitValue, Limits};
 use rustix::io::Errno;
@@ -198,6 +198,10 @@ impl EphemeralPorts {
     /// # Errors
     /// Where it can't be read: /proc/sys shows the reader's own namespace only (6.18).
     pub fn read(world: &World) -> Result<EphemeralPorts> {
+        if world.netns == Netns::All {
+            let why = "ephemeral ports are not judged with --netns all";
+            return Err(Error::Usage(why.to_owned()));
+        }
         let place = netns::place(world)?;
         if !place.is_ours {
             let why = "the ephemeral ports of another network namespace can't be read; run as root with --netns";
@@ -308,6 +312,7 @@ mod tests {
             keepalive: false,
             timer_rest: None,
             times: None,
+            netns: 0,
         }
     }
 

@@ -122,6 +122,11 @@ impl Memory {
         }
     }
 
+    /// What was thought of the last look; `speed` as in [`Memory::learn`].
+    pub fn verdict(&self, speed: f64) -> Verdict {
+        in_real_time(self.detector.verdict(), speed)
+    }
+
     /// Groups of the pool that have no name yet, with a connection of each that can tell it.
     pub fn nameless<'a>(&self, pool: &'a Pool) -> BTreeMap<u32, &'a Connection> {
         let mut nameless: BTreeMap<u32, &Connection> = BTreeMap::new();
@@ -218,12 +223,13 @@ mod tests {
             keepalive: false,
             timer_rest: None,
             times: Some(Times { data_sent: 0, data_recv: 0, ack_recv: 0 }),
+            netns: 0,
         };
         let connections: Vec<_> =
             cookies.map(|cookie| Connection { socket: socket(cookie), side: Side::Client }).collect();
         let mut counts = [0; 11];
         counts[TcpState::Established as usize - 1] = connections.len() as u64;
-        let seen = Seen { origin: Origin::Netlink, how: String::new(), rows: 0, missing: None };
+        let seen = Seen::new(Origin::Netlink, String::new());
         Pool { seen, connections, counts, instance: 7, listeners: Vec::new(), ports: None, unsure: 0 }
     }
 

@@ -1,12 +1,16 @@
-//! Find the network namespace that the caller means, and enter it where that is allowed.
+//! Find the network namespace that the caller means, or all of them, and enter where that is allowed.
+
+pub mod host;
 
 use crate::error::{Error, Result};
 use crate::world::{Netns, Place, World};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::{self, File};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 /// The calling thread's namespace: `/proc/net` would be that of the first thread.
 const OURS: &str = "/proc/thread-self/net";
@@ -20,10 +24,62 @@ pub fn place(world: &World) -> Result<&Place> {
     Ok(world.place.get_or_init(|| place))
 }
 
-/// What tells a namespace from others: the inode of its `tcp`, whichever way it is read.
+/// What tells the namespace from others: see [`identity_of`]. 0: all namespaces are meant.
 pub fn identity(world: &World) -> Result<u64> {
-    let path = place(world)?.net_dir.join("tcp");
-    Ok(fs::metadata(&path).map_err(|cause| Error::reading(&path, cause))?.ino())
+    if world.netns == Netns::All {
+        return Ok(0);
+    }
+    let net_dir = &place(world)?.net_dir;
+    identity_of(net_dir).map(u64::from).map_err(|cause| Error::reading(&net_dir.join("tcp"), cause))
+}
+
+/// The inode of a namespace's `tcp`: the same whichever of its processes it is read through, and
+/// another one's once the namespace is gone. procfs numbers its files with 32 bits.
+pub fn identity_of(net_dir: &Path) -> io::Result<u32> {
+    fs::metadata(net_dir.join("tcp")).map(|meta| meta.ino() as u32)
+}
+
+/// The calling thread's namespace.
+pub fn own_identity() -> Option<u32> {
+    identity_of(Path::new(OURS)).ok()
+}
+
+/// Whether a namespace has no TCP socket at all: its own counters tell, without a walk of the host's
+/// table. What can't be read is not empty.
+pub fn is_empty(net_dir: &Path) -> bool {
+    let numbers = |name: &str, row: &str, fields: &[&str]| -> Option<u64> {
+        let table = match fs::read_to_string(net_dir.join(name)) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound && name == "sockstat6" => return Some(0),
+            table => table.ok()?,
+        };
+        let mut words = table.lines().find_map(|line| line.strip_prefix(row))?.split_whitespace();
+        let mut sum = 0;
+        while let (Some(field), Some(number)) = (words.next(), words.next()) {
+            sum += if fields.contains(&field) { number.parse().ok()? } else { 0 };
+        }
+        Some(sum)
+    };
+    numbers("sockstat", "TCP:", &["inuse", "tw"]) == Some(0) && numbers("sockstat6", "TCP6:", &["inuse"]) == Some(0)
+}
+
+/// What a thread sees in a namespace.
+#[derive(Debug)]
+pub struct Inside<T> {
+    /// [`identity_of`]; `None`: no /proc to tell.
+    pub identity: Option<u32>,
+    pub is_empty: bool,
+    pub done: T,
+}
+
+/// Does something in another namespace. A thread of its own enters: no other one is moved, and none
+/// needs the right to come back.
+pub fn inside<T: Send + 'static>(namespace: File, act: fn() -> T) -> io::Result<Inside<T>> {
+    let enter = move || -> io::Result<Inside<T>> {
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+        Ok(Inside { identity: own_identity(), is_empty: is_empty(Path::new(OURS)), done: act() })
+    };
+    let thread = thread::Builder::new().stack_size(128 * 1024).spawn(enter)?;
+    thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread in it ended")))
 }
 
 fn ours() -> Place {
@@ -34,6 +90,9 @@ fn enter(world: &World) -> Result<Place> {
     let _rights = world.raise();
     match &world.netns {
         Netns::Home => Ok(home(&world.proc_root)),
+        Netns::All => {
+            Err(Error::Usage("--netns all is not one namespace; name one here: self, a pid or a name".into()))
+        }
         Netns::OfProcess(pid) => {
             let process = world.proc_root.join(pid.to_string());
             let net_dir = process.join("net");
@@ -63,11 +122,9 @@ fn home(proc_root: &Path) -> Place {
     Place { net_dir, is_ours }
 }
 
-/// The inode of `net/tcp` belongs to the namespace, whichever process it is read through.
 fn same_namespace(net_dir: &Path) -> bool {
-    let inode = |dir: &Path| fs::metadata(dir.join("tcp")).map(|meta| meta.ino()).ok();
-    let ours = inode(Path::new(OURS));
-    ours.is_some() && inode(net_dir) == ours
+    let ours = own_identity();
+    ours.is_some() && identity_of(net_dir).ok() == ours
 }
 
 fn join(path: &Path) -> std::io::Result<()> {

@@ -3,6 +3,8 @@
 //! Reading other users' processes needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; what is refused is
 //! counted and said. `pidfd_getfd` would be exact but delays the target's close(2): not used.
 
+pub mod descriptors;
+
 use crate::cgroup;
 use crate::user::Users;
 use crate::world::World;
@@ -26,6 +28,7 @@ pub struct Process {
     pub command: String,
     /// systemd unit, or cgroup path where there is no unit.
     pub unit: Option<String>,
+    pub cgroup: Option<String>,
     pub uid: u32,
     pub user: Option<String>,
 }
@@ -93,7 +96,7 @@ impl Owners {
     /// Adds what one process holds of `inodes`.
     fn read(&mut self, pid: u32, dir: BorrowedFd<'_>, sought: &mut Sought, users: &Users) -> Result<(), Errno> {
         let mut index = None;
-        each_socket(dir, |inode| {
+        each_socket(dir, |inode, _| {
             if !sought.take(inode) {
                 return;
             }
@@ -150,7 +153,7 @@ pub fn sockets_of(world: &World, belongs: impl Fn(&str) -> bool) -> Found {
         let cgroup = open(dir.as_fd(), "cgroup").ok().and_then(|file| cgroup::cgroup_path(File::from(file)));
         if cgroup.is_some_and(|path| belongs(&path)) {
             found.processes += 1;
-            let read = each_socket(dir.as_fd(), |inode| {
+            let read = each_socket(dir.as_fd(), |inode, _| {
                 found.inodes.insert(inode);
             });
             found.refused += usize::from(was_refused(read));
@@ -163,7 +166,7 @@ pub fn sockets_of(world: &World, belongs: impl Fn(&str) -> bool) -> Found {
 pub fn sockets_held(world: &World, pid: u32) -> io::Result<HashSet<u64>> {
     let _rights = world.raise();
     let mut inodes = HashSet::new();
-    each_socket(open_process(world, pid)?.as_fd(), |inode| {
+    each_socket(open_process(world, pid)?.as_fd(), |inode, _| {
         inodes.insert(inode);
     })?;
     Ok(inodes)
@@ -219,16 +222,17 @@ pub(crate) fn describe(pid: u32, dir: BorrowedFd<'_>, users: &Users) -> Process 
         parent: stat.map_or(0, |stat| stat.ppid.cast_unsigned()),
         command: String::from_utf8_lossy(&command).into_owned(),
         unit: cgroup.as_deref().map(cgroup::unit_name),
+        cgroup,
         uid,
         user: users.name(uid).map(str::to_owned),
     }
 }
 
-/// Calls `each` with the inode of every socket that a process holds.
-fn each_socket(process: BorrowedFd<'_>, mut each: impl FnMut(u64)) -> Result<(), Errno> {
-    each_descriptor(process, |_, link| {
+/// Calls `each` with the inode and the descriptor of every socket that a process holds.
+fn each_socket(process: BorrowedFd<'_>, mut each: impl FnMut(u64, u32)) -> Result<(), Errno> {
+    each_descriptor(process, |fd, link| {
         if let Some(inode) = link.strip_prefix(b"socket:[").and_then(number) {
-            each(inode);
+            each(inode, fd as u32);
         }
     })
 }

@@ -21,12 +21,12 @@ impl Connection {
     /// What makes it the same one in the next run: the kernel's cookie; where only `/proc` is read,
     /// a hash of inode and addresses.
     pub fn identity(&self) -> u64 {
-        match self.socket.cookie {
-            Some(cookie) => cookie.get(),
-            None => {
-                let place = (self.socket.inode, self.socket.local, self.socket.remote);
-                hashed(format!("{place:?}").as_bytes())
-            }
+        let Socket { netns, cookie, inode, local, remote, .. } = self.socket;
+        match cookie {
+            Some(cookie) if netns == 0 => cookie.get(),
+            // Before Linux 5.4 each network namespace counted its cookies by itself.
+            Some(cookie) => hashed(format!("{netns} {cookie}").as_bytes()),
+            None => hashed(format!("{:?}", (netns, inode, local, remote)).as_bytes()),
         }
     }
 
@@ -85,6 +85,11 @@ impl Pool {
     pub fn idle_oldest(&self) -> Option<f64> {
         let idle: Option<Vec<f64>> = self.connections.iter().map(Connection::silence).collect();
         idle.map(|idle| idle.into_iter().fold(0.0, f64::max))
+    }
+
+    /// Why there may be more connections than are counted.
+    pub fn lacking(&self) -> Option<String> {
+        (self.unsure > 0).then(|| format!("{} more can't be told whose they are", self.unsure))
     }
 
     /// What the detector is shown of it; when it was taken is the caller's to say.
@@ -156,13 +161,19 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
     if selection.ports.is_empty() {
         doors.tell_sides(&mut connections);
     }
-    let clients: HashSet<(Endpoint, Endpoint)> = connections
+    // Each network namespace has its own loopback; other connections may lead from one to another.
+    let ends = |socket: &Socket, server: Endpoint, client: Endpoint| {
+        (if server.ip.is_loopback() { socket.netns } else { 0 }, server, client)
+    };
+    let clients: HashSet<(u32, Endpoint, Endpoint)> = connections
         .iter()
         .filter(|connection| connection.side == Side::Client)
-        .map(|connection| (connection.socket.remote, connection.socket.local))
+        .map(|Connection { socket, .. }| ends(socket, socket.remote, socket.local))
         .collect();
     connections.retain(|Connection { socket, side }| {
-        *side == Side::Client || selection.ports.is_empty() || !clients.contains(&(socket.local, socket.remote))
+        *side == Side::Client
+            || selection.ports.is_empty()
+            || !clients.contains(&ends(socket, socket.local, socket.remote))
     });
     for connection in &connections {
         counts[connection.socket.state as usize - 1] += 1;
@@ -174,8 +185,8 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
 /// Where connections come in: all listeners, whoever has them.
 #[derive(Default)]
 struct Doors {
-    /// By port: whether its listeners are selected; `None`: some are.
-    ports: HashMap<u16, Option<bool>>,
+    /// By network namespace and port: whether its listeners are selected; `None`: some are.
+    ports: HashMap<(u32, u16), Option<bool>>,
 }
 
 impl Doors {
@@ -186,20 +197,21 @@ impl Doors {
                 Match::Yes(_) => Some(true),
                 Match::Unsure => None,
             };
-            let known = self.ports.entry(socket.local.port).or_insert(selected);
+            let known = self.ports.entry((socket.netns, socket.local.port)).or_insert(selected);
             *known = known.filter(|known| Some(*known) == selected);
         }
     }
 
     /// Whether what no process has is selected: it waits in the accept queue of its port's listener.
     fn belongs(&self, socket: &Socket) -> Option<bool> {
-        self.ports.get(&socket.local.port).copied().flatten().filter(|_| socket.inode == 0)
+        self.ports.get(&(socket.netns, socket.local.port)).copied().flatten().filter(|_| socket.inode == 0)
     }
 
     /// A port with a listener is a server's.
     fn tell_sides(&self, connections: &mut [Connection]) {
         for Connection { socket, side } in connections {
-            *side = if self.ports.contains_key(&socket.local.port) { Side::Server } else { Side::Client };
+            *side =
+                if self.ports.contains_key(&(socket.netns, socket.local.port)) { Side::Server } else { Side::Client };
         }
     }
 }

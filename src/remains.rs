@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     fn process(pid: u32, parent: u32) -> Process {
-        Process { pid, parent, command: "x".into(), unit: None, uid: 0, user: None }
+        Process { pid, parent, command: "x".into(), unit: None, cgroup: None, uid: 0, user: None }
     }
 
     #[test]

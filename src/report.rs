@@ -80,6 +80,8 @@ pub struct Owner {
     pub pid: u32,
     pub command: String,
     pub unit: Option<String>,
+    /// The container's id or name, or its pod's, by [`crate::cgroup::container::name`].
+    pub container: Option<String>,
     pub uid: u32,
     pub user: Option<String>,
     pub sockets: u64,
@@ -87,6 +89,25 @@ pub struct Owner {
     pub oldest_seconds: Option<f64>,
     /// The peers with most of them, largest first.
     pub peers: Vec<Peer>,
+}
+
+impl fmt::Display for Owner {
+    /// `php-fpm[1234] (unit php-fpm.service, user www-data)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}] (", self.command, self.pid)?;
+        if let Some(unit) = &self.unit {
+            write!(f, "unit {unit}, ")?;
+        }
+        // Often the unit is the container's own scope.
+        let is_told = |name: &&String| self.unit.as_ref().is_some_and(|unit| unit.contains(*name));
+        if let Some(container) = self.container.as_ref().filter(|name| !is_told(name)) {
+            write!(f, "container {container}, ")?;
+        }
+        match &self.user {
+            Some(user) => write!(f, "user {user})"),
+            None => write!(f, "uid {})", self.uid),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -113,8 +134,12 @@ pub struct Complete {
     pub owners: bool,
     /// Sockets whose owner was looked for and not found.
     pub unowned: u64,
-    /// Network namespaces looked at.
+    /// Network namespaces looked at, or known to have no socket.
     pub namespaces: u64,
+    /// Those that may not be looked into.
+    pub namespaces_refused: u64,
+    /// Those that were not reached in time.
+    pub namespaces_late: u64,
 }
 
 /// What a check found. All outputs and the exit code come from here, so they can't disagree.
@@ -153,7 +178,9 @@ impl Report {
             sockets: seen.missing.is_none(),
             owners: seen.origin != Origin::Replay,
             unowned: 0,
-            namespaces: 1,
+            namespaces: seen.namespaces.seen,
+            namespaces_refused: seen.namespaces.refused,
+            namespaces_late: seen.namespaces.late,
         });
         if seen.origin == Origin::Replay {
             report.missing.push(format!("replayed from {}, so without owners", seen.how));
@@ -204,13 +231,17 @@ impl Report {
     /// is never cut for it. Where the missing is the verdict's reason it comes first.
     pub fn summary(&self, longest: usize) -> String {
         let missing = self.missing.join("; ");
+        let mut headline = self.headline.clone();
+        if let Some(Complete { namespaces: count @ 2.., .. }) = self.complete {
+            headline += &format!(", {count} network namespaces seen");
+        }
         if missing.is_empty() {
-            return cut(&self.headline, longest);
+            return cut(&headline, longest);
         }
         if self.state == ServiceState::Unknown {
-            return cut(&format!("{missing}; {}", self.headline), longest);
+            return cut(&format!("{missing}; {headline}"), longest);
         }
-        let headline = cut(&self.headline, longest.saturating_sub(missing.len() + 2));
+        let headline = cut(&headline, longest.saturating_sub(missing.len() + 2));
         cut(&format!("{headline}; {missing}"), longest)
     }
 }

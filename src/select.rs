@@ -107,6 +107,7 @@ mod tests {
             keepalive: false,
             timer_rest: None,
             times: None,
+            netns: 0,
         }
     }
 

@@ -58,8 +58,16 @@ pub fn resolve(common: &Common, world: &World) -> Result<Target> {
     of_service(common, world)
 }
 
-/// The same; without `-p` and `-P` whatever `pids`, `--unit` or `--user` have.
+/// The same narrowed to `--unit` or `pids`; without `-p` and `-P` whatever `pids`, `--unit` or `--user` have.
 pub fn resolve_any(common: &Common, pids: &[Pids], world: &World) -> Result<Target> {
+    name_any(common, pids, world)?.of_unit(common, world)?.of_pids(pids, world)
+}
+
+/// [`resolve_any`] before a process is looked at: it is named, but its sockets are not chosen yet.
+pub fn name_any(common: &Common, pids: &[Pids], world: &World) -> Result<Target> {
+    if !pids.is_empty() && (common.unit.is_some() || world.replay.is_some()) {
+        return Err(Error::Usage("--pid names this machine's processes: leave out --unit and --replay".into()));
+    }
     match whose(common, &sorted(pids)) {
         Some(whose) if common.port.is_empty() && common.profile.is_empty() => {
             if common.side.is_some() {
@@ -145,11 +153,8 @@ impl Target {
     }
 
     /// Narrowed to the sockets that the processes of `--pid` hold.
-    pub fn of_pids(mut self, pids: &[Pids], world: &World) -> Result<Target> {
+    fn of_pids(mut self, pids: &[Pids], world: &World) -> Result<Target> {
         if !pids.is_empty() {
-            if self.selection.unit.is_some() || world.replay.is_some() {
-                return Err(Error::Usage("--pid names this machine's processes: leave out --unit and --replay".into()));
-            }
             let (members, gone) = Members::of(world, &sorted(pids))?;
             self.selection.unit = Some(members);
             self.absent.extend(gone.iter().map(|pid| format!("process {pid} (--pid) is gone")));

@@ -8,7 +8,7 @@ mod processes;
 
 use crate::args::{Common, Pids};
 use crate::boot;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::footprint::Footprint;
 use crate::growth::{Found, Measure};
 use crate::history::{Condensed, Group, History, Previous, Sample, Step, Updated, Usual};
@@ -46,6 +46,9 @@ pub struct Seen {
     pub found: Found,
     /// How complete the view is.
     pub view: source::Seen,
+    /// Where connections are looked at: each once, and their number by TCP state as in a [`Sample`].
+    pub connections: Vec<Connection>,
+    pub counts: [u64; 11],
     /// The connections that speak for a leak, and who holds them.
     pub suspects: Vec<Connection>,
     pub owners: Owners,
@@ -57,7 +60,31 @@ pub struct Seen {
     pub lacking: Vec<String>,
 }
 
-impl Plan<'_> {
+impl<'a> Plan<'a> {
+    /// # Errors
+    /// Options that would be taken and do nothing, and a unit that isn't there: it would be OK for ever.
+    pub fn check(&self, world: &World) -> Result<()> {
+        let Plan { common, measure, .. } = self;
+        if *measure == Measure::Connections {
+            return Ok(());
+        }
+        let name = measure.name();
+        if world.replay.is_some() {
+            return Err(Error::Usage(format!("--metric {name} reads this machine's processes: leave out --replay")));
+        }
+        if self.target.selection.ports.is_empty() && !(common.peer.is_empty() && common.local.is_empty()) {
+            let why = "whatever the processes have: leave out --peer and --local, or give a port";
+            return Err(Error::Usage(format!("--metric {name} counts {why}")));
+        }
+        Ok(())
+    }
+
+    /// The connections, against the profile's limit.
+    pub fn new(common: &'a Common, pids: &'a [Pids], target: &'a Target) -> Plan<'a> {
+        let (measure, limit) = (Measure::Connections, target.profile.limit);
+        Plan { common, pids, target, measure, limit, baseline: false, speed: 1 }
+    }
+
     /// The history's name for it: other options see other sockets, or the same ones differently.
     pub fn name(&self) -> String {
         let Plan { common, target, .. } = self;
@@ -188,6 +215,7 @@ fn sample(moment: &Moment, found: &Found, instance: u64, counts: [u64; 11]) -> S
         other: 0,
         opened: turnover.map(|turnover| count(turnover.opened)),
         closed: turnover.map(|turnover| count(turnover.closed)),
+        leak: found.leak().is_some(),
     }
 }
 

@@ -77,6 +77,9 @@ pub struct StateSet(u16);
 impl StateSet {
     /// All states but no other bits: bit 13 (BOUND_INACTIVE) would walk one more kernel table.
     pub const ALL: StateSet = StateSet(0xfff);
+    /// And what is bound without listening or being connected, where the kernel tells it (6.8); it
+    /// is shown in state CLOSE.
+    pub const ALL_AND_BOUND: StateSet = StateSet(Self::ALL.0 | 1 << 13);
 
     pub fn of(states: &[State]) -> StateSet {
         StateSet(states.iter().fold(0, |mask, state| mask | 1 << *state as u8))
@@ -185,6 +188,9 @@ pub struct Socket {
     pub timer_rest: Option<u32>,
     /// /proc doesn't tell them.
     pub times: Option<Times>,
+    /// Where several network namespaces are looked at, the inode of this one's `net/tcp`: each has
+    /// its own 127.0.0.1. 0: the only one.
+    pub netns: u32,
 }
 
 impl Socket {
@@ -242,6 +248,7 @@ mod tests {
             keepalive: false,
             timer_rest: None,
             times: Some(Times { data_sent: 4_000, data_recv: 5_000, ack_recv: 70 }),
+            netns: 0,
         };
         assert_eq!(socket.close_wait_age(), Some(Age { at_least: 70, at_most: 70 }));
         socket.keepalive = true;

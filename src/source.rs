@@ -1,14 +1,17 @@
-//! Visit the sockets of a network namespace once; say where the view came from and what it lacks.
+//! Visit the sockets of a network namespace, or of all, once; say where the view came from and what it lacks.
 
+mod all;
 pub mod diag;
 pub mod netlink;
 pub mod proc;
 pub mod replay;
 
+pub use all::visit as visit_all;
+
 use crate::error::{Error, Result};
 use crate::netns;
 use crate::socket::{Side, Socket, State, StateSet};
-use crate::world::{Source, World};
+use crate::world::{Netns, Source, World};
 
 /// What the caller needs to see. Sources may return more, never less.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +52,7 @@ impl Origin {
 }
 
 /// What a source saw.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Seen {
     pub origin: Origin,
     /// How it looked, for `-vvv`.
@@ -58,6 +61,30 @@ pub struct Seen {
     pub rows: u64,
     /// Why the view may lack sockets; `None`: it is complete.
     pub missing: Option<String>,
+    pub namespaces: Namespaces,
+}
+
+impl Seen {
+    pub fn new(origin: Origin, how: String) -> Seen {
+        Seen { origin, how, rows: 0, missing: None, namespaces: Namespaces::default() }
+    }
+}
+
+/// How many network namespaces a view is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Namespaces {
+    /// Looked at, or known to have no socket.
+    pub seen: u64,
+    /// May not be looked into.
+    pub refused: u64,
+    /// Not reached in time.
+    pub late: u64,
+}
+
+impl Default for Namespaces {
+    fn default() -> Self {
+        Namespaces { seen: 1, refused: 0, late: 0 }
+    }
 }
 
 /// Shows every socket that `query` wants to `each`, once.
@@ -69,6 +96,9 @@ pub fn visit(world: &World, query: &Query, each: &mut dyn FnMut(&Socket)) -> Res
     if let Some(file) = &world.replay {
         return replay::visit(file, query, each);
     }
+    if world.netns == Netns::All {
+        return visit_all(world, query, each);
+    }
     let place = netns::place(world)?;
     match world.source {
         Source::Proc => proc::visit(&place.net_dir, query, each),
@@ -77,8 +107,8 @@ pub fn visit(world: &World, query: &Query, each: &mut dyn FnMut(&Socket)) -> Res
             place.net_dir.display()
         ))),
         Source::Auto if !place.is_ours => proc::visit(&place.net_dir, query, each),
-        Source::Netlink => netlink::visit(query, each),
-        Source::Auto => match netlink::visit(query, each) {
+        Source::Netlink => netlink::visit(&netlink::open()?, query, each),
+        Source::Auto => match netlink::open().and_then(|socket| netlink::visit(&socket, query, each)) {
             Err(refused) => {
                 let mut seen = proc::visit(&place.net_dir, query, each)?;
                 seen.how = format!("{}, as {refused}", seen.how);

@@ -34,14 +34,13 @@ mod table;
 
 use alarm::Alarm;
 use clock::Clock;
-use forecast::Leaking;
-pub use forecast::TimeLeft;
+pub use forecast::{Leaking, TimeLeft, time_left};
 use habits::Habits;
 pub use sample::{Key, Sample, Socket, State};
 pub use scene::Witness;
 use scene::{Finding, Scene};
 use serde::{Deserialize, Serialize};
-use series::Series;
+pub use series::Series;
 use survivors::Lane;
 use table::{Table, Tracked};
 
@@ -225,7 +224,8 @@ impl Detector {
         SETTLED.max(2.0 * self.interval)
     }
 
-    fn verdict(&self) -> Verdict {
+    /// On the last sample.
+    pub fn verdict(&self) -> Verdict {
         let now = self.clock.now;
         if let Some(alarm) = &self.alarm {
             let leaking = Leaking { onset: alarm.onset, rate: alarm.rate, evidence: alarm.suspects as f64 };
@@ -235,7 +235,7 @@ impl Detector {
                 onset: now - alarm.onset,
                 rate: alarm.rate,
                 suspects: alarm.suspects,
-                left: forecast::time_left(leaking, &self.totals, self.limit, now),
+                left: time_left(leaking, &self.totals, self.limit, now),
             });
         }
         if self.samples <= LEARNING {

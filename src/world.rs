@@ -76,6 +76,8 @@ pub enum Netns {
     /// Our own, or with `--proc-root` that of its process 1.
     #[default]
     Home,
+    /// All that this host has, as far as they can be found.
+    All,
     OfProcess(u32),
     /// As `ip netns add` names it.
     Named(String),
@@ -88,11 +90,14 @@ impl FromStr for Netns {
         if text == "self" {
             return Ok(Netns::Home);
         }
+        if text == "all" {
+            return Ok(Netns::All);
+        }
         if let Ok(pid) = text.parse() {
             return Ok(Netns::OfProcess(pid));
         }
         if text.is_empty() || text.starts_with('.') || text.contains('/') {
-            return Err(format!("bad namespace '{text}': use self, a pid, or a name from 'ip netns list'"));
+            return Err(format!("bad namespace '{text}': use self, all, a pid, or a name from 'ip netns list'"));
         }
         Ok(Netns::Named(text.to_owned()))
     }

@@ -182,3 +182,73 @@ fn a_broken_line_is_named_with_its_number() {
         assert_refused(&["--stream"], input, &[says]);
     }
 }
+
+fn stdout(output: &Output) -> String {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{text} {output:?}");
+    text
+}
+
+/// A history as check_conn_growth leaves it: `connections(minute)` of a limit of 100.
+fn recorded(minutes: u64, connections: impl Fn(u64) -> u64) -> tempfile::TempDir {
+    use connleak::history::{Group, History, Sample};
+    let state = tempfile::tempdir().unwrap();
+    let dir = connleak::state_dir::open(Some(state.path())).unwrap();
+    let mut history = History::open(&dir, std::time::Duration::from_secs(30)).unwrap().history;
+    for minute in 0..minutes {
+        let mut sample = Sample {
+            wall: 1_700_000_000_000 + minute as i64 * 60_000,
+            uptime: 9_000_000 + minute * 60_000,
+            boot: "b".into(),
+            limit: Some(100),
+            groups: vec![Group { name: "app.service".into(), count: connections(minute) }],
+            ..Sample::default()
+        };
+        sample.counts[0] = connections(minute);
+        history.record("port 4242 both", &sample, b"", 0).unwrap();
+    }
+    state
+}
+
+fn from_history(state: &tempfile::TempDir, more: &[&str]) -> Output {
+    backtest(&[&["--from-history", "--state-dir", state.path().to_str().unwrap()], more].concat(), "")
+}
+
+#[test]
+fn the_own_history_tells_when_it_would_have_paged() {
+    let state = recorded(300, |minute| 20 + minute % 3 + minute.saturating_sub(60) / 4);
+    let text = stdout(&from_history(&state, &["-p4242"]));
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines[0].contains(" OK - port 4242 learning, 1 sample, 20 of 100"), "{text}");
+    let leak = lines.iter().find(|line| line.contains(" leak in app.service: ")).expect(&text);
+    assert!(leak.contains(" WARNING - ") || leak.contains(" CRITICAL - "), "{leak}");
+    assert!(leak.contains("/min since ") && leak.contains(" of 100, full in "), "{leak}");
+    let last = lines.last().unwrap();
+    assert!(last.starts_with("300 samples since ") && last.contains("it would have paged"), "{last}");
+    assert!(!last.contains("paged 0 times") && last.ends_with(", by counts alone"), "{last}");
+    // By other thresholds, without a leak.
+    let ranges = stdout(&from_history(&state, &["-p4242", "--limit", "200", "-c", "35"]));
+    assert!(ranges.contains(" CRITICAL - ") && ranges.contains("% of the limit (critical 35)"), "{ranges}");
+}
+
+#[test]
+fn a_steady_history_would_not_have_paged() {
+    let state = recorded(200, |minute| 40 + minute % 7);
+    let text = stdout(&from_history(&state, &["-p", "4242"]));
+    assert!(text.contains(" OK - port 4242 steady, ") && text.contains("it would have paged 0 times"), "{text}");
+}
+
+#[test]
+fn a_history_that_is_not_there_is_said() {
+    let state = recorded(3, |_| 4);
+    for (options, says) in [
+        (&["-p4243"][..], "no history of 'port 4243 both'; known are 'port 4242 both'"),
+        (&["-p4242", "--side=client"], "no history of 'port 4242 client'"),
+        (&[], "which service?"),
+        (&["-p4242", "--limit=x"], "'x'"),
+        (&["-p4242", "--bad"], "'--bad'"),
+    ] {
+        let args = [&["--from-history", "--state-dir", state.path().to_str().unwrap()], options].concat();
+        assert_refused(&args, "", &[says]);
+    }
+}

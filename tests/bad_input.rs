@@ -179,7 +179,8 @@ fn ranges_numbers_and_choices() {
         ("--user 4294967296", &["'4294967296'", "numeric uid"]),
         ("--unit no-such-unit", &["'no-such-unit'", "systemctl status"]),
         ("--netns ../x", &["--netns", "'../x'", "ip netns list"]),
-        ("--netns ''", &["--netns", "''", "ip netns list"]),
+        ("--netns ''", &["--netns", "''", "self, all, a pid", "ip netns list"]),
+        ("--netns All/x", &["--netns", "'All/x'", "self, all, a pid"]),
     ];
     let with_port = |line: &str| [words(line), words("-p 11211"), vec![CALM.to_owned()]].concat();
     all_refused(&cases.iter().map(|(line, says)| (with_port(line), *says)).collect::<Vec<_>>());
@@ -187,6 +188,10 @@ fn ranges_numbers_and_choices() {
     all_refused(&[
         (words("-p 11211 --netns 4194305"), &["/proc/4194305", "No such file"][..]),
         (words("-p 11211 --netns no-such-name"), &["/run/netns/no-such-name"]),
+        (words("-p 11211 --netns all --proc-root tests/fixtures"), &["tests/fixtures", "no process", "--proc-root"]),
+        (words("-p 11211 --netns all --proc-root /no/such/proc"), &["/no/such/proc", "No such file"]),
+        (words(&format!("-p 11211 --ghosts {REPLAY}")), &["--ghosts", "--replay"]),
+        (words("-p 11211 --ghosts=yes"), &["--ghosts"]),
         (words(&format!("-p 11211 --unit x {REPLAY}")), &["--unit", "--replay"]),
         (
             words(&format!("-p 11211 --source netlink {CALM}")),
@@ -878,10 +883,24 @@ fn growth_options() {
         ("--pid 1 --side server", &["--side", "-p or -P"]),
         ("--unit no-such", &["'no-such'", "systemctl status"]),
         ("--user no-such", &["'no-such'", "/etc/passwd"]),
-        ("-p 4 --limit 0", &["--limit", "'0'", "a number of connections or auto"]),
-        ("-p 4 --limit x", &["--limit", "'x'", "a number of connections or auto"]),
-        ("-p 4 --limit -1", &["--limit", "'-1'", "a number of connections or auto"]),
-        ("-p 4 --limit 4294967296", &["--limit", "'4294967296'"]),
+        ("-p 4 --limit 0", &["--limit", "'0'", "a number of connections, bytes as 512M or 2G, or auto"]),
+        ("-p 4 --limit x", &["--limit", "'x'", "or auto"]),
+        ("-p 4 --limit -1", &["--limit", "'-1'", "or auto"]),
+        ("-p 4 --limit 4294967296", &["--limit", "'4294967296'", "--metric rss"]),
+        ("-p 4 --limit 2G", &["--limit", "too many connections", "--metric rss"]),
+        ("-p 4 --metric fds --limit 512K", &["--limit", "too many fds", "--metric rss"]),
+        ("-p 4 --metric rss --limit 1.5G", &["--limit", "'1.5G'", "512M or 2G"]),
+        ("-p 4 --metric rss --limit 2X", &["--limit", "'2X'", "512M or 2G"]),
+        ("-p 4 --metric memory", &["--metric", "'memory'", "connections, fds or rss"]),
+        ("-p 4 --metric", &["--metric"]),
+        ("--metric fds", &["which service?", "--pid, --unit or --user"]),
+        ("--metric fds --unit x --peer ::1", &["--metric fds", "leave out --peer and --local"]),
+        ("--metric rss --pid 1 --local ::1", &["--metric rss", "leave out --peer and --local"]),
+        ("-p 4 --baseline-warning x", &["--baseline-warning", "'x'", "1 to 100000"]),
+        ("-p 4 --baseline-warning 0", &["--baseline-warning", "'0'", "1 to 100000"]),
+        ("-p 4 --baseline-warning -5", &["--baseline-warning", "'-5'"]),
+        ("-p 4 --baseline-warning 50:", &["--baseline-warning", "'50:'"]),
+        ("-p 4 --baseline-warning 100001", &["--baseline-warning", "'100001'"]),
         ("-p 4 --rehearse x", &["--rehearse", "'x'", "1 to 3600"]),
         ("-p 4 --rehearse 0", &["--rehearse", "'0'", "1 to 3600"]),
         ("-p 4 --rehearse 3601", &["--rehearse", "'3601'", "1 to 3600"]),
@@ -897,4 +916,9 @@ fn growth_options() {
     GROWTH.all_refused(&cases.iter().map(|(line, says)| (with_state(line), *says)).collect::<Vec<_>>());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "what is refused leaves no trace");
     GROWTH.all_refused(&[(words("-p 4 --state-dir ''"), &["--state-dir has no name"][..])]);
+    let gone: &[(&str, &[&str])] = &[
+        ("--metric rss --unit no-such", &["no process of unit 'no-such'", "systemctl status"]),
+        ("--metric fds --pid 4194304", &["process 4194304 (--pid) is gone"]),
+    ];
+    GROWTH.all_refused(&gone.iter().map(|(line, says)| (with_state(line), *says)).collect::<Vec<_>>());
 }

@@ -20,7 +20,7 @@ struct Check {
     labels: fn(&str) -> &'static [&'static str],
 }
 
-const CHECKS: [Check; 2] = [
+const CHECKS: [Check; 3] = [
     Check {
         name: "closewait",
         program: "check_closewait",
@@ -42,6 +42,19 @@ const CHECKS: [Check; 2] = [
         labels: |case| match case {
             "unknown_no_recording" | "unknown_command" | "unknown_baseline" => &[],
             _ => &["drained_after", "held", "kernel", "listen", "new", "orphans", "time_wait"],
+        },
+    },
+    Check {
+        name: "conn_growth",
+        program: "check_conn_growth",
+        binary: env!("CARGO_BIN_EXE_check_conn_growth"),
+        cases: GROWTH,
+        // Recorded tables of /proc tell no silences.
+        labels: |case| match case {
+            case if case.starts_with("unknown") => &[],
+            case if case.contains("first_run") => &["connections", "growth", "limit", "suspects", "used"],
+            "ok_no_limit" => &["closed", "connections", "growth", "opened", "suspects"],
+            _ => &["closed", "connections", "growth", "limit", "opened", "suspects", "used"],
         },
     },
 ];
@@ -105,6 +118,31 @@ const ORPHANS: &[(&str, &str)] = &[
     ("unknown_baseline", "-p 11211 --baseline tests/fixtures/calm/missing.json"),
 ];
 
+/// Each on a history of its own, which is where the options say `@`; `N runs: ` are made before it.
+const GROWTH: &[(&str, &str)] = &[
+    ("ok_first_run", "-v -p 11211 --proc-root tests/fixtures/calm --state-dir @"),
+    ("ok_learning", "2 runs: -p 11211 --limit 40 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600"),
+    ("ok_steady", "4 runs: -vv -p 11211 --limit 40 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600"),
+    ("ok_steady_full", "4 runs: -p 6379 --limit 25 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600"),
+    ("ok_no_limit", "4 runs: -p 4711 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600"),
+    (
+        "ok_usual_not_known",
+        "4 runs: -p 11211 --limit 40 --baseline-warning 50 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600",
+    ),
+    (
+        "warning_used",
+        "4 runs: -p 11211 --limit 40 -w 40 -c 90 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600",
+    ),
+    (
+        "critical_used",
+        "4 runs: -p 11211 --side client --limit 10 -w 60 -c 90 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600",
+    ),
+    ("warning_first_run_near_its_limit", "-p 11211 --limit 10 --proc-root tests/fixtures/leak --state-dir @"),
+    ("unknown_moment", "-p 11211 --replay tests/fixtures/calm/dump.nl --state-dir @"),
+    ("unknown_process", "--pid 4194304 --state-dir @"),
+    ("unknown_descriptors", "--pid 4194304 --metric fds --state-dir @"),
+];
+
 /// What a run put out, as the golden holds it.
 struct Run {
     argv: String,
@@ -116,14 +154,24 @@ impl Run {
     fn new(check: &Check, options: &str, format: &str) -> Run {
         // What follows a stop command is the command's own.
         let (options, command) = options.split_at(options.find(" -- ").unwrap_or(options.len()));
+        let (before, options) = options.split_once(" runs: ").unwrap_or(("0", options));
         let argv = format!("{} {options} -o {format}{command}", check.program);
-        let output = Command::new(check.binary)
-            // Relative paths in the options: no golden names a path of this machine.
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .args(argv.split(' ').skip(1))
-            .stdin(Stdio::null())
-            .output()
-            .expect("the binary starts");
+        let state = tempfile::tempdir().unwrap();
+        let words = argv.split(' ').skip(1).map(|word| match word {
+            "@" => state.path().to_str().unwrap(),
+            word => word,
+        });
+        let run = || {
+            Command::new(check.binary)
+                // Relative paths in the options: no golden names a path of this machine.
+                .current_dir(env!("CARGO_MANIFEST_DIR"))
+                .args(words.clone())
+                .stdin(Stdio::null())
+                .output()
+                .expect("the binary starts")
+        };
+        (0..before.parse().unwrap()).for_each(|_: u32| drop(run()));
+        let output = run();
         assert!(output.stderr.is_empty(), "{argv}: {}", String::from_utf8_lossy(&output.stderr));
         let exit = output.status.code().unwrap_or_else(|| panic!("{argv}: {:?}", output.status));
         Run { argv, exit, stdout: String::from_utf8(output.stdout).expect("UTF-8") }

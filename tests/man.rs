@@ -1,23 +1,20 @@
 //! The man pages' option lists are what `--help` says: compared, and with BLESS=1 rewritten.
 
+#[path = "support/help.rs"]
+mod help;
+
+use help::{PROGRAMS, help, options, subcommands};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-#[path = "support/options.rs"]
-mod options;
-
-use options::{CHECKS, Opt};
-const BEGIN: &str = ".\\\" BEGIN OPTIONS\n";
-const END: &str = ".\\\" END OPTIONS\n";
 
 fn page(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("man").join(format!("{name}.1"))
 }
 
 /// As `.TP` entries: options bold, their values in italics.
-fn roff(options: &[Opt]) -> String {
+fn roff(options: &[(String, String)]) -> String {
     let escaped = |text: &str| text.replace('\\', "\\e").replace('-', "\\-");
-    let entry = |Opt { synopsis, description }: &Opt| {
+    let entry = |(synopsis, description): &(String, String)| {
         let words: Vec<_> = synopsis.splitn(3, ' ').collect();
         let is_option = |word: &&str| word.starts_with('-');
         let (flags, values): (Vec<_>, Vec<_>) = words.into_iter().partition(is_option);
@@ -29,14 +26,25 @@ fn roff(options: &[Opt]) -> String {
     options.iter().map(entry).collect()
 }
 
+/// The page with the list between the marks as help has it. A subcommand's marks carry its name.
+fn with_options(text: &str, binary: &str, subcommand: Option<&str>) -> String {
+    let of = subcommand.map_or(String::new(), |name| format!(" {name}"));
+    let (begin, end) = (format!(".\\\" BEGIN OPTIONS{of}\n"), format!(".\\\" END OPTIONS{of}\n"));
+    let marked = text.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
+    let (before, after) = marked.unwrap_or_else(|| panic!("{begin} ... {end} are missing for {binary}"));
+    format!("{before}{begin}{}{end}{after}", roff(&options(&help(binary, subcommand))))
+}
+
 #[test]
 fn man_pages_list_the_options_of_help() {
-    for check in CHECKS {
-        let path = page(check.name);
+    for (name, binary) in PROGRAMS {
+        let path = page(name);
         let text = std::fs::read_to_string(&path).unwrap();
-        let (before, rest) = text.split_once(BEGIN).unwrap();
-        let (_, after) = rest.split_once(END).unwrap();
-        let wanted = format!("{before}{BEGIN}{}{END}{after}", roff(&check.options()));
+        let subcommands = subcommands(&help(binary, None));
+        let wanted = match subcommands.is_empty() {
+            true => with_options(&text, binary, None),
+            false => subcommands.iter().fold(text.clone(), |text, (name, _)| with_options(&text, binary, Some(name))),
+        };
         if std::env::var_os("BLESS").is_some() {
             std::fs::write(&path, wanted).unwrap();
         } else {
@@ -47,7 +55,7 @@ fn man_pages_list_the_options_of_help() {
 
 #[test]
 fn man_pages_name_this_version() {
-    for name in CHECKS.map(|check| check.name) {
+    for (name, _) in PROGRAMS {
         let text = std::fs::read_to_string(page(name)).unwrap();
         let version = format!("\"connleak {}\"", env!("CARGO_PKG_VERSION"));
         assert!(text.lines().next().unwrap().contains(&version), "man/{name}.1 is of another version");
@@ -56,7 +64,7 @@ fn man_pages_name_this_version() {
 
 #[test]
 fn man_pages_are_clean_roff() {
-    for name in CHECKS.map(|check| check.name) {
+    for (name, _) in PROGRAMS {
         let lint = match Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).arg(page(name)).output() {
             Ok(lint) => lint,
             Err(why) => {

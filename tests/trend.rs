@@ -370,3 +370,90 @@ fn ten_thousand_samples_keep_the_state_small_and_a_step_cheap() {
     let step = start.elapsed() / 100;
     assert!(step.as_micros() < 1000 * if cfg!(debug_assertions) { 10 } else { 1 }, "{step:?}");
 }
+
+/// Numbers that look random and are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    /// Up to `below`.
+    fn throw(&mut self, below: f64) -> f64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as f64 / (1u64 << 31) as f64 * below
+    }
+}
+
+const DAY: f64 = 86_400.0;
+
+/// A service whose connections arrive by chance, more of them at noon, and live for 10 to 130 seconds.
+fn busy_day(dice: &mut Dice, lives: impl IntoIterator<Item = Life>) -> Service {
+    let mut service = Service { interval: 120.0, ..Service::new(lives) };
+    service.lives.retain(|life| life.group != 1 || life.gone == NEVER);
+    let mut at = 0.0;
+    while at < DAY {
+        at += 0.5 + dice.throw(if (DAY * 0.3..DAY * 0.7).contains(&at) { 8.0 } else { 30.0 });
+        service.lives.push(busy(1, at, at + 10.0 + dice.throw(120.0)));
+    }
+    service
+}
+
+/// Days of the kinds that CONTRIBUTING's benchmark has many more of: what must be found, what must not.
+#[test]
+fn a_short_set_of_days_is_judged_well() {
+    let (mut alarms, mut found, mut early, mut leads) = (0, 0, 0, Vec::new());
+    for seed in 1..=2 {
+        let dice = &mut Dice(seed);
+        let pool = |size: u32| (0..size).map(|member| busy(1, f64::from(member), NEVER));
+        let swept =
+            every(40.0, 0.0, DAY).map(|born| Life { gone: (born / 1800.0).ceil() * 1800.0 + 60.0, ..lost(2, born) });
+        let idle_at_night = (0..40).map(|member| Life { last: DAY * 0.6, ..busy(2, f64::from(member), NEVER) });
+        let jobs = (0..12)
+            .flat_map(|job| every(1.0, f64::from(job) * 7200.0, f64::from(job) * 7200.0 + 30.0))
+            .map(|born| busy(2, born, born + 1500.0));
+        let mut deployed = busy_day(dice, pool(30));
+        deployed.restarts = vec![DAY * 0.25, DAY * 0.5];
+        let healthy = [
+            busy_day(dice, []),
+            busy_day(dice, pool(60)),
+            busy_day(dice, swept),
+            busy_day(dice, idle_at_night),
+            busy_day(dice, jobs),
+            deployed,
+        ];
+        for service in &healthy {
+            alarms += u32::from(service.first_leak(DAY).is_some());
+        }
+        let onset = DAY * 0.3 + dice.throw(3600.0);
+        let by_chance = |dice: &mut Dice, mean: f64| {
+            let mut at = onset;
+            std::iter::from_fn(|| {
+                at += dice.throw(2.0 * mean);
+                (at < DAY).then_some(at)
+            })
+            .collect::<Vec<f64>>()
+        };
+        let hung_up = |born: &f64| Life { fin: born + 10.0, ..lost(3, *born) };
+        let in_bursts = |born: &f64| (0..6).map(|after| lost(1, born + f64::from(after) * 20.0)).collect::<Vec<_>>();
+        let leaks = [
+            by_chance(dice, 120.0).iter().map(|born| lost(1, *born)).collect::<Vec<_>>(),
+            by_chance(dice, 300.0).iter().map(|born| lost(1, *born)).collect(),
+            by_chance(dice, 200.0).iter().map(hung_up).collect(),
+            by_chance(dice, 900.0).iter().flat_map(in_bursts).collect(),
+            by_chance(dice, 150.0).iter().map(|born| busy(1, *born, NEVER)).collect(),
+        ];
+        for leak in leaks {
+            let service = busy_day(dice, leak);
+            let full = every(60.0, onset, DAY).find(|&at| service.sample(at).total() >= 200.0).unwrap_or(DAY);
+            let first = service.first_leak(DAY).map(|(at, _)| at);
+            alarms += u32::from(first.is_some_and(|at| at < onset));
+            found += u32::from(first.is_some_and(|at| at < full));
+            early += u32::from(first.is_some_and(|at| at < full - 1200.0));
+            leads.push(first.map_or(0.0, |at| ((full - at) / (full - onset)).max(0.0)));
+        }
+    }
+    leads.sort_by(f64::total_cmp);
+    let lead = leads[leads.len() / 2];
+    assert!(
+        alarms <= 1 && found >= 9 && early >= 8 && lead >= 0.7,
+        "false {alarms}, found {found} of 10, early {early}, median lead {lead:.2}"
+    );
+}

@@ -8,7 +8,7 @@ fn main() -> connleak::error::Result<()> {
     // would be found in another table, and without the walk.
     let states = StateSet::of(&[State::SynSent]);
     let query = Query { states, ports: &[11211], side: Side::Server, times: false };
-    let seen = netlink::visit_by(netlink::Dump::Combined, &query, &mut |_| {})?;
+    let seen = netlink::visit_by(netlink::Dump::Combined, &netlink::open()?, &query, &mut |_| {})?;
     println!("{} rows", seen.rows);
     Ok(())
 }

@@ -33,6 +33,9 @@ pub struct Contestant {
 /// Thresholds that nothing reaches: the cost of counting and ages. Owners are looked for on a problem only.
 const CALM: &str = "--min-age 0s -w 100000000 -c 100000000 --ratio-warning 100000000 --ratio-critical 100000000";
 
+/// What the table calls it.
+pub const GROWTH: &str = "check_conn_growth, 30 days";
+
 impl Contestant {
     fn new(name: &str, code: i32, argv: &[&str]) -> Contestant {
         let argv = argv.iter().map(|word| (*word).to_owned()).collect();
@@ -48,6 +51,15 @@ impl Contestant {
 
     fn example(bin: &Path, name: &str, program: &str) -> Contestant {
         Contestant::new(name, 0, &[bin.join("examples").join(program).to_str().unwrap_or_default()])
+    }
+
+    /// check_conn_growth on a history of 30 days in `state`; each run counts, however close they are.
+    pub fn growth(bin: &Path, state: &Path) -> Contestant {
+        let (check, state) = (bin.join("check_conn_growth"), state.to_string_lossy());
+        let port = format!("-p{PORT}");
+        let argv =
+            [check.to_str().unwrap_or_default(), &port, "--limit=100000", "--rehearse=3600", "--state-dir", &state];
+        Contestant::new(GROWTH, 0, &argv)
     }
 
     /// Those that count or list sockets.
@@ -88,6 +100,27 @@ impl Contestant {
             Contestant::new("ss -Htanp", 0, &["ss", "-Htanp"]),
             Contestant::new("ss -Htanp state+port", 0, &["ss", "-Htanp", "state", "close-wait", &port]),
             Contestant::new("lsof", 0, &["lsof", "-nP", "-i", &format!(":{PORT}")]),
+        ]);
+        all
+    }
+
+    /// Those that look into every network namespace.
+    pub fn travellers(bin: &Path) -> Vec<Contestant> {
+        let in_each = format!(
+            "for pid in $(lsns -n -t net -o PID); do \
+             nsenter -t $pid -n ss -Htan state close-wait '( sport = :{PORT} )'; done"
+        );
+        let mut all = Contestant::floor(bin);
+        all.extend([
+            Contestant::ours(bin, "ours, own namespace", 0, &format!("-p {PORT} --side server {CALM}")),
+            Contestant::ours(bin, "ours --netns all", 0, &format!("-p {PORT} --side server --netns all {CALM}")),
+            Contestant::ours(
+                bin,
+                "ours --netns all --source proc",
+                0,
+                &format!("-p {PORT} --side server --netns all --source proc {CALM}"),
+            ),
+            Contestant::new("lsns, nsenter, ss", 0, &["sh", "-c", &in_each]),
         ]);
         all
     }

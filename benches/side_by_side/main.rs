@@ -10,6 +10,7 @@
 //! ```
 
 mod contest;
+mod past;
 mod scene;
 mod table;
 
@@ -25,6 +26,8 @@ pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 const MANY_PROCESSES: &str = "300 processes with 27000 descriptors, each of another user";
 const ONE_USER: &str = "300 processes with 27000 descriptors, all of one user";
 const ONE_PROCESS: &str = "one process with 19000 sockets";
+const NAMESPACES: &str = "200 network namespaces, 20 with sockets, 10000 sockets";
+const USED_NAMESPACES: &str = "200 network namespaces, all with sockets, 10000 sockets";
 const START: &str = "process start";
 const FEW_PROCESSES: &str = "20 processes";
 
@@ -37,7 +40,8 @@ fn main() -> Result<()> {
     if let Some(case) = value("--case") {
         return measure(&case, rounds, is_set("--hold"));
     }
-    let mut cases = vec![START, "1000", "10000", "100000", MANY_PROCESSES, ONE_USER, ONE_PROCESS];
+    let mut cases =
+        vec![START, "1000", "10000", "100000", MANY_PROCESSES, ONE_USER, ONE_PROCESS, NAMESPACES, USED_NAMESPACES];
     if is_set("--large") {
         cases.insert(4, "500000");
     }
@@ -90,8 +94,16 @@ fn measure(case: &str, rounds: usize, hold: bool) -> Result<()> {
         ONE_USER => (Scene::of_processes(&generator, 300, |_| 0)?, Contestant::blamers(&bin)),
         ONE_PROCESS => (Scene::of_one_process(&generator, 19_000)?, Contestant::blamers(&bin)),
         FEW_PROCESSES => (Scene::of_processes(&generator, 20, distinct)?, Contestant::blamers(&bin)),
+        NAMESPACES => (Scene::of_namespaces(&generator, 200, 20, 10_000)?, Contestant::travellers(&bin)),
+        USED_NAMESPACES => (Scene::of_namespaces(&generator, 200, 200, 10_000)?, Contestant::travellers(&bin)),
         sockets => (Scene::of_sockets(&generator, sockets.parse()?)?, Contestant::counters(&bin)),
     };
+    let state = tempfile::tempdir()?;
+    let mut contestants = contestants;
+    if case.parse::<u32>().is_ok_and(|sockets| sockets <= 10_000) {
+        past::record(state.path())?;
+        contestants.push(Contestant::growth(&bin, state.path()));
+    }
     let (here, missing): (Vec<_>, Vec<_>) = contestants.into_iter().partition(Contestant::is_here);
     for absent in missing {
         eprintln!("not installed, so left out: {}", absent.name);
@@ -121,9 +133,10 @@ fn measure(case: &str, rounds: usize, hold: bool) -> Result<()> {
 /// A quick answer that is wrong is worth nothing: ours and `ss` must count the same.
 fn agree(contestants: &[Contestant]) -> Result<()> {
     let output = |name: &str| contestants.iter().find(|one| one.name == name).map(Contestant::output).transpose();
-    let ours = output("ours --side server")?.or(output("ours, owners")?).unwrap_or_default();
+    let ours =
+        output("ours --side server")?.or(output("ours, owners")?).or(output("ours --netns all")?).unwrap_or_default();
     let told = ours.split("close_wait=").nth(1).and_then(|rest| rest.split(';').next()).unwrap_or_default();
-    let theirs = output("ss state+port")?.or(output("ss -Htanp state+port")?);
+    let theirs = output("ss state+port")?.or(output("ss -Htanp state+port")?).or(output("lsns, nsenter, ss")?);
     match theirs.map(|rows| rows.lines().count()) {
         Some(count) if count.to_string() != told => {
             Err(format!("ss counts {count} in CLOSE_WAIT, ours: {ours}").into())

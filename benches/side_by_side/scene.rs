@@ -37,6 +37,17 @@ impl Peer {
         if uid != 0 {
             command.uid(uid).gid(uid);
         }
+        Peer::run(command)
+    }
+
+    /// In a network namespace of its own.
+    fn apart(program: &Path) -> Result<Peer> {
+        let mut command = Command::new("unshare");
+        command.args(["--net", "sh", "-c", "ip link set lo up && exec \"$0\""]).arg(program);
+        Peer::run(command)
+    }
+
+    fn run(mut command: Command) -> Result<Peer> {
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let commands = process.stdin.take().ok_or("no pipe")?;
         let answers = BufReader::with_capacity(256, process.stdout.take().ok_or("no pipe")?);
@@ -130,6 +141,25 @@ impl Scene {
             other.tell(&format!("connect c {address} 20"))?;
             other.tell("accept s l 20")?;
             other.say("open f /dev/null 50")?;
+            scene.others.push(other);
+        }
+        scene.settle_down()?;
+        Ok(scene)
+    }
+
+    /// `namespaces` with a process each, of which the first `used` have ten leaked sockets, beside
+    /// `total` sockets of the namespace that is one's own.
+    pub fn of_namespaces(program: &Path, namespaces: u32, used: u32, total: u32) -> Result<Scene> {
+        let mut scene = Scene::of_sockets(program, total)?;
+        for number in 0..namespaces {
+            let mut other = Peer::apart(&scene.program)?;
+            if number < used {
+                let address = format!("127.0.0.1:{PORT}");
+                other.say(&format!("listen l {address}"))?;
+                other.say(&format!("connect gone {address} 10"))?;
+                other.say("accept s l 10")?;
+                other.say("close gone")?;
+            }
             scene.others.push(other);
         }
         scene.settle_down()?;

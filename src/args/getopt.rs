@@ -19,16 +19,18 @@ struct Given {
     value: Option<String>,
 }
 
+pub const HELP: FlagInfo<'static> = FlagInfo {
+    kind: FlagInfoKind::Switch,
+    optionality: Optionality::Optional,
+    long: "--help",
+    short: Some('h'),
+    description: "show this help",
+    hidden: false,
+};
+
 /// The options that are dealt with here, as argh has no form for them.
 const ALWAYS: [FlagInfo<'static>; 3] = [
-    FlagInfo {
-        kind: FlagInfoKind::Switch,
-        optionality: Optionality::Optional,
-        long: "--help",
-        short: Some('h'),
-        description: "show this help",
-        hidden: false,
-    },
+    HELP,
     FlagInfo {
         kind: FlagInfoKind::Switch,
         optionality: Optionality::Optional,
@@ -48,9 +50,10 @@ const ALWAYS: [FlagInfo<'static>; 3] = [
 ];
 
 /// The options of a check in the order help shows them, and whether each is its own. Its own replace
-/// shared ones of the same name.
+/// shared ones of the same name; what it has no use for it is without.
 pub fn all<A: Command>() -> impl Iterator<Item = (&'static FlagInfo<'static>, bool)> {
-    let is_shared = |flag: &&FlagInfo| !flags::<A>().any(|own| own.long == flag.long);
+    let is_shared =
+        |flag: &&FlagInfo| !A::WITHOUT.contains(&flag.long) && !flags::<A>().any(|own| own.long == flag.long);
     let shared = flags::<Common>().filter(is_shared).chain(&ALWAYS);
     flags::<A>().map(|flag| (flag, true)).chain(shared.map(|flag| (flag, false)))
 }

@@ -42,7 +42,7 @@ mod tests {
 
     fn process(command: &str, unit: Option<&str>) -> Process {
         let (command, unit) = (command.to_owned(), unit.map(str::to_owned));
-        Process { pid: 1, parent: 0, command, unit, uid: 33, user: None }
+        Process { pid: 1, parent: 0, command, unit, cgroup: None, uid: 33, user: None }
     }
 
     #[test]

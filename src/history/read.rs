@@ -35,6 +35,7 @@ pub fn samples(db: &Connection, known: &Known, back: i64) -> Result<Vec<Recorded
             other,
             opened: row.opened,
             closed: row.closed,
+            leak: row.leaks > 0,
         };
         found.push(Recorded { at, sample });
         Ok(())
@@ -62,6 +63,7 @@ pub fn condensed(db: &Connection, known: &Known, tier: Tier, back: i64) -> Resul
             other: mean(other),
             opened: row.opened,
             closed: row.closed,
+            leaks: row.leaks,
         });
         Ok(())
     })?;

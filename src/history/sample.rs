@@ -28,6 +28,8 @@ pub struct Sample {
     /// Since the run before; `None`: can't be known.
     pub opened: Option<u64>,
     pub closed: Option<u64>,
+    /// Whether the run spoke of a leak.
+    pub leak: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -68,6 +70,8 @@ pub struct Condensed {
     /// In all runs that knew it.
     pub opened: Option<u64>,
     pub closed: Option<u64>,
+    /// Runs that spoke of a leak.
+    pub leaks: u64,
 }
 
 impl Condensed {
@@ -86,6 +90,7 @@ impl Condensed {
             other: count(self.other),
             opened: self.opened,
             closed: self.closed,
+            leak: self.leaks > 0,
         };
         Recorded { at: self.at, sample }
     }
@@ -102,6 +107,7 @@ pub(super) struct Row {
     pub sampled: u32,
     pub opened: Option<u64>,
     pub closed: Option<u64>,
+    pub leaks: u64,
     pub sums: [u64; 11],
     pub most: [u64; 11],
     /// Largest first.
@@ -116,6 +122,7 @@ impl Row {
         self.runs = self.runs.saturating_add(later.runs);
         (self.uptime, self.boot, self.instance) = (later.uptime, later.boot, later.instance);
         self.limit = later.limit;
+        self.leaks = self.leaks.saturating_add(later.leaks);
         self.sampled = self.sampled.min(later.sampled);
         self.opened = sum(self.opened, later.opened);
         self.closed = sum(self.closed, later.closed);
@@ -147,6 +154,7 @@ impl Row {
         let head = [self.runs, self.uptime, self.boot, self.instance, optional(self.limit), u64::from(self.sampled)];
         head.into_iter().for_each(|value| put(&mut bytes, value));
         [self.opened, self.closed].into_iter().for_each(|value| put(&mut bytes, optional(value)));
+        put(&mut bytes, self.leaks);
         self.sums.iter().for_each(|sum| put(&mut bytes, *sum));
         if self.runs != 1 {
             self.most.iter().for_each(|most| put(&mut bytes, *most));
@@ -168,6 +176,7 @@ impl Row {
         row.sampled = u32::try_from(take(rest)?).ok()?;
         row.opened = take(rest)?.checked_sub(1);
         row.closed = take(rest)?.checked_sub(1);
+        row.leaks = take(rest)?;
         for sum in &mut row.sums {
             *sum = take(rest)?;
         }
@@ -224,7 +233,7 @@ mod tests {
     fn a_row_is_read_back() {
         let mut full = row(7);
         (full.limit, full.opened, full.closed) = (Some(0), Some(5), None);
-        (full.uptime, full.instance, full.other) = (u64::MAX - 1, u64::MAX, 1 << 35);
+        (full.uptime, full.instance, full.other, full.leaks) = (u64::MAX - 1, u64::MAX, 1 << 35, 1);
         assert_eq!(Row::unpack(&full.pack()), Some(full.clone()));
         full.add(&row(9));
         assert_eq!(Row::unpack(&full.pack()), Some(full));

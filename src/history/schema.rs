@@ -5,8 +5,8 @@ use rusqlite::{Connection, TransactionBehavior};
 
 /// "CLKH": tells our files from others'.
 const APPLICATION: i64 = 0x434c_4b48;
-/// Rises when the tables change.
-const FORMAT: i64 = 1;
+/// Rises when the tables or their rows change.
+const FORMAT: i64 = 2;
 
 /// `row`: tier 0 holds runs, by millisecond; tiers 1 and 2 hold five minutes and hours, by their
 /// number. `clock` is the history's own time and what it was counted from.

@@ -141,6 +141,7 @@ fn row(db: &Connection, service: i64, sample: &Sample, boot: i64, hour: i64) -> 
         sampled: sample.sampled,
         opened: sample.opened,
         closed: sample.closed,
+        leaks: u64::from(sample.leak),
         sums: sample.counts,
         most: sample.counts,
         groups: Vec::new(),

@@ -122,13 +122,11 @@ fn judge(plan: &Plan, look: Look, searched: &Searched, past: Past) -> Result<Ste
         (Some(_), Some((memory::VERSION, before))) => before,
         _ => memory.store(),
     };
-    let mut lacking = plan.target.absent.clone();
-    if pool.unsure > 0 {
-        lacking.push(format!("{} more can't be told whose they are", pool.unsure));
-    }
+    let lacking = plan.target.absent.iter().cloned().chain(pool.lacking()).collect();
     let sample = sample(&moment, &found, pool.instance, pool.counts);
     let (owners, processes) = (Owners::default(), Vec::new());
-    let value = Seen { found, view: pool.seen, suspects, owners, processes, unread, lacking };
+    let Pool { seen: view, connections, counts, .. } = pool;
+    let value = Seen { found, view, connections, counts, suspects, owners, processes, unread, lacking };
     Ok(Step { sample, state, version: memory::VERSION, value })
 }
 

@@ -112,7 +112,7 @@ fn judge(plan: &Plan, look: Look, past: Past) -> Result<Step<Seen>> {
     counts[State::Established as usize - 1] = if plan.measure == Measure::Memory { amount / MIB } else { amount };
     let sample = sample(&moment, &found, instance, counts);
     let how = format!("{} processes", footprints.all.len());
-    let view = View { origin: Origin::Proc, how, rows: footprints.all.len() as u64, missing: None };
+    let view = View { rows: footprints.all.len() as u64, ..View::new(Origin::Proc, how) };
     let (suspects, owners) = (Vec::new(), Owners::default());
     let (processes, lacking) = (footprints.all, footprints.lacking);
     // What an incomplete look lacks has not ended: the next one goes on from the one before.
@@ -120,6 +120,7 @@ fn judge(plan: &Plan, look: Look, past: Past) -> Result<Step<Seen>> {
         (false, Some((memory::VERSION, before))) => before,
         _ => memory.store(),
     };
-    let value = Seen { found, view, suspects, owners, processes, unread, lacking };
+    let (connections, counts) = (Vec::new(), [0; 11]);
+    let value = Seen { found, view, connections, counts, suspects, owners, processes, unread, lacking };
     Ok(Step { sample, state, version: memory::VERSION, value })
 }

@@ -131,6 +131,7 @@ fn socket(payload: &[u8]) -> Option<Option<Socket>> {
         keepalive: fixed[2] == TIMER_KEEPALIVE,
         timer_rest: if fixed[2] == 0 { None } else { u32_at(fixed, 52) },
         times: None,
+        netns: 0,
     };
     let mut rest = &payload[DIAG_MSG..];
     while rest.len() >= 4 {
@@ -327,6 +328,7 @@ mod tests {
                 keepalive: timer == TIMER_KEEPALIVE,
                 timer_rest: (timer != 0).then_some(rest),
                 times: times.map(|[data_sent, data_recv, ack_recv]| Times { data_sent, data_recv, ack_recv }),
+                netns: 0,
             };
             Sent { socket, kind: if combined { COMBINED } else { BY_FAMILY }, mapped, timer, info, other }
         })

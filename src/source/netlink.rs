@@ -22,31 +22,39 @@ pub enum Dump {
     ByFamily,
 }
 
-/// Shows the sockets of the calling thread's network namespace.
-pub fn visit(query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Seen> {
-    match visit_by(Dump::Combined, query, each) {
-        Err(Error::Kernel { .. }) => visit_by(Dump::ByFamily, query, each),
+/// A socket that shows the network namespace in which the calling thread is now, wherever it is
+/// used later.
+pub fn open() -> Result<OwnedFd> {
+    socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(netlink::SOCK_DIAG))
+        .map_err(refused("a sock_diag socket"))
+}
+
+/// Shows the sockets of the network namespace that `socket` is of.
+pub fn visit(socket: &OwnedFd, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Seen> {
+    match visit_by(Dump::Combined, socket, query, each) {
+        Err(Error::Kernel { .. }) => visit_by(Dump::ByFamily, socket, query, each),
         seen => seen,
     }
 }
 
+fn refused(call: &'static str) -> impl Fn(Errno) -> Error {
+    move |errno| Error::Kernel { call, cause: errno.into() }
+}
+
 /// # Errors
 /// [`Error::Kernel`] only while `each` has seen nothing, so that the caller may try another way.
-pub fn visit_by(dump: Dump, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Seen> {
-    let refused = |call| move |errno: Errno| Error::Kernel { call, cause: errno.into() };
-    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(netlink::SOCK_DIAG))
-        .map_err(refused("a sock_diag socket"))?;
+pub fn visit_by(dump: Dump, socket: &OwnedFd, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Seen> {
     let (kind, families, how): (_, &[u8], _) = match dump {
         Dump::Combined => (diag::COMBINED, &[0], "one combined sock_diag dump"),
         Dump::ByFamily => (diag::BY_FAMILY, &[diag::AF_INET, diag::AF_INET6], "two sock_diag dumps by family"),
     };
-    let mut seen = Seen { origin: Origin::Netlink, how: how.to_owned(), rows: 0, missing: None };
+    let mut seen = Seen::new(Origin::Netlink, how.to_owned());
     // Not zeroed: what the kernel doesn't fill costs no page.
     let mut buffer = Box::new_uninit_slice(RECEIVE_BUFFER);
     for family in families {
-        send(&socket, &diag::request(kind, *family, query), SendFlags::empty())
+        send(socket, &diag::request(kind, *family, query), SendFlags::empty())
             .map_err(refused("a sock_diag request"))?;
-        match receive(&socket, &mut buffer, &mut seen, each) {
+        match receive(socket, &mut buffer, &mut seen, each) {
             Ok(()) => {}
             // A kernel without IPv6 has no handler for its sockets, and none of those.
             Err(Errno::NOENT) if *family == diag::AF_INET6 => {}

@@ -23,7 +23,7 @@ pub fn visit(net_dir: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Re
         Err(error) => return Err(error),
     }
     let how = format!("{}/tcp and tcp6", net_dir.display());
-    let seen = Seen { origin: Origin::Proc, how, rows: entries.len() as u64, missing: None };
+    let seen = Seen { rows: entries.len() as u64, ..Seen::new(Origin::Proc, how) };
     // While the table changes, the kernel's seq_file repeats rows, up to half of them (6.18).
     let mut shown = HashSet::new();
     for socket in entries.iter().filter_map(socket) {
@@ -69,5 +69,6 @@ fn socket(entry: &TcpNetEntry) -> Option<Socket> {
         keepalive: false,
         timer_rest: None,
         times: None,
+        netns: 0,
     })
 }

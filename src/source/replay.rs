@@ -13,8 +13,7 @@ const LONGEST_MESSAGE: usize = 64 * 1024;
 
 pub fn visit(path: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Seen> {
     let file = File::open(path).map_err(|cause| Error::reading(path, cause))?;
-    let how = path.display().to_string();
-    let mut seen = Seen { origin: Origin::Replay, how, rows: 0, missing: None };
+    let mut seen = Seen::new(Origin::Replay, path.display().to_string());
     let mut reader = BufReader::new(file);
     let mut message = Vec::new();
     let (mut ends, mut combined) = (0, false);

@@ -130,7 +130,7 @@ impl Story {
         let hex = |name: &str| name.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
         server.say(&format!("rename {}", hex(&name)));
         client.say(&format!("rename {}", hex(FORGED)));
-        let unit = Service::named(lab, FORGED_UNIT);
+        let unit = Service::with(lab, FORGED_UNIT);
         unit.iter().for_each(|unit| unit.take(&client));
         Story { server: Some(server), client, _unit: unit, name }
     }

@@ -46,7 +46,7 @@ fn bytecode_and_both_dumps_show_what_proc_shows() {
                 let wanted = rows(|each| proc::visit(Path::new("/proc/thread-self/net"), &query, each));
                 assert!(!wanted.is_empty());
                 for dump in [Dump::Combined, Dump::ByFamily] {
-                    let found = rows(|each| netlink::visit_by(dump, &query, each));
+                    let found = rows(|each| netlink::visit_by(dump, &netlink::open()?, &query, each));
                     assert_eq!(found, wanted, "{dump:?}, {count} ports, {side:?}");
                 }
             }
@@ -62,7 +62,7 @@ fn both_dumps_tell_the_same_identities() {
         let query = Query { states, ports: &[11211], side: Side::Both, times: true };
         let identities = |dump| {
             let mut found = BTreeSet::new();
-            netlink::visit_by(dump, &query, &mut |socket| {
+            netlink::visit_by(dump, &netlink::open().unwrap(), &query, &mut |socket| {
                 assert!(socket.times.is_some());
                 found.insert((socket.cookie.expect("a cookie"), socket.cgroup, socket.uid, socket.inode));
             })

@@ -2,13 +2,21 @@
 
 #[path = "../support/lab.rs"]
 mod lab;
+#[path = "../support/postgres.rs"]
+mod postgres;
+#[path = "../support/tmux.rs"]
+mod tmux;
 
 mod age;
 mod churn;
 mod closing;
+mod companion;
+mod containers;
 mod crowd;
 mod daemon;
+mod demo;
 mod ends;
+mod ghosts;
 mod growth;
 mod holder;
 mod hostile;
@@ -16,6 +24,7 @@ mod icinga;
 mod icinga_cluster;
 mod junit;
 mod kernel;
+mod leak;
 mod left;
 mod nagios;
 mod namespace;
@@ -33,3 +42,5 @@ mod stopping;
 mod sudo;
 mod unit;
 mod unprivileged;
+mod watch;
+mod who;

@@ -13,20 +13,24 @@ pub struct Service(PathBuf);
 impl Service {
     /// `None`: skipped, as there is no cgroup2 or it is not ours to change.
     pub fn new(lab: &Lab) -> Option<Service> {
-        Service::named(lab, "")
+        Service::with(lab, "")
     }
 
     /// With this in its name.
-    pub fn named(lab: &Lab, part: &str) -> Option<Service> {
+    pub fn with(lab: &Lab, part: &str) -> Option<Service> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self::named(lab, &format!("connleak-test-{}-{number}{part}.service", std::process::id()))
+    }
+
+    pub fn named(lab: &Lab, name: &str) -> Option<Service> {
         let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
         let root = roots.into_iter().find(|root| root.join("cgroup.controllers").exists());
         let Some(root) = root else {
             lab.skip("no cgroup2");
             return None;
         };
-        let dir = root.join(format!("connleak-test-{}-{number}{part}.service", std::process::id()));
+        let dir = root.join(name);
         match fs::create_dir(&dir) {
             Ok(()) => Some(Service(dir)),
             Err(why) => {
@@ -41,7 +45,11 @@ impl Service {
     }
 
     pub fn take(&self, peer: &Peer) {
-        fs::write(self.0.join("cgroup.procs"), peer.pid().to_string()).unwrap();
+        self.take_process(peer.pid());
+    }
+
+    pub fn take_process(&self, pid: u32) {
+        fs::write(self.0.join("cgroup.procs"), pid.to_string()).unwrap();
     }
 }
 

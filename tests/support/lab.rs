@@ -160,7 +160,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    fn start(mut program: Command, dir: Option<TempDir>) -> Peer {
+    pub fn start(mut program: Command, dir: Option<TempDir>) -> Peer {
         let mut process = program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the peer program runs");
         let (commands, output) = (process.stdin.take(), process.stdout.take().unwrap());
         let (sender, answers) = channel();

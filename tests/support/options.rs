@@ -1,8 +1,7 @@
 //! The checks and their options, as `--help` tells them from the argument tables.
 
-#![allow(dead_code, reason = "each test file uses a part")]
-
-use std::process::Command;
+#[path = "help.rs"]
+mod help;
 
 /// A check that is shipped. A new one is a line in [`CHECKS`].
 pub struct Check {
@@ -28,14 +27,9 @@ impl Check {
         self.name.strip_prefix("check_").unwrap()
     }
 
-    pub fn help(&self) -> String {
-        let output = Command::new(self.binary).arg("--help").output().unwrap();
-        assert_eq!(output.status.code(), Some(3));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
     pub fn options(&self) -> Vec<Opt> {
-        let options = read(&self.help());
+        let listed = help::options(&help::help(self.binary, None)).into_iter();
+        let options: Vec<_> = listed.map(|(synopsis, description)| Opt { synopsis, description }).collect();
         assert!(options.len() > 20, "{}: {} options", self.name, options.len());
         options
     }
@@ -62,20 +56,4 @@ impl Opt {
     pub fn is_repeated(&self) -> bool {
         self.description.ends_with("; may be repeated")
     }
-}
-
-fn read(help: &str) -> Vec<Opt> {
-    let list = help.split("\nOptions:\n").nth(1).unwrap().split("\n\n").next().unwrap();
-    let mut options: Vec<Opt> = Vec::new();
-    for line in list.lines() {
-        match line.strip_prefix("          ") {
-            Some(more) => {
-                let description = &mut options.last_mut().unwrap().description;
-                description.push_str(if description.is_empty() { "" } else { " " });
-                description.push_str(more);
-            }
-            None => options.push(Opt { synopsis: line.trim().to_owned(), description: String::new() }),
-        }
-    }
-    options
 }

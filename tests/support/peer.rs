@@ -8,9 +8,14 @@
 //! listen NAME ADDR:PORT                listen there
 //! accept NAME LISTENER N               take N connections off a listener's queue
 //! connect NAME ADDR:PORT N [SOURCES]   open N connections, over as many addresses from 127.0.0.1 on
+//! connect_from NAME FROM ADDR:PORT     one from this address and port
 //! send NAME                            one byte on each
 //! shutdown NAME                        no more data from here: FIN, but stay
 //! close NAME                           release all of that name
+//! reset NAME                           the same, but by a reset (RST) instead of a FIN
+//! socket NAME N                        N sockets that are never connected
+//! churn                                from now on a new socket each 25 ms, each closed after 250
+//! bind NAME ADDR:PORT                  one that is bound, but neither listens nor connects
 //! open NAME FILE N                     hold N descriptors of a file
 //! keepalive NAME SECONDS               probe each after so long without traffic, then as often
 //! share                                let one more process hold all sockets; answers its pid
@@ -22,13 +27,14 @@
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::sockopt::{
-    Timeout, set_socket_keepalive, set_socket_reuseaddr, set_socket_timeout, set_tcp_keepidle, set_tcp_keepintvl,
+    Timeout, set_socket_keepalive, set_socket_linger, set_socket_reuseaddr, set_socket_timeout, set_tcp_keepidle,
+    set_tcp_keepintvl,
 };
 use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType};
 use rustix::net::{accept_with, bind, connect, listen, send, shutdown, socket_with};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::set_name;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::CString;
 use std::io::{Read, Write, stdin, stdout};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -79,9 +85,39 @@ impl Peer {
             ["connect", name, address, count, sources] => {
                 self.connect(name, address.parse()?, count.parse()?, sources.parse()?)?;
             }
+            ["connect_from", name, from, address] => {
+                let address: SocketAddr = address.parse()?;
+                let socket = new_socket(address.ip())?;
+                bind(&socket, &from.parse::<SocketAddr>()?)?;
+                connect(&socket, &address)?;
+                self.hold(name, socket);
+            }
             ["send", name] => self.each(name, |socket| send(socket, b"x", SendFlags::NOSIGNAL).map(drop))?,
             ["shutdown", name] => self.each(name, |socket| shutdown(socket, Shutdown::Write))?,
             ["close", name] => drop(self.sockets.remove(name).ok_or("no such name")?),
+            ["reset", name] => {
+                self.each(name, |socket| set_socket_linger(socket, Some(Duration::ZERO)))?;
+                self.sockets.remove(name);
+            }
+            ["socket", name, count] => {
+                for _ in 0..count.parse()? {
+                    self.hold(name, new_socket(Ipv4Addr::LOCALHOST.into())?);
+                }
+            }
+            ["churn"] => drop(std::thread::spawn(|| {
+                let mut young = VecDeque::new();
+                while let Ok(socket) = new_socket(Ipv4Addr::LOCALHOST.into()) {
+                    young.push_back(socket);
+                    drop(if young.len() > 10 { young.pop_front() } else { None });
+                    std::thread::sleep(Duration::from_millis(25));
+                }
+            })),
+            ["bind", name, address] => {
+                let address: SocketAddr = address.parse()?;
+                let socket = new_socket(address.ip())?;
+                bind(&socket, &address)?;
+                self.hold(name, socket);
+            }
             ["open", name, file, count] => {
                 for _ in 0..count.parse()? {
                     self.hold(name, std::fs::File::open(file)?.into());

@@ -1,7 +1,8 @@
 //! Replay recorded samples through the detector that check_conn_growth ships: when would it have paged?
 
 use super::protocol::Reader;
-use argh::FromArgs;
+use crate::subcommand::Plain;
+use argh::{ArgsInfo, FromArgs};
 use connleak::duration::Span;
 use connleak::error::plain;
 use connleak::trend::{Detector, Sample, Verdict};
@@ -10,7 +11,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::PathBuf;
 
 /// replay recorded samples through the leak detector
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "backtest")]
 pub struct Backtest {
     /// read one series from standard input and answer each sample with a line: its number, 0 or 1,
@@ -29,8 +30,8 @@ pub struct Backtest {
     files: Vec<PathBuf>,
 }
 
-impl Backtest {
-    pub fn run(self) -> Result<(), String> {
+impl Plain for Backtest {
+    fn run(self) -> Result<(), String> {
         match (self.stream, self.files.is_empty()) {
             (true, true) => stream(io::stdin().lock()),
             (false, false) => self.files.iter().try_for_each(|path| {

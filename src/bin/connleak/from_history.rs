@@ -3,6 +3,9 @@
 //! A history keeps counts, not each socket: they are judged as the check judges numbers without
 //! identity, which sees less and later than it did live.
 
+use crate::backtest::Backtest;
+use crate::screen;
+use crate::subcommand::Entry;
 use argh::{ArgsInfo, FromArgs};
 use connleak::args::{self, Args, Asked, Command, LimitChoice, Pids, Speed};
 use connleak::deadline::Deadline;
@@ -70,23 +73,26 @@ impl Command for FromHistory {
     const PROGRAM: &'static str = "connleak backtest";
 }
 
-/// `words`: what follows `backtest`; gives what to print.
-pub fn run(words: Vec<OsString>) -> std::result::Result<String, String> {
+/// `connleak backtest`: on the own history, or on files, which have none of the checks' options.
+pub fn or_files(words: Vec<OsString>) -> std::result::Result<(), String> {
+    if !words.iter().any(|word| word == "--from-history") {
+        return (Entry::of::<Backtest>("backtest").run)(words);
+    }
     match args::parse::<FromHistory>(words).map_err(|refused| refused.why.to_string())? {
-        Asked::Run(args) => story(&args).map_err(|why| why.to_string()),
-        Asked::Help => Ok(help::text::<FromHistory>()),
-        Asked::Version => Ok(format!("connleak {}\n", env!("CARGO_PKG_VERSION"))),
+        Asked::Run(args) => screen::print(&story(&args).map_err(|why| why.to_string())?),
+        Asked::Help => screen::print(&help::text::<FromHistory>()),
+        Asked::Version => screen::print(&format!("connleak {}\n", env!("CARGO_PKG_VERSION"))),
     }
 }
 
 fn story(args: &Args<FromHistory>) -> Result<String> {
     let (common, own) = (&args.common, &args.own);
     let world = World::here(Deadline::after(common.timeout.unwrap_or_default().after.0));
-    let target = service::resolve_any(common, &own.pid, &world)?;
+    let target = service::name_any(common, &own.pid, &world)?;
     let measure = own.metric.unwrap_or_default();
     let limit = own.limit.map(|chosen| measure.limit(Some(chosen), None)).transpose()?.flatten();
     let speed = own.rehearse.map_or(1, |Speed(factor)| factor);
-    let plan = Plan { common, pids: &own.pid, target: &target, measure, limit, baseline: false, speed };
+    let plan = Plan { measure, limit, speed, ..Plan::new(common, &own.pid, &target) };
     let name = plan.name();
     let history = History::open(&state_dir::open(own.state_dir.as_deref())?, world.deadline.left() / 2)?.history;
     let samples = samples(&history, &name)?;

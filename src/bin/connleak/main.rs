@@ -1,64 +1,70 @@
 //! The person's companion to the checks.
 
 mod backtest;
+mod demo;
 mod from_history;
+mod graph;
 mod protocol;
+mod screen;
+mod subcommand;
+mod watch;
+mod who;
 
-use argh::FromArgs;
+use connleak::rights;
 use std::process::ExitCode;
+use subcommand::Entry;
 
-/// look instead of read: what the checks see, and would have seen
-#[derive(FromArgs)]
-struct Connleak {
-    /// show the version
-    #[argh(switch, short = 'V')]
-    version: bool,
-
-    #[argh(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(FromArgs)]
-#[argh(subcommand)]
-enum Command {
-    Backtest(backtest::Backtest),
-}
+/// In the order that help shows them.
+const SUBCOMMANDS: [Entry; 5] = [
+    Entry::shared::<who::Who>("who"),
+    Entry::shared::<watch::Watch>("watch"),
+    Entry::of::<graph::Graph>("graph"),
+    Entry::of::<demo::Demo>("demo"),
+    Entry { run: from_history::or_files, ..Entry::of::<backtest::Backtest>("backtest") },
+];
 
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("connleak: {why}");
+            eprintln!("connleak: {}", screen::visible(&why));
             ExitCode::from(3)
         }
     }
 }
 
 fn run() -> Result<(), String> {
-    let words: Vec<_> = std::env::args_os().skip(1).collect();
-    if words.first().is_some_and(|word| word == "backtest") && words.iter().any(|word| word == "--from-history") {
-        print!("{}", from_history::run(words[1..].to_vec())?);
-        return Ok(());
-    }
-    let words = words.into_iter().map(|word| {
-        word.into_string().map_err(|word| format!("argument '{}' is not UTF-8; see --help", word.to_string_lossy()))
-    });
-    let words = words.collect::<Result<Vec<_>, _>>()?;
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let asked = match Connleak::from_args(&["connleak"], &words) {
-        Ok(asked) => asked,
-        Err(exit) if exit.status.is_ok() => {
-            print!("{}", exit.output);
-            return Ok(());
-        }
-        Err(exit) => return Err(format!("{}; see --help", exit.output.trim().replace('\n', " "))),
+    rights::lower().map_err(|why| why.to_string())?;
+    let mut words = std::env::args_os().skip(1);
+    let known = || SUBCOMMANDS.map(|entry| entry.name).join(", ");
+    let Some(word) = words.next() else {
+        return Err(format!("what? one of {}; see --help", known()));
     };
-    match asked.command {
-        _ if asked.version => {
-            println!("connleak {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
-        }
-        Some(Command::Backtest(backtest)) => backtest.run(),
-        None => Err("what? connleak backtest; see --help".to_owned()),
+    match word.to_str() {
+        Some("-h" | "--help" | "help") => screen::print(&help()),
+        Some("-V" | "--version") => screen::print(&format!("connleak {}\n", env!("CARGO_PKG_VERSION"))),
+        _ => match SUBCOMMANDS.iter().find(|entry| word == entry.name) {
+            Some(entry) => (entry.run)(words.collect()),
+            None => {
+                let word = word.to_string_lossy();
+                Err(format!("unknown command '{word}'; use one of {}; see --help", known()))
+            }
+        },
     }
+}
+
+fn help() -> String {
+    let mut text = format!(
+        "connleak {} - look instead of read: what the checks see, since when, and who\n\n\
+         Usage: connleak COMMAND [OPTIONS]\n\nCommands:\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    for entry in &SUBCOMMANDS {
+        text.push_str(&format!("  {:<10}{}\n", entry.name, (entry.about)()));
+    }
+    text.push_str(
+        "\nOptions:\n  -h, --help\n          show this help; after a command, that command's\n  -V, --version\n          \
+         show the version\n\nExit status: 0, or 3 with one line on standard error.\nSee 'man connleak' for examples.\n",
+    );
+    text
 }

@@ -1,0 +1,142 @@
+_check_orphans_after_stop() {
+    local i cur prev opts cmds
+    COMPREPLY=()
+    cur="${COMP_WORDS[COMP_CWORD]}"
+    if [[ $COMP_CWORD -ge 1 ]]; then
+        prev="${COMP_WORDS[COMP_CWORD-1]}"
+    else
+        prev=""
+    fi
+    cmd=""
+    opts=""
+
+    for i in ${COMP_WORDS[@]}; do
+        case "${i}" in
+            check_orphans_after_stop | */check_orphans_after_stop)
+                cmd="check_orphans_after_stop"
+                ;;
+        esac
+    done
+
+    case "${cmd}" in
+        check_orphans_after_stop)
+            opts="--wait --ignore --save-baseline --baseline --unit --process --pid-file --state-dir --junit --port -p --profile -P --warning -w --critical -c --side --peer --local --user --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
+            case "${prev}" in
+                --wait)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --ignore)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --save-baseline)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --baseline)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --unit)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --process)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --pid-file)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --junit)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --port | -p)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --profile | -P)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --warning | -w)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --critical | -c)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --side)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --peer)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --local)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --user)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --netns)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --source)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --proc-root)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --replay)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --by)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --top)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --output | -o)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --output-file)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --timeout | -t)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --extra-opts)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=( $(compgen -W "${opts} ${cmds}" -- "${cur}") )
+                    return 0
+                    ;;
+            esac
+            ;;
+    esac
+}
+
+complete -F _check_orphans_after_stop -o bashdefault -o default check_orphans_after_stop

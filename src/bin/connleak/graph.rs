@@ -1,0 +1,311 @@
+//! Draw services' history, or CSV files, as one page that needs nothing else.
+
+mod estimate;
+mod figure;
+mod output;
+mod page;
+mod past;
+mod progress;
+mod recording;
+mod replay;
+mod rows;
+mod table;
+mod words;
+
+use crate::screen;
+use crate::subcommand::Plain;
+use argh::{ArgsInfo, FromArgs};
+use connleak::args::{Common, Pids, Ports};
+use connleak::deadline::Deadline;
+use connleak::duration::Span;
+use connleak::error::{Result, plain};
+use connleak::growth::Measure;
+use connleak::history::History;
+use connleak::memory::Memory;
+use connleak::profile::{self, GENERIC};
+use connleak::report::Service;
+use connleak::select::{Cidr, Selection};
+use connleak::service::{self, Target};
+use connleak::sighting::Plan;
+use connleak::socket::Side;
+use connleak::state_dir;
+use connleak::trend::Verdict;
+use connleak::world::{Netns, Source, World};
+use estimate::Estimate;
+use figure::Drawn;
+use page::{Calm, Chart};
+use recording::Recording;
+use replay::Alarm;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use table::Table;
+
+/// Charts on one page.
+const MOST_CHARTS: usize = 32;
+/// Fewer counts are judged by nobody.
+const FEWEST: usize = 4;
+/// The history may be in use by a check.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// draw the past of services, from the history or CSV files, as one HTML page
+#[derive(FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "graph")]
+pub struct Graph {
+    /// service port, or several of one service; repeated, each is a chart of its own
+    #[argh(option, short = 'p', arg_name = "N[,N...]")]
+    port: Vec<Ports>,
+
+    /// the service of this profile; repeated, each is a chart of its own
+    #[argh(option, short = 'P', arg_name = "NAME|FILE")]
+    profile: Vec<String>,
+
+    /// as the check was given it: server, client or both
+    #[argh(option, arg_name = "SIDE")]
+    side: Option<Side>,
+
+    /// as the check was given it; like --unit and --user it needs no port
+    #[argh(option, arg_name = "N[,N...]")]
+    pid: Vec<Pids>,
+
+    /// as the check was given it
+    #[argh(option, arg_name = "CIDR")]
+    peer: Vec<Cidr>,
+
+    /// as the check was given it
+    #[argh(option, arg_name = "CIDR")]
+    local: Vec<Cidr>,
+
+    /// as the check was given it
+    #[argh(option, arg_name = "NAME|UID")]
+    user: Option<String>,
+
+    /// as the check was given it
+    #[argh(option, arg_name = "NAME")]
+    unit: Option<String>,
+
+    /// as the check was given it
+    #[argh(option, arg_name = "self|PID|NAME")]
+    netns: Option<Netns>,
+
+    /// as the check was given it
+    #[argh(option, arg_name = "SOURCE")]
+    source: Option<Source>,
+
+    /// as the check was given it
+    #[argh(option, arg_name = "DIR")]
+    proc_root: Option<PathBuf>,
+
+    /// as the check was given it
+    #[argh(option, arg_name = "FACTOR")]
+    rehearse: Option<u32>,
+
+    /// where the history is kept; default as for the check
+    #[argh(option, arg_name = "DIR")]
+    state_dir: Option<PathBuf>,
+
+    /// how far back from the last sample; default 24h, of a CSV file all
+    #[argh(option, arg_name = "DURATION")]
+    since: Option<Span>,
+
+    /// connections that a CSV file's service can hold; default its column limit, the history knows it
+    #[argh(option, arg_name = "N")]
+    limit: Option<u32>,
+
+    /// the page's title
+    #[argh(option, arg_name = "TEXT")]
+    title: Option<String>,
+
+    /// the file to write, whole or not at all; - is standard output; default connleak.html
+    #[argh(option, short = 'O', arg_name = "FILE")]
+    output_file: Option<PathBuf>,
+
+    /// skip a CSV file's bad lines, and say how many
+    #[argh(switch)]
+    skip_bad: bool,
+
+    /// show the page in the browser
+    #[argh(switch)]
+    open: bool,
+
+    /// CSV files of timestamp,count: seconds since 1970, then one number or several
+    #[argh(positional)]
+    files: Vec<PathBuf>,
+}
+
+/// A recording with what is known of it.
+struct Judged {
+    recording: Recording,
+    estimate: Option<Estimate>,
+    alarms: Vec<Alarm>,
+    calm: Calm,
+}
+
+impl Plain for Graph {
+    fn run(self) -> std::result::Result<(), String> {
+        let target = output::Target::of(self.output_file.as_deref(), self.open)?;
+        if let Some(path) = self.files.iter().find(|path| target.is(path)) {
+            return Err(format!(
+                "{}: the page would replace what it is drawn from; name another with -O",
+                path.display()
+            ));
+        }
+        if self.files.is_empty() && (self.limit.is_some() || self.skip_bad) {
+            return Err("--limit and --skip-bad are for CSV files, and none is given; see --help".to_owned());
+        }
+        let mut judged = Vec::new();
+        for path in &self.files {
+            let recording = self.file(path).map_err(|why| format!("{}: {why}", path.display()))?;
+            judged.push(judge(recording, None, 1.0));
+        }
+        if self.files.is_empty() || !self.port.is_empty() || !self.profile.is_empty() {
+            judged.extend(self.recorded()?);
+        }
+        if judged.len() > MOST_CHARTS {
+            return Err(format!("{} charts on one page, at most {MOST_CHARTS}; choose some with -p", judged.len()));
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+        let names: Vec<&str> = judged.iter().map(|judged| judged.recording.name.trim_end_matches(" both")).collect();
+        let title = self.title.clone().unwrap_or_else(|| format!("Connections of {}", names.join(", ")));
+        let charts: Vec<Chart> = judged.iter().map(Judged::chart).collect();
+        let page = page::html(&words::plain(&title), &charts, now)?;
+        target.write(&page)?;
+        if target.is_file() {
+            for Judged { recording, .. } in &judged {
+                let Recording { name, times, notes, .. } = recording;
+                let notes: String = notes.iter().map(|note| format!(" {note}")).collect();
+                let said = format!("{target}: {name}: {}.{notes}", words::many(times.len(), "sample"));
+                screen::print(&format!("{}\n", screen::visible(&said)))?;
+            }
+        }
+        target.open()
+    }
+}
+
+impl Graph {
+    fn file(&self, path: &Path) -> std::result::Result<Recording, String> {
+        let file = File::open(path).map_err(|why| format!("can't read: {}", plain(&why)))?;
+        let size = file.metadata().map_or(0, |meta| meta.len());
+        let mut bar = progress::Bar::new(&format!("reading {}", path.display()));
+        let table = Table::read(BufReader::new(file), self.skip_bad, |done| bar.at(done, size))?;
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let mut recording = table.recording(name, path.display().to_string(), self.limit.map(f64::from));
+        if let Some(since) = self.since {
+            recording.keep_last(since.0.as_secs_f64());
+        }
+        Ok(recording)
+    }
+
+    /// The services that were asked for, or all that are recorded.
+    fn recorded(&self) -> std::result::Result<Vec<Judged>, String> {
+        let dir = state_dir::open(self.state_dir.as_deref()).map_err(|why| why.to_string())?;
+        let opened = History::open(&dir, PATIENCE).map_err(|why| why.to_string())?;
+        if let Some(aside) = opened.aside {
+            return Err(aside.to_string());
+        }
+        let known = opened.history.services().map_err(|why| why.to_string())?;
+        if known.is_empty() {
+            return Err(format!("{}: no history; check_conn_growth records it, see its --state-dir", dir.display()));
+        }
+        let mut wanted = self.services().map_err(|why| why.to_string())?;
+        if wanted.is_empty() {
+            wanted.clone_from(&known);
+        }
+        let mut judged = Vec::new();
+        for name in wanted {
+            let found = self.service(&opened.history, &name).map_err(|why| why.to_string())?;
+            judged.push(found.ok_or_else(|| {
+                let known: Vec<String> = known.iter().take(8).map(|name| format!("'{}'", words::plain(name))).collect();
+                format!("{}: no history of '{name}'; recorded are {}", dir.display(), known.join(", "))
+            })?);
+        }
+        Ok(judged)
+    }
+
+    /// Names in the history.
+    fn services(&self) -> Result<Vec<String>> {
+        let world = World::here(Deadline::after(PATIENCE));
+        let ports = self.port.iter().map(|ports| (vec![ports.clone()], None));
+        let profiles = self.profile.iter().map(|profile| (Vec::new(), Some(profile.clone())));
+        // One of each is one service, as the check takes them.
+        let mut chosen: Vec<_> = match (self.port.as_slice(), self.profile.as_slice()) {
+            ([port], [profile]) => vec![(vec![port.clone()], Some(profile.clone()))],
+            _ => ports.chain(profiles).collect(),
+        };
+        let without_port = !self.pid.is_empty() || self.unit.is_some() || self.user.is_some();
+        if chosen.is_empty() && without_port {
+            chosen.push((Vec::new(), None));
+        }
+        let name = |(port, profile): (Vec<Ports>, Option<String>)| {
+            let common = self.common(port, profile);
+            let any = common.port.is_empty() && common.profile.is_empty();
+            let target = if any { all_ports(&world)? } else { service::resolve(&common, &world)? };
+            let speed = self.rehearse.unwrap_or(1);
+            let (pids, measure, limit, baseline) = (&self.pid[..], Measure::Connections, None, false);
+            Ok(Plan { common: &common, pids, target: &target, measure, limit, baseline, speed }.name())
+        };
+        chosen.into_iter().map(name).collect()
+    }
+
+    fn service(&self, history: &History, name: &str) -> Result<Option<Judged>> {
+        let since = self.since.unwrap_or(Span::seconds(86_400));
+        let Some(recording) = past::read(history, name, since.0)? else { return Ok(None) };
+        let memory = history.peek(name)?.state.and_then(|(version, state)| Memory::restore(version, &state));
+        Ok(Some(judge(recording, memory.as_ref(), f64::from(self.rehearse.unwrap_or(1)))))
+    }
+}
+
+impl Graph {
+    fn common(&self, port: Vec<Ports>, profile: Option<String>) -> Common {
+        Common {
+            port,
+            profile: profile.into_iter().collect(),
+            side: self.side,
+            peer: self.peer.clone(),
+            local: self.local.clone(),
+            user: self.user.clone(),
+            unit: self.unit.clone(),
+            netns: self.netns.clone(),
+            source: self.source,
+            proc_root: self.proc_root.clone(),
+            warning: None,
+            critical: None,
+            replay: None,
+            by: None,
+            top: None,
+            output: None,
+            output_file: None,
+            timeout: None,
+            verbose: 0,
+        }
+    }
+}
+
+/// What the check looks at without a port. Its processes and units may be gone by now.
+fn all_ports(world: &World) -> Result<Target> {
+    let profile = profile::named(GENERIC, &world.thresholds)?;
+    let service = Service { profile: GENERIC.to_owned(), ports: Vec::new(), side: Side::Both };
+    let selection =
+        Selection { ports: Vec::new(), side: Side::Both, peers: Vec::new(), locals: Vec::new(), uid: None, unit: None };
+    Ok(Target { profile, service, selection, absent: Vec::new() })
+}
+
+impl Judged {
+    fn chart(&self) -> Chart<'_> {
+        let Judged { recording, estimate, alarms, calm } = self;
+        Chart { drawn: Drawn { recording, estimate: estimate.as_ref(), alarms }, calm: *calm }
+    }
+}
+
+fn judge(recording: Recording, memory: Option<&Memory>, speed: f64) -> Judged {
+    let mut bar = progress::Bar::new("replaying");
+    let alarms = replay::alarms(&recording, |done, all| bar.at(done as u64, all as u64));
+    let estimate = estimate::of(&recording, memory, speed);
+    let calm = match memory.map(|memory| memory.verdict(speed)) {
+        None if recording.times.len() > FEWEST => Calm::Unjudged,
+        None | Some(Verdict::Learning { .. }) => Calm::Learning,
+        Some(_) => Calm::Steady,
+    };
+    Judged { recording, estimate, alarms, calm }
+}

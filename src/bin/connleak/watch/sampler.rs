@@ -1,0 +1,197 @@
+//! Looks at the sockets at every tick, on a thread of its own: a slow look must not freeze the screen.
+
+use super::Watch;
+use super::frame::{Frame, Usage};
+use crate::screen;
+use crate::who::By;
+use connleak::args::Args;
+use connleak::deadline::Deadline;
+use connleak::growth::{Measure, Rules};
+use connleak::history::{History, Updated};
+use connleak::owner::{self, Holders, Owners, Process};
+use connleak::pool::{self, Connection};
+use connleak::service;
+use connleak::sighting::Plan;
+use connleak::socket::State;
+use connleak::state_dir;
+use connleak::world::World;
+use procfs::FromRead;
+use procfs::process::Status;
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::sync::mpsc::Sender;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// What the sampler tells.
+pub enum Told {
+    /// What is watched, once.
+    Title(String),
+    Frame(Box<Frame>),
+    /// A look failed.
+    Failed(String),
+    /// The process that is watched is no more.
+    Gone(String),
+}
+
+/// How long the history may be waited for in the beginning.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub struct Sampler {
+    args: Args<Watch>,
+    world: World,
+    begun: Instant,
+    /// Where looks are recorded, or why they are not.
+    history: Result<History, String>,
+    /// Identities of the connections that the look before saw.
+    known: Option<HashSet<u64>>,
+}
+
+impl Sampler {
+    pub fn new(args: Args<Watch>, world: World) -> Sampler {
+        let open = |dir: PathBuf| Ok(History::open(&dir, PATIENCE)?.history);
+        let history = state_dir::open(args.own.state_dir.as_deref()).and_then(open);
+        let history = history.map_err(|why| format!("not recorded: {why}"));
+        Sampler { args, world, begun: Instant::now(), history, known: None }
+    }
+
+    /// Looks at each tick until the end, or until nobody listens any more.
+    pub fn run(mut self, told: &Sender<Told>) {
+        let interval = self.args.own.interval().0;
+        let end = self.args.own.until.map(|span| span.0);
+        let mut tick = Duration::ZERO;
+        loop {
+            thread::sleep(tick.saturating_sub(self.begun.elapsed()));
+            let goes_on = match self.look(told) {
+                Ok(frame) => told.send(Told::Frame(Box::new(frame))),
+                Err(_) if self.known.is_some() && self.has_ended() => {
+                    let _ = told.send(Told::Gone("the process has ended".to_owned()));
+                    return;
+                }
+                Err(why) => told.send(Told::Failed(why.to_string())),
+            };
+            if goes_on.is_err() || end.is_some_and(|end| tick >= end) {
+                return;
+            }
+            // A look that took longer than the interval is not made up for.
+            while tick <= self.begun.elapsed() {
+                tick += interval;
+            }
+            tick = end.map_or(tick, |end| tick.min(end));
+        }
+    }
+
+    fn look(&mut self, told: &Sender<Told>) -> connleak::error::Result<Frame> {
+        let (common, own) = (&self.args.common, &self.args.own);
+        // Each look has its own time.
+        self.world.deadline = Deadline::after(common.timeout.unwrap_or_default().after.0);
+        let world = &self.world;
+        let target = service::resolve_any(common, &own.pid, world)?;
+        if self.known.is_none() {
+            let _ = told.send(Told::Title(screen::title(&target)));
+        }
+        let limit = target.profile.limit;
+        let measure = Measure::Connections;
+        let plan = Plan { common, pids: &own.pid, target: &target, measure, limit, baseline: false, speed: 1 };
+        let Looked { connections, counts, notes } = record(&plan, &mut self.history, world)?;
+        let by = own.by.map(|by| by.of_profile(&target.profile));
+        let sockets: Vec<_> = connections.iter().map(|held| (held.socket.inode, held.socket.uid)).collect();
+        let owners = owner::find(world, &sockets, Holders::First);
+        let usage = match own.pid.iter().flat_map(|pids| &pids.0).collect::<Vec<_>>()[..] {
+            [pid] => usage(world, *pid),
+            _ => None,
+        };
+        let mut frame = Frame {
+            wall: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64),
+            after: self.begun.elapsed(),
+            counts,
+            owners: by_owner(&connections, &owners, by),
+            usage,
+            notes,
+            ..Frame::default()
+        };
+        for connection in &connections {
+            let is_stuck = connection.socket.state == State::CloseWait;
+            let ages = if is_stuck { &mut frame.close_wait } else { &mut frame.idle };
+            connection.silence().into_iter().for_each(|seconds| ages.add(seconds));
+        }
+        let now: HashSet<u64> = connections.iter().map(Connection::identity).collect();
+        if let Some(before) = &self.known {
+            frame.opened = Some(now.difference(before).count() as u64);
+            frame.closed = Some(before.difference(&now).count() as u64);
+        }
+        self.known = Some(now);
+        Ok(frame)
+    }
+
+    /// Whether all processes that are watched are gone.
+    fn has_ended(&self) -> bool {
+        let mut pids = self.args.own.pid.iter().flat_map(|pids| &pids.0).peekable();
+        pids.peek().is_some() && pids.all(|pid| !self.world.proc_root.join(pid.to_string()).exists())
+    }
+}
+
+struct Looked {
+    connections: Vec<Connection>,
+    counts: [u64; 11],
+    /// What is to be said of it.
+    notes: Vec<String>,
+}
+
+/// One look, into the history as check_conn_growth's are.
+fn record(plan: &Plan, history: &mut Result<History, String>, world: &World) -> connleak::error::Result<Looked> {
+    let (view, lacking, mut looked) = match history {
+        Ok(history) => {
+            let Updated { value: seen, unsaved, .. } = plan.see(history, Holders::First, world)?;
+            let mut notes = seen.found.judge(&Rules::default()).reasons;
+            notes.extend(unsaved.map(|why| format!("not recorded: {why}")));
+            (seen.view, seen.lacking, Looked { connections: seen.connections, counts: seen.counts, notes })
+        }
+        Err(why) => {
+            let pool = pool::look(world, &plan.target.selection, None)?;
+            let lacking = plan.target.absent.iter().cloned().chain(pool.lacking()).collect();
+            (
+                pool.seen,
+                lacking,
+                Looked { connections: pool.connections, counts: pool.counts, notes: vec![why.clone()] },
+            )
+        }
+    };
+    looked.notes.extend(lacking);
+    looked.notes.extend(view.missing.map(|missing| format!("sockets incomplete: {missing}")));
+    Ok(looked)
+}
+
+/// Connections by owner; by default one for all processes of a command.
+fn by_owner(connections: &[Connection], owners: &Owners, by: Option<By>) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for connection in connections {
+        let process = owners.of(connection.socket.inode).next();
+        let name = match (by, process) {
+            (Some(By::Peer), _) => connection.socket.remote.ip.to_string(),
+            (_, None) if connection.socket.inode == 0 => "(not accepted)".to_owned(),
+            (_, None) => format!("(unknown, uid {})", connection.socket.uid),
+            (by, Some(process)) => name(process, by),
+        };
+        *counts.entry(name).or_default() += 1;
+    }
+    counts
+}
+
+fn name(process: &Process, by: Option<By>) -> String {
+    match by {
+        Some(By::Pid) => format!("{}[{}]", process.command, process.pid),
+        Some(By::Unit) => process.unit.clone().unwrap_or_else(|| "(no unit)".to_owned()),
+        Some(By::User) => process.user.clone().unwrap_or_else(|| process.uid.to_string()),
+        _ => process.command.clone(),
+    }
+}
+
+/// Open descriptors and resident memory.
+fn usage(world: &World, pid: u32) -> Option<Usage> {
+    let dir = world.proc_root.join(pid.to_string());
+    let status = Status::from_read(std::fs::File::open(dir.join("status")).ok()?).ok()?;
+    let descriptors = std::fs::read_dir(dir.join("fd")).ok()?.count() as u64;
+    // In KiB; a process that is ending has none.
+    Some(Usage { descriptors, rss: status.vmrss.unwrap_or(0) * 1024 })
+}

@@ -1,0 +1,176 @@
+//! Who has which sockets of a service: a table of owners by states, worst first.
+
+mod cards;
+mod export;
+mod gather;
+mod row;
+mod table;
+mod tree;
+
+use crate::screen::{self, Screen};
+use crate::subcommand::{Shared, guard};
+use argh::{ArgsInfo, FromArgs};
+use connleak::args::{Args, Command, Common, Pids, Top};
+use connleak::error::{Error, Result};
+use connleak::profile::{self, GENERIC, Profile, TenantKey};
+use connleak::report::Service;
+use connleak::select::Selection;
+use connleak::service::{self, Target};
+use connleak::socket::Side;
+use connleak::world::World;
+use gather::View;
+use std::str::FromStr;
+
+/// a table of who has which sockets, worst first; replaces 'lsof -i -a -p PID'
+#[derive(FromArgs, ArgsInfo, Debug)]
+#[argh(
+    note = "Worst first: most sockets in CLOSE_WAIT for the profile's min_age (else 1m), then most in CLOSE_WAIT, then \
+    most ESTABLISHED without data for the profile's idle time (else 30m), then most sockets. What only the kernel \
+    has comes last."
+)]
+pub struct Who {
+    /// only the sockets that these processes hold
+    #[argh(option, arg_name = "N[,N...]")]
+    pid: Vec<Pids>,
+
+    /// a row for each pid, unit, user, peer or tenant (the key in the profile); default pid
+    #[argh(option, arg_name = "KEY")]
+    by: Option<By>,
+
+    /// processes below their parents: a pooler and its workers
+    #[argh(switch)]
+    tree: bool,
+
+    /// most rows; default 20
+    #[argh(option, arg_name = "N")]
+    top: Option<Top>,
+
+    /// output format: table, json or csv; default table
+    #[argh(option, short = 'o', arg_name = "FORMAT")]
+    output: Option<Format>,
+
+    /// say more: -v working directory and command line, -vv also the oldest sockets of each row
+    #[argh(switch, short = 'v')]
+    verbose: u8,
+}
+
+impl Command for Who {
+    const PROGRAM: &'static str = "connleak who";
+    const USAGE: &'static str = "[-p PORT|-P PROFILE] [OPTIONS]";
+    const WITHOUT: &'static [&'static str] = &["--warning", "--critical", "--output-file"];
+    const CLOSING: &'static str = "Exit status: 0, or 3 with one line on standard error.\n";
+}
+
+/// `--by`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum By {
+    #[default]
+    Pid,
+    Unit,
+    User,
+    Peer,
+    Tenant,
+}
+
+impl FromStr for By {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "pid" | "owner" => Ok(By::Pid),
+            "unit" => Ok(By::Unit),
+            "user" => Ok(By::User),
+            "peer" => Ok(By::Peer),
+            "tenant" => Ok(By::Tenant),
+            _ => Err(format!("unknown grouping '{text}'; use pid, unit, user, peer or tenant")),
+        }
+    }
+}
+
+impl By {
+    /// With a tenant as what the profile says that one is.
+    pub fn of_profile(self, profile: &Profile) -> By {
+        match (self, profile.tenants.key.unwrap_or(TenantKey::Unit)) {
+            (By::Tenant, TenantKey::Unit) => By::Unit,
+            (By::Tenant, TenantKey::User) => By::User,
+            (By::Tenant, TenantKey::Peer) => By::Peer,
+            (by, _) => by,
+        }
+    }
+}
+
+/// `-o`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Format {
+    #[default]
+    Table,
+    Json,
+    Csv,
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "table" => Ok(Format::Table),
+            "json" => Ok(Format::Json),
+            "csv" => Ok(Format::Csv),
+            _ => Err(format!("unknown output '{text}'; use table, json or csv")),
+        }
+    }
+}
+
+impl Shared for Who {
+    fn run(args: Args<Who>, world: World) -> std::result::Result<(), String> {
+        guard(&world.deadline);
+        screen::print(&args.own.show(&args, &world).map_err(|why| why.to_string())?)
+    }
+}
+
+impl Who {
+    /// Without any choice every service of this host.
+    fn target(&self, common: &Common, world: &World) -> Result<Target> {
+        let is_chosen = !common.port.is_empty() || !common.profile.is_empty() || !self.pid.is_empty();
+        if is_chosen || common.unit.is_some() || common.user.is_some() {
+            return service::resolve_any(common, &self.pid, world);
+        }
+        if common.side.is_some() {
+            return Err(Error::Usage("--side is seen from a service's port: give it with -p or -P".into()));
+        }
+        let service = Service { profile: "all services".to_owned(), ports: Vec::new(), side: Side::Both };
+        let (peers, locals) = (common.peer.clone(), common.local.clone());
+        let selection = Selection { ports: Vec::new(), side: Side::Both, peers, locals, uid: None, unit: None };
+        let profile = profile::named(GENERIC, &world.thresholds)?;
+        Ok(Target { profile, service, selection, absent: Vec::new() })
+    }
+
+    /// The whole output.
+    pub fn show(&self, args: &Args<Who>, world: &World) -> Result<String> {
+        let target = self.target(&args.common, world)?;
+        let by = self.by.unwrap_or_default().of_profile(&target.profile);
+        if self.tree && by != By::Pid {
+            return Err(Error::Usage("--tree shows processes: leave --by out, or give --by pid".into()));
+        }
+        let mut view = View::gather(&target, by, world)?;
+        let top = self.top.map_or(20, |Top(top)| top);
+        let hidden = view.rows.len().saturating_sub(top);
+        view.rows.truncate(top);
+        if hidden > 0 {
+            view.notes.push(format!("{hidden} more rows; see --top"));
+        }
+        let format = self.output.unwrap_or_default();
+        if self.verbose > 0 || format == Format::Json {
+            view.rows.iter_mut().for_each(|row| row.read_process(world));
+        }
+        Ok(match format {
+            Format::Json => export::json(&view, &target),
+            Format::Csv => export::csv(&view),
+            Format::Table => {
+                let screen = Screen::of_stdout();
+                let branches = if self.tree { tree::arrange(&view.rows, world) } else { tree::flat(&view.rows) };
+                table::render(&view, &target, &branches, self.verbose, &screen)
+            }
+        })
+    }
+}

@@ -1,0 +1,123 @@
+//! The rows for programs: JSON and CSV.
+
+use super::gather::View;
+use super::row::{Holder, Row};
+use crate::screen::{commands, visible};
+use connleak::report::rounded;
+use connleak::service::Target;
+use connleak::socket::State;
+use connleak::source::Origin;
+use serde_json::{Map, Value, json};
+
+/// One object; keys are never removed.
+pub fn json(view: &View, target: &Target) -> String {
+    let service = &target.service;
+    let is_replay = view.seen.origin == Origin::Replay;
+    let object = json!({
+        "schema": 1,
+        "command": "who",
+        "service": {"profile": service.profile, "ports": service.ports, "side": service.side.name()},
+        "sockets": view.all.total(),
+        "states": states(&view.all),
+        "owners": view.rows.iter().map(owner).collect::<Vec<_>>(),
+        "missing": view.notes,
+        "complete": {
+            "source": view.seen.origin.name(),
+            "sockets": view.seen.missing.is_none(),
+            "owners": view.unowned == 0 && !is_replay,
+            "unowned": view.unowned,
+            "namespaces": 1,
+        },
+    });
+    // All of them are in the first plane, which JSON's escapes can tell.
+    let plain = |character: char| match character {
+        character if commands(character) => format!("\\u{:04x}", u32::from(character)),
+        character => character.to_string(),
+    };
+    object.to_string().chars().map(plain).collect::<String>() + "\n"
+}
+
+fn states(row: &Row) -> Value {
+    State::NAMES
+        .iter()
+        .map(|(state, name)| ((*name).to_owned(), json!(row.count(*state))))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+fn seconds(millis: Option<u32>) -> Option<f64> {
+    millis.map(|millis| rounded(f64::from(millis) / 1000.0, 1))
+}
+
+fn owner(row: &Row) -> Value {
+    let process = row.process.as_ref();
+    let details = row.details.as_ref();
+    let uid = process.map(|process| process.uid).or(match row.holder {
+        Holder::Unknown(uid) => Some(uid),
+        _ => None,
+    });
+    let peers = row.top_peers();
+    json!({
+        "owner": row.label,
+        "pid": process.map(|process| process.pid),
+        "parent": process.map(|process| process.parent),
+        "command": process.map(|process| &process.command),
+        "unit": process.and_then(|process| process.unit.as_ref()),
+        "uid": uid,
+        "user": row.user,
+        "processes": row.pids.len(),
+        "side": row.side.name(),
+        "port": row.port,
+        "sockets": row.total(),
+        "states": states(row),
+        "waiting": row.waiting,
+        "stuck": row.stuck,
+        "idle": row.idle,
+        "oldest_close_wait_seconds": seconds(row.oldest_close_wait),
+        "longest_idle_seconds": seconds(row.longest_idle),
+        "peers": peers.iter().map(|(peer, count)| json!({"address": peer, "sockets": count})).collect::<Vec<_>>(),
+        "cwd": details.and_then(|details| details.cwd.as_ref().ok()),
+        "command_line": details.and_then(|details| details.command_line.as_ref().ok()),
+    })
+}
+
+/// A header and a line for each row; unknown values are empty.
+pub fn csv(view: &View) -> String {
+    let mut head: Vec<String> =
+        ["owner", "pid", "command", "unit", "user", "side", "port", "sockets"].map(str::to_owned).into();
+    head.extend(State::NAMES.iter().map(|(_, name)| name.to_lowercase()));
+    let last = ["waiting", "stuck", "idle", "oldest_close_wait_seconds", "longest_idle_seconds", "peers"];
+    head.extend(last.map(str::to_owned));
+    let mut text = head.join(",") + "\n";
+    for row in &view.rows {
+        text.push_str(&(fields(row).iter().map(|field| quoted(field)).collect::<Vec<_>>().join(",") + "\n"));
+    }
+    text
+}
+
+fn fields(row: &Row) -> Vec<String> {
+    let process = row.process.as_ref();
+    let or_empty = |text: Option<String>| text.unwrap_or_default();
+    let mut fields = vec![
+        row.label.clone(),
+        or_empty(process.map(|process| process.pid.to_string())),
+        or_empty(process.map(|process| process.command.clone())),
+        or_empty(process.and_then(|process| process.unit.clone())),
+        or_empty(row.user.clone()),
+        row.side.name().to_owned(),
+        row.port.to_string(),
+        row.total().to_string(),
+    ];
+    fields.extend(row.states.iter().map(u64::to_string));
+    fields.extend([row.waiting, row.stuck, row.idle].map(|count| count.to_string()));
+    fields
+        .extend([row.oldest_close_wait, row.longest_idle].map(|age| or_empty(seconds(age).map(|age| age.to_string()))));
+    fields.push(row.top_peers().iter().map(|(peer, count)| format!("{peer} {count}")).collect::<Vec<_>>().join(";"));
+    fields
+}
+
+/// A field on one line: quoted where it must be.
+fn quoted(field: &str) -> String {
+    let field = visible(field);
+    if field.contains([',', '"']) { format!("\"{}\"", field.replace('"', "\"\"")) } else { field }
+}

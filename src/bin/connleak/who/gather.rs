@@ -1,0 +1,201 @@
+//! One look at the sockets of a service, counted by who has them.
+
+use super::By;
+use super::row::{Bounds, Holder, Row};
+use connleak::blame::{Named, Suspect};
+use connleak::duration::Span;
+use connleak::error::Result;
+use connleak::holders;
+use connleak::owner::{Holders, Owners, Process};
+use connleak::select::Match;
+use connleak::service::Target;
+use connleak::socket::{Side, Socket, State, StateSet};
+use connleak::source::{self, Origin, Query, Seen};
+use connleak::user::Users;
+use connleak::world::World;
+use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
+
+/// What one look shows.
+pub struct View {
+    pub by: By,
+    /// Worst first.
+    pub rows: Vec<Row>,
+    pub seen: Seen,
+    /// All rows together.
+    pub all: Row,
+    /// Owners of all rows, also of those that are not shown.
+    pub owners: usize,
+    /// Sockets whose process was looked for in vain.
+    pub unowned: u64,
+    pub ages_known: bool,
+    /// What is to be said of the view's limits.
+    pub notes: Vec<String>,
+}
+
+/// What decides on a socket's row. Names are made once for all sockets of one.
+type Place = (Holder, bool, u16, Option<IpAddr>);
+
+/// A socket that a process has, or is going to accept.
+struct Sockets {
+    /// Those that have an owner, with the side and the port of each.
+    held: Vec<Suspect>,
+    ends: Vec<(Side, u16)>,
+    /// What only the kernel has.
+    kernel: Vec<(Suspect, Side, u16)>,
+    unsure: u64,
+    ages_known: bool,
+}
+
+impl View {
+    pub fn gather(target: &Target, by: By, world: &World) -> Result<View> {
+        let (mut sockets, seen) = Sockets::read(target, world)?;
+        let owners = holders::find(world, target, &mut sockets.held, Holders::First);
+        let users = if world.is_foreign() || world.replay.is_some() { Users::default() } else { Users::read() };
+        let (rows, all) = sockets.rows(target, by, &owners, &users);
+        let unowned = sockets.held.iter().filter(|suspect| owners.of(suspect.holder_inode).next().is_none()).count();
+        let mut notes = target.absent.clone();
+        if let Some(missing) = &seen.missing {
+            notes.push(format!("sockets incomplete: {missing}"));
+        }
+        if seen.origin == Origin::Replay {
+            notes.push(format!("replayed from {}, so without owners", seen.how));
+        } else if unowned > 0 {
+            let why = match (owners.late, owners.refused) {
+                (true, _) => "no time left to look".to_owned(),
+                (false, 0) => "no process visible here has them".to_owned(),
+                (false, refused) => format!("{refused} processes may not be read; run as root to see all"),
+            };
+            notes.push(format!("owners of {unowned} of {} sockets unknown: {why}", sockets.held.len()));
+        }
+        if !sockets.ages_known {
+            notes.push("ages unknown: only /proc could be read".to_owned());
+        }
+        if sockets.unsure > 0 {
+            notes.push(format!("{} more can't be told whose they are, and are not counted", sockets.unsure));
+        }
+        let (owners, unowned) = (owners.processes.len(), unowned as u64);
+        Ok(View { by, rows, seen, all, owners, unowned, ages_known: sockets.ages_known, notes })
+    }
+}
+
+impl Sockets {
+    fn read(target: &Target, world: &World) -> Result<(Sockets, Seen)> {
+        let selection = &target.selection;
+        let query = Query { states: StateSet::ALL, ports: &selection.ports, side: selection.side, times: true };
+        let (held, ends, kernel) = Default::default();
+        let mut sockets = Sockets { held, ends, kernel, unsure: 0, ages_known: true };
+        let seen = source::visit(world, &query, &mut |socket| match selection.matches(socket) {
+            Match::No => {}
+            Match::Unsure => sockets.unsure += 1,
+            Match::Yes(side) => sockets.add(socket, side),
+        })?;
+        if selection.ports.is_empty() {
+            sockets.tell_sides();
+        }
+        Ok((sockets, seen))
+    }
+
+    /// Where no port was asked for, one with a listener is a server's.
+    fn tell_sides(&mut self) {
+        let all = || self.held.iter().filter(|suspect| suspect.state == State::Listen);
+        let listening: HashSet<u16> = all().map(|suspect| suspect.local.port).collect();
+        let end = |suspect: &Suspect| match listening.contains(&suspect.local.port) {
+            true => (Side::Server, suspect.local.port),
+            false => (Side::Client, suspect.remote.port),
+        };
+        self.ends = self.held.iter().map(end).collect();
+        for (suspect, side, port) in &mut self.kernel {
+            (*side, *port) = end(suspect);
+        }
+    }
+
+    fn add(&mut self, socket: &Socket, side: Side) {
+        let port = if side == Side::Client { socket.remote.port } else { socket.local.port };
+        let age = match socket.state {
+            State::CloseWait => socket.close_wait_age().map(|age| age.at_least),
+            State::Established => socket.times.map(|times| times.data_sent.min(times.data_recv)),
+            _ => None,
+        };
+        let is_aged = matches!(socket.state, State::CloseWait | State::Established);
+        self.ages_known &= age.is_some() || !is_aged;
+        let suspect = Suspect::new(socket, age);
+        // Without a process: what waits in an accept queue is its listener's, all else the kernel's.
+        if socket.inode != 0 || is_aged || socket.state == State::SynRecv {
+            self.held.push(suspect);
+            self.ends.push((side, port));
+        } else {
+            self.kernel.push((suspect, side, port));
+        }
+    }
+
+    fn rows(&self, target: &Target, by: By, owners: &Owners, users: &Users) -> (Vec<Row>, Row) {
+        let millis = |span: Option<Span>, default| span.unwrap_or(Span::seconds(default)).as_millis();
+        let profile = &target.profile;
+        let bounds = Bounds { stuck: millis(profile.close_wait.min_age, 60), idle: millis(profile.idle.min_age, 1800) };
+        let mut all = Row::new(Holder::Kernel, target.selection.side, 0);
+        let mut places: BTreeMap<Place, Row> = BTreeMap::new();
+        let mut count = |suspect: &Suspect, side: Side, port: u16, holder: Holder, process: Option<&Process>| {
+            let peer = (by == By::Peer).then_some(suspect.remote.ip);
+            let row = places.entry((holder.clone(), side == Side::Client, port, peer)).or_insert_with(|| {
+                let mut row = Row::new(holder.clone(), side, port);
+                row.pids.extend(process.map(|process| process.pid));
+                row.user = match (process, &holder) {
+                    (Some(process), _) => Some(user_of(process)),
+                    (None, Holder::Unknown(uid)) => {
+                        Some(users.name(*uid).map_or_else(|| uid.to_string(), str::to_owned))
+                    }
+                    _ => None,
+                };
+                row.label = label(&holder, process, row.user.as_deref(), suspect, by);
+                row.process = process.filter(|_| by == By::Pid).cloned();
+                row
+            });
+            for row in [row, &mut all] {
+                row.add(suspect, bounds);
+                row.waiting += u64::from(suspect.inode == 0 && holder != Holder::Kernel);
+            }
+        };
+        for (suspect, (side, port)) in self.held.iter().zip(&self.ends) {
+            let process = owners.of(suspect.holder_inode).next();
+            let holder = process.map_or(Holder::Unknown(suspect.uid), |process| Holder::Process(process.pid));
+            count(suspect, *side, *port, holder, process);
+        }
+        for (suspect, side, port) in &self.kernel {
+            count(suspect, *side, *port, Holder::Kernel, None);
+        }
+        (merged(places.into_values(), by), all)
+    }
+}
+
+fn user_of(process: &Process) -> String {
+    process.user.clone().unwrap_or_else(|| process.uid.to_string())
+}
+
+fn label(holder: &Holder, process: Option<&Process>, user: Option<&str>, suspect: &Suspect, by: By) -> String {
+    let nobody = if *holder == Holder::Kernel { "(kernel)" } else { "(unknown)" };
+    let of_process = |text: &dyn Fn(&Process) -> String| process.map_or_else(|| nobody.to_owned(), text);
+    match by {
+        By::Unit => of_process(&|process| process.unit.clone().unwrap_or_else(|| "(no unit)".to_owned())),
+        By::User => user.unwrap_or(nobody).to_owned(),
+        By::Peer if suspect.state == State::Listen => "(listening)".to_owned(),
+        By::Peer => suspect.remote.ip.to_string(),
+        By::Pid | By::Tenant => of_process(&|process| Named(process).to_string()),
+    }
+}
+
+/// One row for each label, side and port, worst first.
+fn merged(rows: impl Iterator<Item = Row>, by: By) -> Vec<Row> {
+    let mut by_label: BTreeMap<(String, bool, u16, Option<Holder>), Row> = BTreeMap::new();
+    for row in rows {
+        let holder = (by == By::Pid).then(|| row.holder.clone());
+        match by_label.entry((row.label.clone(), row.side == Side::Client, row.port, holder)) {
+            std::collections::btree_map::Entry::Occupied(mut known) => known.get_mut().merge(row),
+            std::collections::btree_map::Entry::Vacant(free) => drop(free.insert(row)),
+        }
+    }
+    let mut rows: Vec<Row> = by_label.into_values().collect();
+    rows.iter_mut().for_each(Row::keep_oldest);
+    rows.sort_by_key(Row::rank);
+    rows
+}

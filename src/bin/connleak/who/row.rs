@@ -1,0 +1,223 @@
+//! The sockets that one owner has of one service, on one side.
+
+use connleak::blame::Suspect;
+use connleak::error::plain;
+use connleak::owner::Process;
+use connleak::socket::{Side, State};
+use connleak::world::World;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// Whose sockets a row counts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Holder {
+    Process(u32),
+    /// A process that was not found, of this user.
+    Unknown(u32),
+    /// Nobody: closed by its process, and the kernel has not finished yet.
+    Kernel,
+}
+
+/// From which ages on sockets look bad, milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub stuck: u64,
+    pub idle: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// What the rows are grouped by: `php-fpm[1234]`, `php-fpm.service`, `10.0.0.5`.
+    pub label: String,
+    pub holder: Holder,
+    /// `None`: not by pid, or not known.
+    pub process: Option<Process>,
+    /// The user of what has no known process.
+    pub user: Option<String>,
+    pub pids: BTreeSet<u32>,
+    pub side: Side,
+    /// The service's.
+    pub port: u16,
+    /// By TCP state, in the order of [`State::NAMES`].
+    pub states: [u64; 11],
+    /// Not accepted yet.
+    pub waiting: u64,
+    /// In CLOSE_WAIT for longer than the bound.
+    pub stuck: u64,
+    /// ESTABLISHED without data for longer than the bound.
+    pub idle: u64,
+    /// Milliseconds.
+    pub oldest_close_wait: Option<u32>,
+    pub longest_idle: Option<u32>,
+    pub peers: BTreeMap<IpAddr, u64>,
+    /// The oldest in CLOSE_WAIT, then the longest idle.
+    pub sockets: Vec<Suspect>,
+    pub details: Option<Details>,
+}
+
+/// What `/proc` tells of a process beside its name.
+#[derive(Clone, Debug)]
+pub struct Details {
+    pub cwd: Result<String, String>,
+    pub command_line: Result<String, String>,
+}
+
+/// Sockets kept of each row.
+pub const MOST_SOCKETS: usize = 10;
+
+impl Row {
+    pub fn new(holder: Holder, side: Side, port: u16) -> Row {
+        Row {
+            label: String::new(),
+            holder,
+            process: None,
+            user: None,
+            pids: BTreeSet::new(),
+            side,
+            port,
+            states: [0; 11],
+            waiting: 0,
+            stuck: 0,
+            idle: 0,
+            oldest_close_wait: None,
+            longest_idle: None,
+            peers: BTreeMap::new(),
+            sockets: Vec::new(),
+            details: None,
+        }
+    }
+
+    pub fn count(&self, state: State) -> u64 {
+        self.states[state as usize - 1]
+    }
+
+    pub fn total(&self) -> u64 {
+        self.states.iter().sum()
+    }
+
+    /// `suspect.age` is the time in CLOSE_WAIT or without data.
+    pub fn add(&mut self, suspect: &Suspect, bounds: Bounds) {
+        let is_beyond = |bound: u64| suspect.age.is_some_and(|age| u64::from(age) >= bound);
+        self.states[suspect.state as usize - 1] += 1;
+        match suspect.state {
+            State::Listen => return,
+            State::CloseWait => {
+                self.stuck += u64::from(is_beyond(bounds.stuck));
+                self.oldest_close_wait = self.oldest_close_wait.max(suspect.age);
+            }
+            State::Established => {
+                self.idle += u64::from(is_beyond(bounds.idle));
+                self.longest_idle = self.longest_idle.max(suspect.age);
+            }
+            _ => {}
+        }
+        *self.peers.entry(suspect.remote.ip).or_default() += 1;
+        self.sockets.push(*suspect);
+        if self.sockets.len() >= 8 * MOST_SOCKETS {
+            self.keep_oldest();
+        }
+    }
+
+    pub fn keep_oldest(&mut self) {
+        let badness = |suspect: &Suspect| {
+            let is_old = matches!(suspect.state, State::CloseWait);
+            (Reverse(is_old), Reverse(suspect.age), suspect.local, suspect.remote)
+        };
+        self.sockets.sort_by_key(badness);
+        self.sockets.truncate(MOST_SOCKETS);
+    }
+
+    pub fn merge(&mut self, other: Row) {
+        for (sum, more) in self.states.iter_mut().zip(other.states) {
+            *sum += more;
+        }
+        self.waiting += other.waiting;
+        self.stuck += other.stuck;
+        self.idle += other.idle;
+        self.oldest_close_wait = self.oldest_close_wait.max(other.oldest_close_wait);
+        self.longest_idle = self.longest_idle.max(other.longest_idle);
+        for (peer, count) in other.peers {
+            *self.peers.entry(peer).or_default() += count;
+        }
+        self.pids.extend(other.pids);
+        self.user = self.user.take().filter(|user| other.user.as_ref() == Some(user));
+        self.sockets.extend(other.sockets);
+        self.keep_oldest();
+    }
+
+    /// Peers with their sockets, most first.
+    pub fn top_peers(&self) -> Vec<(IpAddr, u64)> {
+        let mut peers: Vec<_> = self.peers.iter().map(|(peer, count)| (*peer, *count)).collect();
+        peers.sort_by_key(|(peer, count)| (Reverse(*count), *peer));
+        peers
+    }
+
+    /// Worst first; what only the kernel has comes last.
+    pub fn rank(&self) -> impl Ord + use<> {
+        let close_wait = self.count(State::CloseWait);
+        let worst = (self.stuck, close_wait, self.idle, self.total());
+        (self.holder == Holder::Kernel, Reverse(worst), self.label.clone(), self.port)
+    }
+
+    /// Working directory and command line, of a row that is one process.
+    pub fn read_process(&mut self, world: &World) {
+        let Some(process) = &self.process else { return };
+        let dir = world.proc_root.join(process.pid.to_string());
+        let cwd = std::fs::read_link(dir.join("cwd")).map(|path| path.to_string_lossy().into_owned());
+        let command_line = std::fs::read(dir.join("cmdline")).map(|bytes| {
+            let words = bytes.split(|byte| *byte == 0).filter(|word| !word.is_empty());
+            words.map(|word| String::from_utf8_lossy(word).into_owned()).collect::<Vec<_>>().join(" ")
+        });
+        let told = |read: std::io::Result<String>| read.map_err(|why| plain(&why));
+        self.details = Some(Details { cwd: told(cwd), command_line: told(command_line) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use connleak::socket::Endpoint;
+
+    fn suspect(state: State, age: u32, peer: u8) -> Suspect {
+        let end = |host, port| Endpoint::new([10, 0, 0, host].into(), port);
+        let (local, remote) = (end(1, 3306), end(peer, 40_000));
+        Suspect { state, local, remote, uid: 0, inode: 1, holder_inode: 1, age: Some(age) }
+    }
+
+    fn row(label: &str, sockets: &[(State, u32)]) -> Row {
+        let mut row = Row::new(Holder::Process(1), Side::Server, 3306);
+        label.clone_into(&mut row.label);
+        let bounds = Bounds { stuck: 60_000, idle: 1_800_000 };
+        sockets.iter().for_each(|(state, age)| row.add(&suspect(*state, *age, 2), bounds));
+        row
+    }
+
+    #[test]
+    fn worst_first() {
+        use State::{CloseWait, Established};
+        let mut rows = [
+            row("idle", &[(Established, 9_000_000), (Established, 1)]),
+            row("busy", &[(Established, 1); 9]),
+            row("young", &[(CloseWait, 1), (CloseWait, 2)]),
+            row("stuck", &[(CloseWait, 60_000)]),
+            Row { holder: Holder::Kernel, ..row("kernel", &[(CloseWait, 99_000); 50]) },
+        ];
+        rows.sort_by_key(Row::rank);
+        let order: Vec<_> = rows.iter().map(|row| row.label.as_str()).collect();
+        assert_eq!(order, ["stuck", "young", "idle", "busy", "kernel"]);
+    }
+
+    #[test]
+    fn keeps_the_oldest_sockets_only() {
+        let mut row = row("x", &[(State::Established, 5); 200]);
+        row.add(&suspect(State::Established, 7, 3), Bounds { stuck: 0, idle: 0 });
+        row.add(&suspect(State::CloseWait, 1, 4), Bounds { stuck: 0, idle: 0 });
+        row.keep_oldest();
+        assert_eq!(row.sockets.len(), MOST_SOCKETS);
+        let firsts: Vec<_> = row.sockets.iter().take(3).map(|socket| (socket.state, socket.age)).collect();
+        let (old, idle) = ((State::CloseWait, Some(1)), |age| (State::Established, Some(age)));
+        assert_eq!(firsts, [old, idle(7), idle(5)]);
+        assert_eq!((row.total(), row.top_peers()[0]), (202, ([10, 0, 0, 2].into(), 200)));
+    }
+}

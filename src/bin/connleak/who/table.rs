@@ -1,0 +1,178 @@
+//! The rows for a person: a headline, a table or, where that is too wide, a card for each.
+
+use super::gather::View;
+use super::row::Row;
+use super::tree::Branch;
+use super::{By, cards};
+use crate::screen::{Screen, title, visible};
+use connleak::blame::{Suspect, sockets};
+use connleak::duration::Span;
+use connleak::service::Target;
+use connleak::socket::State;
+
+/// Peers shown in a row.
+const MOST_PEERS: usize = 3;
+
+struct Column {
+    head: String,
+    right: bool,
+    cell: Box<dyn Fn(&Row) -> String>,
+}
+
+pub fn render(view: &View, target: &Target, branches: &[Branch], verbose: u8, screen: &Screen) -> String {
+    let mut text = headline(view, target, screen);
+    if view.rows.is_empty() {
+        text.push_str("nobody has any socket of it here\n");
+    } else {
+        let columns = columns(view, target);
+        let (table, width) = table(view, branches, &columns, verbose, screen);
+        let fits = screen.width.is_none_or(|columns| width <= columns);
+        let cards = || cards::render(view, branches, verbose, screen);
+        text.push_str(&if fits { table } else { cards() });
+    }
+    for note in &view.notes {
+        text.push_str(&screen.folded(&screen.paint("33", "note:"), note));
+    }
+    text
+}
+
+/// `memcached:11211, both sides: 12 sockets of 3 owners: 6 ESTABLISHED, 3 CLOSE_WAIT (oldest 2m5s)`.
+fn headline(view: &View, target: &Target, screen: &Screen) -> String {
+    let owners = if view.owners == 1 { "1 owner".to_owned() } else { format!("{} owners", view.owners) };
+    let states = states(&view.all);
+    let states = if states.is_empty() { String::new() } else { format!(": {states}") };
+    let line = format!("{}: {} of {owners}{states}", title(target), sockets(view.all.total()));
+    screen.folded("", &line)
+}
+
+/// `6 ESTABLISHED, 3 CLOSE_WAIT (oldest 2h13m)`.
+pub fn states(row: &Row) -> String {
+    let part = |(state, name): (State, &str)| {
+        let count = row.count(state);
+        let oldest = row.oldest_close_wait.filter(|_| state == State::CloseWait);
+        let oldest = oldest.map_or(String::new(), |age| format!(" (oldest {})", age_text(Some(age))));
+        (count > 0).then(|| format!("{count} {name}{oldest}"))
+    };
+    State::NAMES.into_iter().filter_map(part).collect::<Vec<_>>().join(", ")
+}
+
+pub fn age_text(millis: Option<u32>) -> String {
+    millis.map_or("-".to_owned(), |millis| Span::millis(u64::from(millis)).to_string())
+}
+
+pub fn peers_text(row: &Row, most: usize) -> String {
+    let peers = row.top_peers();
+    let mut shown: Vec<_> = peers.iter().take(most).map(|(peer, count)| format!("{peer} ({count})")).collect();
+    if peers.len() > most {
+        shown.push(format!("+{} more", peers.len() - most));
+    }
+    if shown.is_empty() { "-".to_owned() } else { shown.join(", ") }
+}
+
+/// Only what tells something: states that occur, ports where there are several.
+fn columns(view: &View, target: &Target) -> Vec<Column> {
+    let column = |head: &str, right: bool, cell: Box<dyn Fn(&Row) -> String>| Column { head: head.into(), right, cell };
+    let or_none = |text: Option<&str>| text.map_or("-".to_owned(), visible);
+    let any = |test: fn(&Row) -> bool| view.rows.iter().any(test);
+    let mut columns = Vec::new();
+    if target.selection.ports.len() != 1 {
+        columns.push(column("PORT", true, Box::new(|row| row.port.to_string())));
+    }
+    columns.push(column("SIDE", false, Box::new(|row| row.side.name().to_owned())));
+    if any(|row| row.process.as_ref().is_some_and(|process| process.unit.is_some())) {
+        let unit = move |row: &Row| or_none(row.process.as_ref().and_then(|process| process.unit.as_deref()));
+        columns.push(column("UNIT", false, Box::new(unit)));
+    }
+    if view.by == By::Pid {
+        columns.push(column("USER", false, Box::new(move |row| or_none(row.user.as_deref()))));
+    }
+    for (state, name) in State::NAMES {
+        let always = matches!(state, State::Established | State::CloseWait);
+        if always || view.all.count(state) > 0 {
+            let head = if state == State::Established { "ESTAB" } else { name };
+            columns.push(column(head, true, Box::new(move |row| row.count(state).to_string())));
+        }
+    }
+    if any(|row| row.waiting > 0) {
+        columns.push(column("QUEUED", true, Box::new(|row| row.waiting.to_string())));
+    }
+    if view.ages_known {
+        columns.push(column("CW_OLDEST", true, Box::new(|row| age_text(row.oldest_close_wait))));
+        columns.push(column("IDLE_MAX", true, Box::new(|row| age_text(row.longest_idle))));
+    }
+    columns.push(column("PEERS", false, Box::new(|row| peers_text(row, MOST_PEERS))));
+    columns
+}
+
+/// The table, and how wide its widest line is.
+fn table(view: &View, branches: &[Branch], columns: &[Column], verbose: u8, screen: &Screen) -> (String, usize) {
+    let mut lines: Vec<Vec<String>> =
+        vec![std::iter::once("OWNER".to_owned()).chain(columns.iter().map(|column| column.head.clone())).collect()];
+    for branch in branches {
+        let row = branch.row.and_then(|index| view.rows.get(index));
+        let cells = columns.iter().map(|column| row.map_or(String::new(), |row| (column.cell)(row)));
+        lines.push(std::iter::once(format!("{}{}", branch.prefix, visible(&branch.label))).chain(cells).collect());
+    }
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..=columns.len()).map(width).collect();
+    let is_right = |column: usize| column > 0 && columns[column - 1].right;
+    let mut text = String::new();
+    let mut widest = 0;
+    for (index, line) in lines.iter().enumerate() {
+        let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
+            let width = *width;
+            if is_right(column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+        });
+        let line = cells.collect::<Vec<_>>().join("  ");
+        widest = widest.max(line.trim_end().chars().count());
+        let branch = index.checked_sub(1).map(|index| &branches[index]);
+        let row = branch.and_then(|branch| view.rows.get(branch.row?));
+        text.push_str(&(tinted(line.trim_end(), branch.is_none(), row, screen) + "\n"));
+        if let (Some(branch), Some(row)) = (branch, row) {
+            text.extend(more(row, verbose).iter().map(|line| format!("{}    {line}\n", branch.below)));
+        }
+    }
+    (text, widest)
+}
+
+/// The header dim, what has been stuck for long red, what has waited for long yellow.
+pub fn tinted(line: &str, is_header: bool, row: Option<&Row>, screen: &Screen) -> String {
+    match row {
+        _ if is_header => screen.paint("2", line),
+        Some(row) if row.stuck > 0 => screen.paint("31", line),
+        Some(row) if row.count(State::CloseWait) > 0 || row.idle > 0 => screen.paint("33", line),
+        _ => line.to_owned(),
+    }
+}
+
+/// `-v` and `-vv`.
+pub fn more(row: &Row, verbose: u8) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(details) = row.details.as_ref().filter(|_| verbose > 0) {
+        let told = |read: &Result<String, String>| match read {
+            Ok(text) => visible(text),
+            Err(why) => format!("({why})"),
+        };
+        lines.push(format!("cwd {}", told(&details.cwd)));
+        lines.push(format!("cmd {}", told(&details.command_line)));
+    }
+    if verbose > 1 {
+        lines.extend(row.sockets.iter().map(socket_line));
+        let counted = row.total() - row.count(State::Listen);
+        let rest = counted.saturating_sub(row.sockets.len() as u64);
+        lines.extend((rest > 0).then(|| format!("... {rest} more")));
+    }
+    lines
+}
+
+fn socket_line(suspect: &Suspect) -> String {
+    let Suspect { local, remote, state, age, inode, .. } = suspect;
+    let age = match (state, age) {
+        (State::CloseWait, Some(_)) => format!(" for {}", age_text(*age)),
+        (_, Some(_)) => format!(" idle {}", age_text(*age)),
+        _ => String::new(),
+    };
+    let is_waiting = *inode == 0 && matches!(state, State::Established | State::CloseWait | State::SynRecv);
+    let queued = if is_waiting { ", not accepted yet" } else { "" };
+    format!("{local} -> {remote} {state}{age}{queued}")
+}

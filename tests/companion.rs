@@ -1,0 +1,153 @@
+//! The companion's command line: help, bad input, and what it shows of a recording. Needs no root.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+const CONNLEAK: &str = env!("CARGO_BIN_EXE_connleak");
+
+fn run(args: &[&str]) -> Output {
+    let mut command = Command::new(CONNLEAK);
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("COLUMNS").stdin(Stdio::null());
+    command.args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn good(args: &[&str]) -> String {
+    let output = run(args);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""), "{args:?}");
+    text(&output.stdout).to_owned()
+}
+
+/// Why an output is not a refusal in one line that says all of `says`.
+fn flaw(output: &Output, says: &[&str]) -> Option<String> {
+    let stderr = text(&output.stderr);
+    if output.status.code() != Some(3) || !output.stdout.is_empty() {
+        return Some(format!("exit {:?}, {}", output.status, text(&output.stdout)));
+    }
+    if !stderr.starts_with("connleak: ") || !stderr.ends_with('\n') || stderr.lines().count() != 1 {
+        return Some("not one line".to_owned());
+    }
+    if stderr.trim_end().contains(char::is_control) {
+        return Some("control characters".to_owned());
+    }
+    says.iter().find(|part| !stderr.contains(**part)).map(|part| format!("does not say '{part}'"))
+}
+
+#[test]
+fn bad_input_is_one_line_that_names_the_token_and_the_remedy() {
+    let cases: &[(&[&str], &[&str])] = &[
+        (&[], &["what?", "who, watch", "demo", "--help"]),
+        (&["whoo"], &["'whoo'", "who, watch", "--help"]),
+        (&[""], &["unknown command ''"]),
+        (&["x\u{1b}[2K\n"], &["'x\\u{1b}[2K\\n'"]),
+        (&["--hel"], &["'--hel'", "--help"]),
+        (&["who", "-p", "0"], &["--port", "'0'", "1 to 65535"]),
+        (&["who", "-p", "1,,2"], &["''", "several as 389,636"]),
+        (&["who", "-P", "memcache"], &["'memcache'", "known are"]),
+        (&["who", "-p1", "--by", "cow"], &["--by", "'cow'", "pid, unit, user, peer or tenant"]),
+        (&["who", "-p1", "-o", "nagios"], &["--output", "'nagios'", "table, json or csv"]),
+        (&["who", "-p1", "--top", "0"], &["--top", "'0'", "1 to 10000"]),
+        (&["who", "--pid", "x"], &["--pid", "'x'"]),
+        (&["who", "--pid", "-1"], &["'-1'"]),
+        (&["who", "--pid", "4194304"], &["no process 4194304"]),
+        (&["who", "--user", "nobody2"], &["'nobody2'", "/etc/passwd"]),
+        (&["who", "--side", "client"], &["--side", "-p or -P"]),
+        (&["who", "-p1", "--tree", "--by", "user"], &["--tree", "--by"]),
+        (&["who", "-p1", "-w", "5"], &["'-w'"]),
+        (&["who", "-p1", "-c5"], &["'-c'"]),
+        (&["who", "3306"], &["'3306'"]),
+        (&["who", "-p1", "--replay", "tests/no_such"], &["tests/no_such", "No such file"]),
+        (&["who", "-p1", "--netns", "no_such"], &["no_such"]),
+        (&["watch", "3306"], &["'3306'"]),
+        (&["watch", "-p1", "--interval", "0"], &["--interval", "'0'", "100ms to 1d"]),
+        (&["watch", "-p1", "--interval", "99ms"], &["'99ms'"]),
+        (&["watch", "-p1", "--interval", "5x"], &["'5x'", "60s"]),
+        (&["watch", "-p1", "--for", "-1s"], &["--for", "'-1s'"]),
+        (&["watch", "-p1", "--by", "cow"], &["'cow'"]),
+        (&["watch", "-p1", "--csv", "/dev/full"], &["/dev/full", "No space left"]),
+        (&["watch", "-p1", "--csv", "Cargo.toml"], &["Cargo.toml", "not ours"]),
+        (&["watch", "-p1", "-o", "json"], &["'-o'"]),
+        (&["watch", "-p1", "--replay", "x"], &["'--replay'"]),
+        (&["watch"], &["which service?", "--pid"]),
+        (&["demo", "now"], &["now", "demo --help"]),
+        (&["backtest"], &["--stream"]),
+        (&["backtest", "tests/no_such"], &["tests/no_such", "No such file"]),
+    ];
+    let flaws = cases.iter().filter_map(|(args, says)| {
+        let output = run(args);
+        Some(format!("{args:?}: {}\n    {}", flaw(&output, says)?, text(&output.stderr)))
+    });
+    let flaws: Vec<_> = flaws.collect();
+    assert!(flaws.is_empty(), "{} of {}:\n{}", flaws.len(), cases.len(), flaws.join("\n"));
+    assert!(flaw(&run(&["--help"]), &[]).is_some(), "what is no refusal passes");
+    assert!(flaw(&run(&["whoo"]), &["no such words"]).is_some());
+}
+
+#[test]
+fn an_argument_that_is_not_utf_8_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    for words in [&["\u{0}"][..], &["who", "-p1", "\u{0}"], &["demo", "\u{0}"]] {
+        let words = words.iter().map(|word| match *word {
+            "\u{0}" => std::ffi::OsStr::from_bytes(b"\xff"),
+            word => word.as_ref(),
+        });
+        let output = Command::new(CONNLEAK).args(words).output().unwrap();
+        assert_eq!(flaw(&output, &["\u{fffd}"]), None, "{output:?}");
+    }
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    for help in ["--help", "-h", "help"] {
+        let text = good(&[help]);
+        assert!(
+            ["who", "watch", "demo", "backtest"].iter().all(|word| text.contains(&format!("\n  {word} "))),
+            "{text}"
+        );
+    }
+    for subcommand in ["who", "watch", "demo", "backtest"] {
+        for help in ["--help", "-h"] {
+            assert!(good(&[subcommand, help]).contains("--help"), "{subcommand}");
+        }
+    }
+    assert_eq!(good(&["-V"]), good(&["--version"]));
+    assert_eq!(good(&["who", "-V"]), good(&["-V"]));
+}
+
+/// A host of another day: whole outputs.
+#[test]
+fn who_shows_a_recording() {
+    let replay = ["who", "-p11211", "--replay=tests/fixtures/leak/dump.nl"];
+    for (name, more) in [
+        ("table", &[][..]),
+        ("sockets", &["-vv"]),
+        ("by_peer", &["--by=peer", "--top=2"]),
+        ("json", &["-ojson", "--side=server"]),
+        ("csv", &["-o", "csv"]),
+    ] {
+        let path = format!("{}/tests/golden/connleak/replay_{name}.txt", env!("CARGO_MANIFEST_DIR"));
+        let shown = good(&[&replay, more].concat());
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(&path, &shown).unwrap();
+        }
+        assert_eq!(shown, std::fs::read_to_string(Path::new(&path)).unwrap(), "{path}");
+    }
+}
+
+#[test]
+fn a_reader_that_stops_reading_is_no_error() {
+    let script =
+        format!("{CONNLEAK} who --replay=tests/fixtures/leak/dump.nl -p11211 -vv | head -c 1; echo ${{PIPESTATUS[0]}}");
+    let output = Command::new("bash").args(["-c", &script]).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    assert_eq!((text(&output.stderr), text(&output.stdout).ends_with("0\n")), ("", true), "{output:?}");
+}
+
+#[test]
+fn an_output_that_can_t_be_written_is_an_error() {
+    let script = format!("{CONNLEAK} who --replay=tests/fixtures/leak/dump.nl -p11211 >/dev/full");
+    let output = Command::new("sh").args(["-c", &script]).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    assert_eq!(flaw(&output, &["standard output", "No space left"]), None, "{output:?}");
+}

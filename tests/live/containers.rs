@@ -1,0 +1,249 @@
+//! `--netns all`: containers imitated by namespaces of their own, each with the same addresses.
+
+use crate::lab::run::{CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, poll};
+use crate::lab::{CLOSE_WAIT, Lab, Peer, example};
+use crate::unit::Service;
+use rustix::thread::gettid;
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A process that listens on an address that other containers have too, in network, process and mount
+/// namespaces of its own and in a cgroup named as Docker names a container's.
+struct Container {
+    peer: Peer,
+    /// As the host sees its process 1.
+    pid: u32,
+    id: String,
+    cgroup: Option<Service>,
+}
+
+impl Container {
+    fn start(lab: &Lab, number: u32, port: u16) -> Option<Container> {
+        let mut program = Command::new("unshare");
+        let inside = "ip link set lo up && exec \"$0\"";
+        program.args(["--net", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc", "sh", "-c", inside]);
+        let mut peer = Peer::start(
+            {
+                program.arg(example("peer"));
+                program
+            },
+            None,
+        );
+        let pid = child(peer.pid())?;
+        let id = format!("{:032x}{:016x}{number:016x}", 0xabcdef0123456789_u64, std::process::id());
+        let cgroup = Service::named(lab, &format!("docker-{id}.scope"));
+        cgroup.as_ref().inspect(|cgroup| cgroup.take_process(pid));
+        peer.say(&format!("listen l 127.0.0.1:{port}"));
+        Some(Container { peer, pid, id, cgroup })
+    }
+
+    /// Connections whose client has closed: accepted ones, and such that wait to be.
+    fn leak(&mut self, port: u16, accepted: u32, waiting: u32) {
+        self.peer.say(&format!("connect c 127.0.0.1:{port} {}", accepted + waiting));
+        self.peer.say(&format!("accept s l {accepted}"));
+        self.peer.say("close c");
+        let tables = format!("/proc/{}/net/tcp", self.pid);
+        let is_closed = |line: &&str| line.split_whitespace().nth(3) == Some("08");
+        let count = || fs::read_to_string(&tables).unwrap().lines().filter(is_closed).count();
+        assert!(poll(PATIENCE, || count() == (accepted + waiting) as usize), "{}", count());
+    }
+}
+
+/// The process that `unshare --fork` started, once it is the one that was asked for.
+fn child(parent: u32) -> Option<u32> {
+    let mut found = None;
+    let is_child = |pid: u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
+        stat.contains("(peer)") && after.split_whitespace().nth(1) == Some(parent.to_string().as_str())
+    };
+    poll(PATIENCE, || {
+        let pids = fs::read_dir("/proc").unwrap().flatten();
+        found = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(|pid| is_child(*pid));
+        found.is_some()
+    });
+    found
+}
+
+/// Three containers, or a skip. The thread is in a lab; the check is run outside of it.
+fn with_containers(port: u16, show: impl FnOnce(&Lab, Vec<Container>) + Send) {
+    Lab::test(|lab| {
+        let containers: Option<Vec<_>> =
+            (1..=3).map(|number| Container::start(lab, u32::from(port) * 10 + number, port)).collect();
+        match containers {
+            Some(containers) => show(lab, containers),
+            None => lab.skip("unshare makes no process here"),
+        }
+    });
+}
+
+fn look(check: Check, options: &str, more: &[&str]) -> Outcome {
+    let options: Vec<&str> = options.split_whitespace().chain(more.iter().copied()).collect();
+    check.run(&options)
+}
+
+#[test]
+fn the_one_that_leaks_is_named_and_no_other() {
+    with_containers(27411, |lab, mut containers| {
+        let options = "-p27411 --side=server --netns=all --min-age=0s -w0 -c100 --ratio-min-count=1000";
+        let calm = look(CLOSEWAIT, options, &[]);
+        assert_eq!((calm.code, calm.value("close_wait")), (0, 0.0), "{calm:?}");
+        for container in &mut containers {
+            container.peer.say("connect used 127.0.0.1:27411 2");
+            container.peer.say("accept used l 2");
+        }
+        containers[1].leak(27411, 3, 2);
+        let outcome = lab.outside(|| look(CLOSEWAIT, options, &[]));
+        let established = outcome.value("established");
+        assert_eq!((outcome.code, outcome.value("close_wait"), established), (1, 5.0, 6.0), "{outcome:?}");
+        let text = outcome.text();
+        let [first, leaking, third] = &containers[..] else { unreachable!() };
+        assert!(text.contains(&format!("5 of 5 held by peer[{}]", leaking.pid)), "{text}");
+        assert!(text.contains("2 not accepted yet") && text.contains("network namespaces seen"), "{text}");
+        if leaking.cgroup.is_some() {
+            assert!(text.contains(&leaking.id), "{text}");
+            assert!(!text.contains(&first.id) && !text.contains(&third.id), "{text}");
+        }
+        let json = look(CLOSEWAIT, options, &["-ojson"]).json();
+        assert!(json["complete"]["namespaces"].as_u64() >= Some(4), "{json}");
+        assert_eq!((&json["complete"]["namespaces_refused"], &json["complete"]["sockets"]), (&0.into(), &true.into()));
+        if leaking.cgroup.is_some() {
+            assert_eq!(json["owners"][0]["container"], leaking.id[..12], "{json}");
+        }
+        containers[1].peer.say("accept s l 2");
+        containers[1].peer.say("close s");
+        assert_eq!(look(CLOSEWAIT, options, &[]).code, 0, "cleared");
+        containers[2].leak(27411, 1, 0);
+        let again = look(CLOSEWAIT, options, &[]);
+        assert!(again.code == 1 && again.text().contains(&format!("1 of 1 held by peer[{}]", containers[2].pid)));
+        let gone = containers.pop().unwrap();
+        gone.peer.end();
+        assert_eq!(look(CLOSEWAIT, options, &[]).value("established"), 4.0, "the namespace is gone");
+    });
+}
+
+/// What may not be entered is read from /proc, without ages; what has no process can't be.
+#[test]
+fn without_rights_nothing_is_missed_in_silence() {
+    with_containers(27412, |lab, mut containers| {
+        containers[0].leak(27412, 2, 0);
+        let options =
+            ["-p27412", "--side=server", "--netns=all", "--min-age=1h", "-w0", "-c100", "--ratio-min-count=1000"];
+        let outcome = lab.outside(|| CLOSEWAIT.unprivileged(&options));
+        assert_eq!((outcome.code, outcome.value("close_wait")), (1, 2.0), "{outcome:?}");
+        assert!(outcome.text().contains("ages unknown, all CLOSE_WAIT counted"), "{outcome:?}");
+        assert_eq!(look(CLOSEWAIT, "", &options).value("close_wait_young"), 2.0, "entered, so with ages");
+        let refused = CLOSEWAIT.unprivileged(&[&options[..], &["--source=netlink"]].concat());
+        assert_eq!(refused.code, 3, "{refused:?}");
+        assert!(refused.text().contains("network namespaces may not be looked into"), "{refused:?}");
+        let json = CLOSEWAIT.unprivileged(&[&options[..], &["--source=netlink", "-ojson"]].concat()).json();
+        assert!(json["complete"]["namespaces_refused"].as_u64() >= Some(3), "{json}");
+        assert_eq!(json["complete"]["sockets"], false, "{json}");
+    });
+}
+
+#[test]
+fn time_that_is_over_is_said() {
+    with_containers(27413, |_, _containers| {
+        let late = look(CLOSEWAIT, "-p27413 --netns=all -t 1ms", &[]);
+        assert_eq!(late.code, 3, "{late:?}");
+    });
+}
+
+/// A file that a namespace is mounted on.
+struct Mount(PathBuf);
+
+impl Mount {
+    /// That of the calling thread.
+    fn new(path: &Path) -> Option<Mount> {
+        fs::write(path, "").unwrap();
+        let here = format!("/proc/{}/task/{}/ns/net", std::process::id(), gettid());
+        let mounted = Command::new("mount").arg("--bind").arg(here).arg(path).status();
+        mounted.is_ok_and(|status| status.success()).then(|| Mount(path.to_owned()))
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+/// One that only a mount keeps, as `ip netns add` leaves it, and that no process is in.
+#[test]
+fn a_namespace_without_a_process_is_seen_too() {
+    Lab::test(|lab| {
+        let listener = TcpListener::bind("127.0.0.1:27414").unwrap();
+        let client = TcpStream::connect("127.0.0.1:27414").unwrap();
+        let _forgotten = listener.accept().unwrap();
+        drop(client);
+        lab.wait_for(CLOSE_WAIT, 27414, 1);
+        let options = "-p27414 --side=server --netns=all --min-age=0s -w0 -c100 --ratio-min-count=1000";
+        let dir = tempfile::tempdir().unwrap();
+        let Some(mount) = Mount::new(&dir.path().join("a name")) else {
+            return lab.skip("a bind mount is refused");
+        };
+        lab.outside(|| {
+            let outcome = look(CLOSEWAIT, options, &[]);
+            assert_eq!((outcome.code, outcome.value("close_wait")), (1, 1.0), "{outcome:?}");
+            let refused = CLOSEWAIT.unprivileged(&options.split(' ').collect::<Vec<_>>());
+            assert_eq!(refused.code, 3, "{refused:?}");
+            assert!(refused.text().contains("network namespaces may not be looked into"), "{refused:?}");
+            drop(mount);
+            assert_eq!(look(CLOSEWAIT, options, &[]).value("close_wait"), 0.0, "neither process nor mount");
+        });
+    });
+}
+
+/// The end that is left in one container is not the other end of the same addresses in another.
+#[test]
+fn equal_addresses_of_two_namespaces_are_not_mixed() {
+    with_containers(27415, |_, mut containers| {
+        let (state, options) = (tempfile::tempdir().unwrap(), "-p27415 --netns=all --limit=100 --state-dir");
+        let state = state.path().to_str().unwrap();
+        for container in &mut containers {
+            container.peer.say("connect_from c 127.0.0.1:27425 127.0.0.1:27415");
+            container.peer.say("accept s l 1");
+        }
+        let growth = look(GROWTH, options, &[state]);
+        assert_eq!((growth.code, growth.value("connections")), (0, 3.0), "{growth:?}");
+        containers[0].peer.say("close c");
+        let growth = look(GROWTH, options, &[state]);
+        assert_eq!(growth.value("connections"), 3.0, "{growth:?}");
+    });
+}
+
+/// The baseline knows a socket by its namespace too.
+#[test]
+fn a_restart_of_one_container_is_judged_among_others() {
+    with_containers(27416, |lab, mut containers| {
+        for container in &mut containers {
+            container.peer.say("connect c 127.0.0.1:27416 2");
+            container.peer.say("accept s l 2");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("before");
+        let file = file.to_str().unwrap();
+        let left = |more: &[&str]| look(ORPHANS, "-p27416 --netns=all --wait=0s", more);
+        assert_eq!(left(&["--save-baseline", file]).code, 0);
+        let kept = left(&["--baseline", file]);
+        assert_eq!((kept.code, kept.value("orphans")), (2, 15.0), "three listeners, 12 ends: {kept:?}");
+        let other = lab.outside(|| ORPHANS.run(&["-p27416", "--wait=0s", "--baseline", file]));
+        assert!(other.code == 3 && other.text().contains("another network namespace"), "{other:?}");
+        containers.drain(..2).for_each(|container| container.peer.end());
+        let one = left(&["--baseline", file]);
+        assert_eq!((one.code, one.value("orphans")), (2, 5.0), "{one:?}");
+        assert!(one.text().contains(&format!("port still bound by peer[{}]", containers[0].pid)), "{one:?}");
+        let Some(new) = Container::start(lab, 274164, 27416) else { return };
+        let among = left(&["--baseline", file]);
+        assert_eq!((among.value("orphans"), among.value("new")), (5.0, 1.0), "{among:?}");
+        drop((containers, new));
+        let cleared = left(&["--baseline", file]);
+        assert_eq!((cleared.code, cleared.value("orphans")), (0, 0.0), "{cleared:?}");
+    });
+}

@@ -1,0 +1,61 @@
+//! connleak demo: the newcomer's first command, as anyone.
+
+use crate::lab::Lab;
+use crate::lab::run::{CONNLEAK, as_nobody, public_copy, run};
+use std::path::Path;
+use std::process::Command;
+
+/// The verdicts in the order they are shown.
+fn assert_story(text: &str) {
+    let verdicts: Vec<_> =
+        text.lines().filter_map(|line| line.split_once(" - ")).map(|(verdict, _)| verdict.trim()).collect();
+    let closewait = ["OK", "WARNING", "CRITICAL", "OK"].map(|state| format!("CLOSEWAIT {state}"));
+    assert_eq!(verdicts[..4], closewait, "{text}");
+    assert_eq!(verdicts[4..], ["ORPHANS_AFTER_STOP OK"], "{text}");
+    assert!(!text.contains(['\u{1b}', '\r']), "{text}");
+}
+
+#[test]
+fn it_shows_ok_warning_critical_ok_to_anyone_and_leaves_nothing() {
+    Lab::test(|_| {
+        let (_dir, copy) = public_copy(Path::new(CONNLEAK));
+        for mut command in [Command::new(CONNLEAK), as_nobody(&copy)] {
+            let outcome = run(command.arg("demo"));
+            assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{outcome:?}");
+            assert_story(&outcome.stdout);
+            // Folded anywhere.
+            let words = outcome.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(words.contains("12 of 12 held by connleak["), "{outcome:?}");
+            assert!(words.contains("5 ESTABLISHED, 12 CLOSE_WAIT (oldest "), "{outcome:?}");
+            // What is closed well waits in TIME_WAIT (06); nothing else is left.
+            let rest = std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+            let left = rest.lines().skip(1).filter(|line| line.split_whitespace().nth(3) != Some("06"));
+            assert_eq!(left.count(), 0, "{rest}");
+        }
+    });
+}
+
+#[test]
+fn without_loopback_it_says_so() {
+    Lab::test(|_| {
+        let down = Command::new("ip").args(["link", "set", "lo", "down"]).status().unwrap();
+        assert!(down.success());
+        let outcome = run(Command::new(CONNLEAK).arg("demo"));
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (3, ""), "{outcome:?}");
+        assert!(outcome.stderr.contains("is the loopback interface up"), "{outcome:?}");
+    });
+}
+
+/// A host without IPv6, as a container may be.
+#[test]
+fn without_ipv6_it_plays_all_the_same() {
+    Lab::test(|_| {
+        let off = Path::new("/proc/sys/net/ipv6/conf/lo/disable_ipv6");
+        if off.exists() {
+            std::fs::write(off, "1").unwrap();
+        }
+        let outcome = run(Command::new(CONNLEAK).arg("demo"));
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+        assert_story(&outcome.stdout);
+    });
+}

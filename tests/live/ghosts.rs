@@ -1,0 +1,185 @@
+//! `--ghosts`: sockets that left the tables while their descriptor stays open.
+
+use crate::lab::run::{CLOSEWAIT, Outcome, hold_to_contract, run};
+use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab, Peer, example};
+use crate::unit::Service;
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+const LOOK: [&str; 6] = ["-p27401", "--ghosts", "--min-age=0s", "-w0", "-c100", "--ratio-min-count=1000"];
+const ADDRESS: &str = "127.0.0.1:27401";
+
+fn look(more: &[&str]) -> Outcome {
+    CLOSEWAIT.run(&[&LOOK, more].concat())
+}
+
+/// A server with `count` sockets whose client has closed and then reset them, and one that it uses.
+fn haunted(lab: &Lab, count: u32) -> (Peer, Peer) {
+    let (mut server, mut client) = (lab.peer(), lab.peer());
+    server.say(&format!("listen l {ADDRESS}"));
+    client.say(&format!("connect used {ADDRESS} 1"));
+    server.say("accept used l 1");
+    client.say(&format!("connect c {ADDRESS} {count}"));
+    server.say(&format!("accept s l {count}"));
+    client.say("shutdown c");
+    lab.wait_for(CLOSE_WAIT, 27401, count as usize);
+    client.say("reset c");
+    lab.wait_for(CLOSE_WAIT, 27401, 0);
+    (server, client)
+}
+
+#[test]
+fn a_reset_after_close_wait_hides_nothing() {
+    Lab::test(|lab| {
+        let (mut server, mut client) = haunted(lab, 4);
+        let unseen = CLOSEWAIT.run(&["-p27401", "--min-age=0s", "-w0"]);
+        assert_eq!((unseen.code, unseen.value("close_wait")), (0, 0.0), "the tables don't show them: {unseen:?}");
+        let outcome = look(&["-vv"]);
+        assert_eq!((outcome.code, outcome.value("ghosts"), outcome.value("close_wait")), (1, 4.0, 4.0), "{outcome:?}");
+        let text = outcome.text();
+        assert!(text.contains("and 4 ghosts (warning 0)"), "{text}");
+        assert!(text.contains(&format!("4 of 4 held by peer[{}]", server.pid())), "{text}");
+        assert!(!text.contains("0.0.0.0"), "a ghost has no peer: {text}");
+        let lines = outcome.output().long_text;
+        assert_eq!(lines.iter().filter(|line| line.starts_with("ghost, inode")).count(), 4, "{lines:?}");
+        let (owners, json) = (look(&["-ojson", "--by=peer"]).json(), look(&["-ojson", "--netns=all"]).json());
+        assert_eq!((&owners["owners"][0]["sockets"], &owners["groups"][0]["key"]), (&4.into(), &"unknown".into()));
+        assert_eq!(json["ghosts"], serde_json::json!({"sockets": 4, "elsewhere": 0}), "{json}");
+
+        // They count together with what the tables show.
+        client.say(&format!("connect late {ADDRESS} 2"));
+        server.say("accept late l 2");
+        client.say("close late");
+        lab.wait_for(CLOSE_WAIT, 27401, 2);
+        let both = look(&["-c5"]);
+        assert_eq!((both.code, both.value("ghosts"), both.value("close_wait")), (2, 4.0, 6.0), "{both:?}");
+
+        server.say("close late");
+        server.say("close s");
+        let cleared = look(&[]);
+        assert_eq!((cleared.code, cleared.value("ghosts")), (0, 0.0), "{cleared:?}");
+        client.end();
+        server.end();
+        let (_server, _client) = haunted(lab, 2);
+        assert_eq!(look(&[]).value("ghosts"), 2.0, "again");
+    });
+}
+
+#[test]
+fn what_has_a_place_in_a_table_is_no_ghost() {
+    Lab::test(|lab| {
+        let (mut server, mut client) = lab.connected(ADDRESS, 3);
+        server.say("listen other [::1]:27402");
+        server.say("bind b 127.0.0.1:27403");
+        client.say("shutdown c");
+        client.say("connect elsewhere [::1]:27402 2");
+        lab.wait_for(CLOSE_WAIT, 27401, 3);
+        let outcome = look(&["-c2"]);
+        assert_eq!((outcome.code, outcome.value("ghosts"), outcome.value("close_wait")), (2, 0.0, 3.0), "{outcome:?}");
+        // One that was never bound or connected looks like one that was reset: the man page says so.
+        server.say("socket idle 1");
+        assert_eq!(look(&[]).value("ghosts"), 1.0);
+    });
+}
+
+#[test]
+fn a_socket_of_another_namespace_or_protocol_is_no_ghost() {
+    Lab::test(|lab| {
+        let abroad = lab.outside(|| TcpListener::bind("127.0.0.1:0").unwrap());
+        let (unix, _other_end) = UnixStream::pair().unwrap();
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for (what, socket) in [("abroad", OwnedFd::from(abroad)), ("unix", unix.into()), ("udp", udp.into())] {
+            let mut program = Command::new(example("peer"));
+            program.stderr(Stdio::from(socket));
+            let mut server = Peer::start(program, None);
+            server.say(&format!("listen l {ADDRESS}"));
+            let outcome = look(&[]);
+            assert_eq!((outcome.code, outcome.value("ghosts")), (0, 0.0), "{what}: {outcome:?}");
+        }
+    });
+}
+
+#[test]
+fn what_is_open_for_a_moment_only_is_no_ghost() {
+    Lab::test(|lab| {
+        let mut server = lab.peer();
+        server.say(&format!("listen l {ADDRESS}"));
+        server.say("churn");
+        let outcome = look(&[]);
+        assert_eq!((outcome.code, outcome.value("ghosts")), (0, 0.0), "{outcome:?}");
+        server.say("socket forgotten 1");
+        assert_eq!(look(&[]).value("ghosts"), 1.0);
+    });
+}
+
+/// Whose they are can be told by the user or the unit alone where no other socket is left.
+#[test]
+fn a_process_that_has_only_ghosts_left_is_named_by_its_user_or_unit() {
+    Lab::test(|lab| {
+        let (mut server, mut client) = (lab.peer(), lab.peer_of_nobody());
+        server.say(&format!("listen l {ADDRESS}"));
+        client.say(&format!("connect c {ADDRESS} 3"));
+        server.say("accept s l 3");
+        server.say("shutdown s");
+        lab.wait_for(CLOSE_WAIT, 27401, 3);
+        server.say("reset s");
+        lab.wait_for(CLOSE_WAIT, 27401, 0);
+        assert_eq!(look(&[]).value("ghosts"), 0.0, "the server has none, and the client is not known");
+        let by_user = look(&["--user=nobody"]);
+        assert_eq!((by_user.code, by_user.value("ghosts")), (1, 3.0), "{by_user:?}");
+        assert!(by_user.text().contains(&format!("held by peer[{}]", client.pid())), "{by_user:?}");
+        if let Some(service) = Service::new(lab) {
+            service.take(&client);
+            let by_unit = look(&["--unit", service.name()]);
+            assert_eq!((by_unit.code, by_unit.value("ghosts")), (1, 3.0), "{by_unit:?}");
+            client.say("close c");
+            assert_eq!(look(&["--unit", service.name()]).code, 0);
+            client.say("socket c 3");
+            client.end();
+        }
+    });
+}
+
+#[test]
+fn ghosts_that_may_be_anybodys_are_no_ok() {
+    Lab::test(|lab| {
+        // Of the processes of this machine some may have ghosts: here there are none but the check.
+        let alone = ["--pid", "--fork", "--kill-child", "--mount-proc", CLOSEWAIT.0];
+        let outcome = hold_to_contract(run(Command::new("unshare").args(alone).args(LOOK)));
+        assert_eq!((outcome.code, outcome.value("ghosts")), (0, 0.0), "neither the service nor ghosts: {outcome:?}");
+        let mut other = lab.peer();
+        other.say("socket c 2");
+        let outcome = look(&[]);
+        assert_eq!(outcome.code, 3, "{outcome:?}");
+        assert!(outcome.text().contains("no process has a socket of the service, others have"), "{outcome:?}");
+        assert!(look(&["-ojson"]).json()["ghosts"]["elsewhere"].as_u64() >= Some(2));
+    });
+}
+
+#[test]
+fn without_rights_ghosts_are_unknown() {
+    Lab::test(|lab| {
+        let (server, client) = haunted(lab, 2);
+        let other = ["-p27401", "--ghosts", "--min-age=0s"];
+        let outcome = CLOSEWAIT.unprivileged(&other);
+        assert_eq!(outcome.code, 3, "{outcome:?}");
+        assert!(outcome.text().contains("ghosts unknown"), "{outcome:?}");
+        assert_eq!(outcome.output().value("ghosts"), None, "{outcome:?}");
+        client.end();
+        server.end();
+        assert_eq!(CLOSEWAIT.unprivileged(&other).code, 3, "any process may have some");
+        let (mut server, mut client) = (lab.peer_of_nobody(), lab.peer_of_nobody());
+        server.say(&format!("listen l {ADDRESS}"));
+        client.say(&format!("connect c {ADDRESS} 1"));
+        server.say("accept s l 1");
+        lab.wait_for(ESTABLISHED, 27401, 2);
+        let own = CLOSEWAIT.unprivileged(&other);
+        assert_eq!((own.code, own.value("ghosts")), (0, 0.0), "its own processes can be read: {own:?}");
+        let mut of_root = lab.peer();
+        of_root.say(&format!("connect c {ADDRESS} 1"));
+        let some = CLOSEWAIT.unprivileged(&other);
+        assert!(some.code == 3 && some.text().contains("ghosts unknown"), "one of three can't: {some:?}");
+    });
+}
