@@ -20,9 +20,13 @@ _check_conn_growth() {
 
     case "${cmd}" in
         check_conn_growth)
-            opts="--pid --limit --left-warning --left-critical --state-dir --rehearse --port -p --profile -P --warning -w --critical -c --side --peer --local --user --unit --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
+            opts="--pid --metric --limit --left-warning --left-critical --baseline-warning --state-dir --rehearse --port -p --profile -P --warning -w --critical -c --side --peer --local --user --unit --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
             case "${prev}" in
                 --pid)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --metric)
                     COMPREPLY=()
                     return 0
                     ;;
@@ -35,6 +39,10 @@ _check_conn_growth() {
                     return 0
                     ;;
                 --left-critical)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --baseline-warning)
                     COMPREPLY=()
                     return 0
                     ;;

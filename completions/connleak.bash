@@ -289,7 +289,7 @@ _connleak() {
             esac
             ;;
         connleak_backtest)
-            opts="--stream --help -h"
+            opts="--stream --from-history --help -h"
             case "${prev}" in
                 *)
                     COMPREPLY=( $(compgen -W "${opts} ${cmds}" -- "${cur}") )

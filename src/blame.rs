@@ -2,14 +2,16 @@
 
 mod share;
 
+pub use share::Group;
+
 use crate::args::{By, Common};
 use crate::cgroup::container;
 use crate::duration::Span;
 use crate::owner::{Owners, Process};
-use crate::profile::{Profile, TenantKey};
+use crate::profile::Profile;
 use crate::report::{Owner, Peer, Report, Share, rounded};
 use crate::socket::{Endpoint, Socket, State};
-use serde::Serialize;
+use crate::tenant::{Key, Plain};
 use serde_json::{Value, json};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -50,14 +52,6 @@ impl Suspect {
     }
 }
 
-/// The sockets of one key.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Group {
-    pub key: String,
-    pub sockets: u64,
-    pub oldest_seconds: Option<f64>,
-}
-
 /// The group of sockets without a holder.
 const UNKNOWN: &str = "unknown";
 
@@ -66,13 +60,17 @@ const UNKNOWN: &str = "unknown";
 pub struct Grouping {
     pub by: By,
     /// What [`By::Tenant`] stands for.
-    pub tenant: TenantKey,
+    pub tenant: Plain,
     pub top: usize,
 }
 
 impl Grouping {
     pub fn new(common: &Common, profile: &Profile) -> Grouping {
-        let tenant = profile.tenants.key.unwrap_or(TenantKey::Unit);
+        let tenant = match profile.tenants.key {
+            Some(Key::Plain(plain)) => plain,
+            // What needs more than the holder, service::resolve refuses.
+            _ => Plain::Unit,
+        };
         Grouping { by: common.by.unwrap_or_default(), tenant, top: common.top() }
     }
 }
@@ -282,7 +280,7 @@ struct Who {
 impl Who {
     fn new(suspect: &Suspect, owners: &Owners, grouping: Grouping) -> Who {
         let holder = owners.of(suspect.holder_inode).next().map_or(0, |process| process.pid);
-        let by_peer = matches!((grouping.by, grouping.tenant), (By::Peer, _) | (By::Tenant, TenantKey::Peer));
+        let by_peer = matches!((grouping.by, grouping.tenant), (By::Peer, _) | (By::Tenant, Plain::Peer(_)));
         let user = (holder == 0 && !suspect.is_waiting()).then_some(suspect.uid);
         Who { holder, user, peer: by_peer.then_some(suspect.remote.ip) }
     }
@@ -295,13 +293,17 @@ fn key(suspect: &Suspect, holder: Option<&Process>, grouping: Grouping) -> Strin
     let user = |process: &Process| process.user.clone().unwrap_or_else(|| process.uid.to_string());
     match (grouping.by, grouping.tenant) {
         (By::Owner, _) => of_holder(&|process| Named(process).to_string()),
-        (By::Unit, _) | (By::Tenant, TenantKey::Unit) => of_holder(&unit),
-        (By::User, _) | (By::Tenant, TenantKey::User) => match holder {
+        (By::Unit, _) | (By::Tenant, Plain::Unit) => of_holder(&unit),
+        (By::User, _) | (By::Tenant, Plain::User) => match holder {
             None if suspect.inode != 0 => suspect.uid.to_string(),
             _ => of_holder(&user),
         },
-        (By::Peer, _) | (By::Tenant, TenantKey::Peer) if suspect.is_ghost() => UNKNOWN.to_owned(),
-        (By::Peer, _) | (By::Tenant, TenantKey::Peer) => suspect.remote.ip.to_string(),
+        (By::Peer, _) | (By::Tenant, Plain::Peer(_)) if suspect.is_ghost() => UNKNOWN.to_owned(),
+        (By::Peer, _) => suspect.remote.ip.to_string(),
+        (By::Tenant, tenant) => {
+            let cgroup = holder.and_then(|process| process.cgroup.as_deref());
+            tenant.name(suspect.remote.ip, None, cgroup).unwrap_or_else(|| UNKNOWN.to_owned())
+        }
     }
 }
 

@@ -3,7 +3,10 @@
 pub mod container;
 
 use procfs::{FromRead, ProcessCGroups};
+use std::fs;
 use std::io::Read;
+use std::os::unix::fs::DirEntryExt;
+use std::path::{Path, PathBuf};
 
 /// The cgroup path in the content of `/proc/PID/cgroup`: that of cgroup2, or of systemd's own v1
 /// hierarchy where that tells more (hybrid hosts).
@@ -21,6 +24,28 @@ pub fn cgroup_path(content: impl Read) -> Option<String> {
 pub fn unit_name(cgroup: &str) -> String {
     let is_unit = |part: &&str| part.ends_with(".service") || part.ends_with(".scope");
     cgroup.rsplit('/').find(is_unit).unwrap_or(cgroup).to_owned()
+}
+
+/// Calls `each` with the id (the directory's inode) and the path of every cgroup2 of this machine, as
+/// far as its own namespace shows them.
+pub fn each_id(mut each: impl FnMut(u64, &str)) {
+    let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(PathBuf::from);
+    if let Some(root) = roots.iter().find(|root| root.join("cgroup.controllers").exists()) {
+        walk(root, "", &mut each, 0);
+    }
+}
+
+fn walk(dir: &Path, path: &str, each: &mut impl FnMut(u64, &str), depth: usize) {
+    const DEEPEST: usize = 64;
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        if depth == DEEPEST || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let path = format!("{path}/{}", entry.file_name().to_string_lossy());
+        each(entry.ino(), &path);
+        walk(&entry.path(), &path, each, depth + 1);
+    }
 }
 
 #[cfg(test)]

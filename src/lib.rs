@@ -51,6 +51,8 @@ pub mod source;
 pub mod state_dir;
 pub mod stop_command;
 pub mod tally;
+pub mod tenancy;
+pub mod tenant;
 pub mod trend;
 pub mod unit;
 pub mod user;

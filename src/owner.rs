@@ -4,12 +4,11 @@
 //! counted and said. `pidfd_getfd` would be exact but delays the target's close(2): not used.
 
 pub mod descriptors;
+pub mod lineage;
 
 use crate::cgroup;
 use crate::user::Users;
 use crate::world::World;
-use procfs::FromRead;
-use procfs::process::Stat;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, fstat, openat, readlinkat_raw, statat};
 use rustix::io::Errno;
@@ -208,6 +207,19 @@ pub(crate) fn open(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
 
 pub(crate) fn describe(pid: u32, dir: BorrowedFd<'_>, users: &Users) -> Process {
     let uid = fstat(dir).map_or(0, |stat| stat.st_uid);
+    let cgroup = open(dir, "cgroup").ok().and_then(|file| cgroup::cgroup_path(File::from(file)));
+    Process {
+        pid,
+        parent: parent(dir).unwrap_or(0),
+        command: comm(dir),
+        unit: cgroup.as_deref().map(cgroup::unit_name),
+        cgroup,
+        uid,
+        user: users.name(uid).map(str::to_owned),
+    }
+}
+
+fn comm(dir: BorrowedFd<'_>) -> String {
     let mut command = Vec::new();
     if let Ok(file) = open(dir, "comm") {
         let _ = File::from(file).read_to_end(&mut command);
@@ -215,17 +227,21 @@ pub(crate) fn describe(pid: u32, dir: BorrowedFd<'_>, users: &Users) -> Process 
     if command.last() == Some(&b'\n') {
         command.pop();
     }
-    let cgroup = open(dir, "cgroup").ok().and_then(|file| cgroup::cgroup_path(File::from(file)));
-    let stat = open(dir, "stat").ok().and_then(|file| Stat::from_read(File::from(file)).ok());
-    Process {
-        pid,
-        parent: stat.map_or(0, |stat| stat.ppid.cast_unsigned()),
-        command: String::from_utf8_lossy(&command).into_owned(),
-        unit: cgroup.as_deref().map(cgroup::unit_name),
-        cgroup,
-        uid,
-        user: users.name(uid).map(str::to_owned),
-    }
+    String::from_utf8_lossy(&command).into_owned()
+}
+
+/// The parent's pid: second after the name, which may hold anything, parentheses too. By hand, as the
+/// parser of all 52 fields is 18 KiB of each binary.
+fn parent(dir: BorrowedFd<'_>) -> Option<u32> {
+    let mut stat = Vec::new();
+    File::from(open(dir, "stat").ok()?).read_to_end(&mut stat).ok()?;
+    parent_in(&stat)
+}
+
+fn parent_in(stat: &[u8]) -> Option<u32> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let field = stat[end + 1..].split(|byte| *byte == b' ').filter(|field| !field.is_empty()).nth(1)?;
+    u32::try_from(number(field)?).ok()
 }
 
 /// Calls `each` with the inode and the descriptor of every socket that a process holds.
@@ -272,6 +288,15 @@ fn number(bytes: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_parent_is_found_behind_any_name() {
+        assert_eq!(parent_in(b"7 (sh) S 6 7 7 0"), Some(6));
+        assert_eq!(parent_in(b"7 (a) S 9 (b)) R 12 7"), Some(12));
+        for bad in [&b""[..], b"7 (sh", b"7 (sh) S", b"7 (sh) S x 7", b"7 (sh) S 99999999999 7"] {
+            assert_eq!(parent_in(bad), None);
+        }
+    }
 
     #[test]
     fn reads_numbers_and_nothing_else() {

@@ -159,7 +159,9 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
         None => true,
     });
     if selection.ports.is_empty() {
-        doors.tell_sides(&mut connections);
+        for Connection { socket, side } in &mut connections {
+            *side = doors.side(socket.netns, socket.local);
+        }
     }
     // Each network namespace has its own loopback; other connections may lead from one to another.
     let ends = |socket: &Socket, server: Endpoint, client: Endpoint| {
@@ -183,14 +185,14 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
 }
 
 /// Where connections come in: all listeners, whoever has them.
-#[derive(Default)]
-struct Doors {
+#[derive(Debug, Default)]
+pub struct Doors {
     /// By network namespace and port: whether its listeners are selected; `None`: some are.
     ports: HashMap<(u32, u16), Option<bool>>,
 }
 
 impl Doors {
-    fn add(&mut self, socket: &Socket, matched: Match) {
+    pub fn add(&mut self, socket: &Socket, matched: Match) {
         if socket.state == State::Listen {
             let selected = match matched {
                 Match::No => Some(false),
@@ -203,16 +205,13 @@ impl Doors {
     }
 
     /// Whether what no process has is selected: it waits in the accept queue of its port's listener.
-    fn belongs(&self, socket: &Socket) -> Option<bool> {
+    pub fn belongs(&self, socket: &Socket) -> Option<bool> {
         self.ports.get(&(socket.netns, socket.local.port)).copied().flatten().filter(|_| socket.inode == 0)
     }
 
     /// A port with a listener is a server's.
-    fn tell_sides(&self, connections: &mut [Connection]) {
-        for Connection { socket, side } in connections {
-            *side =
-                if self.ports.contains_key(&(socket.netns, socket.local.port)) { Side::Server } else { Side::Client };
-        }
+    pub fn side(&self, netns: u32, local: Endpoint) -> Side {
+        if self.ports.contains_key(&(netns, local.port)) { Side::Server } else { Side::Client }
     }
 }
 

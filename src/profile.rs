@@ -2,11 +2,14 @@
 //!
 //! Search order: the file given, `NAME.yaml` in the thresholds directory, the embedded default.
 
+pub mod map;
+
 use crate::bounded;
 use crate::duration::Span;
 use crate::error::{Error, Result};
 use crate::range::Range;
 use crate::socket::{Side, State};
+use crate::tenant::Key;
 use crate::verdict::Limits;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -84,18 +87,12 @@ pub struct Idle {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tenants {
-    pub key: Option<TenantKey>,
-    #[serde(default)]
+    pub key: Option<Key>,
     /// Percent of the pool.
+    #[serde(default)]
     pub share: Limits,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TenantKey {
-    Unit,
-    User,
-    Peer,
+    /// Connections from which on a tenant may be an outlier.
+    pub min_count: Option<u64>,
 }
 
 /// Thresholds by TCP state. A map of its own, as serde's would keep the last of doubled keys.
@@ -270,6 +267,10 @@ pub fn parse(yaml: &str, origin: &Path) -> Result<Profile> {
 
 /// One line with place, key and remedy from the YAML crate's error.
 fn explain(error: &serde_yaml::Error, yaml: &str, origin: &Path) -> Error {
+    explained(error, yaml, origin, "see 'Profiles' in the man page")
+}
+
+fn explained(error: &serde_yaml::Error, yaml: &str, origin: &Path, see: &str) -> Error {
     let text = error.to_string().replace('\n', " ");
     // The place is said once, in front.
     let text = text.split(" at line ").next().unwrap_or(&text).to_owned();
@@ -282,7 +283,7 @@ fn explain(error: &serde_yaml::Error, yaml: &str, origin: &Path) -> Error {
     };
     let place =
         error.location().map_or(String::new(), |place| format!("line {} column {}: ", place.line(), place.column()));
-    Error::content(origin, format!("{place}{text} ({remedy}see 'Profiles' in the man page)"))
+    Error::content(origin, format!("{place}{text} ({remedy}{see})"))
 }
 
 #[cfg(test)]

@@ -74,6 +74,16 @@ pub struct Metric {
     pub help: &'static str,
 }
 
+/// A number of one tenant, beside the metrics that are always there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// The label of performance data, `[a-z0-9_]` only and nobody else's.
+    pub label: String,
+    /// As it calls itself.
+    pub tenant: String,
+    pub metric: Metric,
+}
+
 /// A process that holds sockets of the service.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Owner {
@@ -156,6 +166,8 @@ pub struct Report {
     pub missing: Vec<String>,
     pub reasons: Vec<String>,
     pub metrics: Vec<Metric>,
+    /// Of the largest tenants; their set changes with them.
+    pub parts: Vec<Part>,
     pub owners: Vec<Owner>,
     /// The largest and, last, all others in one: for readers that keep each name they ever saw.
     pub shares: Vec<Share>,
@@ -201,6 +213,7 @@ impl Report {
             missing: Vec::new(),
             reasons: Vec::new(),
             metrics: Vec::new(),
+            parts: Vec::new(),
             owners: Vec::new(),
             shares: Vec::new(),
             complete: None,
@@ -290,6 +303,14 @@ impl Format {
             Format::Json => json::render(report),
             Format::Prometheus => prometheus::render(std::slice::from_ref(report)),
         }
+    }
+}
+
+impl Report {
+    /// Every number with the label that performance data give it.
+    pub fn labelled(&self) -> impl Iterator<Item = (&str, &Metric)> {
+        let metrics = self.metrics.iter().map(|metric| (metric.name, metric));
+        metrics.chain(self.parts.iter().map(|part| (part.label.as_str(), &part.metric)))
     }
 }
 

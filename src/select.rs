@@ -11,8 +11,8 @@ use std::str::FromStr;
 pub struct Cidr(IpNet);
 
 impl Cidr {
-    fn holds(self, end: Endpoint) -> bool {
-        self.0.contains(&end.ip)
+    pub fn has(self, ip: IpAddr) -> bool {
+        self.0.contains(&ip)
     }
 }
 
@@ -52,7 +52,7 @@ pub enum Match {
 impl Selection {
     pub fn matches(&self, socket: &Socket) -> Match {
         let Some(side) = self.side_of(socket) else { return Match::No };
-        let within = |ranges: &[Cidr], end| ranges.is_empty() || ranges.iter().any(|range| range.holds(end));
+        let within = |ranges: &[Cidr], end: Endpoint| ranges.is_empty() || ranges.iter().any(|range| range.has(end.ip));
         if !within(&self.peers, socket.remote) || !within(&self.locals, socket.local) {
             return Match::No;
         }

@@ -1,12 +1,13 @@
 //! The service that is meant, from options and profiles: ports, side, thresholds, selection.
 
-use crate::args::{Common, Pids};
+use crate::args::{By, Common, Pids};
 use crate::error::{Error, Result};
 use crate::profile::{self, GENERIC, Profile};
 use crate::report::{Format, Service};
 use crate::select::Selection;
 use crate::socket::Side;
 use crate::source::diag::MOST_PORTS;
+use crate::tenant::Key;
 use crate::unit::Members;
 use crate::user::Users;
 use crate::world::World;
@@ -115,6 +116,12 @@ fn of_service(common: &Common, world: &World) -> Result<Target> {
         Some(name) => profile::named(name, &world.thresholds)?,
         None => of_ports(&ports, world)?,
     };
+    if let (Some(By::Tenant), Some(key @ (Key::Cwd(_) | Key::Cmd(_) | Key::Map(_)))) = (common.by, &profile.tenants.key)
+    {
+        return Err(Error::Usage(format!(
+            "--by tenant: the profile's tenants.key '{key}' is told by check_conn_tenants only; group by owner, unit, user or peer"
+        )));
+    }
     if ports.is_empty() {
         ports.clone_from(&profile.ports);
     }

@@ -1,15 +1,13 @@
 //! The sockets of a systemd unit or cgroup, or of processes.
 
+use crate::cgroup;
 use crate::error::{Error, Result, plain};
 use crate::owner;
 use crate::socket::Socket;
 use crate::world::World;
 use rustix::io::Errno;
 use std::collections::HashSet;
-use std::fs;
 use std::io;
-use std::os::unix::fs::DirEntryExt;
-use std::path::{Path, PathBuf};
 
 /// Whether a cgroup path belongs to what `--unit` names: a unit (`nginx` or `nginx.service`, also
 /// what is nested in it) or, with a slash, a path prefix.
@@ -56,10 +54,14 @@ impl Members {
         let mut members = Members::default();
         // Cgroup ids are this machine's: under another proc root only the processes tell.
         if !world.is_foreign() {
-            let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(PathBuf::from);
-            if let Some(root) = roots.iter().find(|root| root.join("cgroup.controllers").exists()) {
-                members.walk(root, "", unit, 0);
-            }
+            cgroup::each_id(|id, path| {
+                if belongs(path, unit) {
+                    members.cgroups.insert(id);
+                } else if !path.ends_with("/init.scope") {
+                    // systemd itself, the system's and each user's, opens sockets there for other units.
+                    members.others.insert(id);
+                }
+            });
         }
         let found = owner::sockets_of(world, |cgroup| belongs(cgroup, unit));
         members.complete = found.refused == 0;
@@ -94,24 +96,6 @@ impl Members {
                 "no process {pid} (--pid); give the id of a running one, or choose by --unit or --user"
             ))),
             _ => Ok((members, gone)),
-        }
-    }
-
-    fn walk(&mut self, dir: &Path, path: &str, unit: &str, depth: usize) {
-        const DEEPEST: usize = 64;
-        let Ok(entries) = fs::read_dir(dir) else { return };
-        for entry in entries.flatten() {
-            if depth == DEEPEST || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                continue;
-            }
-            let path = format!("{path}/{}", entry.file_name().to_string_lossy());
-            if belongs(&path, unit) {
-                self.cgroups.insert(entry.ino());
-            } else if !path.ends_with("/init.scope") {
-                // systemd itself, the system's and each user's, opens sockets there for other units.
-                self.others.insert(entry.ino());
-            }
-            self.walk(&entry.path(), &path, unit, depth + 1);
         }
     }
 }

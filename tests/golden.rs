@@ -20,7 +20,7 @@ struct Check {
     labels: fn(&str) -> &'static [&'static str],
 }
 
-const CHECKS: [Check; 3] = [
+const CHECKS: [Check; 4] = [
     Check {
         name: "closewait",
         program: "check_closewait",
@@ -57,6 +57,70 @@ const CHECKS: [Check; 3] = [
             _ => &["closed", "connections", "growth", "limit", "opened", "suspects", "used"],
         },
     },
+    Check {
+        name: "conn_tenants",
+        program: "check_conn_tenants",
+        binary: env!("CARGO_BIN_EXE_check_conn_tenants"),
+        cases: TENANTS,
+        labels: |case| match case {
+            "unknown_no_recording" | "unknown_key" => &[],
+            case if case.ends_with("ages_unknown") => &TENANT_LABELS_WITHOUT_IDLE,
+            _ => &TENANT_LABELS,
+        },
+    },
+];
+
+/// Beside those of the tenants, which come and go with them.
+const TENANT_LABELS: [&str; 11] = [
+    "close_wait_max",
+    "connections",
+    "idle_max",
+    "outliers",
+    "pooled",
+    "pooler_clients",
+    "pooler_servers",
+    "share_max",
+    "share_other",
+    "tenants",
+    "unknown",
+];
+
+const TENANT_LABELS_WITHOUT_IDLE: [&str; 10] = [
+    "close_wait_max",
+    "connections",
+    "outliers",
+    "pooled",
+    "pooler_clients",
+    "pooler_servers",
+    "share_max",
+    "share_other",
+    "tenants",
+    "unknown",
+];
+
+const TENANTS: &[(&str, &str)] = &[
+    ("ok", "-p 11211 --key user --replay tests/fixtures/calm/dump.nl"),
+    ("ok_peers", "-v -p 11211 --key peer/24,128 --side server --top 2 --replay tests/fixtures/calm/dump.nl"),
+    ("ok_nothing_there", "-P kafka --key user --replay tests/fixtures/calm/dump.nl"),
+    ("ok_ages_unknown", "-p 11211 --key peer --proc-root tests/fixtures/calm"),
+    ("ok_map", "-v -p 6379 --key map:tests/fixtures/tenants.yaml --replay tests/fixtures/calm/dump.nl"),
+    ("warning", "-v -p 11211 --key peer/8 --side server --close-wait-warning 4 --replay tests/fixtures/leak/dump.nl"),
+    (
+        "warning_ages_unknown",
+        "-p 11211 --key peer/8 --side server --close-wait-warning 4 --proc-root tests/fixtures/both_sides",
+    ),
+    ("critical", "-p 6379 --key user --close-wait-critical 20 --replay tests/fixtures/leak/dump.nl"),
+    ("critical_share", "-v -p 6379 --key user --limit 25 --min-age 1h --replay tests/fixtures/leak/dump.nl"),
+    (
+        "critical_map",
+        "-vv --top 3 -p 6379 --close-wait-critical 20 --key map:tests/fixtures/tenants.yaml --replay tests/fixtures/leak/dump.nl",
+    ),
+    ("critical_incomplete", "-p 11211 --key peer/8 --limit 4 --replay tests/fixtures/no_ipv6/dump.nl"),
+    ("unknown_tenants", "-p 11211 --side server --key user --replay tests/fixtures/leak/dump.nl"),
+    ("unknown_ages_unknown", "-p 11211 --key peer/8 --idle-warning 2 --proc-root tests/fixtures/calm"),
+    ("unknown_keepalive", "-p 11211 --key peer/8 --close-wait-warning 0 --replay tests/fixtures/keepalive/dump.nl"),
+    ("unknown_key", "-p 11211 --key unit --replay tests/fixtures/calm/dump.nl"),
+    ("unknown_no_recording", "-p 11211 --key user --replay tests/fixtures/calm/missing.nl"),
 ];
 
 const CLOSEWAIT: &[(&str, &str)] = &[
@@ -427,7 +491,8 @@ fn nagios_outputs_read_back() {
             return Err(format!("state {} and exit {} don't agree", read.state, run.exit));
         }
         states.insert((check.name, read.state.clone()));
-        let labels: Vec<_> = read.perfdata.keys().map(String::as_str).collect();
+        let labels = read.perfdata.keys().map(String::as_str);
+        let labels: Vec<_> = labels.filter(|label| !label.starts_with("tenant_")).collect();
         if labels == (check.labels)(name) { Ok(()) } else { Err(format!("labels {labels:?}")) }
     });
     assert_eq!(states.len(), 4 * CHECKS.len(), "{states:?}");
@@ -492,36 +557,44 @@ fn metrics(json: &Value) -> Result<BTreeMap<String, Perf>, String> {
     Ok(metrics)
 }
 
-/// A sample's labels and value by its name.
+/// A sample's labels and value by its name; of a tenant, with that.
 type Samples = BTreeMap<String, (BTreeMap<String, String>, f64)>;
 
-/// The text format: HELP, TYPE and sample of each family in this order, each family once.
+/// The text format: HELP, TYPE and sample of each family in this order, each family once. Only that of
+/// the tenants has several samples, or none.
 fn prometheus(output: &str) -> Result<Samples, String> {
     if !output.ends_with('\n') {
         return Err("the last line is not ended".into());
     }
-    let lines: Vec<_> = output.lines().collect();
+    let mut lines = output.lines().peekable();
     let mut samples = BTreeMap::new();
-    for family in lines.chunks(3) {
-        let [help, kind, sample] = family else { return Err(format!("a family of {} lines", family.len())) };
+    while let Some(help) = lines.next() {
+        let kind = lines.next().ok_or("no TYPE")?;
+        let family: Vec<_> = std::iter::from_fn(|| lines.next_if(|line| !line.starts_with('#'))).collect();
         let help = help.strip_prefix("# HELP ").ok_or(format!("no HELP: {help}"))?;
         let (name, words) = help.split_once(' ').ok_or(format!("no words: {help}"))?;
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
         if words.trim().is_empty() || !name.strip_prefix("connleak_").is_some_and(|rest| rest.bytes().all(plain)) {
             return Err(format!("HELP {help}"));
         }
-        if *kind != format!("# TYPE {name} gauge") {
+        if kind != format!("# TYPE {name} gauge") {
             return Err(format!("TYPE of {name}: {kind}"));
         }
-        let rest =
-            sample.strip_prefix(name).and_then(|rest| rest.strip_prefix('{')).ok_or(format!("sample {sample}"))?;
-        let (labels, value) = rest.split_once("} ").ok_or(format!("sample {sample}"))?;
-        if !is_number(value) {
-            return Err(format!("'{value}' is no plain number"));
+        if family.len() != 1 && name != "connleak_tenant_share" {
+            return Err(format!("{} samples of {name}", family.len()));
         }
-        let value = value.parse().map_err(|_| format!("value {value}"))?;
-        if samples.insert(name.to_owned(), (labels_of(labels)?, value)).is_some() {
-            return Err(format!("family {name} twice"));
+        for sample in family {
+            let rest = sample.strip_prefix(name).and_then(|rest| rest.strip_prefix('{'));
+            let (labels, value) = rest.and_then(|rest| rest.split_once("} ")).ok_or(format!("sample {sample}"))?;
+            if !is_number(value) {
+                return Err(format!("'{value}' is no plain number"));
+            }
+            let value = value.parse().map_err(|_| format!("value {value}"))?;
+            let mut labels = labels_of(labels)?;
+            let tenant = labels.remove("tenant").map_or(String::new(), |tenant| format!(" {tenant}"));
+            if samples.insert(format!("{name}{tenant}"), (labels, value)).is_some() {
+                return Err(format!("family {name} twice"));
+            }
         }
     }
     Ok(samples)
@@ -589,14 +662,23 @@ fn prometheus_outputs_agree_with_nagios() {
                 return Err(format!("owner's labels {owned:?}"));
             }
         }
-        if names != ["check", "port", "service", "side"] || samples.values().any(|(other, _)| *other != labels) {
+        // Where not even the service could be told.
+        let is_nobodys = told.perfdata.is_empty() && names == ["check"];
+        if names != ["check", "port", "service", "side"] && !is_nobodys
+            || samples.values().any(|(other, _)| *other != labels)
+        {
             return Err(format!("labels {names:?}"));
         }
-        let values: BTreeMap<_, _> = samples
-            .iter()
-            .map(|(name, (_, value))| (name.trim_start_matches("connleak_").to_owned(), *value))
-            .collect();
-        let perfdata: BTreeMap<_, _> = told.perfdata.iter().map(|(name, perf)| (name.clone(), perf.value)).collect();
+        // A tenant's name and its label differ.
+        let named = |name: &str, value: f64| match name.strip_prefix("tenant_") {
+            Some(_) => ("tenant".to_owned(), value.to_string()),
+            None => (name.to_owned(), value.to_string()),
+        };
+        let mut values: Vec<_> =
+            samples.iter().map(|(name, (_, value))| named(name.trim_start_matches("connleak_"), *value)).collect();
+        let mut perfdata: Vec<_> = told.perfdata.iter().map(|(name, perf)| named(name, perf.value)).collect();
+        values.sort();
+        perfdata.sort();
         if values == perfdata { Ok(()) } else { Err(format!("nagios says {perfdata:?}")) }
     });
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Every module of src/, from the ground up: each may use those before it. Files below a module's
 /// folder belong to it.
-const LAYERS: [&str; 48] = [
+const LAYERS: [&str; 50] = [
     "error",
     "deadline",
     "rights",
@@ -38,6 +38,7 @@ const LAYERS: [&str; 48] = [
     "memory",
     "footprint",
     "tally",
+    "tenant",
     "profile",
     "report",
     "batch",
@@ -50,6 +51,7 @@ const LAYERS: [&str; 48] = [
     "sighting",
     "holders",
     "ghosts",
+    "tenancy",
     "remains",
     "aftermath",
     "help",
@@ -58,7 +60,7 @@ const LAYERS: [&str; 48] = [
 ];
 
 /// Files that do no I/O and read no clock.
-const PURE: [&str; 33] = [
+const PURE: [&str; 37] = [
     "src/socket.rs",
     "src/history/sample.rs",
     "src/trend.rs",
@@ -78,6 +80,10 @@ const PURE: [&str; 33] = [
     "src/growth.rs",
     "src/select.rs",
     "src/tally.rs",
+    "src/tenancy/census.rs",
+    "src/tenancy/label.rs",
+    "src/tenancy/outlier.rs",
+    "src/tenancy/whose.rs",
     "src/range.rs",
     "src/duration.rs",
     "src/verdict.rs",

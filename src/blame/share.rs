@@ -1,11 +1,20 @@
 //! The largest shares: groups, and owners under names that outlive processes, few enough to be a time
 //! series each.
 
-use super::{Count, Group};
+use super::Count;
 use crate::owner::Process;
 use crate::report::Share;
+use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+
+/// The sockets of one key.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Group {
+    pub key: String,
+    pub sockets: u64,
+    pub oldest_seconds: Option<f64>,
+}
 
 /// The sort is stable: equal counts stay in the order of keys.
 pub(super) fn largest(counts: BTreeMap<String, Count>, top: usize) -> Vec<Group> {

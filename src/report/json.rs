@@ -13,7 +13,7 @@ pub fn render(report: &Report) -> String {
     put("exit_code", json!(report.state.exit_code()));
     put("summary", json!(report.summary(usize::MAX)));
     put("service", report.service.as_ref().map_or(Value::Null, service));
-    put("metrics", report.metrics.iter().filter_map(metric).collect());
+    put("metrics", report.labelled().filter_map(metric).collect());
     put("reasons", json!(report.reasons));
     put("missing", json!(report.missing));
     put("owners", json!(report.owners));
@@ -27,10 +27,10 @@ fn service(service: &Service) -> Value {
     json!({"profile": service.profile, "ports": service.ports, "side": service.side.name()})
 }
 
-fn metric(metric: &Metric) -> Option<Value> {
+fn metric((label, metric): (&str, &Metric)) -> Option<Value> {
     let range = |range: Option<Range>| range.map(|range| range.to_string());
     Some(json!({
-        "name": metric.name,
+        "name": label,
         "value": number(metric.value?),
         "unit": metric.unit.symbol(),
         "warning": range(metric.limits.warning),

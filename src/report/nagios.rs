@@ -11,7 +11,7 @@ const LONGEST_OUTPUT: usize = 8000;
 
 pub fn render(report: &Report) -> String {
     let name = report.check.to_ascii_uppercase();
-    let perfdata: Vec<_> = report.metrics.iter().filter_map(perfdata).collect();
+    let perfdata: Vec<_> = report.labelled().filter_map(perfdata).collect();
     let tail = if perfdata.is_empty() { String::new() } else { format!(" | {}", perfdata.join(" ")) };
     let head = format!("{name} {} - ", report.state);
     // Screening never makes a text longer.
@@ -30,11 +30,11 @@ pub fn render(report: &Report) -> String {
 }
 
 /// `label=value[unit];warning;critical;min;`: every field is there, so that no reader guesses.
-fn perfdata(metric: &Metric) -> Option<String> {
+fn perfdata((label, metric): (&str, &Metric)) -> Option<String> {
     let value = metric.value?;
     let range = |range: Option<Range>| range.map_or(String::new(), |range| range.to_string());
     let (warning, critical) = (range(metric.limits.warning), range(metric.limits.critical));
-    Some(format!("{}={value}{};{warning};{critical};0;", metric.name, metric.unit.symbol()))
+    Some(format!("{label}={value}{};{warning};{critical};0;", metric.unit.symbol()))
 }
 
 /// Text that can't be taken for perfdata, another line or a terminal's command, whatever a process

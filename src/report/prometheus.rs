@@ -28,6 +28,12 @@ pub fn render(reports: &[Report]) -> String {
                 put(metric.name, metric.help, &labels, value);
             }
         }
+        for part in &report.parts {
+            if let Some(value) = part.metric.value {
+                let labels = format!("{labels},tenant=\"{}\"", escaped(&part.tenant));
+                put(part.metric.name, part.metric.help, &labels, value);
+            }
+        }
         for share in &report.shares {
             let labels = format!("{labels},owner=\"{}\"", escaped(&share.owner));
             put(

@@ -69,12 +69,11 @@ fn holders(plan: &Plan, world: &World) -> Result<(Vec<u32>, Option<String>)> {
     };
     let owners = owner::find(world, &sockets, Holders::All);
     let unowned = sockets.iter().filter(|(inode, _)| *inode != 0 && owners.of(*inode).next().is_none()).count();
-    let lacking = (unowned > 0 || owners.late).then(|| {
-        format!(
-            "the holders of {unowned} sockets of the port are unknown, {} processes may not be read",
-            owners.refused
-        )
-    });
+    let why = match owners.late {
+        true => "no time left to look".to_owned(),
+        false => format!("{} processes may not be read", owners.refused),
+    };
+    let lacking = (unowned > 0).then(|| format!("the holders of {unowned} sockets of the port are unknown, {why}"));
     Ok((owners.processes.iter().map(|process| process.pid).collect(), lacking.or(pool.seen.missing)))
 }
 

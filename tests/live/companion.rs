@@ -1,9 +1,10 @@
 //! Running the companion, and its outputs without what differs from run to run.
 
-use crate::lab::run::{CONNLEAK, Outcome, run};
+use crate::lab::run::{CONNLEAK, Outcome, poll, run};
 use connleak::duration::Span;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 /// Runs it in the calling thread's namespace; it ends well and without a word on standard error.
 pub fn connleak(args: &[&str]) -> String {
@@ -14,6 +15,16 @@ pub fn connleak(args: &[&str]) -> String {
 
 pub fn any(args: &[&str]) -> Outcome {
     run(Command::new(CONNLEAK).args(args).env_remove("COLUMNS"))
+}
+
+/// Rows that a watch has written, without the header.
+pub fn looks(csv: &Path) -> usize {
+    std::fs::read_to_string(csv).unwrap_or_default().lines().count().saturating_sub(1)
+}
+
+pub fn wait_for_looks(csv: &Path, wanted: usize) {
+    let reached = poll(Duration::from_secs(20), || looks(csv) >= wanted);
+    assert!(reached, "not {wanted} looks in {}", csv.display());
 }
 
 /// Compares with a golden, or with BLESS=1 rewrites it.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Values that go on with time, so that two runs differ.
@@ -217,8 +218,9 @@ fn a_leak_is_seen_and_its_end_too() {
         let close = ["-Pmemcached", "--min-age=0s"];
         let growth = ["-Pmemcached", "--side=client", "--limit=30", "-c50", "--state-dir", dir];
         let orphans = ["-Pmemcached", "--process", &story.name, "--wait=0s", "--state-dir", dir];
-        // The second look knows what was opened and closed, as the one of Icinga does.
+        // A look some time after another knows what was opened and closed, as Icinga's do.
         GROWTH.run(&growth);
+        std::thread::sleep(Duration::from_millis(1500));
         let runs: [(_, Check, &[&str]); 3] =
             [(names[0], CLOSEWAIT, &close), (names[1], GROWTH, &growth), (names[2], ORPHANS, &orphans)];
         for (name, check, args) in runs {

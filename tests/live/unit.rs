@@ -23,6 +23,7 @@ impl Service {
         Self::named(lab, &format!("connleak-test-{}-{number}{part}.service", std::process::id()))
     }
 
+    /// One of another kind, as a container's.
     pub fn named(lab: &Lab, name: &str) -> Option<Service> {
         let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
         let root = roots.into_iter().find(|root| root.join("cgroup.controllers").exists());

@@ -1,7 +1,7 @@
 //! connleak watch on a terminal and without one, on connections that are really leaked.
 
-use crate::companion::{any, connleak};
-use crate::lab::run::{CONNLEAK, GROWTH, poll, run, start};
+use crate::companion::{any, connleak, looks, wait_for_looks};
+use crate::lab::run::{CONNLEAK, GROWTH, run, start};
 use crate::lab::{CLOSE_WAIT, Lab, Peer};
 use crate::tmux::Tmux;
 use connleak::history::History;
@@ -24,12 +24,6 @@ fn line(state: &TempDir, more: &str) -> String {
 fn leak((server, client): &mut (Peer, Peer), count: u32) {
     client.say(&format!("connect leaked 127.0.0.1:4242 {count}"));
     server.say(&format!("accept leaked l {count}"));
-}
-
-/// Waits until a watch has written this many rows.
-fn wait_for_looks(csv: &Path, looks: usize) {
-    let rows = || std::fs::read_to_string(csv).unwrap_or_default().lines().count();
-    assert!(poll(Duration::from_secs(20), || rows() > looks), "no {looks} looks in {}", csv.display());
 }
 
 #[test]
@@ -172,8 +166,7 @@ fn one_process_is_watched_with_its_descriptors_and_memory_until_its_end() {
         let watch = start(Command::new(CONNLEAK).args(options));
         wait_for_looks(&csv, 1);
         leak(&mut ends, 4);
-        let looks = std::fs::read_to_string(&csv).unwrap().lines().count();
-        wait_for_looks(&csv, looks + 1);
+        wait_for_looks(&csv, looks(&csv) + 2);
         ends.1.end();
         let shown = watch.end();
         assert_eq!((shown.code, shown.stderr.as_str()), (0, ""), "{shown:?}");

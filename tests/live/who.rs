@@ -1,8 +1,8 @@
 //! connleak who against a real memcached with a forgetful client, and a PostgreSQL pool that loses
 //! connections on errors.
 
-use crate::companion::{any, assert_golden, connleak};
-use crate::lab::run::{CONNLEAK, Started, as_nobody, finish, poll, public_copy, run};
+use crate::companion::{any, assert_golden, connleak, looks, wait_for_looks};
+use crate::lab::run::{CONNLEAK, Running, Started, as_nobody, finish, poll, public_copy, run, start};
 use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab};
 use crate::postgres::Postgres;
 use crate::python::python;
@@ -13,6 +13,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -105,6 +106,14 @@ fn what_is_not_accepted_yet_is_told_apart() {
         let found = json(&["-p11211", "--side=server"]);
         let owner = &found["owners"][0];
         assert_eq!((&owner["pid"], &owner["waiting"]), (&server.pid().into(), &4.into()), "{found}");
+        // Also where it is chosen by its process, which doesn't hold them yet.
+        let by_pid = json(&["--pid", &server.pid().to_string()]);
+        let owner = &by_pid["owners"][0];
+        assert_eq!(
+            (&owner["waiting"], &owner["side"], &by_pid["missing"]),
+            (&4.into(), &"server".into(), &Value::Array(vec![])),
+            "{by_pid}"
+        );
     });
 }
 
@@ -183,6 +192,17 @@ for line in sys.stdin:
     print('done', flush=True)
 ";
 
+/// A watch that has looked once, and where its history and its rows are.
+fn watch_postgres() -> (TempDir, Running) {
+    let state = tempfile::tempdir().unwrap();
+    let csv = state.path().join("watch.csv");
+    let (csv_text, dir) = (csv.to_str().unwrap(), state.path().to_str().unwrap());
+    let options = ["watch", "-p5432", "--interval=200ms", "--csv", csv_text, "--state-dir", dir];
+    let watch = start(Command::new(CONNLEAK).args(options));
+    wait_for_looks(&csv, 1);
+    (state, watch)
+}
+
 #[test]
 fn a_pool_that_loses_connections_on_errors_is_seen_from_both_ends() {
     Lab::test(|lab| {
@@ -202,11 +222,19 @@ fn a_pool_that_loses_connections_on_errors_is_seen_from_both_ends() {
         }
         let connections = || json(&["-p5432", "--pid", &pid.to_string()])["owners"][0]["states"]["ESTABLISHED"].clone();
         assert_eq!(connections(), 1, "the pool's one connection is enough for good work");
+        let (csv, watch) = watch_postgres();
         for _ in 0..5 {
             writeln!(input, "fail").unwrap();
             expect("done");
         }
         assert_eq!(connections(), 5);
+        wait_for_looks(&csv.path().join("watch.csv"), looks(&csv.path().join("watch.csv")) + 2);
+        kill_process(Pid::from_child(watch.process()), Signal::TERM).unwrap();
+        let watched = watch.end();
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+        let summary = watched.stdout.lines().last().unwrap();
+        assert!(summary.starts_with("postgresql:5432, both sides: grew 4 in "), "{watched:?}");
+        assert!(summary.contains(&format!(", all by {}; opened ", name.trim())), "{watched:?}");
         lab.wait_for(ESTABLISHED, 5432, 10);
         let tree = connleak(&["who", "-p5432", "--side=server", "--tree"]);
         assert!(tree.contains(&format!("postgres[{}]", postgres.pid())), "{tree}");

@@ -5,9 +5,10 @@
 use std::process::{Command, Stdio};
 
 /// Every program of the suite, by name.
-pub const PROGRAMS: [(&str, &str); 4] = [
+pub const PROGRAMS: [(&str, &str); 5] = [
     ("check_closewait", env!("CARGO_BIN_EXE_check_closewait")),
     ("check_conn_growth", env!("CARGO_BIN_EXE_check_conn_growth")),
+    ("check_conn_tenants", env!("CARGO_BIN_EXE_check_conn_tenants")),
     ("check_orphans_after_stop", env!("CARGO_BIN_EXE_check_orphans_after_stop")),
     ("connleak", env!("CARGO_BIN_EXE_connleak")),
 ];

@@ -92,6 +92,11 @@ impl Lab {
         Peer::start(Command::new(example("peer")), None)
     }
 
+    /// A peer that is called in its own way: with arguments, in a directory, by a parent.
+    pub fn peer_by(&self, command: Command) -> Peer {
+        Peer::start(command, None)
+    }
+
     /// A peer that runs as nobody, who then may read its descriptors.
     pub fn peer_of_nobody(&self) -> Peer {
         let (dir, copy) = run::public_copy(&example("peer"));

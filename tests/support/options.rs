@@ -11,9 +11,10 @@ pub struct Check {
     pub regularly: &'static str,
 }
 
-pub const CHECKS: [Check; 3] = [
+pub const CHECKS: [Check; 4] = [
     Check { name: "check_closewait", binary: env!("CARGO_BIN_EXE_check_closewait"), regularly: "" },
     Check { name: "check_conn_growth", binary: env!("CARGO_BIN_EXE_check_conn_growth"), regularly: "" },
+    Check { name: "check_conn_tenants", binary: env!("CARGO_BIN_EXE_check_conn_tenants"), regularly: "" },
     Check {
         name: "check_orphans_after_stop",
         binary: env!("CARGO_BIN_EXE_check_orphans_after_stop"),

@@ -88,6 +88,7 @@ impl Story {
         let socket = |held: &Held| {
             let idle = ((minute as f64 - held.last) * 60_000.0) as u32 + 900;
             Socket {
+                netns: 0,
                 state: State::Established,
                 local: here(40_000 + (held.cookie % 20_000) as u16),
                 remote: Endpoint::new([10, 0, 0, 5].into(), 11_211),
@@ -106,7 +107,7 @@ impl Story {
         counts[State::Established as usize - 1] = connections.len() as u64;
         counts[State::TimeWait as usize - 1] = 30 + (self.chance() * 12.0) as u64;
         counts[State::Listen as usize - 1] = 1;
-        let seen = Seen { origin: Origin::Netlink, how: String::new(), rows: 0, missing: None };
+        let seen = Seen::new(Origin::Netlink, String::new());
         let instance = 1 + u64::from(minute >= self.restart());
         Pool { seen, connections, counts, instance, listeners: Vec::new(), ports: None, unsure: 0 }
     }

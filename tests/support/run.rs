@@ -21,6 +21,7 @@ pub const ORPHANS: Check = Check(env!("CARGO_BIN_EXE_check_orphans_after_stop"))
 pub const GROWTH: Check = Check(env!("CARGO_BIN_EXE_check_conn_growth"));
 /// The companion, which keeps to another contract than the checks.
 pub const CONNLEAK: &str = env!("CARGO_BIN_EXE_connleak");
+pub const TENANTS: Check = Check(env!("CARGO_BIN_EXE_check_conn_tenants"));
 
 /// Longer than the check's own deadline, so that its end is the check's merit.
 const PATIENCE: Duration = Duration::from_secs(15);

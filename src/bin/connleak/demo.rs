@@ -160,9 +160,15 @@ impl Scene {
             sleep(Duration::from_millis(100));
         };
         let said = Format::Nagios.render(&report);
+        // The performance data are for graphs: one number tells their form.
+        let said = said.lines().next().unwrap_or_default();
+        let said = match said.split_once(" | ") {
+            Some((text, data)) => format!("{text} | {} ...", data.split(' ').next().unwrap_or_default()),
+            None => said.to_owned(),
+        };
         let state = report.state.to_string();
         let painted = self.screen.paint(screen::sgr(&state), &state);
-        let said = self.wrapped(said.lines().next().unwrap_or_default(), "   ").replacen(&state, &painted, 1);
+        let said = self.wrapped(&said, "   ").replacen(&state, &painted, 1);
         self.clear()?;
         screen::print(&format!("   $ {line}\n{said}\n"))?;
         // Who watches wants to read.

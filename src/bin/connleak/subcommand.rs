@@ -61,7 +61,8 @@ fn text<S: Plain>(name: &str) -> String {
     )
 }
 
-fn plain<S: Plain>(words: Vec<OsString>) -> Result<(), String> {
+/// Reads the words of a subcommand and runs it.
+pub fn plain<S: Plain>(words: Vec<OsString>) -> Result<(), String> {
     let utf8 = |word: OsString| {
         word.into_string().map_err(|word| format!("argument '{}' is not UTF-8; see --help", word.to_string_lossy()))
     };

@@ -130,14 +130,18 @@ impl Audience {
     /// Shows every look until the end, on the terminal if there is one.
     fn attend(&mut self, heading: &Heading) -> Result<(), String> {
         // Where it can't be prepared (no keyboard) plain lines will do.
-        let terminal = Screen::of_stdout().redraws.then(ratatui::try_init).and_then(Result::ok);
-        match terminal {
-            Some(terminal) => {
+        match Screen::of_stdout().redraws.then(ratatui::try_init) {
+            Some(Ok(terminal)) => {
                 let shown = self.draw(terminal, heading);
                 ratatui::restore();
                 shown.map_err(|why| format!("can't draw on the terminal: {}", plain(&why)))
             }
-            None => self.print(heading),
+            refused => {
+                if refused.is_some() {
+                    let _ = ratatui::try_restore();
+                }
+                self.print(heading)
+            }
         }
     }
 

@@ -12,11 +12,12 @@ use crate::subcommand::{Shared, guard};
 use argh::{ArgsInfo, FromArgs};
 use connleak::args::{Args, Command, Common, Pids, Top};
 use connleak::error::{Error, Result};
-use connleak::profile::{self, GENERIC, Profile, TenantKey};
+use connleak::profile::{self, GENERIC, Profile};
 use connleak::report::Service;
 use connleak::select::Selection;
 use connleak::service::{self, Target};
 use connleak::socket::Side;
+use connleak::tenant::{Key, Plain};
 use connleak::world::World;
 use gather::View;
 use std::str::FromStr;
@@ -70,6 +71,8 @@ pub enum By {
     User,
     Peer,
     Tenant,
+    /// What a profile's tenants are told by.
+    Plain(Plain),
 }
 
 impl FromStr for By {
@@ -89,13 +92,25 @@ impl FromStr for By {
 
 impl By {
     /// With a tenant as what the profile says that one is.
-    pub fn of_profile(self, profile: &Profile) -> By {
-        match (self, profile.tenants.key.unwrap_or(TenantKey::Unit)) {
-            (By::Tenant, TenantKey::Unit) => By::Unit,
-            (By::Tenant, TenantKey::User) => By::User,
-            (By::Tenant, TenantKey::Peer) => By::Peer,
-            (by, _) => by,
+    ///
+    /// # Errors
+    /// Where only check_conn_tenants can tell.
+    pub fn of_profile(self, profile: &Profile) -> Result<By> {
+        match (self, &profile.tenants.key) {
+            (By::Tenant, None) => Ok(By::Unit),
+            (By::Tenant, Some(Key::Plain(Plain::Unit))) => Ok(By::Unit),
+            (By::Tenant, Some(Key::Plain(Plain::User))) => Ok(By::User),
+            (By::Tenant, Some(Key::Plain(plain))) => Ok(By::Plain(*plain)),
+            (By::Tenant, Some(key)) => Err(Error::Usage(format!(
+                "--by tenant: the profile's tenants.key '{key}' is told by check_conn_tenants only; use pid, unit, user or peer"
+            ))),
+            (by, _) => Ok(by),
         }
+    }
+
+    /// Whether sockets of one process can be of several rows.
+    fn is_by_peer(self) -> bool {
+        matches!(self, By::Peer | By::Plain(Plain::Peer(_)))
     }
 }
 
@@ -148,7 +163,7 @@ impl Who {
     /// The whole output.
     pub fn show(&self, args: &Args<Who>, world: &World) -> Result<String> {
         let target = self.target(&args.common, world)?;
-        let by = self.by.unwrap_or_default().of_profile(&target.profile);
+        let by = self.by.unwrap_or_default().of_profile(&target.profile)?;
         if self.tree && by != By::Pid {
             return Err(Error::Usage("--tree shows processes: leave --by out, or give --by pid".into()));
         }

@@ -4,7 +4,7 @@ use super::Watch;
 use super::frame::{Frame, Usage};
 use crate::screen;
 use crate::who::By;
-use connleak::args::Args;
+use connleak::args::{Args, Pids};
 use connleak::deadline::Deadline;
 use connleak::growth::{Measure, Rules};
 use connleak::history::{History, Updated};
@@ -90,38 +90,43 @@ impl Sampler {
         if self.known.is_none() {
             let _ = told.send(Told::Title(screen::title(&target)));
         }
-        let limit = target.profile.limit;
         let measure = Measure::Connections;
+        let limit = target.profile.limit;
         let plan = Plan { common, pids: &own.pid, target: &target, measure, limit, baseline: false, speed: 1 };
         let Looked { connections, counts, notes } = record(&plan, &mut self.history, world)?;
-        let by = own.by.map(|by| by.of_profile(&target.profile));
+        let by = own.by.map(|by| by.of_profile(&target.profile)).transpose()?;
         let sockets: Vec<_> = connections.iter().map(|held| (held.socket.inode, held.socket.uid)).collect();
         let owners = owner::find(world, &sockets, Holders::First);
-        let usage = match own.pid.iter().flat_map(|pids| &pids.0).collect::<Vec<_>>()[..] {
-            [pid] => usage(world, *pid),
-            _ => None,
-        };
         let mut frame = Frame {
             wall: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64),
             after: self.begun.elapsed(),
             counts,
             owners: by_owner(&connections, &owners, by),
-            usage,
+            usage: usage(world, &own.pid),
             notes,
             ..Frame::default()
         };
+        let has_unknown = connections.iter().any(|held| owners.of(held.socket.inode).next().is_none());
+        if has_unknown && owners.refused > 0 {
+            frame.notes.push(format!("owners partial: {} processes may not be read", owners.refused));
+        }
         for connection in &connections {
             let is_stuck = connection.socket.state == State::CloseWait;
             let ages = if is_stuck { &mut frame.close_wait } else { &mut frame.idle };
             connection.silence().into_iter().for_each(|seconds| ages.add(seconds));
         }
+        self.turn_over(&mut frame, &connections);
+        Ok(frame)
+    }
+
+    /// What was opened and closed since the look before.
+    fn turn_over(&mut self, frame: &mut Frame, connections: &[Connection]) {
         let now: HashSet<u64> = connections.iter().map(Connection::identity).collect();
         if let Some(before) = &self.known {
             frame.opened = Some(now.difference(before).count() as u64);
             frame.closed = Some(before.difference(&now).count() as u64);
         }
         self.known = Some(now);
-        Ok(frame)
     }
 
     /// Whether all processes that are watched are gone.
@@ -168,6 +173,11 @@ fn by_owner(connections: &[Connection], owners: &Owners, by: Option<By>) -> BTre
     for connection in connections {
         let process = owners.of(connection.socket.inode).next();
         let name = match (by, process) {
+            (Some(By::Plain(plain)), process) => {
+                let (user, cgroup) =
+                    (process.and_then(|of| of.user.as_deref()), process.and_then(|of| of.cgroup.as_deref()));
+                plain.name(connection.socket.remote.ip, user, cgroup).unwrap_or_else(|| "(unknown)".to_owned())
+            }
             (Some(By::Peer), _) => connection.socket.remote.ip.to_string(),
             (_, None) if connection.socket.inode == 0 => "(not accepted)".to_owned(),
             (_, None) => format!("(unknown, uid {})", connection.socket.uid),
@@ -187,8 +197,10 @@ fn name(process: &Process, by: Option<By>) -> String {
     }
 }
 
-/// Open descriptors and resident memory.
-fn usage(world: &World, pid: u32) -> Option<Usage> {
+/// Open descriptors and resident memory, where one process is watched.
+fn usage(world: &World, pids: &[Pids]) -> Option<Usage> {
+    let [pid] = pids.iter().flat_map(|pids| &pids.0).collect::<Vec<_>>()[..] else { return None };
+    let _rights = world.raise();
     let dir = world.proc_root.join(pid.to_string());
     let status = Status::from_read(std::fs::File::open(dir.join("status")).ok()?).ok()?;
     let descriptors = std::fs::read_dir(dir.join("fd")).ok()?.count() as u64;

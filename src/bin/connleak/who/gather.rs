@@ -7,13 +7,14 @@ use connleak::duration::Span;
 use connleak::error::Result;
 use connleak::holders;
 use connleak::owner::{Holders, Owners, Process};
+use connleak::pool::Doors;
 use connleak::select::Match;
 use connleak::service::Target;
 use connleak::socket::{Side, Socket, State, StateSet};
 use connleak::source::{self, Origin, Query, Seen};
 use connleak::user::Users;
 use connleak::world::World;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// What one look shows.
@@ -72,7 +73,7 @@ impl View {
             notes.push("ages unknown: only /proc could be read".to_owned());
         }
         if sockets.unsure > 0 {
-            notes.push(format!("{} more can't be told whose they are, and are not counted", sockets.unsure));
+            notes.push(format!("{} more have no process: whose they were can't be told", sockets.unsure));
         }
         let (owners, unowned) = (owners.processes.len(), unowned as u64);
         Ok(View { by, rows, seen, all, owners, unowned, ages_known: sockets.ages_known, notes })
@@ -85,24 +86,34 @@ impl Sockets {
         let query = Query { states: StateSet::ALL, ports: &selection.ports, side: selection.side, times: true };
         let (held, ends, kernel) = Default::default();
         let mut sockets = Sockets { held, ends, kernel, unsure: 0, ages_known: true };
-        let seen = source::visit(world, &query, &mut |socket| match selection.matches(socket) {
-            Match::No => {}
-            Match::Unsure => sockets.unsure += 1,
-            Match::Yes(side) => sockets.add(socket, side),
+        let (mut doors, mut unsure) = (Doors::default(), Vec::new());
+        let seen = source::visit(world, &query, &mut |socket| {
+            let matched = selection.matches(socket);
+            doors.add(socket, matched);
+            match matched {
+                Match::No => {}
+                Match::Unsure => unsure.push(*socket),
+                Match::Yes(side) => sockets.add(socket, side),
+            }
         })?;
+        for socket in &unsure {
+            match doors.belongs(socket) {
+                Some(true) => sockets.add(socket, Side::Server),
+                Some(false) => {}
+                None => sockets.unsure += 1,
+            }
+        }
         if selection.ports.is_empty() {
-            sockets.tell_sides();
+            sockets.tell_sides(&doors);
         }
         Ok((sockets, seen))
     }
 
     /// Where no port was asked for, one with a listener is a server's.
-    fn tell_sides(&mut self) {
-        let all = || self.held.iter().filter(|suspect| suspect.state == State::Listen);
-        let listening: HashSet<u16> = all().map(|suspect| suspect.local.port).collect();
-        let end = |suspect: &Suspect| match listening.contains(&suspect.local.port) {
-            true => (Side::Server, suspect.local.port),
-            false => (Side::Client, suspect.remote.port),
+    fn tell_sides(&mut self, doors: &Doors) {
+        let end = |suspect: &Suspect| match doors.side(suspect.netns, suspect.local) {
+            Side::Server => (Side::Server, suspect.local.port),
+            side => (side, suspect.remote.port),
         };
         self.ends = self.held.iter().map(end).collect();
         for (suspect, side, port) in &mut self.kernel {
@@ -136,7 +147,7 @@ impl Sockets {
         let mut all = Row::new(Holder::Kernel, target.selection.side, 0);
         let mut places: BTreeMap<Place, Row> = BTreeMap::new();
         let mut count = |suspect: &Suspect, side: Side, port: u16, holder: Holder, process: Option<&Process>| {
-            let peer = (by == By::Peer).then_some(suspect.remote.ip);
+            let peer = by.is_by_peer().then_some(suspect.remote.ip);
             let row = places.entry((holder.clone(), side == Side::Client, port, peer)).or_insert_with(|| {
                 let mut row = Row::new(holder.clone(), side, port);
                 row.pids.extend(process.map(|process| process.pid));
@@ -178,7 +189,11 @@ fn label(holder: &Holder, process: Option<&Process>, user: Option<&str>, suspect
     match by {
         By::Unit => of_process(&|process| process.unit.clone().unwrap_or_else(|| "(no unit)".to_owned())),
         By::User => user.unwrap_or(nobody).to_owned(),
-        By::Peer if suspect.state == State::Listen => "(listening)".to_owned(),
+        by if by.is_by_peer() && suspect.state == State::Listen => "(listening)".to_owned(),
+        By::Plain(plain) => {
+            let cgroup = process.and_then(|process| process.cgroup.as_deref());
+            plain.name(suspect.remote.ip, user, cgroup).unwrap_or_else(|| nobody.to_owned())
+        }
         By::Peer => suspect.remote.ip.to_string(),
         By::Pid | By::Tenant => of_process(&|process| Named(process).to_string()),
     }

@@ -163,6 +163,7 @@ impl Row {
     /// Working directory and command line, of a row that is one process.
     pub fn read_process(&mut self, world: &World) {
         let Some(process) = &self.process else { return };
+        let _rights = world.raise();
         let dir = world.proc_root.join(process.pid.to_string());
         let cwd = std::fs::read_link(dir.join("cwd")).map(|path| path.to_string_lossy().into_owned());
         let command_line = std::fs::read(dir.join("cmdline")).map(|bytes| {
@@ -182,7 +183,7 @@ mod tests {
     fn suspect(state: State, age: u32, peer: u8) -> Suspect {
         let end = |host, port| Endpoint::new([10, 0, 0, host].into(), port);
         let (local, remote) = (end(1, 3306), end(peer, 40_000));
-        Suspect { state, local, remote, uid: 0, inode: 1, holder_inode: 1, age: Some(age) }
+        Suspect { state, local, remote, netns: 0, uid: 0, inode: 1, holder_inode: 1, age: Some(age) }
     }
 
     fn row(label: &str, sockets: &[(State, u32)]) -> Row {

@@ -1,0 +1,154 @@
+_check_conn_tenants() {
+    local i cur prev opts cmds
+    COMPREPLY=()
+    cur="${COMP_WORDS[COMP_CWORD]}"
+    if [[ $COMP_CWORD -ge 1 ]]; then
+        prev="${COMP_WORDS[COMP_CWORD-1]}"
+    else
+        prev=""
+    fi
+    cmd=""
+    opts=""
+
+    for i in ${COMP_WORDS[@]}; do
+        case "${i}" in
+            check_conn_tenants | */check_conn_tenants)
+                cmd="check_conn_tenants"
+                ;;
+        esac
+    done
+
+    case "${cmd}" in
+        check_conn_tenants)
+            opts="--key --limit --min-age --close-wait-warning --close-wait-critical --idle-age --idle-warning --idle-critical --outliers-warning --outliers-critical --min-count --port -p --profile -P --warning -w --critical -c --side --peer --local --user --unit --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
+            case "${prev}" in
+                --key)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --limit)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --min-age)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --close-wait-warning)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --close-wait-critical)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --idle-age)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --idle-warning)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --idle-critical)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --outliers-warning)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --outliers-critical)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --min-count)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --port | -p)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --profile | -P)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --warning | -w)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --critical | -c)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --side)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --peer)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --local)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --user)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --unit)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --netns)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --source)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --proc-root)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --replay)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --by)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --top)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --output | -o)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --output-file)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --timeout | -t)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --extra-opts)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=( $(compgen -W "${opts} ${cmds}" -- "${cur}") )
+                    return 0
+                    ;;
+            esac
+            ;;
+    esac
+}
+
+complete -F _check_conn_tenants -o bashdefault -o default check_conn_tenants
