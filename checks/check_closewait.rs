@@ -74,7 +74,8 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     }
     let gathered = world.deadline.elapsed();
     let verdict = rules.judge(found.stuck.len() as u64, found.oldest, &found);
-    let wants_owners = verdict.state != ServiceState::Ok || common.verbose > 0 || common.output == Some(Format::Json);
+    let wants_owners =
+        verdict.state != ServiceState::Ok || common.verbose > 0 || common.output.is_some_and(Format::names_owners);
     let all_holders = if common.verbose > 1 { Holders::All } else { Holders::First };
     let owners =
         if wants_owners { holders::find(world, &target, &mut found.stuck, all_holders) } else { Owners::default() };
@@ -242,8 +243,7 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
     let mut report = Report::new("closewait", target.service.clone(), &found.seen, verdict);
     report.headline = headline(target, rules, found, &report.reasons, blame);
     report.metrics = metrics(rules, found, established);
-    report.owners = blame.owners.clone();
-    report.extra = blame.extra();
+    blame.tell(&mut report);
     report.extra.insert("min_age_seconds".into(), json!(rules.min_age.as_millis() as f64 / 1000.0));
     report.extra.insert("ages_known".into(), json!(found.ages_known()));
     if let Some([server, client]) = found.sides {

@@ -26,8 +26,7 @@ use std::path::PathBuf;
 #[argh(note = "The main number (-w, -c) is the connections in percent of the limit; no range is set by default, as a \
     full pool of fixed size is healthy.")]
 struct Growth {
-    /// only the sockets that these processes hold; may be repeated. Like --unit and --user it needs
-    /// no port
+    /// only the sockets that these processes hold. Like --unit and --user it needs no port
     #[argh(option, arg_name = "N[,N...]")]
     pid: Vec<Pids>,
 
@@ -125,8 +124,7 @@ fn present(seen: Seen, args: &Args<Growth>, target: &Target) -> Report {
     let mut report = Report::new("conn_growth", target.service.clone(), &view, verdict);
     report.headline = headline;
     report.metrics = found.metrics(&rules);
-    report.owners = blame.owners.clone();
-    report.extra = blame.extra();
+    blame.tell(&mut report);
     report.extra.extend(found.extra());
     report.extra.insert("processes".into(), processes.iter().map(Footprint::json).collect());
     if !suspects.is_empty() {

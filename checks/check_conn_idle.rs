@@ -81,7 +81,8 @@ fn check(args: &Args<Idle>, world: &World) -> Result<Report> {
     let found = gather(&target, &rules, world)?;
     let gathered = world.deadline.elapsed();
     let verdict = rules.judge(&found.known(), found.established, || rules.counted(&found));
-    let wants_owners = verdict.state != ServiceState::Ok || common.verbose > 0 || common.output == Some(Format::Json);
+    let wants_owners =
+        verdict.state != ServiceState::Ok || common.verbose > 0 || common.output.is_some_and(Format::names_owners);
     let all_holders = if common.verbose > 1 { Holders::All } else { Holders::First };
     let mut suspects: Vec<Suspect> = found.idlers.iter().map(|idler| idler.suspect).collect();
     let owners =
@@ -170,8 +171,7 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
     let mut report = Report::new("conn_idle", target.service.clone(), &found.seen, verdict);
     report.headline = format!("{} {}", target.service, found.headline(rules, &report.reasons, blame));
     report.metrics = found.metrics(rules);
-    report.owners = blame.owners.clone();
-    report.extra = blame.extra();
+    blame.tell(&mut report);
     report.extra.insert("min_age_seconds".into(), json!(rules.min_age.as_millis() as f64 / 1000.0));
     report.extra.insert("expected".into(), json!(rules.expected));
     report.extra.insert("ages_known".into(), json!(found.ages_known()));

@@ -175,7 +175,7 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
     let unusual = usual.as_ref().map_or(&[][..], |unusual| unusual.as_deref().unwrap_or_default());
     let range_known = found.no_range.is_none();
     let findings = rules.judge(&found.mix, unusual, range_known, Doubt::Known);
-    let wants_owners = !findings.is_empty() || common.verbose > 0 || common.output == Some(Format::Json);
+    let wants_owners = !findings.is_empty() || common.verbose > 0 || common.output.is_some_and(Format::names_owners);
     let mut suspects = if wants_owners { found.of(findings.first(), &rules) } else { Vec::new() };
     let wanted = if common.verbose > 1 { Holders::All } else { Holders::First };
     let owners = if wants_owners { holders::find(world, &target, &mut suspects, wanted) } else { Owners::default() };
@@ -295,8 +295,7 @@ fn present(target: &Target, rules: &Rules, found: &Found, findings: &[Finding], 
     parts.extend(judge::oddity(&found.mix));
     report.headline = format!("{} {}", target.service, parts.join(", "));
     report.metrics = rules.metrics(&found.mix, range_known);
-    report.owners = blame.owners.clone();
-    report.extra = blame.extra();
+    blame.tell(&mut report);
     report.extra.extend(found.extra(rules));
     let at_worst = rules.judge(&found.with_unsure, &[], range_known, Doubt::Worst);
     let mut unknown = Vec::new();

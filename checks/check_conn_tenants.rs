@@ -127,8 +127,7 @@ fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, 
     report.headline = headline(target, rules, found, &report.reasons, &blame);
     report.parts = parts(rules, found, &labels);
     report.metrics = metrics(rules, found, outliers.len(), report.parts.len());
-    report.owners = blame.owners.clone();
-    report.extra = blame.extra();
+    blame.tell(&mut report);
     report.extra.insert("key".into(), json!(found.key.to_string()));
     report.extra.insert("limit".into(), json!(rules.limit));
     report.extra.insert("tenants".into(), tenants(rules, found, &labels, &named, &outliers));

@@ -35,8 +35,7 @@ pub struct Orphans {
     #[argh(option, arg_name = "DURATION")]
     wait: Option<Span>,
 
-    /// a TCP state that is no orphan, may be repeated; none: ignore nothing; default from the
-    /// profile, else TIME_WAIT
+    /// a TCP state that is no orphan; none: ignore nothing; default from the profile, else TIME_WAIT
     #[argh(option, arg_name = "STATE")]
     ignore: Vec<Ignore>,
 
@@ -140,6 +139,7 @@ fn refuse_mixed_uses(args: &Args<Orphans>, watched: &Watched) -> Result<()> {
         ("a stop command", !args.rest.is_empty()),
         ("--unit, --process or --pid-file", !watched.is_nothing()),
         ("--replay", args.common.replay.is_some()),
+        ("several --profile", args.is_of_several),
     ];
     let mut used = uses.iter().filter(|(_, is_used)| *is_used).map(|(name, _)| name);
     match (used.next(), used.next()) {
@@ -262,8 +262,7 @@ impl Scene<'_> {
             report.headline += ", nothing was there before: is it the right port?";
         }
         report.metrics = self.metrics(settled);
-        report.owners = blame.owners.clone();
-        report.extra = blame.extra();
+        blame.tell(&mut report);
         let remaining = left.iter().take(grouping.top).map(|left| remains::json(left, &owners, &listeners));
         report.extra.insert("remaining".into(), remaining.collect());
         report.lacks_owners(blame.unowned, blame.shortfall(&owners));

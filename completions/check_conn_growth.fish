@@ -41,7 +41,7 @@ function __fish_check_conn_growth_using_command
     return 0
 end
 
-complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l pid -r -d 'only the sockets that these processes hold; may be repeated. Like --unit and --user it needs no port'
+complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l pid -r -d 'only the sockets that these processes hold. Like --unit and --user it needs no port; may be repeated'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l metric -r -d 'what may leak: connections, fds (open descriptors) or rss (resident memory) of the processes of --pid, --unit, --user or the port; default connections'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l limit -r -d 'connections, descriptors or bytes (512M, 2G) that there can be, or auto: what runs out first of the profile\'s limit, the open files of its processes, the ephemeral ports and the cgroup\'s memory; default auto'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l left-warning -r -d 'warn when a leak leaves less time than this until the limit; default from the profile'
@@ -49,8 +49,8 @@ complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l 
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l baseline-warning -r -d 'warn when there are this many percent more than usual at this hour, once three days are known'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l state-dir -r -d 'where the history is kept; default see the man page'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l rehearse -r -d 'for rehearsals: judge as if time ran this many times as fast, on a history of its own'
-complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l port -s p -r -d 'service port, or several; may be repeated. A port finds its profile by itself'
-complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p also its ports'
+complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l port -s p -r -d 'service port, or several. A port finds its profile by itself; may be repeated'
+complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p also its ports. Several, for -o prometheus only, are checked one after the other; may be repeated'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l warning -s w -r -d 'warning range for the check\'s main number'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l critical -s c -r -d 'critical range for the check\'s main number'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l side -r -d 'which end of the connections: server (the local port is the service\'s), client (the remote port is) or both; default from the profile, else both'
@@ -70,4 +70,4 @@ complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l 
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l verbose -s v -d 'say more: -v owners, -vv every socket, -vvv what each stage saw and took'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l help -s h -d 'show this help'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l version -s V -d 'show the version'
-complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l extra-opts -r -d 'read more options from a section of an INI file; what is typed here wins'
+complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l extra-opts -r -d 'read more options from a section of an INI file; what is typed here wins; may be repeated'

@@ -41,7 +41,7 @@ function __fish_check_conn_states_using_command
     return 0
 end
 
-complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l state -r -d 'ranges for the count of a state, either may be empty; may be repeated. A range that has a colon itself: STATE,WARN,CRIT. What is empty or not given is the profile\'s'
+complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l state -r -d 'ranges for the count of a state, either may be empty; may be repeated. A range that has a colon itself: STATE,WARN,CRIT. What is empty or not given is the profile\'s; may be repeated'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l ratio-warning -r -d 'warning range for TIME_WAIT in percent of ESTABLISHED'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l ratio-critical -r -d 'critical range for TIME_WAIT in percent of ESTABLISHED'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l ratio-min-count -r -d 'judge that percentage only from this many TIME_WAIT on; default from the profile, else 1000'
@@ -58,8 +58,8 @@ complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l 
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l baseline-warning -r -d 'warning range for how many percent more than usual a state counts; default 200'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l baseline-critical -r -d 'critical range for how many percent more than usual a state counts'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l state-dir -r -d 'where check_conn_growth keeps its history; default see its man page'
-complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l port -s p -r -d 'service port, or several; may be repeated. A port finds its profile by itself'
-complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p also its ports'
+complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l port -s p -r -d 'service port, or several. A port finds its profile by itself; may be repeated'
+complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p also its ports. Several, for -o prometheus only, are checked one after the other; may be repeated'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l warning -s w -r -d 'warning range for the check\'s main number'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l critical -s c -r -d 'critical range for the check\'s main number'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l side -r -d 'which end of the connections: server (the local port is the service\'s), client (the remote port is) or both; default from the profile, else both'
@@ -79,4 +79,4 @@ complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l 
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l verbose -s v -d 'say more: -v owners, -vv every socket, -vvv what each stage saw and took'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l help -s h -d 'show this help'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l version -s V -d 'show the version'
-complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l extra-opts -r -d 'read more options from a section of an INI file; what is typed here wins'
+complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l extra-opts -r -d 'read more options from a section of an INI file; what is typed here wins; may be repeated'

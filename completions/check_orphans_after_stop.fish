@@ -42,7 +42,7 @@ function __fish_check_orphans_after_stop_using_command
 end
 
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l wait -r -d 'how long sockets may take to go; default from the profile, else 30s. It doesn\'t count against --timeout: the deadline is that much later'
-complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l ignore -r -d 'a TCP state that is no orphan, may be repeated; none: ignore nothing; default from the profile, else TIME_WAIT'
+complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l ignore -r -d 'a TCP state that is no orphan; none: ignore nothing; default from the profile, else TIME_WAIT; may be repeated'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l save-baseline -r -d 'save the service\'s sockets to this file and end; for --baseline after the restart'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l baseline -r -d 'judge only sockets that are in this file; others are counted as new'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l unit -r -d 'regular check: the service runs while this systemd unit or cgroup path has a process'
@@ -50,8 +50,8 @@ complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_c
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l pid-file -r -d 'regular check: the service runs while the process in this file does'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l state-dir -r -d 'where the regular check remembers when it first saw the stop; default see the man page'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l junit -r -d 'write a JUnit result for CI to this file'
-complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l port -s p -r -d 'service port, or several; may be repeated. A port finds its profile by itself'
-complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p also its ports'
+complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l port -s p -r -d 'service port, or several. A port finds its profile by itself; may be repeated'
+complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p also its ports. Several, for -o prometheus only, are checked one after the other; may be repeated'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l warning -s w -r -d 'warning range for the check\'s main number'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l critical -s c -r -d 'critical range for the check\'s main number'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l side -r -d 'which end of the connections: server (the local port is the service\'s), client (the remote port is) or both; default from the profile, else both'
@@ -70,4 +70,4 @@ complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_c
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l verbose -s v -d 'say more: -v owners, -vv every socket, -vvv what each stage saw and took'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l help -s h -d 'show this help'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l version -s V -d 'show the version'
-complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l extra-opts -r -d 'read more options from a section of an INI file; what is typed here wins'
+complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l extra-opts -r -d 'read more options from a section of an INI file; what is typed here wins; may be repeated'

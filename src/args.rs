@@ -20,13 +20,14 @@ use std::str::FromStr;
 /// options every check has
 #[derive(FromArgs, ArgsInfo, Debug)]
 pub struct Common {
-    /// service port, or several; may be repeated. A port finds its profile by itself
+    /// service port, or several. A port finds its profile by itself
     #[argh(option, short = 'p', arg_name = "N[,N...]")]
     pub port: Vec<Ports>,
 
-    /// thresholds of this service: a name such as memcached, or a YAML file. Without -p also its ports
+    /// thresholds of this service: a name such as memcached, or a YAML file. Without -p also its ports.
+    /// Several, for -o prometheus only, are checked one after the other
     #[argh(option, short = 'P', arg_name = "NAME|FILE")]
-    pub profile: Option<String>,
+    pub profile: Vec<String>,
 
     /// warning range for the check's main number
     #[argh(option, short = 'w', arg_name = "RANGE")]
@@ -41,11 +42,11 @@ pub struct Common {
     #[argh(option, arg_name = "SIDE")]
     pub side: Option<Side>,
 
-    /// only sockets whose remote address is in this range; may be repeated
+    /// only sockets whose remote address is in this range
     #[argh(option, arg_name = "CIDR")]
     pub peer: Vec<Cidr>,
 
-    /// only sockets whose local address is in this range; may be repeated
+    /// only sockets whose local address is in this range
     #[argh(option, arg_name = "CIDR")]
     pub local: Vec<Cidr>,
 
@@ -244,6 +245,8 @@ pub struct Args<A> {
     pub own: A,
     /// What follows `--`.
     pub rest: Vec<String>,
+    /// Whether this is one of several services that the call is about.
+    pub is_of_several: bool,
 }
 
 /// What the caller asks for.

@@ -1,66 +1,23 @@
 //! Who has these sockets: owners, peers and groups, largest first.
 
+mod share;
+mod suspect;
+
+pub use share::Group;
+pub use suspect::Suspect;
+
 use crate::args::{By, Common};
 use crate::cgroup::{self, container};
 use crate::duration::Span;
 use crate::owner::{Owners, Process};
 use crate::profile::Profile;
-use crate::report::{Owner, Peer, rounded};
-use crate::socket::{Endpoint, Socket, State};
+use crate::report::{Owner, Peer, Report, Share, rounded};
 use crate::tenant::{Key, Plain};
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-
-/// A socket that someone is to be named for. There may be many: it keeps no more than is told.
-#[derive(Clone, Copy, Debug)]
-pub struct Suspect {
-    pub state: State,
-    pub local: Endpoint,
-    pub remote: Endpoint,
-    /// [`Socket::netns`].
-    pub netns: u32,
-    pub uid: u32,
-    pub inode: u64,
-    /// Whose descriptor to look for: the socket's own, or that of the listener in whose accept
-    /// queue it waits. 0: nobody's.
-    pub holder_inode: u64,
-    /// Milliseconds; `None`: unknown.
-    pub age: Option<u32>,
-}
-
-impl Suspect {
-    pub fn new(socket: &Socket, age: Option<u32>) -> Suspect {
-        let Socket { state, local, remote, netns, uid, inode, .. } = *socket;
-        Suspect { state, local, remote, netns, uid, inode, holder_inode: inode, age }
-    }
-
-    /// Whether it waits for its listener's process: only there a socket in these states is nobody's.
-    pub fn is_waiting(&self) -> bool {
-        self.inode == 0 && matches!(self.state, State::Established | State::CloseWait | State::SynRecv)
-    }
-
-    /// Whether the kernel ends it by itself: its process has let it go.
-    pub fn is_kernels(&self) -> bool {
-        self.inode == 0 && !self.is_waiting()
-    }
-
-    /// Whether only its descriptor is left: no table shows one in this state.
-    pub fn is_ghost(&self) -> bool {
-        self.state == State::Close
-    }
-}
-
-/// The sockets of one key.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Group {
-    pub key: String,
-    pub sockets: u64,
-    pub oldest_seconds: Option<f64>,
-}
 
 /// The group of sockets without a holder.
 const UNKNOWN: &str = "unknown";
@@ -88,6 +45,7 @@ impl Grouping {
 #[derive(Debug)]
 pub struct Blame {
     pub owners: Vec<Owner>,
+    shares: Vec<Share>,
     pub peers: Vec<Peer>,
     /// By the key that was asked for.
     pub groups: Vec<Group>,
@@ -141,10 +99,14 @@ impl Blame {
         // In the order of pids, as the keys begin with them.
         let mut by_process: Vec<(u32, Option<&Process>, Count)> = Vec::new();
         let mut by_key: BTreeMap<String, Count> = BTreeMap::new();
+        let mut by_name: BTreeMap<String, Count> = BTreeMap::new();
         for (who, (suspect, count)) in by_who {
             let holder = owners.of(suspect.holder_inode).next();
             all.merge(&count);
             by_key.entry(key(suspect, holder, grouping)).or_default().merge(&count);
+            if let Some(process) = holder {
+                by_name.entry(share::name(process)).or_default().merge(&count);
+            }
             match by_process.last_mut() {
                 Some((pid, _, sum)) if *pid == who.holder => sum.merge(&count),
                 _ => by_process.push((who.holder, holder, count)),
@@ -153,21 +115,15 @@ impl Blame {
         let orphaned = suspects.iter().filter(|suspect| suspect.is_kernels()).count() as u64;
         let unowned = by_process.first().filter(|(pid, ..)| *pid == 0).map_or(0, |(.., all)| all.sockets - orphaned);
         let owner = |(_, process, count): (u32, Option<&Process>, Count)| Some(owner(process?, count, grouping.top));
-        let group = |(key, count): (String, Count)| Group {
-            key,
-            sockets: count.sockets,
-            oldest_seconds: count.oldest_seconds(),
-        };
         // The sorts are stable: equal counts stay in the order of pids and keys.
         let mut owners: Vec<Owner> = by_process.into_iter().filter_map(owner).collect();
         owners.sort_by_key(|owner| Reverse(owner.sockets));
         owners.truncate(grouping.top);
-        let mut groups: Vec<Group> = by_key.into_iter().map(group).collect();
-        groups.sort_by_key(|group| Reverse(group.sockets));
-        groups.truncate(grouping.top);
+        let groups = share::largest(by_key, grouping.top);
+        let shares = share::with_other(share::largest(by_name, grouping.top), all.sockets);
         let waiting = suspects.iter().filter(|suspect| suspect.is_waiting()).count() as u64;
         let (peers, total) = (largest(all.peers, grouping.top), all.sockets);
-        Blame { owners, peers, groups, unowned, waiting, orphaned, total, grouping }
+        Blame { owners, shares, peers, groups, unowned, waiting, orphaned, total, grouping }
     }
 
     /// Who to look at first, for the first line.
@@ -239,13 +195,14 @@ impl Blame {
         lines
     }
 
-    /// What all checks that blame add to the JSON object.
-    pub fn extra(&self) -> Map<String, Value> {
-        let mut extra = Map::new();
-        extra.insert("peers".into(), json!(self.peers));
-        extra.insert("groups".into(), json!(self.groups));
-        extra.insert("waiting".into(), json!(self.waiting));
-        extra
+    /// What all checks that blame say of it.
+    pub fn tell(&self, report: &mut Report) {
+        report.owners.clone_from(&self.owners);
+        report.shares.clone_from(&self.shares);
+        let mut put = |key: &str, value: Value| report.extra.insert(key.to_owned(), value);
+        put("peers", json!(self.peers));
+        put("groups", json!(self.groups));
+        put("waiting", json!(self.waiting));
     }
 }
 

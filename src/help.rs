@@ -1,7 +1,7 @@
 //! `--help` and the man pages' option lists, from the argument tables.
 
 use crate::args::{self, Command};
-use argh::{FlagInfo, FlagInfoKind};
+use argh::{FlagInfo, FlagInfoKind, Optionality};
 
 /// `-p, --port N[,N...]`.
 fn synopsis(flag: &FlagInfo) -> String {
@@ -31,7 +31,16 @@ pub fn text<A: Command>() -> String {
 
 /// The list of options, as the man pages have it too.
 pub fn options<'a>(flags: impl Iterator<Item = &'a FlagInfo<'a>>) -> String {
-    flags.map(|flag| format!("  {}\n{}", synopsis(flag), wrapped(&one_line(flag.description), 10))).collect()
+    let entry = |flag| {
+        let repeated = if is_repeated(flag) { "; may be repeated" } else { "" };
+        format!("  {}\n{}", synopsis(flag), wrapped(&(one_line(flag.description) + repeated), 10))
+    };
+    flags.map(entry).collect()
+}
+
+/// `-v` is counted rather than repeated.
+fn is_repeated(flag: &FlagInfo) -> bool {
+    matches!((&flag.kind, &flag.optionality), (FlagInfoKind::Option { .. }, Optionality::Repeating))
 }
 
 /// argh keeps a doc comment's line breaks.

@@ -13,6 +13,7 @@
 pub mod aftermath;
 pub mod args;
 pub mod baseline;
+pub mod batch;
 pub mod blame;
 pub mod boot;
 pub mod bounded;
@@ -49,6 +50,7 @@ pub mod settle;
 pub mod sighting;
 pub mod socket;
 pub mod source;
+pub mod stat;
 pub mod state_dir;
 pub mod stop_command;
 pub mod tally;

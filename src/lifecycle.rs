@@ -4,12 +4,14 @@ use crate::boot;
 use crate::bounded;
 use crate::cgroup;
 use crate::error::{Error, Result};
+use crate::owner;
+use crate::stat::Stat;
 use crate::unit;
 use crate::whole;
 use crate::world::World;
-use procfs::process::{Process, all_processes_with_root};
+use rustix::fd::{AsFd, BorrowedFd};
 use serde::{Deserialize, Serialize};
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -54,28 +56,26 @@ impl Watched {
             let why = "hides other users' processes (hidepid): whether the service runs can't be told; run as root";
             return Err(Error::content(root, why));
         }
-        let processes = all_processes_with_root(root).map_err(|error| Error::content(root, error))?;
-        let found = processes.flatten().find_map(|process| self.names(&process, pid));
-        Ok(found)
+        let processes = owner::processes(world);
+        if processes.is_empty() {
+            return Err(Error::content(root, "its processes can't be listed"));
+        }
+        let chosen = processes.iter().map(|listed| listed.pid).filter(|listed| pid.is_none_or(|pid| pid == *listed));
+        let found = chosen.filter_map(|pid| Some((pid, owner::open_process(world, pid).ok()?)));
+        Ok(found.into_iter().find_map(|(pid, dir)| self.names(pid, dir.as_fd())))
     }
 
-    fn names(&self, process: &Process, pid: Option<i32>) -> Option<String> {
-        if pid.is_some_and(|pid| pid != process.pid) {
-            return None;
-        }
-        let stat = process.stat().ok()?;
-        // A zombie has closed everything: it only waits for its parent.
-        if matches!(stat.state, 'Z' | 'X') {
-            return None;
-        }
-        if self.process.as_ref().is_some_and(|name| stat.comm.as_bytes() != comm(name)) {
+    fn names(&self, pid: u32, dir: BorrowedFd<'_>) -> Option<String> {
+        let line = owner::stat(dir)?;
+        let stat = Stat::parse(&line)?;
+        if stat.has_ended() || self.process.as_ref().is_some_and(|name| stat.comm != comm(name)) {
             return None;
         }
         if let Some(unit) = &self.unit {
-            let path = process.open_relative("cgroup").ok().and_then(cgroup::cgroup_path)?;
+            let path = owner::open(dir, "cgroup").ok().and_then(|file| cgroup::cgroup_path(File::from(file)))?;
             unit::belongs(&path, unit).then_some(())?;
         }
-        Some(format!("{}[{}]", stat.comm, stat.pid))
+        Some(format!("{}[{pid}]", String::from_utf8_lossy(stat.comm)))
     }
 }
 
@@ -85,7 +85,7 @@ fn comm(name: &str) -> &[u8] {
 }
 
 /// `None`: no file, so no service.
-fn read_pid(path: &Path) -> Result<Option<i32>> {
+fn read_pid(path: &Path) -> Result<Option<u32>> {
     let text = match bounded::read(path, 4096) {
         Err(Error::File { cause, .. }) if cause.kind() == ErrorKind::NotFound => return Ok(None),
         text => text?,

@@ -127,6 +127,14 @@ pub struct Peer {
     pub sockets: u64,
 }
 
+/// Sockets of all processes that go by one name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Share {
+    /// The unit, else command and user: names that outlive processes.
+    pub owner: String,
+    pub sockets: u64,
+}
+
 /// How much of the truth was seen.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Complete {
@@ -162,6 +170,8 @@ pub struct Report {
     /// Of the largest tenants; their set changes with them.
     pub parts: Vec<Part>,
     pub owners: Vec<Owner>,
+    /// The largest and, last, all others in one: for readers that keep each name they ever saw.
+    pub shares: Vec<Share>,
     /// `None` where the check ended before it looked.
     pub complete: Option<Complete>,
     /// Long text, a line each.
@@ -206,6 +216,7 @@ impl Report {
             metrics: Vec::new(),
             parts: Vec::new(),
             owners: Vec::new(),
+            shares: Vec::new(),
             complete: None,
             details: Vec::new(),
             extra: Map::new(),
@@ -281,12 +292,17 @@ impl FromStr for Format {
 }
 
 impl Format {
+    /// Whether it names owners also where nothing is wrong.
+    pub fn names_owners(self) -> bool {
+        self != Format::Nagios
+    }
+
     /// The whole output, with its last newline.
     pub fn render(self, report: &Report) -> String {
         match self {
             Format::Nagios => nagios::render(report),
             Format::Json => json::render(report),
-            Format::Prometheus => prometheus::render(report),
+            Format::Prometheus => prometheus::render(std::slice::from_ref(report)),
         }
     }
 }

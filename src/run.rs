@@ -1,13 +1,15 @@
 //! From `main` to exit: command line, deadline, panics, printing. The only place that does them.
 
 use crate::args::{self, Args, Asked, Command, Timeout};
+use crate::batch::Batch;
 use crate::confine::confine;
 use crate::deadline::Deadline;
 use crate::duration::Span;
 use crate::error::{Error, Result};
 use crate::help;
-use crate::report::{Format, Report, junit};
+use crate::report::{Format, Report, junit, prometheus};
 use crate::rights;
+use crate::service;
 use crate::understudy;
 use crate::verdict::ServiceState;
 use crate::whole;
@@ -16,7 +18,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -30,6 +32,9 @@ struct Outlet {
 }
 
 static OUTLET: Mutex<Option<Outlet>> = Mutex::new(None);
+
+/// What is told so far.
+static BATCH: Mutex<Batch> = Mutex::new(Batch::EMPTY);
 
 /// The deadline and the state it ends in, for the watchdog.
 static WATCHED: Mutex<Option<(ServiceState, Deadline)>> = Mutex::new(None);
@@ -49,7 +54,7 @@ pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
         end(Report::failed(name, ServiceState::Unknown, refused.to_string()));
     }
     let watchdog = watch(name);
-    let args = match args::parse::<A>(std::env::args_os().skip(1)) {
+    let mut args = match args::parse::<A>(std::env::args_os().skip(1)) {
         Ok(Asked::Run(args)) => args,
         Ok(Asked::Help) => say(&help::text::<A>()),
         Ok(Asked::Version) => say(&format!("{} {}\n", A::PROGRAM, env!("CARGO_PKG_VERSION"))),
@@ -90,9 +95,39 @@ pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
     if let Some(root) = &common.proc_root {
         world.proc_root.clone_from(root);
     }
-    let report = check(&args, &world);
+    let failed = |error: Error| Report::failed(name, ServiceState::Unknown, error.to_string());
+    let profiles = service::each(&mut args.common).unwrap_or_else(|error| {
+        // No measurement: a plain line, as for all that is wrong in a command line.
+        *OUTLET.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        end(failed(error))
+    });
+    args.is_of_several = profiles.len() > 1;
+    if args.common.output == Some(Format::Prometheus) {
+        profiles.iter().for_each(|profile| batch().announce(service::called(&args.common, profile)));
+    }
+    let mut told = None;
+    for profile in profiles {
+        told.into_iter().for_each(|report| batch().add(report));
+        args.common.profile = profile;
+        told = Some(look(&args, &world, check).unwrap_or_else(failed));
+    }
     rights::give_up();
-    end(report.unwrap_or_else(|error| Report::failed(name, ServiceState::Unknown, error.to_string())))
+    // There is one service at least, and its report is not in the batch yet.
+    end(told.unwrap_or_else(|| Report::failed(name, ServiceState::Unknown, "no service".to_owned())))
+}
+
+/// Looks at one service. For Prometheus it is named before: a series that fails stays the same.
+fn look<A: Command>(args: &Args<A>, world: &World, check: fn(&Args<A>, &World) -> Result<Report>) -> Result<Report> {
+    if args.common.output == Some(Format::Prometheus)
+        && let Ok(target) = service::resolve(&args.common, world)
+    {
+        batch().name(target.service)?;
+    }
+    check(args, world)
+}
+
+fn batch() -> MutexGuard<'static, Batch> {
+    BATCH.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Ends as the child does, or speaks for it. Returns where there can be no child.
@@ -142,10 +177,14 @@ fn say(text: &str) -> ! {
 }
 
 /// Prints the report and exits with its state.
-fn end(mut report: Report) -> ! {
+fn end(last: Report) -> ! {
     let outlet = OUTLET.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default();
     // Rendered before speaking is claimed: a panic in here must still find a way out.
-    let mut output = outlet.format.render(&report);
+    let (reports, mut report) = batch().clone().end(&last);
+    let mut output = match outlet.format {
+        Format::Prometheus => prometheus::render(&reports),
+        format => format.render(&report),
+    };
     if ENDED.swap(true, Ordering::SeqCst) {
         // The other one is writing. Should it hang there, the deadline holds all the same.
         thread::sleep(Duration::from_millis(500));

@@ -3,7 +3,7 @@
 use crate::args::{By, Common, Pids};
 use crate::error::{Error, Result};
 use crate::profile::{self, GENERIC, Profile};
-use crate::report::Service;
+use crate::report::{Format, Service};
 use crate::select::Selection;
 use crate::socket::Side;
 use crate::source::diag::MOST_PORTS;
@@ -23,9 +23,35 @@ pub struct Target {
     pub absent: Vec<String>,
 }
 
+/// The `--profile` of each service that the call is about; one, without any where ports tell it.
+pub fn each(common: &mut Common) -> Result<Vec<Vec<String>>> {
+    let profiles = std::mem::take(&mut common.profile);
+    if profiles.len() < 2 {
+        return Ok(vec![profiles]);
+    }
+    if common.output != Some(Format::Prometheus) {
+        return Err(Error::Usage(
+            "several --profile need -o prometheus; with other outputs run the check once for each".into(),
+        ));
+    }
+    if !common.port.is_empty() {
+        return Err(Error::Usage("several --profile have ports of their own: leave out -p".into()));
+    }
+    if let Some(twice) = (1..profiles.len()).find(|at| profiles[..*at].contains(&profiles[*at])) {
+        return Err(Error::Usage(format!("--profile {} is given twice", profiles[twice])));
+    }
+    Ok(profiles.into_iter().map(|profile| vec![profile]).collect())
+}
+
+/// What a profile's service is called until its file has been read, or where it can't be.
+pub fn called(common: &Common, profile: &[String]) -> Option<Service> {
+    let side = common.side.unwrap_or(Side::Both);
+    profile.first().map(|name| Service { profile: name.clone(), ports: Vec::new(), side })
+}
+
 /// The service of `-p` or `-P`.
 pub fn resolve(common: &Common, world: &World) -> Result<Target> {
-    if common.port.is_empty() && common.profile.is_none() {
+    if common.port.is_empty() && common.profile.is_empty() {
         return Err(Error::Usage(
             "which service? give its port (-p 11211) or profile (-P memcached); see --help".into(),
         ));
@@ -44,7 +70,7 @@ pub fn name_any(common: &Common, pids: &[Pids], world: &World) -> Result<Target>
         return Err(Error::Usage("--pid names this machine's processes: leave out --unit and --replay".into()));
     }
     match whose(common, &sorted(pids)) {
-        Some(whose) if common.port.is_empty() && common.profile.is_none() => {
+        Some(whose) if common.port.is_empty() && common.profile.is_empty() => {
             if common.side.is_some() {
                 return Err(Error::Usage("--side is seen from a service's port: give it with -p or -P".into()));
             }
@@ -53,7 +79,7 @@ pub fn name_any(common: &Common, pids: &[Pids], world: &World) -> Result<Target>
             let profile = profile::named(GENERIC, &world.thresholds)?;
             Ok(Target { profile, service, selection, absent: Vec::new() })
         }
-        _ if common.port.is_empty() && common.profile.is_none() => Err(Error::Usage(
+        _ if common.port.is_empty() && common.profile.is_empty() => Err(Error::Usage(
             "which service? give its port (-p 11211), profile (-P memcached), --pid, --unit or --user; see --help"
                 .into(),
         )),
@@ -86,7 +112,7 @@ fn of_service(common: &Common, world: &World) -> Result<Target> {
     if ports.len() > MOST_PORTS {
         return Err(Error::Usage(format!("-p names {} ports; at most {MOST_PORTS} are checked at once", ports.len())));
     }
-    let profile = match &common.profile {
+    let profile = match common.profile.first() {
         Some(name) => profile::named(name, &world.thresholds)?,
         None => of_ports(&ports, world)?,
     };

@@ -4,7 +4,7 @@ use crate::deadline::Deadline;
 use crate::duration::Span;
 use crate::error::{Error, Result};
 use crate::settle::Pauses;
-use procfs::process::all_processes;
+use crate::stat::Stat;
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, wait};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::collections::HashMap;
@@ -157,17 +157,19 @@ fn signal_all(signal: Signal) -> usize {
 
 /// Processes that descend from us and still run, in any order.
 fn descendants() -> Vec<Pid> {
-    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
-    for stat in all_processes().into_iter().flatten().flatten().filter_map(|process| process.stat().ok()) {
-        if stat.state != 'Z' {
-            children.entry(stat.ppid).or_default().push(stat.pid);
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Ok(line) = std::fs::read(entry.path().join("stat")) else { continue };
+        if let Some(stat) = Stat::parse(&line).filter(|stat| !stat.has_ended()) {
+            children.entry(stat.parent).or_default().push(pid);
         }
     }
     let mut found = Vec::new();
-    let mut parents = vec![getpid().as_raw_nonzero().get()];
+    let mut parents = vec![std::process::id()];
     while let Some(parent) = parents.pop() {
         let next = children.remove(&parent).unwrap_or_default();
-        found.extend(next.iter().filter_map(|pid| Pid::from_raw(*pid)));
+        found.extend(next.iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())));
         parents.extend(next);
     }
     found

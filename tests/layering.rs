@@ -6,13 +6,14 @@ use std::path::Path;
 
 /// Every module of src/, from the ground up: each may use those before it. Files below a module's
 /// folder belong to it.
-const LAYERS: [&str; 52] = [
+const LAYERS: [&str; 54] = [
     "error",
     "deadline",
     "rights",
     "confine",
     "understudy",
     "settle",
+    "stat",
     "bounded",
     "whole",
     "boot",
@@ -42,6 +43,7 @@ const LAYERS: [&str; 52] = [
     "tenant",
     "profile",
     "report",
+    "batch",
     "baseline",
     "extra_opts",
     "args",
@@ -62,8 +64,9 @@ const LAYERS: [&str; 52] = [
 ];
 
 /// Files that do no I/O and read no clock.
-const PURE: [&str; 41] = [
+const PURE: [&str; 45] = [
     "src/socket.rs",
+    "src/stat.rs",
     "src/history/sample.rs",
     "src/trend.rs",
     "src/trend/alarm.rs",
@@ -92,7 +95,10 @@ const PURE: [&str; 41] = [
     "src/range.rs",
     "src/duration.rs",
     "src/verdict.rs",
+    "src/batch.rs",
     "src/blame.rs",
+    "src/blame/share.rs",
+    "src/blame/suspect.rs",
     "src/idle.rs",
     "src/idle/spares.rs",
     "src/profile/states.rs",

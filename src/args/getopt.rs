@@ -110,6 +110,7 @@ fn read<A: Command>(argv: impl IntoIterator<Item = OsString>, typed: &mut Vec<Gi
         common: build(&given, false, A::PROGRAM)?,
         own: build(&given, true, A::PROGRAM)?,
         rest,
+        is_of_several: false,
     })))
 }
 

@@ -13,9 +13,14 @@ pub struct Service(PathBuf);
 impl Service {
     /// `None`: skipped, as there is no cgroup2 or it is not ours to change.
     pub fn new(lab: &Lab) -> Option<Service> {
+        Service::with(lab, "")
+    }
+
+    /// With this in its name.
+    pub fn with(lab: &Lab, part: &str) -> Option<Service> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self::named(lab, &format!("connleak-test-{}-{number}.service", std::process::id()))
+        Self::named(lab, &format!("connleak-test-{}-{number}{part}.service", std::process::id()))
     }
 
     /// One of another kind, as a container's.

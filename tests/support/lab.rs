@@ -9,7 +9,7 @@ use run::{finish, poll};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -61,6 +61,22 @@ impl Lab {
             return Err("ip link set lo up: refused".to_owned());
         }
         Ok(Lab { name, outside })
+    }
+
+    /// A pair of interfaces to the namespace that the lab was entered from: its address and ours.
+    pub fn join(&self, theirs: &str, ours: &str) {
+        let outside = format!("/proc/{}/fd/{}", std::process::id(), self.outside.as_raw_fd());
+        let ip = |line: &str| {
+            let status = Command::new("ip").args(line.split(' ')).status().unwrap();
+            assert!(status.success(), "ip {line}");
+        };
+        ip(&format!("link add inner type veth peer name outer netns {outside}"));
+        ip(&format!("address add {ours}/24 dev inner"));
+        ip("link set inner up");
+        self.outside(|| {
+            ip(&format!("address add {theirs}/24 dev outer"));
+            ip("link set outer up");
+        });
     }
 
     /// Does something in the namespace that the lab was entered from.

@@ -35,7 +35,7 @@ use std::time::Duration;
     where both ends are here, the client's. At the end it says what grew, and whose."
 )]
 pub struct Watch {
-    /// only the connections of these processes; may be repeated. Like --unit and --user it needs no port;
+    /// only the connections of these processes. Like --unit and --user it needs no port;
     /// of one process also its descriptors and memory are shown
     #[argh(option, arg_name = "N[,N...]")]
     pid: Vec<Pids>,

@@ -30,7 +30,7 @@ use std::str::FromStr;
     has comes last."
 )]
 pub struct Who {
-    /// only the sockets that these processes hold; may be repeated
+    /// only the sockets that these processes hold
     #[argh(option, arg_name = "N[,N...]")]
     pid: Vec<Pids>,
 
@@ -146,7 +146,7 @@ impl Shared for Who {
 impl Who {
     /// Without any choice every service of this host.
     fn target(&self, common: &Common, world: &World) -> Result<Target> {
-        let is_chosen = !common.port.is_empty() || common.profile.is_some() || !self.pid.is_empty();
+        let is_chosen = !common.port.is_empty() || !common.profile.is_empty() || !self.pid.is_empty();
         if is_chosen || common.unit.is_some() || common.user.is_some() {
             return service::resolve_any(common, &self.pid, world);
         }

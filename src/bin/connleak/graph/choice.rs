@@ -35,7 +35,7 @@ impl Graph {
         }
         let name = |(port, profile): (Vec<Ports>, Option<String>)| {
             let common = self.common(port, profile);
-            let any = common.port.is_empty() && common.profile.is_none();
+            let any = common.port.is_empty() && common.profile.is_empty();
             let target = if any { all_ports(&world)? } else { service::resolve(&common, &world)? };
             let speed = self.rehearse.unwrap_or(1);
             let measure = Measure::default();
@@ -56,7 +56,7 @@ impl Graph {
     fn common(&self, port: Vec<Ports>, profile: Option<String>) -> Common {
         Common {
             port,
-            profile,
+            profile: profile.into_iter().collect(),
             side: self.side,
             peer: self.peer.clone(),
             local: self.local.clone(),

@@ -1,0 +1,192 @@
+//! The files that are written by hand: what their own tools say of them, and where there is none
+//! their structure.
+
+use super::options::CHECKS;
+use super::{contrib, read};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// Skips where a tool is missing; a failure where nothing may be skipped.
+fn has(test: &str, tool: &str) -> bool {
+    if Command::new(tool).arg("--version").output().is_ok() {
+        return true;
+    }
+    assert!(std::env::var_os("REQUIRE_LIVE").is_none_or(|value| value != "1"), "REQUIRE_LIVE: {test}: no {tool}");
+    println!("SKIP {test}: {tool} is not installed");
+    false
+}
+
+/// A file with the checks where they were built.
+fn with_built_checks(text: &str) -> String {
+    CHECKS.iter().fold(text.to_owned(), |text, check| {
+        text.replace(&format!("/usr/lib/nagios/plugins/{} ", check.name), &format!("{} ", check.binary))
+    })
+}
+
+const UNITS: [&str; 5] = [
+    "prometheus/connleak-textfile.service",
+    "prometheus/connleak-textfile.timer",
+    "systemd/connleak@.service",
+    "systemd/connleak@.timer",
+    "systemd/connleak-mail@.service",
+];
+
+#[test]
+fn units_are_good_by_systemd() {
+    if !has("units_are_good_by_systemd", "systemd-analyze") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let paths = UNITS.map(|unit| {
+        let path = dir.path().join(Path::new(unit).file_name().unwrap());
+        fs::write(&path, with_built_checks(&read(unit))).unwrap();
+        path
+    });
+    let analyze = |words: &[&str], file: &str| {
+        let path = dir.path().join(file);
+        let output = Command::new("systemd-analyze").args(words).arg(&path).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{file}: {output:?}");
+    };
+    // Manual pages are not installed here.
+    for file in ["connleak-textfile.timer", "connleak-textfile.service", "connleak@memcached.timer"] {
+        if file.contains('@') {
+            for kind in ["timer", "service"] {
+                let from = dir.path().join(format!("connleak@.{kind}"));
+                fs::copy(from, dir.path().join(format!("connleak@memcached.{kind}"))).unwrap();
+            }
+        }
+        analyze(&["verify", "--man=no"], file);
+    }
+    assert!(paths.iter().all(|path| path.exists()));
+    // Of 100; what a unit without any hardening has is 96.
+    for file in ["connleak-textfile.service", "connleak@.service"] {
+        analyze(&["security", "--offline=true", "--threshold=30"], file);
+    }
+}
+
+/// Each line of a crontab, run as cron does, on a machine without any leak.
+#[test]
+fn cron_lines_run_and_say_nothing_where_all_is_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state").display().to_string();
+    for file in ["cron/connleak", "prometheus/connleak-textfile.cron"] {
+        let text =
+            with_built_checks(&read(file)).replace("/var/lib/prometheus/node-exporter", dir.path().to_str().unwrap());
+        let is_job = |line: &&str| line.starts_with('*');
+        assert!(text.lines().filter(is_job).count() == 2, "{file}");
+        for line in text.lines().filter(is_job) {
+            assert!(!line.contains('%'), "cron makes a new line of it: {line}");
+            let command = line.splitn(7, ' ').nth(6).unwrap();
+            let command = command.replace("check_conn_growth -P", &format!("check_conn_growth --state-dir {state} -P"));
+            let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+            assert!(output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
+            let failing = command.replace("memcached -v", "no-such-profile");
+            let output = Command::new("sh").args(["-c", &failing]).output().unwrap();
+            let told = String::from_utf8_lossy(&output.stdout);
+            assert!(failing == command || told.contains("UNKNOWN - unknown profile 'no-such-profile'"), "{output:?}");
+        }
+    }
+    for name in ["closewait", "conn_growth"] {
+        let file = fs::read_to_string(dir.path().join(format!("connleak_{name}.prom"))).unwrap();
+        assert_eq!(file.matches("connleak_state{").count(), 2, "{file}");
+    }
+}
+
+/// Sensu isn't in Debian: what its reference says of CheckConfig and Asset.
+#[test]
+fn sensu_resources_have_the_documented_fields() {
+    let resources = |file: &str| -> Vec<Value> {
+        let text = read(file);
+        let documents = text.split("\n---\n").skip(1);
+        documents.map(|document| serde_yaml::from_str(document).unwrap_or_else(|why| panic!("{file}: {why}"))).collect()
+    };
+    let checks = resources("sensu/connleak-checks.yml");
+    assert_eq!(checks.len(), CHECKS.len());
+    for (resource, check) in checks.iter().zip(CHECKS) {
+        assert_eq!(
+            (resource["type"].as_str(), resource["api_version"].as_str()),
+            (Some("CheckConfig"), Some("core/v2"))
+        );
+        let spec = &resource["spec"];
+        assert_eq!(spec["output_metric_format"], "nagios_perfdata", "{resource}");
+        assert!(spec["command"].as_str().unwrap().starts_with(&format!("{} -P memcached", check.name)), "{resource}");
+        assert!(spec["interval"].as_u64() > spec["timeout"].as_u64() && spec["publish"] == true, "{resource}");
+        assert_eq!(spec["runtime_assets"][0], "connleak");
+        assert!(spec["subscriptions"][0].is_string() && resource["metadata"]["namespace"].is_string());
+    }
+    let [asset] = &resources("sensu/connleak-asset.yml")[..] else { panic!("one asset") };
+    assert_eq!((asset["type"].as_str(), asset["metadata"]["name"].as_str()), (Some("Asset"), Some("connleak")));
+    let build = &asset["spec"]["builds"][0];
+    assert!(build["url"].as_str().unwrap().starts_with("https://") && build["filters"].is_array(), "{asset}");
+    assert_eq!(build["sha512"].as_str().unwrap().len(), 128);
+}
+
+#[test]
+fn the_basket_has_a_field_for_every_variable() {
+    let basket: Value = serde_json::from_str(&read("icinga2/connleak-director-basket.json")).unwrap();
+    let fields = basket["Datafield"].as_object().unwrap();
+    for (name, command) in basket["Command"].as_object().unwrap() {
+        let ids = command["fields"].as_array().unwrap().iter();
+        let varname =
+            |field: &Value| fields[&field["datafield_id"].to_string()]["varname"].as_str().unwrap().to_owned();
+        let mut named: Vec<_> = ids.map(varname).collect();
+        let arguments = command["arguments"].as_object().unwrap().values();
+        let variable = |argument: &Value| {
+            let value = argument["value"].as_str().or(argument["set_if"].as_str()).unwrap();
+            value.trim_matches('$').to_owned()
+        };
+        let mut used: Vec<_> = arguments.map(variable).collect();
+        used.sort();
+        named.sort();
+        assert_eq!(named, used, "{name}");
+        assert_eq!(command["object_name"], name.as_str());
+        assert_eq!(basket["ServiceTemplate"][format!("connleak {name}")]["check_command"], name.as_str());
+    }
+}
+
+#[test]
+fn the_dashboard_has_its_panels_and_names_our_metrics_only() {
+    let dashboard: Value = serde_json::from_str(&read("grafana/connleak-dashboard.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let titles: Vec<_> = panels.iter().map(|panel| panel["title"].as_str().unwrap()).collect();
+    for wanted in ["State", "Growth", "Owners", "Time until full"] {
+        assert!(titles.contains(&wanted), "{titles:?}");
+    }
+    let ids: std::collections::BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64()).collect();
+    assert_eq!(ids.len(), panels.len());
+    for target in panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap()) {
+        assert!(target["expr"].as_str().unwrap().contains("connleak_"), "{target}");
+        assert_eq!(target["datasource"]["uid"], "${datasource}");
+    }
+}
+
+/// Nothing lies in contrib/ that no test reads.
+#[test]
+fn every_file_is_tested() {
+    let tests = ["tests/contrib/main.rs", "tests/contrib/written.rs", "tests/live", "tests/packages.rs"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut texts = String::new();
+    for path in tests.map(|path| root.join(path)) {
+        let files = if path.is_dir() {
+            fs::read_dir(&path).unwrap().map(|file| file.unwrap().path()).collect()
+        } else {
+            vec![path]
+        };
+        files.iter().for_each(|file| texts.push_str(&fs::read_to_string(file).unwrap()));
+    }
+    for folder in fs::read_dir(contrib()).unwrap().map(|entry| entry.unwrap().path()) {
+        for file in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()) {
+            let name = format!("{}/{file}", folder.file_name().unwrap().to_str().unwrap());
+            let pattern = name
+                .replace("commands", "{name}")
+                .replace("services", "{name}")
+                .replace("nrpe/connleak", "nrpe/{name}");
+            assert!(
+                [&name, &pattern, &file].iter().any(|name| texts.contains(name.as_str())),
+                "{name} is tested nowhere"
+            );
+        }
+    }
+}
