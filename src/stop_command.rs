@@ -7,7 +7,6 @@ use crate::settle::Pauses;
 use crate::stat::Stat;
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, wait};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::process::{Command, ExitStatus, Stdio};
@@ -157,20 +156,18 @@ fn signal_all(signal: Signal) -> usize {
 
 /// Processes that descend from us and still run, in any order.
 fn descendants() -> Vec<Pid> {
-    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    // Parents with their children.
+    let mut family: Vec<(u32, u32)> = Vec::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let Ok(line) = std::fs::read(entry.path().join("stat")) else { continue };
-        if let Some(stat) = Stat::parse(&line).filter(|stat| !stat.has_ended()) {
-            children.entry(stat.parent).or_default().push(pid);
-        }
+        family.extend(Stat::parse(&line).filter(|stat| !stat.has_ended()).map(|stat| (stat.parent, pid)));
     }
-    let mut found = Vec::new();
-    let mut parents = vec![std::process::id()];
+    let (mut found, mut parents) = (Vec::new(), vec![std::process::id()]);
     while let Some(parent) = parents.pop() {
-        let next = children.remove(&parent).unwrap_or_default();
-        found.extend(next.iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())));
-        parents.extend(next);
+        let children = family.iter().filter(|(of, _)| *of == parent).map(|(_, child)| *child);
+        found.extend(children.clone().filter_map(|pid| Pid::from_raw(pid.cast_signed())));
+        parents.extend(children);
     }
     found
 }

@@ -106,6 +106,12 @@ fn assert_complete(root: &Path, plugins: &str) {
         let packed = installed.with_file_name(format!("{page}.gz"));
         assert!(installed.exists() || packed.exists(), "{page}");
     }
+    for folder in names("contrib") {
+        let examples = root.join("usr/share/doc/connleak/examples").join(&folder);
+        let packed: Vec<_> = fs::read_dir(examples).unwrap().collect();
+        assert_eq!(packed.len(), names(&format!("contrib/{folder}")).len(), "{folder}");
+    }
+    assert!(root.join("usr/share/bash-completion/completions/connleak.bash").exists());
     assert!(root.join("usr/bin/connleak").exists());
 }
 
@@ -164,17 +170,22 @@ fn the_same_source_gives_the_same_packages() {
     }
 }
 
-/// From scratch, in another folder for what is built.
+/// Our own part anew, in another folder and with the crates as they are built.
 #[test]
 fn the_same_source_gives_the_same_program() {
     if !has("the_same_source_gives_the_same_program", &[]) {
         return;
     }
     build();
-    let again = TempDir::new().unwrap();
+    let (first, again) =
+        (Path::new(ROOT).join("target/release"), TempDir::new_in(Path::new(ROOT).join("target")).unwrap());
+    let second = again.path().join("release");
+    // Links where the file system has them.
+    succeed(Command::new("cp").args(["-a", "--link"]).args([&first, &second]));
     let target = again.path().to_str().unwrap();
+    cargo(&["clean", "--release", "--package", "connleak", "--target-dir", target]);
+    assert!(!second.join("check_closewait").exists());
     cargo(&["build", "--release", "--locked", "--bin", "check_closewait", "--target-dir", target]);
-    let [first, second] = [Path::new(ROOT).join("target"), again.path().to_owned()];
-    let [first, second] = [first, second].map(|target| fs::read(target.join("release/check_closewait")).unwrap());
+    let [first, second] = [first, second].map(|folder| fs::read(folder.join("check_closewait")).unwrap());
     assert!(first == second, "built twice, different bytes");
 }

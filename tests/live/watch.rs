@@ -1,7 +1,7 @@
 //! connleak watch on a terminal and without one, on connections that are really leaked.
 
 use crate::companion::{any, connleak, looks, wait_for_looks};
-use crate::lab::run::{CONNLEAK, GROWTH, run, start};
+use crate::lab::run::{CONNLEAK, GROWTH, poll, run, start};
 use crate::lab::{CLOSE_WAIT, Lab, Peer};
 use crate::tmux::Tmux;
 use connleak::history::History;
@@ -125,6 +125,19 @@ fn the_terminal_is_given_back_on_a_signal() {
             let ended = tmux.wait_for(&["no growth in ", "ended 0", "icanon"]);
             assert!(!ended.contains("-icanon") && !tmux.is_alternate(), "{ended}");
         }
+    });
+}
+
+/// Whoever reads the end of a terminal that is gone reads it for ever.
+#[test]
+fn a_terminal_that_goes_ends_the_watch() {
+    Lab::test(|lab| {
+        let (state, _ends) = (state(), lab.connected("127.0.0.1:4242", 3));
+        let Some(tmux) = Tmux::start(lab, (80, 24), &line(&state, "")) else { return };
+        tmux.wait_for(&["ESTABLISHED 3"]);
+        let program = format!("/proc/{}", tmux.program());
+        drop(tmux);
+        assert!(poll(Duration::from_secs(10), || !Path::new(&program).exists()), "{program} is still there");
     });
 }
 

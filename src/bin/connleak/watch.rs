@@ -19,6 +19,7 @@ use dashboard::Heading;
 use frame::Story;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
+use rustix::event::{PollFd, PollFlags};
 use sampler::{Sampler, Told};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::path::PathBuf;
@@ -172,7 +173,10 @@ impl Audience {
                 Err(TryRecvError::Empty) => is_stale = false,
                 Err(TryRecvError::Disconnected) => break,
             }
-            if event::poll(if is_stale { Duration::ZERO } else { PATIENCE })? {
+            if !is_there(if is_stale { Duration::ZERO } else { PATIENCE }) {
+                break;
+            }
+            if event::poll(Duration::ZERO)? {
                 let event = event::read()?;
                 is_stale |= matches!(event, Event::Resize(..));
                 if ends(&event) {
@@ -213,6 +217,16 @@ impl Audience {
             None => Ok(()),
         }
     }
+}
+
+/// Waits for a key, and says whether there still is a terminal. Asked for first, as crossterm reads the end
+/// of one that was closed for ever.
+fn is_there(wait: Duration) -> bool {
+    let stdout = std::io::stdout();
+    let mut terminal = [PollFd::new(&stdout, PollFlags::IN)];
+    let wait = wait.try_into().ok();
+    let asked = rustix::event::poll(&mut terminal, wait.as_ref());
+    asked.is_err() || !terminal[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
 /// q, Escape or Ctrl-C, which a raw terminal makes no signal of.
