@@ -51,6 +51,7 @@ complete -c connleak -n '__fish_connleak_using_command' -f -a 'backtest' -d 'rep
 complete -c connleak -n '__fish_connleak_using_command who' -f -l pid -r -d 'only the sockets that these processes hold; may be repeated'
 complete -c connleak -n '__fish_connleak_using_command who' -f -l by -r -d 'a row for each pid, unit, user, peer or tenant (the key in the profile); default pid'
 complete -c connleak -n '__fish_connleak_using_command who' -f -l tree -d 'processes below their parents: a pooler and its workers'
+complete -c connleak -n '__fish_connleak_using_command who' -f -l ghosts -d 'also count descriptors of sockets that no table shows any more, as after a reset'
 complete -c connleak -n '__fish_connleak_using_command who' -f -l top -r -d 'most rows; default 20'
 complete -c connleak -n '__fish_connleak_using_command who' -f -l output -s o -r -d 'output format: table, json or csv; default table'
 complete -c connleak -n '__fish_connleak_using_command who' -f -l verbose -s v -d 'say more: -v working directory and command line, -vv also the oldest sockets of each row'

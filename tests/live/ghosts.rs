@@ -1,5 +1,6 @@
 //! `--ghosts`: sockets that left the tables while their descriptor stays open.
 
+use crate::companion::connleak;
 use crate::lab::run::{CLOSEWAIT, Outcome, hold_to_contract, run};
 use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab, Peer, example};
 use crate::unit::Service;
@@ -181,5 +182,26 @@ fn without_rights_ghosts_are_unknown() {
         of_root.say(&format!("connect c {ADDRESS} 1"));
         let some = CLOSEWAIT.unprivileged(&other);
         assert!(some.code == 3 && some.text().contains("ghosts unknown"), "one of three can't: {some:?}");
+    });
+}
+
+/// The person at the shell sees them too, in this namespace and among all.
+#[test]
+fn connleak_who_names_their_process() {
+    Lab::test(|lab| {
+        let (mut server, _client) = haunted(lab, 3);
+        let told = format!("ghosts, descriptors of sockets that no table shows: 3 (3 peer[{}])", server.pid());
+        for more in [&[][..], &["--netns=all"]] {
+            let shown = connleak(&[&["who", "-p27401", "--ghosts"], more].concat());
+            assert!(shown.contains(&told), "{shown}");
+        }
+        let json = connleak(&["who", "-p27401", "--ghosts", "--netns=all", "-ojson"]);
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let expected = serde_json::json!([{"pid": server.pid(), "command": "peer", "sockets": 3}]);
+        assert_eq!(json["ghosts"], expected);
+        assert!(json["complete"]["namespaces"].as_u64() > Some(1), "{json}");
+        assert!(!connleak(&["who", "-p27401"]).contains("ghosts"));
+        server.say("close s");
+        assert!(!connleak(&["who", "-p27401", "--ghosts"]).contains("ghosts"));
     });
 }

@@ -3,6 +3,7 @@
 mod cards;
 mod export;
 mod gather;
+mod ghosts;
 mod row;
 mod table;
 mod tree;
@@ -41,6 +42,10 @@ pub struct Who {
     /// processes below their parents: a pooler and its workers
     #[argh(switch)]
     tree: bool,
+
+    /// also count descriptors of sockets that no table shows any more, as after a reset
+    #[argh(switch)]
+    ghosts: bool,
 
     /// most rows; default 20
     #[argh(option, arg_name = "N")]
@@ -168,6 +173,9 @@ impl Who {
             return Err(Error::Usage("--tree shows processes: leave --by out, or give --by pid".into()));
         }
         let mut view = View::gather(&target, by, world)?;
+        if self.ghosts {
+            view.ghosts = Some(ghosts::find(&target, args.common.unit.as_deref(), world, &mut view.notes)?);
+        }
         let top = self.top.map_or(20, |Top(top)| top);
         let hidden = view.rows.len().saturating_sub(top);
         view.rows.truncate(top);

@@ -1,6 +1,7 @@
 //! The rows for programs: JSON and CSV.
 
 use super::gather::View;
+use super::ghosts::Haunted;
 use super::row::{Holder, Row};
 use crate::screen::{commands, visible};
 use connleak::report::rounded;
@@ -20,13 +21,16 @@ pub fn json(view: &View, target: &Target) -> String {
         "sockets": view.all.total(),
         "states": states(&view.all),
         "owners": view.rows.iter().map(owner).collect::<Vec<_>>(),
+        "ghosts": view.ghosts.as_ref().map(|ghosts| ghosts.iter().map(ghost).collect::<Vec<_>>()),
         "missing": view.notes,
         "complete": {
             "source": view.seen.origin.name(),
             "sockets": view.seen.missing.is_none(),
             "owners": view.unowned == 0 && !is_replay,
             "unowned": view.unowned,
-            "namespaces": 1,
+            "namespaces": view.seen.namespaces.seen,
+            "namespaces_refused": view.seen.namespaces.refused,
+            "namespaces_late": view.seen.namespaces.late,
         },
     });
     // All of them are in the first plane, which JSON's escapes can tell.
@@ -35,6 +39,10 @@ pub fn json(view: &View, target: &Target) -> String {
         character => character.to_string(),
     };
     object.to_string().chars().map(plain).collect::<String>() + "\n"
+}
+
+fn ghost(haunted: &Haunted) -> Value {
+    json!({"pid": haunted.process.pid, "command": haunted.process.command, "sockets": haunted.sockets})
 }
 
 fn states(row: &Row) -> Value {

@@ -1,6 +1,7 @@
 //! One look at the sockets of a service, counted by who has them.
 
 use super::By;
+use super::ghosts::Haunted;
 use super::row::{Bounds, Holder, Row};
 use connleak::blame::{Named, Suspect};
 use connleak::duration::Span;
@@ -30,6 +31,8 @@ pub struct View {
     /// Sockets whose process was looked for in vain.
     pub unowned: u64,
     pub ages_known: bool,
+    /// `None`: not asked for.
+    pub ghosts: Option<Vec<Haunted>>,
     /// What is to be said of the view's limits.
     pub notes: Vec<String>,
 }
@@ -76,7 +79,7 @@ impl View {
             notes.push(format!("{} more have no process: whose they were can't be told", sockets.unsure));
         }
         let (owners, unowned) = (owners.processes.len(), unowned as u64);
-        Ok(View { by, rows, seen, all, owners, unowned, ages_known: sockets.ages_known, notes })
+        Ok(View { by, rows, seen, all, owners, unowned, ages_known: sockets.ages_known, ghosts: None, notes })
     }
 }
 

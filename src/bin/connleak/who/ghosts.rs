@@ -1,0 +1,44 @@
+//! Sockets that no table shows any more, by the process that still has their descriptor.
+
+use crate::screen::visible;
+use connleak::blame::Named;
+use connleak::error::Result;
+use connleak::ghosts;
+use connleak::owner::{self, Holders, Process};
+use connleak::service::Target;
+use connleak::world::World;
+
+pub struct Haunted {
+    pub process: Process,
+    pub sockets: u64,
+}
+
+/// Most ghosts first. What is to be said of them goes to `notes`.
+pub fn find(target: &Target, unit: Option<&str>, world: &World, notes: &mut Vec<String>) -> Result<Vec<Haunted>> {
+    let found = ghosts::find(world, target, unit)?;
+    let sockets: Vec<_> = found.sockets.iter().map(|ghost| (ghost.holder_inode, ghost.uid)).collect();
+    let owners = owner::find(world, &sockets, Holders::First);
+    let mut haunted: Vec<Haunted> = Vec::new();
+    for (inode, _) in &sockets {
+        let Some(process) = owners.of(*inode).next() else { continue };
+        match haunted.iter_mut().find(|known| known.process.pid == process.pid) {
+            Some(known) => known.sockets += 1,
+            None => haunted.push(Haunted { process: process.clone(), sockets: 1 }),
+        }
+    }
+    haunted.sort_by_key(|known| std::cmp::Reverse(known.sockets));
+    let told = haunted.iter().map(|known| format!("{} {}", known.sockets, visible(&Named(&known.process).to_string())));
+    let told: Vec<String> = told.collect();
+    if found.count > 0 {
+        notes.push(format!(
+            "ghosts, descriptors of sockets that no table shows: {} ({})",
+            found.count,
+            told.join(", ")
+        ));
+    }
+    if found.elsewhere > 0 {
+        notes.push(format!("{} more ghosts in processes that have no socket of the service", found.elsewhere));
+    }
+    notes.extend(found.missing);
+    Ok(haunted)
+}
