@@ -9,12 +9,11 @@ use crate::cgroup;
 use crate::error::plain;
 use crate::owner::{self, Process};
 use crate::pool::hashed;
+use crate::stat;
 use crate::trend::{Sample, Socket, State, Verdict};
 use crate::unit::belongs;
 use crate::user::Users;
 use crate::world::World;
-use procfs::FromRead;
-use procfs::process::Stat;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use serde_json::{Value, json};
@@ -181,8 +180,7 @@ fn of_process(
     if unit.is_some_and(|unit| !path.as_deref().is_some_and(|path| belongs(path, unit))) {
         return Ok(None);
     }
-    let stat = Stat::from_read(File::from(owner::open(dir.as_fd(), "stat")?)).map_err(|_| Errno::SRCH)?;
-    let started = stat.starttime;
+    let started = owner::stat(dir.as_fd()).and_then(|line| stat::started(&line)).ok_or(Errno::SRCH)?;
     let place = |item: &str| hashed(format!("{pid} {started} {item}").as_bytes());
     let (items, amount) = if memory {
         let bytes = resident(dir.as_fd())?;

@@ -14,18 +14,30 @@ pub struct Stat<'a> {
 impl<'a> Stat<'a> {
     /// `None`: not such a line.
     pub fn parse(line: &'a [u8]) -> Option<Stat<'a>> {
-        let begin = line.iter().position(|byte| *byte == b'(')?;
-        let end = line.iter().rposition(|byte| *byte == b')')?;
-        let mut fields = line[end + 1..].split(|byte| *byte == b' ').filter(|field| !field.is_empty());
+        let (comm, mut fields) = parted(line)?;
         let [state] = fields.next()? else { return None };
         let parent = std::str::from_utf8(fields.next()?).ok()?.trim_end().parse().ok()?;
-        Some(Stat { comm: line.get(begin + 1..end)?, state: *state, parent })
+        Some(Stat { comm, state: *state, parent })
     }
 
     /// A zombie has closed everything: it only waits for its parent.
     pub fn has_ended(&self) -> bool {
         matches!(self.state, b'Z' | b'X')
     }
+}
+
+/// When the process was started, in clock ticks since the boot: with its pid what tells it from others.
+pub fn started(line: &[u8]) -> Option<u64> {
+    // Field 22; the first after the name is the third.
+    std::str::from_utf8(parted(line)?.1.nth(19)?).ok()?.trim_end().parse().ok()
+}
+
+/// The name, which may hold anything, and the fields behind it.
+fn parted(line: &[u8]) -> Option<(&[u8], impl Iterator<Item = &[u8]>)> {
+    let begin = line.iter().position(|byte| *byte == b'(')?;
+    let end = line.iter().rposition(|byte| *byte == b')')?;
+    let fields = line[end + 1..].split(|byte| *byte == b' ').filter(|field| !field.is_empty());
+    Some((line.get(begin + 1..end)?, fields))
 }
 
 #[cfg(test)]
@@ -39,6 +51,8 @@ mod tests {
         assert_eq!(Stat::parse(b"7 (a) S 9 (b)) R 12 7"), stat(b"a) S 9 (b)", b'R', 12));
         assert_eq!(Stat::parse(b"7 (\n) Z 1\n"), stat(b"\n", b'Z', 1));
         assert!(Stat::parse(b"7 (x) Z 1").is_some_and(|stat| stat.has_ended()));
+        let line = b"7 (a b) S 6 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 9 9\n";
+        assert_eq!((started(line), started(b"7 (sh) S 6 7"), started(b"")), (Some(4711), None, None));
         for bad in [&b""[..], b"7 (sh", b"7 sh) S 6", b"7 (sh)", b"7 (sh) S", b"7 (sh) S x", b"7 (sh) SS 6", b")7( S 6"]
         {
             assert_eq!(Stat::parse(bad), None, "{bad:?}");

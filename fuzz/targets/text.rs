@@ -4,16 +4,15 @@
 
 use connleak::duration::Span;
 use connleak::range::Range;
+use connleak::stat::{self, Stat};
 use connleak::{cgroup, extra_opts, profile};
-use procfs::FromRead;
-use procfs::process::Stat;
 use std::path::Path;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((choice, rest)) = bytes.split_first() else { return };
     match choice % 6 {
         4 => drop(cgroup::cgroup_path(rest).map(|path| cgroup::unit_name(&path))),
-        5 => drop(Stat::from_read(rest)),
+        5 => drop((Stat::parse(rest).map(|stat| stat.has_ended()), stat::started(rest))),
         _ => {}
     }
     let Ok(text) = std::str::from_utf8(rest) else { return };

@@ -1,9 +1,8 @@
 //! Rows below the processes that started theirs: a pooler and its workers.
 
 use super::row::Row;
+use connleak::stat::Stat;
 use connleak::world::World;
-use procfs::FromRead;
-use procfs::process::Stat;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A line of the table: a row, or an ancestor that has no sockets itself.
@@ -71,8 +70,9 @@ pub fn arrange(rows: &[Row], world: &World) -> Vec<Branch> {
 
 /// Name and parent of a process without sockets here.
 fn read(pid: u32, world: &World) -> Option<Node> {
-    let stat = Stat::from_read(std::fs::File::open(world.proc_root.join(format!("{pid}/stat"))).ok()?).ok()?;
-    Some(Node { label: format!("{}[{pid}]", stat.comm), parent: stat.ppid.cast_unsigned() })
+    let line = std::fs::read(world.proc_root.join(format!("{pid}/stat"))).ok()?;
+    let stat = Stat::parse(&line)?;
+    Some(Node { label: format!("{}[{pid}]", String::from_utf8_lossy(stat.comm)), parent: stat.parent })
 }
 
 struct Forest {
