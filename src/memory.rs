@@ -101,7 +101,7 @@ impl Memory {
         let groups: BTreeSet<u32> = seen.sockets.iter().map(|socket| socket.group).collect();
         let all = seen.sockets.len();
         self.follow(&mut seen.sockets);
-        let sampled = seen.sockets.len() as f64 / all.max(1) as f64;
+        let sampled = if all == 0 { 1.0 } else { seen.sockets.len() as f64 / all as f64 };
         let is_due = self.detector.is_due(&seen);
         if is_due {
             let before = self.last.replace((moment.boot_id.clone(), moment.uptime));
@@ -284,6 +284,7 @@ mod tests {
     #[test]
     fn thinning_keeps_at_most_4096_and_never_grows_back() {
         let mut memory = Memory::new(9);
+        assert_eq!(run(&mut Memory::new(100), 0.0, 1..1).sampled, 1.0, "all of nothing");
         assert_eq!(run(&mut memory, 0.0, 1..4097).sampled, 1.0);
         let mut kept = HashSet::new();
         for (minute, most) in [(1.0, 4098), (2.0, 40_000), (3.0, 4_097), (4.0, 40_000)] {
