@@ -18,16 +18,22 @@ fn look(more: &[&str]) -> Outcome {
 
 /// A server with `count` sockets whose client has closed and then reset them, and one that it uses.
 fn haunted(lab: &Lab, count: u32) -> (Peer, Peer) {
+    haunted_at(lab, 27401, count)
+}
+
+/// A port of its own for what looks into the namespaces of other tests too.
+fn haunted_at(lab: &Lab, port: u16, count: u32) -> (Peer, Peer) {
     let (mut server, mut client) = (lab.peer(), lab.peer());
-    server.say(&format!("listen l {ADDRESS}"));
-    client.say(&format!("connect used {ADDRESS} 1"));
+    let address = format!("127.0.0.1:{port}");
+    server.say(&format!("listen l {address}"));
+    client.say(&format!("connect used {address} 1"));
     server.say("accept used l 1");
-    client.say(&format!("connect c {ADDRESS} {count}"));
+    client.say(&format!("connect c {address} {count}"));
     server.say(&format!("accept s l {count}"));
     client.say("shutdown c");
-    lab.wait_for(CLOSE_WAIT, 27401, count as usize);
+    lab.wait_for(CLOSE_WAIT, port, count as usize);
     client.say("reset c");
-    lab.wait_for(CLOSE_WAIT, 27401, 0);
+    lab.wait_for(CLOSE_WAIT, port, 0);
     (server, client)
 }
 
@@ -189,19 +195,19 @@ fn without_rights_ghosts_are_unknown() {
 #[test]
 fn connleak_who_names_their_process() {
     Lab::test(|lab| {
-        let (mut server, _client) = haunted(lab, 3);
+        let (mut server, _client) = haunted_at(lab, 27402, 3);
         let told = format!("ghosts, descriptors of sockets that no table shows: 3 (3 peer[{}])", server.pid());
         for more in [&[][..], &["--netns=all"]] {
-            let shown = connleak(&[&["who", "-p27401", "--ghosts"], more].concat());
+            let shown = connleak(&[&["who", "-p27402", "--ghosts"], more].concat());
             assert!(shown.contains(&told), "{shown}");
         }
-        let json = connleak(&["who", "-p27401", "--ghosts", "--netns=all", "-ojson"]);
+        let json = connleak(&["who", "-p27402", "--ghosts", "--netns=all", "-ojson"]);
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         let expected = serde_json::json!([{"pid": server.pid(), "command": "peer", "sockets": 3}]);
         assert_eq!(json["ghosts"], expected);
         assert!(json["complete"]["namespaces"].as_u64() > Some(1), "{json}");
-        assert!(!connleak(&["who", "-p27401"]).contains("ghosts"));
+        assert!(!connleak(&["who", "-p27402"]).contains("ghosts"));
         server.say("close s");
-        assert!(!connleak(&["who", "-p27401", "--ghosts"]).contains("ghosts"));
+        assert!(!connleak(&["who", "-p27402", "--ghosts"]).contains("ghosts"));
     });
 }
