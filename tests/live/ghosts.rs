@@ -53,7 +53,9 @@ fn a_reset_after_close_wait_hides_nothing() {
         assert_eq!(lines.iter().filter(|line| line.starts_with("ghost, inode")).count(), 4, "{lines:?}");
         let (owners, json) = (look(&["-ojson", "--by=peer"]).json(), look(&["-ojson", "--netns=all"]).json());
         assert_eq!((&owners["owners"][0]["sockets"], &owners["groups"][0]["key"]), (&4.into(), &"unknown".into()));
-        assert_eq!(json["ghosts"], serde_json::json!({"sockets": 4, "elsewhere": 0}), "{json}");
+        // Beside those of other tests, which have namespaces too.
+        assert!(json["ghosts"]["sockets"].as_u64() >= Some(4), "{json}");
+        assert_eq!(owners["ghosts"], serde_json::json!({"sockets": 4, "elsewhere": 0}), "{owners}");
 
         // They count together with what the tables show.
         client.say(&format!("connect late {ADDRESS} 2"));
