@@ -162,6 +162,16 @@ fn untidy_files_are_drawn_and_what_was_done_is_said() {
 }
 
 #[test]
+fn a_state_that_never_was_is_drawn_where_it_is_all_there_is() {
+    for header in ["time,time_wait", "time,time_wait,fds", "time,limit,time_wait"] {
+        let zeros = ",0".repeat(header.matches(',').count());
+        let rows: String = (0..8).map(|minute| format!("{}{zeros}\n", 1_700_000_000 + 60 * minute)).collect();
+        let (page, said) = drawn(format!("{header}\n{rows}"), &["--since", "3m"]);
+        assert!(said.contains("x.csv: 4 samples.") && page.contains("TIME_WAIT"), "{header}: {said}");
+    }
+}
+
+#[test]
 fn a_page_is_written_whole_or_not_at_all() {
     let dir = tempfile::tempdir().unwrap();
     let disk = dir.path().join("disk");

@@ -190,14 +190,21 @@ fn set_apart(columns: &mut Vec<Column>) -> Vec<Column> {
     }
     let any = |column: &Column, is: fn(f64) -> bool| column.values.iter().any(|value| is(*value));
     let is_state = |column: &Column| column.name.parse::<State>().is_ok();
-    let always = [State::Established.name(), State::CloseWait.name()];
-    columns.retain(|column| {
-        always.contains(&column.name.as_str()) || !is_state(column) || any(column, |value| value > 0.0)
-    });
     let is_drawn =
         |column: &Column| is_state(column) || COUNTED.iter().any(|name| column.name.eq_ignore_ascii_case(name));
     let beside = columns.extract_if(.., |column| !is_drawn(column)).filter(|column| any(column, f64::is_finite));
-    beside.collect()
+    let beside = beside.collect();
+    let always = [State::Established.name(), State::CloseWait.name()];
+    let was = |column: &Column| {
+        always.contains(&column.name.as_str()) || !is_state(column) || any(column, |value| value > 0.0)
+    };
+    if columns.iter().any(was) {
+        columns.retain(was);
+    } else {
+        // A chart has a line, be it of zeros.
+        columns.truncate(1);
+    }
+    beside
 }
 
 /// What counts against a limit: a column that says so, else ESTABLISHED and CLOSE_WAIT, else the first.
