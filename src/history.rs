@@ -15,7 +15,7 @@ mod trouble;
 
 pub use place::Aside;
 pub use read::Usual;
-pub use sample::{Condensed, Group, MOST_GROUPS, Recorded, Sample};
+pub use sample::{Condensed, Group, MOST_GROUPS, Recorded, Row, Sample};
 pub use store::Tier;
 
 use crate::error::{Error, Result};

@@ -1,17 +1,20 @@
 #![no_main]
-//! What earlier runs stored, on any bytes: baselines, and the leak detector's memory. The first byte chooses.
+//! What earlier runs stored, on any bytes: baselines, the leak detector's memory, and the history's rows.
+//! The first byte chooses.
 
 use connleak::baseline::Content;
+use connleak::history::Row;
 use connleak::memory::{Memory, Moment, VERSION};
 use connleak::trend::{Sample, Socket};
 use std::sync::OnceLock;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((choice, rest)) = bytes.split_first() else { return };
-    match choice % 3 {
+    match choice % 4 {
         0 => baseline(rest),
         1 => memory(rest),
-        _ => memory(&damaged(rest)),
+        2 => memory(&damaged(rest)),
+        _ => row(rest),
     }
 });
 
@@ -19,6 +22,15 @@ fn baseline(bytes: &[u8]) {
     let Some(content) = std::str::from_utf8(bytes).ok().and_then(|json| Content::parse(json).ok()) else { return };
     let json = content.to_json().unwrap();
     assert_eq!(Content::parse(&json), Ok(content));
+}
+
+/// What is read is stored and read again as it was, and adds up with itself.
+fn row(bytes: &[u8]) {
+    let Some(row) = Row::unpack(bytes) else { return };
+    assert_eq!(Row::unpack(&row.pack()).as_ref(), Some(&row));
+    let mut both = row.clone();
+    both.add(&row);
+    assert!(Row::unpack(&both.pack()).is_some());
 }
 
 /// Whatever was read, the next runs end and store it again.

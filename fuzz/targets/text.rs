@@ -1,22 +1,28 @@
 #![no_main]
-//! All that people write (ranges, durations, profiles, INI files) and the kernel tells of a process
-//! (cgroup lists, stat lines). The first byte chooses.
+//! All that people write (ranges, durations and other values of options, profiles, maps of tenants, INI
+//! files) and the kernel tells of a process (cgroup lists, stat lines). The first byte chooses.
 
+use connleak::args::{LimitChoice, Percent, Pids, Ports, Speed, Timeout};
+use connleak::cgroup::container;
 use connleak::duration::Span;
+use connleak::profile::{self, map};
 use connleak::range::Range;
+use connleak::select::Cidr;
 use connleak::stat::{self, Stat};
-use connleak::{cgroup, extra_opts, profile};
+use connleak::tenant::Key;
+use connleak::world::{Netns, Source};
+use connleak::{cgroup, extra_opts};
 use std::path::Path;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((choice, rest)) = bytes.split_first() else { return };
-    match choice % 6 {
-        4 => drop(cgroup::cgroup_path(rest).map(|path| cgroup::unit_name(&path))),
+    match choice % 8 {
+        4 => drop(cgroup::cgroup_path(rest).map(|path| (cgroup::unit_name(&path).len(), container::name(&path)))),
         5 => drop((Stat::parse(rest).map(|stat| stat.has_ended()), stat::started(rest))),
         _ => {}
     }
     let Ok(text) = std::str::from_utf8(rest) else { return };
-    match choice % 6 {
+    match choice % 8 {
         0 => {
             if let Ok(range) = text.parse::<Range>() {
                 assert_eq!(range.to_string().parse(), Ok(range));
@@ -31,6 +37,22 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         3 => {
             let _ = extra_opts::section_of(text, "a", Path::new("fuzz.ini"));
         }
+        6 => drop(map::parse(text, Path::new("fuzz.yaml"))),
+        7 => value(text),
         _ => {}
     }
 });
+
+fn value(text: &str) {
+    if let Ok(Ports(ports)) = text.parse() {
+        assert!(!ports.contains(&0));
+    }
+    if let Ok(Pids(pids)) = text.parse() {
+        assert!(!pids.contains(&0));
+    }
+    let _ = text.parse::<Key>();
+    let _ = text.parse::<Cidr>();
+    let _ = (text.parse::<Timeout>(), text.parse::<LimitChoice>());
+    let _ = (text.parse::<Percent>(), text.parse::<Speed>());
+    let _ = (text.parse::<Netns>(), text.parse::<Source>());
+}

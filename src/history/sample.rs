@@ -98,7 +98,7 @@ impl Condensed {
 
 /// A row as it is stored: names and boots by number, sums where the reader gets means.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Row {
+pub struct Row {
     pub runs: u64,
     pub uptime: u64,
     pub boot: u64,

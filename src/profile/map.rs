@@ -116,7 +116,8 @@ impl TenantMap {
     }
 }
 
-fn parse(yaml: &str, origin: &Path) -> Result<TenantMap> {
+/// `origin` is named in errors.
+pub fn parse(yaml: &str, origin: &Path) -> Result<TenantMap> {
     let read = serde_yaml::from_str::<TenantMap>(yaml);
     let map = read.map_err(|error| explained(&error, yaml, origin, "see 'Tenants by file' in the man page"))?;
     let mut names = HashMap::new();
