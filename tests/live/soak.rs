@@ -1,75 +1,115 @@
 //! Runs by the thousand under churn: no wrong verdict, nothing left behind, a history that stays small.
 //!
-//! A few seconds here; `tests/soak` gives it minutes.
+//! A few rounds here; `tests/soak` gives it 20,000, with the checks as they are shipped.
 
-use crate::lab::run::{CLOSEWAIT, Check, GROWTH, ORPHANS, hold_to_contract, run};
+use crate::lab::run::{CLOSEWAIT, Check, GROWTH, IDLE, ORPHANS, STATES, TENANTS, hold_to_contract, run};
 use crate::lab::{ESTABLISHED, Lab};
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A run, its exit code, and one of its numbers.
-type Expected<'a> = (Check, &'a [&'a str], i32, (&'a str, f64));
+/// At once; each waits most of its time for its child's end.
+const WORKERS: usize = 4;
+
+/// What a run is given, its exit code, and one of its numbers.
+type Case<'a> = (&'a [&'a str], i32, (&'a str, f64));
 
 #[test]
 fn runs_under_churn_stay_right_and_leave_nothing_behind() {
     Lab::test(|lab| {
-        let seconds = std::env::var("SOAK_SECONDS").map_or(3, |seconds| seconds.parse().expect("SOAK_SECONDS"));
-        let until = Instant::now() + Duration::from_secs(seconds);
+        let rounds = number("SOAK_ROUNDS").unwrap_or(25);
+        let until = Instant::now() + Duration::from_secs(number("SOAK_SECONDS").unwrap_or(60) as u64);
         let _leaking = lab.leaking_server("127.0.0.1:11211", 5);
         let _connected = lab.connected("127.0.0.1:11212", 7);
         lab.wait_for(ESTABLISHED, 11212, 14);
         let dir = tempfile::tempdir().unwrap();
-        let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-        let (state, saved, metrics, temporary) = (path("state"), path("saved"), path("x.prom"), path("tmp"));
-        fs::create_dir(&temporary).unwrap();
-        let leaking = ["-p11211", "--min-age=0s", "--side=server", "-w0", "-c100", "--ratio-min-count=1000"];
-        let expected: [Expected<'_>; 6] = [
-            (CLOSEWAIT, &leaking, 1, ("close_wait", 5.0)),
-            (CLOSEWAIT, &["-p11212", "--output-file", &metrics], 0, ("close_wait", 0.0)),
-            (GROWTH, &["-p11212", "--limit=1000", "--state-dir", &state], 0, ("connections", 7.0)),
-            (ORPHANS, &["-p11211", "--wait=0s", "--side=server"], 2, ("held", 5.0)),
-            (ORPHANS, &["-p11213", "--wait=0s"], 0, ("orphans", 0.0)),
-            (ORPHANS, &["-p11212", "--save-baseline", &saved], 0, ("orphans", 0.0)),
-        ];
-        let ended = AtomicBool::new(false);
-        let (runs, churned) = thread::scope(|scope| {
+        let folders: Vec<_> = (0..WORKERS).map(|worker| dir.path().join(worker.to_string())).collect();
+        let (ended, done) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let begin = || (Instant::now() < until).then(|| done.fetch_add(1, Ordering::SeqCst));
+        let next = || begin().filter(|round| *round < rounds);
+        let churned = thread::scope(|scope| {
             let churn = scope.spawn(|| churn(&ended));
             let _end = EndOnDrop(&ended);
-            let mut runs = 0u32;
-            while Instant::now() < until || runs == 0 {
-                for (check, args, code, (label, value)) in expected {
-                    let outcome = hold_to_contract(run(Command::new(check.0).args(args).env("TMPDIR", &temporary)));
-                    assert_eq!(
-                        (outcome.code, outcome.value(label)),
-                        (code, value),
-                        "run {runs}: {args:?}: {outcome:?}"
-                    );
-                    assert!(
-                        !outcome.text().contains("anew") && !outcome.text().contains("not remembered"),
-                        "{outcome:?}"
-                    );
-                }
-                runs += 1;
+            let workers: Vec<_> = folders.iter().map(|folder| scope.spawn(|| work(folder, &next))).collect();
+            for worker in workers {
+                worker.join().unwrap();
             }
             ended.store(true, Ordering::SeqCst);
-            (runs, churn.join().unwrap())
+            churn.join().unwrap()
         });
-        let history = size(Path::new(&state));
-        println!(
-            "{runs} rounds of {} runs, {churned} connections came and went, a history of {history} bytes",
-            expected.len()
-        );
-        assert!(history < 2 << 20, "{history} bytes");
-        assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "temporary files stay");
-        assert_eq!(names(dir.path()), ["saved", "state", "tmp", "x.prom"]);
-        let folder = fs::read_dir(&state).unwrap().next().unwrap().unwrap().path();
-        assert_eq!(names(&folder), ["history.db", "history.db-shm", "history.db-wal"]);
+        let done = done.into_inner().min(rounds);
+        let histories: Vec<_> = folders.iter().map(|folder| bytes(&folder.join("state"))).collect();
+        println!("{done} runs of each check, {churned} connections came and went, histories of {histories:?} bytes");
+        assert!(histories.iter().all(|history| *history < 2 << 20), "{histories:?}");
+        for folder in folders {
+            assert_eq!(names(&folder), ["saved", "state", "tmp", "x.prom"]);
+            assert_eq!(fs::read_dir(folder.join("tmp")).unwrap().count(), 0, "temporary files stay");
+            let state = fs::read_dir(folder.join("state")).unwrap().next().unwrap().unwrap().path();
+            assert_eq!(names(&state), ["history.db", "history.db-shm", "history.db-wal"]);
+        }
     });
+}
+
+/// Rounds as long as there is a `next` one: each runs every check once, with one of its cases in turn.
+fn work(folder: &Path, next: impl Fn() -> Option<usize>) {
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let (state, saved, metrics, temporary) = (path("state"), path("saved"), path("x.prom"), path("tmp"));
+    fs::create_dir_all(&temporary).unwrap();
+    let leaking = ["-p11211", "--min-age=0s", "--side=server", "-w0", "-c100", "--ratio-min-count=1000"];
+    let by_share = ["-p11212", "--side=server", "--key=user", "--limit=10", "-w50", "-c80"];
+    let checks: [(Check, &[Case<'_>]); 6] = [
+        (
+            CLOSEWAIT,
+            &[(&leaking, 1, ("close_wait", 5.0)), (&["-p11212", "--output-file", &metrics], 0, ("close_wait", 0.0))],
+        ),
+        (GROWTH, &[(&["-p11212", "--limit=1000", "--state-dir", &state], 0, ("connections", 7.0))]),
+        (
+            ORPHANS,
+            &[
+                (&["-p11211", "--wait=0s", "--side=server"], 2, ("held", 5.0)),
+                (&["-p11213", "--wait=0s"], 0, ("orphans", 0.0)),
+                (&["-p11212", "--save-baseline", &saved], 0, ("orphans", 0.0)),
+            ],
+        ),
+        (
+            STATES,
+            &[
+                (&["-p11211", "--side=server", "--state=close_wait:4:"], 1, ("close_wait", 5.0)),
+                (&["-p11212", "--side=server"], 0, ("established", 7.0)),
+            ],
+        ),
+        (
+            IDLE,
+            &[
+                (&["-p11212", "--side=server", "--min-age=0s", "-w0", "-c6"], 2, ("idle", 7.0)),
+                (&["-p11212", "--side=server"], 0, ("idle", 0.0)),
+            ],
+        ),
+        (TENANTS, &[(&by_share, 1, ("share_max", 70.0))]),
+    ];
+    for round in std::iter::from_fn(next) {
+        for (check, cases) in checks {
+            let (args, code, (label, value)) = cases[round % cases.len()];
+            let outcome = hold_to_contract(run(Command::new(shipped(check)).args(args).env("TMPDIR", &temporary)));
+            assert_eq!((outcome.code, outcome.value(label)), (code, value), "round {round}: {args:?}: {outcome:?}");
+            let text = outcome.text();
+            assert!(!text.contains("anew") && !text.contains("not remembered"), "{outcome:?}");
+        }
+    }
+}
+
+/// The check in the folder `SOAK_CHECKS`, where that is given.
+fn shipped(check: Check) -> PathBuf {
+    let built = Path::new(check.0);
+    std::env::var_os("SOAK_CHECKS").map_or(built.to_owned(), |dir| Path::new(&dir).join(built.file_name().unwrap()))
+}
+
+fn number(name: &str) -> Option<usize> {
+    std::env::var(name).ok().map(|number| number.parse().unwrap_or_else(|_| panic!("{name}: {number}")))
 }
 
 /// Lets the churn end also where the test fails.
@@ -109,11 +149,11 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 /// Bytes of all files below.
-fn size(dir: &Path) -> u64 {
+fn bytes(dir: &Path) -> u64 {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
     entries
         .map(|entry| match entry.metadata().unwrap() {
-            meta if meta.is_dir() => size(&entry.path()),
+            meta if meta.is_dir() => bytes(&entry.path()),
             meta => meta.len(),
         })
         .sum()
