@@ -1,9 +1,11 @@
-//! The packages: what is in them, that they install, work and go without a trace, and that the same
-//! source gives the same bytes.
+//! The packages: what is in them, that they install, work and go without a trace, that the same source
+//! gives the same bytes, and the programs without any library.
 
 #[path = "support/run.rs"]
 mod run;
 
+use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -188,4 +190,63 @@ fn the_same_source_gives_the_same_program() {
     cargo(&["build", "--release", "--locked", "--bin", "check_closewait", "--target-dir", target]);
     let [first, second] = [first, second].map(|folder| fs::read(folder.join("check_closewait")).unwrap());
     assert!(first == second, "built twice, different bytes");
+}
+
+/// The script that makes a release, and its list of all that is in the programs.
+#[test]
+fn a_release_has_both_packages_and_tells_every_crate_in_them() {
+    if !has("a_release_has…", &["cargo-deb", "cargo-generate-rpm", "cargo-cyclonedx"]) {
+        return;
+    }
+    build();
+    succeed(&mut Command::new("packaging/build"));
+    let folder = Path::new(ROOT).join("target/packages");
+    for kind in ["deb", "rpm"] {
+        assert!(names("target/packages").iter().any(|name| name.ends_with(&format!(".{kind}"))), "{kind}");
+    }
+    let text = fs::read_to_string(folder.join("connleak.cdx.json")).unwrap();
+    assert!(!text.contains(ROOT), "it tells where it was built");
+    let list: Value = serde_json::from_str(&text).unwrap();
+    let listed: BTreeSet<_> = list["components"].as_array().unwrap().iter().map(crate_of).collect();
+    let tree = cargo(&["tree", "--locked", "--edges=normal", "--prefix=none", "--format={p}"]);
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    let linked = tree.lines().filter(|line| !line.starts_with("connleak "));
+    // `name v1.2.3 (proc-macro)`
+    let linked: BTreeSet<_> = linked.map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
+    assert!(tree.contains("libsqlite3-sys v"), "{tree}");
+    assert_eq!(linked.difference(&listed).collect::<Vec<_>>(), [""; 0]);
+}
+
+/// `name v1.2.3` of a component, which has a licence and the hash of what was downloaded.
+fn crate_of(component: &Value) -> String {
+    assert!(component["licenses"][0]["expression"].is_string(), "{component}");
+    assert_eq!(component["hashes"][0]["content"].as_str().map(str::len), Some(64), "{component}");
+    format!("{} v{}", component["name"].as_str().unwrap(), component["version"].as_str().unwrap())
+}
+
+/// In an empty root: what the programs need beside the kernel would be missed.
+#[test]
+fn static_programs_need_nothing_but_the_kernel() {
+    if !has("static_programs…", &["chroot"]) {
+        return;
+    }
+    let rustc = succeed(Command::new("rustc").arg("-vV"));
+    let host = String::from_utf8(rustc.stdout).unwrap();
+    let host = host.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+    // Unoptimised: this is about what they are linked to.
+    let build = ["build", "--locked", "--bins", "--target", host, "--target-dir=target/static"];
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(build).args(["--config", "profile.dev.debug=false"]).env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
+    succeed(&mut cargo);
+    let root = TempDir::new().unwrap();
+    for check in names("checks") {
+        let check = check.trim_end_matches(".rs");
+        let built = Path::new(ROOT).join("target/static").join(host).join("debug").join(check);
+        fs::copy(built, root.path().join(check)).unwrap();
+        let outcome = run::run(Command::new("chroot").arg(root.path()).arg(format!("/{check}")).arg("--version"));
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (3, ""), "{outcome:?}");
+    }
+    let outcome = run::run(Command::new("chroot").arg(root.path()).args(["/check_closewait", "-p", "1", "-v"]));
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{outcome:?}");
+    assert!(outcome.stdout.starts_with("CLOSEWAIT OK - port 1 "), "{outcome:?}");
 }
