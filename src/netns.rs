@@ -112,13 +112,13 @@ fn enter(world: &World) -> Result<Place> {
 }
 
 /// `/proc/net` is the reader's own namespace even under another `--proc-root`, as it leads through
-/// `self`: the namespace meant there is that of its process 1.
+/// `self`: the namespace meant there is that of its process 1, also where that is hidden (hidepid).
 fn home(proc_root: &Path) -> Place {
     if proc_root == Path::new("/proc") {
         return ours();
     }
-    let of_init = proc_root.join("1/net");
-    let net_dir = if of_init.join("tcp").exists() { of_init } else { proc_root.join("net") };
+    let (of_init, plain) = (proc_root.join("1/net"), proc_root.join("net"));
+    let net_dir = if plain.is_symlink() || of_init.join("tcp").exists() { of_init } else { plain };
     let is_ours = same_namespace(&net_dir);
     Place { net_dir, is_ours }
 }

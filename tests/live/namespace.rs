@@ -1,7 +1,7 @@
 //! Other network namespaces, and namespaces without IPv6.
 
 use crate::lab::Lab;
-use crate::lab::run::{check, check_unprivileged};
+use crate::lab::run::{CLOSEWAIT, check, check_unprivileged};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use std::fs::{self, File};
 use std::io::Write;
@@ -155,4 +155,20 @@ fn a_process_that_ends_while_its_tables_are_read_hides_no_socket() {
         check(&with(&["--netns=7", "--proc-root", root.path().to_str().unwrap()]))
     });
     assert_eq!((outcome.code, outcome.value("close_wait")), (1, 1.0), "{outcome:?}");
+}
+
+/// `/proc/net` of another machine's or container's procfs is the reader's own namespace.
+#[test]
+fn a_hidden_process_1_is_not_replaced_by_ourselves() {
+    Lab::test(|lab| {
+        let shown = CLOSEWAIT.under_hidepid(0, &with(&["--proc-root=/proc/../proc"]));
+        if !shown.stderr.is_empty() {
+            return lab.skip(&format!("mount: {}", shown.stderr));
+        }
+        assert!(shown.code == 0, "{shown:?}");
+        for hide in [1, 2] {
+            let hidden = CLOSEWAIT.under_hidepid(hide, &with(&["--proc-root=/proc/../proc"]));
+            assert!(hidden.code == 3 && hidden.text().contains("can't read /proc/../proc/1/net/tcp"), "{hidden:?}");
+        }
+    });
 }
