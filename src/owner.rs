@@ -141,13 +141,14 @@ impl Sought {
 /// The sockets of all processes whose cgroup path `belongs`.
 pub struct Found {
     pub processes: usize,
+    /// That may not be read; one more where processes are hidden.
     pub refused: usize,
     pub inodes: HashSet<u64>,
 }
 
 pub fn sockets_of(world: &World, belongs: impl Fn(&str) -> bool) -> Found {
-    let mut found = Found { processes: 0, refused: 0, inodes: HashSet::new() };
     let _rights = world.raise();
+    let mut found = Found { processes: 0, refused: usize::from(world.hides_processes()), inodes: HashSet::new() };
     for Listed { pid, .. } in processes(world) {
         let Ok(dir) = open_process(world, pid) else { continue };
         let cgroup = open(dir.as_fd(), "cgroup").ok().and_then(|file| cgroup::cgroup_path(File::from(file)));
