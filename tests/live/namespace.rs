@@ -1,11 +1,12 @@
 //! Other network namespaces, and namespaces without IPv6.
 
 use crate::lab::Lab;
-use crate::lab::run::{CLOSEWAIT, check, check_unprivileged};
+use crate::lab::run::{CLOSEWAIT, check, check_unprivileged, poll};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use std::fs::{self, File};
 use std::io::Write;
 use std::process::Command;
+use std::time::Duration;
 
 const LOOK: [&str; 6] = ["-p11211", "--side=server", "--min-age=0s", "-w0", "-c100", "--ratio-min-count=1000"];
 
@@ -60,9 +61,10 @@ const NAMES: &str = "/run/netns";
 
 impl Name {
     pub fn new(pid: u32) -> Option<Name> {
-        let name = Name(format!("connleak-test-{}", std::process::id()));
-        fs::create_dir_all(NAMES).ok()?;
-        fs::write(name.path(), "").ok()?;
+        let name = Name(format!("connleak-test-{pid}"));
+        // Another test may just take the folder away, as its own name was the last one.
+        let made = || fs::create_dir_all(NAMES).is_ok() && fs::write(name.path(), "").is_ok();
+        poll(Duration::from_secs(1), made).then_some(())?;
         let namespace = format!("/proc/{pid}/ns/net");
         let bound = Command::new("mount").args(["--bind", &namespace, &name.path()]).status();
         bound.is_ok_and(|status| status.success()).then_some(name)
