@@ -74,9 +74,8 @@ pub fn find(world: &World, sockets: &[(u64, u32)], wanted: Holders) -> Owners {
     let users = if world.is_foreign() { Users::default() } else { Users::read() };
     let mut sought = Sought { held: vec![false; inodes.len()], inodes, left: 0 };
     sought.left = sought.inodes.len();
-    let mut processes = processes(world);
-    processes.sort_by_key(|process| !uids.contains(&process.uid));
-    for Listed { pid, .. } in processes {
+    let (first, then): (Vec<_>, Vec<_>) = processes(world).into_iter().partition(|process| uids.contains(&process.uid));
+    for Listed { pid, .. } in first.into_iter().chain(then) {
         if wanted == Holders::First && sought.left == 0 {
             break;
         }
