@@ -17,7 +17,7 @@ use connleak::service::{self, Target};
 use connleak::socket::State;
 use connleak::state_dir;
 use connleak::stop_command::{self, Interrupt};
-use connleak::verdict::{Limits, ServiceState, Verdict};
+use connleak::verdict::{Limits, ServiceState, Verdict, word};
 use connleak::world::World;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -287,8 +287,7 @@ impl Scene<'_> {
             None if view.left.is_empty() => vec![format!("nothing left after {}", settled.after)],
             None => {
                 let limit = self.rules.count.breached(view.left.len() as f64);
-                let limit = limit
-                    .map_or(String::new(), |(state, range)| format!(" ({} {range})", state.to_string().to_lowercase()));
+                let limit = limit.map_or(String::new(), |(state, range)| format!(" ({} {range})", word(state)));
                 vec![format!("{} after {}{limit}", remains::counted(&view.left), settled.after)]
             }
         };

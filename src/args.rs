@@ -11,7 +11,7 @@ use crate::range::Range;
 use crate::report::Format;
 use crate::select::Cidr;
 use crate::socket::Side;
-use crate::verdict::{Limits, ServiceState};
+use crate::verdict::{self, Limits, ServiceState};
 use crate::world::{Netns, Source};
 use argh::{ArgsInfo, FromArgs};
 use std::path::{Path, PathBuf};
@@ -206,7 +206,7 @@ impl FromStr for Timeout {
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let bad = || format!("bad timeout '{text}': write for example 10, 30s or 10:critical");
         let (after, state) = match text.split_once(':') {
-            Some((after, state)) => (after, state.parse().map_err(|_| bad())?),
+            Some((after, state)) => (after, verdict::named(state).ok_or_else(bad)?),
             None => (text, ServiceState::Unknown),
         };
         let after: Span = after.parse().map_err(|_| bad())?;

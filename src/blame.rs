@@ -115,9 +115,8 @@ impl Blame {
         let orphaned = suspects.iter().filter(|suspect| suspect.is_kernels()).count() as u64;
         let unowned = by_process.first().filter(|(pid, ..)| *pid == 0).map_or(0, |(.., all)| all.sockets - orphaned);
         let owner = |(_, process, count): (u32, Option<&Process>, Count)| Some(owner(process?, count, grouping.top));
-        // The sorts are stable: equal counts stay in the order of pids and keys.
         let mut owners: Vec<Owner> = by_process.into_iter().filter_map(owner).collect();
-        owners.sort_by_key(|owner| Reverse(owner.sockets));
+        owners.sort_unstable_by_key(|owner| (Reverse(owner.sockets), owner.pid));
         owners.truncate(grouping.top);
         let groups = share::largest(by_key, grouping.top);
         let shares = share::with_other(share::largest(by_name, grouping.top), all.sockets);
@@ -186,7 +185,8 @@ impl Blame {
         }
         if verbose >= 2 {
             let mut oldest_first: Vec<&Suspect> = suspects.iter().collect();
-            oldest_first.sort_by_key(|suspect| (Reverse(suspect.age), suspect.local, suspect.remote));
+            oldest_first
+                .sort_unstable_by_key(|suspect| (Reverse(suspect.age), suspect.local, suspect.remote, suspect.inode));
             lines.extend(oldest_first.iter().take(self.grouping.top).map(|suspect| socket_line(suspect, owners)));
             if suspects.len() > self.grouping.top {
                 lines.push(format!("... {} more sockets; see --top", suspects.len() - self.grouping.top));
@@ -282,7 +282,7 @@ fn key(suspect: &Suspect, holder: Option<&Process>, grouping: Grouping) -> Strin
 fn largest(counts: BTreeMap<IpAddr, u64>, top: usize) -> Vec<Peer> {
     let peer = |(address, sockets): (IpAddr, u64)| Peer { address: address.to_string(), sockets };
     let mut peers: Vec<Peer> = counts.into_iter().map(peer).collect();
-    peers.sort_by(|a, b| b.sockets.cmp(&a.sockets).then_with(|| a.address.cmp(&b.address)));
+    peers.sort_unstable_by(|a, b| b.sockets.cmp(&a.sockets).then_with(|| a.address.cmp(&b.address)));
     peers.truncate(top);
     peers
 }

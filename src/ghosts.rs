@@ -14,6 +14,7 @@ use crate::socket::{Endpoint, Side, Socket, State, StateSet};
 use crate::source::{self, Query, Seen};
 use crate::unit;
 use crate::world::{Netns, World};
+use rustix::process::getuid;
 use serde_json::json;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -103,13 +104,18 @@ impl Suspected<'_> {
         self.unit.is_some() || self.uid.is_some()
     }
 
+    /// Whether a hidden process may be the service's: one's own are always seen.
+    fn may_be_hidden(&self) -> bool {
+        self.are_named() && self.uid != Some(getuid().as_raw())
+    }
+
     fn look(&self, world: &World) -> Result<Look> {
         let belongs = |uid: u32, cgroup: &dyn Fn() -> Option<String>| {
             let in_unit = |name| cgroup().is_some_and(|path| unit::belongs(&path, name));
             self.are_named() && self.uid.is_none_or(|wanted| wanted == uid) && self.unit.is_none_or(in_unit)
         };
         let is_theirs = |inode| self.sockets.contains(&inode);
-        let Descriptors { mut open, meant, refused, refused_meant, late } =
+        let Descriptors { mut open, meant, refused, refused_meant, is_hidden, late } =
             descriptors::read(world, is_theirs, belongs);
         let has_service = meant > 0 || self.are_named();
         // Only where no process is known as the service's any other may be.
@@ -117,10 +123,11 @@ impl Suspected<'_> {
         // The tables come second: what is in none of them now was open before.
         let Tables { unseen, untold, any_unheld } = self.forget_known(&mut open, world)?;
         open.retain(|inode, descriptor| descriptor.is_open(world, *inode));
+        let may_be_theirs = (refused > 0 && (any_unheld || !has_service)) || (is_hidden && self.may_be_hidden());
         let mut missing = Vec::new();
         if late {
             missing.push("no time left to look for ghosts".to_owned());
-        } else if refused_meant > 0 || (refused > 0 && (any_unheld || !has_service)) {
+        } else if refused_meant > 0 || may_be_theirs {
             missing.push("ghosts unknown: processes of the service may not be read".to_owned());
         }
         if untold > 0 {

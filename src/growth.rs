@@ -9,7 +9,7 @@ use crate::limit::{self, Room, What};
 use crate::memory::{Learned, Turnover};
 use crate::report::{Metric, Unit, rounded};
 use crate::trend::{Leak, Verdict as Trend, Witness};
-use crate::verdict::{Limits, ServiceState, Verdict};
+use crate::verdict::{Limits, ServiceState, Verdict, word};
 use serde_json::{Map, Value, json};
 use std::str::FromStr;
 
@@ -143,7 +143,7 @@ impl Found {
             let [likely, earliest, latest] = [leak.left.likely, leak.left.earliest, leak.left.latest].map(span);
             let word = breached.map_or_else(String::new, |(limit, state)| {
                 verdict.state = verdict.state.max(state);
-                format!(", {} under {limit}", state.to_string().to_lowercase())
+                format!(", {} under {limit}", word(state))
             });
             verdict.reasons.push(format!("full in {likely} ({earliest} to {latest}{word})"));
         }

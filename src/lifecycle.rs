@@ -51,8 +51,7 @@ impl Watched {
             None => None,
         };
         let root = &world.proc_root;
-        // With hidepid=1 its folder is seen, but not read.
-        if fs::read(root.join("1/stat")).is_err() {
+        if world.hides_processes() {
             let why = "hides other users' processes (hidepid): whether the service runs can't be told; run as root";
             return Err(Error::content(root, why));
         }

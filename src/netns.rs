@@ -59,7 +59,8 @@ pub fn is_empty(net_dir: &Path) -> bool {
         }
         Some(sum)
     };
-    numbers("sockstat", "TCP:", &["inuse", "tw"]) == Some(0) && numbers("sockstat6", "TCP6:", &["inuse"]) == Some(0)
+    // sockstat6 comes first: where it is missing as the process has ended, sockstat is as well.
+    numbers("sockstat6", "TCP6:", &["inuse"]) == Some(0) && numbers("sockstat", "TCP:", &["inuse", "tw"]) == Some(0)
 }
 
 /// What a thread sees in a namespace.
@@ -111,13 +112,13 @@ fn enter(world: &World) -> Result<Place> {
 }
 
 /// `/proc/net` is the reader's own namespace even under another `--proc-root`, as it leads through
-/// `self`: the namespace meant there is that of its process 1.
+/// `self`: the namespace meant there is that of its process 1, also where that is hidden (hidepid).
 fn home(proc_root: &Path) -> Place {
     if proc_root == Path::new("/proc") {
         return ours();
     }
-    let of_init = proc_root.join("1/net");
-    let net_dir = if of_init.join("tcp").exists() { of_init } else { proc_root.join("net") };
+    let (of_init, plain) = (proc_root.join("1/net"), proc_root.join("net"));
+    let net_dir = if plain.is_symlink() || of_init.join("tcp").exists() { of_init } else { plain };
     let is_ours = same_namespace(&net_dir);
     Place { net_dir, is_ours }
 }
@@ -130,4 +131,35 @@ fn same_namespace(net_dir: &Path) -> bool {
 fn join(path: &Path) -> std::io::Result<()> {
     let namespace = File::open(path)?;
     Ok(move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{CWD, Mode, mkfifoat};
+    use std::io::Write;
+
+    #[test]
+    fn counters_that_are_not_all_read_are_no_empty_namespace() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| dir.path().join(name);
+        assert!(!is_empty(dir.path()));
+        fs::write(file("sockstat"), "sockets: used 9\nTCP: inuse 0 orphan 0 tw 0 alloc 2 mem 1\nUDP: inuse 4\n")
+            .unwrap();
+        assert!(is_empty(dir.path()), "IPv6 is switched off");
+        fs::write(file("sockstat6"), "TCP6: inuse 1\nUDP6: inuse 0\n").unwrap();
+        assert!(!is_empty(dir.path()));
+        // A process that ends meanwhile.
+        fs::remove_file(file("sockstat6")).unwrap();
+        mkfifoat(CWD, file("sockstat6"), Mode::RWXU).unwrap();
+        let empty = thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut counters = File::options().write(true).open(file("sockstat6")).unwrap();
+                fs::remove_file(file("sockstat")).unwrap();
+                counters.write_all(b"TCP6: inuse 0\n").unwrap();
+            });
+            is_empty(dir.path())
+        });
+        assert!(!empty);
+    }
 }

@@ -74,9 +74,8 @@ pub fn find(world: &World, sockets: &[(u64, u32)], wanted: Holders) -> Owners {
     let users = if world.is_foreign() { Users::default() } else { Users::read() };
     let mut sought = Sought { held: vec![false; inodes.len()], inodes, left: 0 };
     sought.left = sought.inodes.len();
-    let mut processes = processes(world);
-    processes.sort_by_key(|process| !uids.contains(&process.uid));
-    for Listed { pid, .. } in processes {
+    let (first, then): (Vec<_>, Vec<_>) = processes(world).into_iter().partition(|process| uids.contains(&process.uid));
+    for Listed { pid, .. } in first.into_iter().chain(then) {
         if wanted == Holders::First && sought.left == 0 {
             break;
         }
@@ -141,13 +140,14 @@ impl Sought {
 /// The sockets of all processes whose cgroup path `belongs`.
 pub struct Found {
     pub processes: usize,
+    /// That may not be read; one more where processes are hidden.
     pub refused: usize,
     pub inodes: HashSet<u64>,
 }
 
 pub fn sockets_of(world: &World, belongs: impl Fn(&str) -> bool) -> Found {
-    let mut found = Found { processes: 0, refused: 0, inodes: HashSet::new() };
     let _rights = world.raise();
+    let mut found = Found { processes: 0, refused: usize::from(world.hides_processes()), inodes: HashSet::new() };
     for Listed { pid, .. } in processes(world) {
         let Ok(dir) = open_process(world, pid) else { continue };
         let cgroup = open(dir.as_fd(), "cgroup").ok().and_then(|file| cgroup::cgroup_path(File::from(file)));

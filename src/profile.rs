@@ -175,7 +175,7 @@ pub fn named(name: &str, thresholds: &Path) -> Result<Profile> {
     }
     let mut known: Vec<String> = EMBEDDED.iter().map(|embedded| embedded.name.to_owned()).collect();
     known.extend(files(thresholds)?.iter().filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())));
-    known.sort();
+    known.sort_unstable();
     known.dedup();
     Err(Error::Usage(format!("unknown profile '{name}'; known are {}, or give a file", known.join(", "))))
 }
@@ -218,7 +218,7 @@ fn files(thresholds: &Path) -> Result<Vec<PathBuf>> {
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
         .collect();
-    files.sort();
+    files.sort_unstable();
     Ok(files)
 }
 

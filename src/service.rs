@@ -38,7 +38,7 @@ pub fn each(common: &mut Common) -> Result<Vec<Vec<String>>> {
         return Err(Error::Usage("several --profile have ports of their own: leave out -p".into()));
     }
     if let Some(twice) = (1..profiles.len()).find(|at| profiles[..*at].contains(&profiles[*at])) {
-        return Err(Error::Usage(format!("--profile {} is given twice", profiles[twice])));
+        return Err(Error::Usage(format!("--profile {} is given twice; once is enough", profiles[twice])));
     }
     Ok(profiles.into_iter().map(|profile| vec![profile]).collect())
 }

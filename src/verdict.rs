@@ -6,6 +6,18 @@ use crate::range::Range;
 /// order: OK < UNKNOWN < WARNING < CRITICAL, as what could not be read hides no known problem.
 pub use nagiosplugin::ServiceState;
 
+/// Its name as it stands in a sentence.
+pub fn word(state: ServiceState) -> String {
+    state.to_string().to_ascii_lowercase()
+}
+
+/// The state of this name, in any case. Not by the crate's own parser: all of Unicode's lower case comes
+/// with it.
+pub fn named(name: &str) -> Option<ServiceState> {
+    let all = [ServiceState::Ok, ServiceState::Warning, ServiceState::Critical, ServiceState::Unknown];
+    all.into_iter().find(|state| state.to_string().eq_ignore_ascii_case(name))
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
@@ -48,8 +60,7 @@ impl Verdict {
     /// Judges one number; where it breaches a limit, `what` becomes a reason with that limit.
     pub fn judge(&mut self, limits: &Limits, value: f64, what: impl FnOnce() -> String) {
         if let Some((state, range)) = limits.breached(value) {
-            let word = if state == ServiceState::Critical { "critical" } else { "warning" };
-            self.reasons.push(format!("{} ({word} {range})", what()));
+            self.reasons.push(format!("{} ({} {range})", what(), word(state)));
             self.state = self.state.max(state);
         }
     }

@@ -3,6 +3,7 @@
 use crate::deadline::Deadline;
 use crate::rights::{self, Raised};
 use std::cell::OnceCell;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -38,6 +39,12 @@ impl World {
     /// Whether `/proc` is another machine's or container's, so that names of users don't apply.
     pub fn is_foreign(&self) -> bool {
         self.proc_root != Path::new("/proc")
+    }
+
+    /// Whether `/proc` shows no processes of others (hidepid), or their folders but not what is in them:
+    /// process 1 is always there.
+    pub fn hides_processes(&self) -> bool {
+        fs::read(self.proc_root.join("1/stat")).is_err()
     }
 
     /// Rights to read other users' processes, where this program was given any. Not below a

@@ -5,7 +5,6 @@ use super::Count;
 use crate::owner::Process;
 use crate::report::Share;
 use serde::Serialize;
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// The sockets of one key.
@@ -16,14 +15,14 @@ pub struct Group {
     pub oldest_seconds: Option<f64>,
 }
 
-/// The sort is stable: equal counts stay in the order of keys.
+/// Equal counts are in the order of keys.
 pub(super) fn largest(counts: BTreeMap<String, Count>, top: usize) -> Vec<Group> {
     let group = |(key, count): (String, Count)| {
         let oldest_seconds = count.oldest_seconds();
         Group { key, sockets: count.sockets, oldest_seconds }
     };
     let mut groups: Vec<Group> = counts.into_iter().map(group).collect();
-    groups.sort_by_key(|group| Reverse(group.sockets));
+    groups.sort_unstable_by(|a, b| b.sockets.cmp(&a.sockets).then_with(|| a.key.cmp(&b.key)));
     groups.truncate(top);
     groups
 }

@@ -16,8 +16,8 @@ pub struct Host {
     pub lived_in: Vec<LivedIn>,
     /// Bind mounts of further ones, as `ip netns` and container runtimes make them.
     pub mounted: Vec<PathBuf>,
-    /// Why there may be more; `None`: nothing was hidden.
-    pub hidden: Option<String>,
+    /// Why there may be more.
+    pub hidden: Vec<String>,
 }
 
 /// A namespace that processes are in.
@@ -42,7 +42,7 @@ impl LivedIn {
 /// When there is no process at all: that is no /proc.
 pub fn look(world: &World) -> Result<Host> {
     let root = &world.proc_root;
-    let mut host = Host { lived_in: Vec::new(), mounted: Vec::new(), hidden: None };
+    let mut host = Host { lived_in: Vec::new(), mounted: Vec::new(), hidden: Vec::new() };
     let (ours, mut unread) = (own_identity(), 0);
     for pid in pids(root)? {
         let process = root.join(pid.to_string());
@@ -61,9 +61,13 @@ pub fn look(world: &World) -> Result<Host> {
     if host.lived_in.is_empty() {
         return Err(Error::content(root, "no process tells its network namespace here; is --proc-root a /proc?"));
     }
-    let hides = unread > 0 || fs::read(root.join("1/stat")).is_err();
-    host.hidden = hides.then(|| format!("{} hides processes (hidepid), so maybe more namespaces", root.display()));
-    host.mounted = mounted(world, &host.lived_in);
+    if unread > 0 || world.hides_processes() {
+        host.hidden.push(format!("{} hides processes (hidepid), so maybe more namespaces", root.display()));
+    }
+    match mounted(world, &host.lived_in) {
+        Ok(mounted) => host.mounted = mounted,
+        Err(unreadable) => host.hidden.push(format!("{unreadable}, so maybe more namespaces")),
+    }
     Ok(host)
 }
 
@@ -76,18 +80,19 @@ fn pids(root: &Path) -> Result<Vec<u32>> {
 
 /// Where namespaces are mounted in which no process is known to be. Whether one is, is seen only with
 /// the right to read `ns/net`: without it both count, as one that is left out could hide a leak.
-pub fn mounted(world: &World, lived_in: &[LivedIn]) -> Vec<PathBuf> {
+pub fn mounted(world: &World, lived_in: &[LivedIn]) -> Result<Vec<PathBuf>> {
     // Below another root paths are those of its process 1.
     let (process, prefix) = match world.is_foreign() {
         true => (world.proc_root.join("1"), Some(world.proc_root.join("1/root"))),
         false => (world.proc_root.join("self"), None),
     };
-    let Ok(table) = fs::read_to_string(process.join("mountinfo")) else { return Vec::new() };
+    let path = process.join("mountinfo");
+    let table = fs::read(&path).map_err(|cause| Error::reading(&path, cause))?;
     let of_process =
         |namespace: &LivedIn| fs::metadata(namespace.process()?.join("ns/net")).ok().map(|meta| meta.ino());
     let mut known: Vec<u64> = lived_in.iter().filter_map(of_process).collect();
     let mut mounted = Vec::new();
-    for (inode, path) in table.lines().filter_map(mount) {
+    for (inode, path) in String::from_utf8_lossy(&table).lines().filter_map(mount) {
         if !known.contains(&inode) {
             known.push(inode);
             mounted.push(match (&prefix, path.strip_prefix("/")) {
@@ -96,7 +101,7 @@ pub fn mounted(world: &World, lived_in: &[LivedIn]) -> Vec<PathBuf> {
             });
         }
     }
-    mounted
+    Ok(mounted)
 }
 
 /// The inode and place of a mounted network namespace, from a line of mountinfo:

@@ -29,6 +29,8 @@ pub struct Descriptors {
     pub meant: usize,
     /// Processes that may not be read; one more where they are hidden (hidepid).
     pub refused: usize,
+    /// Whether they are.
+    pub is_hidden: bool,
     /// Of them those that belong to the service by user or cgroup.
     pub refused_meant: usize,
     /// Whether the time was over before all processes were read.
@@ -43,8 +45,8 @@ pub fn read(
     belongs: impl Fn(u32, &dyn Fn() -> Option<String>) -> bool,
 ) -> Descriptors {
     let _rights = world.raise();
-    let is_hidden = fs::read(world.proc_root.join("1/stat")).is_err();
-    let mut all = Descriptors { refused: usize::from(is_hidden), ..Descriptors::default() };
+    let is_hidden = world.hides_processes();
+    let mut all = Descriptors { refused: usize::from(is_hidden), is_hidden, ..Descriptors::default() };
     let mut sockets = Vec::new();
     for Listed { pid, uid } in processes(world) {
         if world.deadline.is_near() {

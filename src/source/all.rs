@@ -90,8 +90,8 @@ impl Tour<'_> {
 
     fn mounted(&self, path: &Path, lived_in: &[LivedIn], each: &mut dyn FnMut(&Socket)) -> View {
         let Ok(inside) = File::open(path).and_then(|file| netns::inside(file, netlink::open)) else {
-            let is_there = host::mounted(self.world, &[]).iter().any(|mounted| mounted == path);
-            return if is_there { View::Refused } else { View::Gone };
+            let is_gone = host::mounted(self.world, &[]).is_ok_and(|all| all.iter().all(|mounted| mounted != path));
+            return if is_gone { View::Gone } else { View::Refused };
         };
         let Inside { identity: Some(identity), is_empty, done: Ok(socket) } = inside else { return View::Refused };
         if lived_in.iter().any(|known| known.identity == identity) {
@@ -138,7 +138,7 @@ impl Tour<'_> {
         }
     }
 
-    fn end(self, hidden: Option<String>) -> Seen {
+    fn end(self, hidden: Vec<String>) -> Seen {
         let Tour { mut seen, empty, by_proc, .. } = self;
         let Namespaces { seen: count, refused, late } = seen.namespaces;
         let all = count + refused + late;

@@ -104,3 +104,79 @@ fn receive(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket::{Side, StateSet};
+    use rustix::net::socketpair;
+
+    const INTERRUPTED: u16 = 0x10;
+    /// Bytes of a socket's message: as many as divide the receive buffer.
+    const ROW: usize = 128;
+    const REFUSED: u16 = 2;
+    const DONE: u16 = 3;
+
+    fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
+        let length = (diag::HEADER + body.len()) as u32;
+        [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), &flags.to_ne_bytes(), &[0; 8], body].concat()
+    }
+
+    fn end(kind: u16, errno: i32) -> Vec<u8> {
+        message(kind, 0, &errno.to_ne_bytes())
+    }
+
+    /// An ESTABLISHED IPv4 socket, with an attribute that nobody knows.
+    fn row(flags: u16) -> Vec<u8> {
+        let mut body = [0; ROW - diag::HEADER];
+        body[..2].copy_from_slice(&[diag::AF_INET, 1]);
+        body[72..74].copy_from_slice(&40u16.to_ne_bytes());
+        body[74..76].copy_from_slice(&99u16.to_ne_bytes());
+        message(diag::COMBINED, flags, &body)
+    }
+
+    /// What [`visit`] makes of a kernel that answers so.
+    fn told(answers: &[Vec<u8>]) -> Result<Seen> {
+        let (ours, kernel) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        for answer in answers {
+            assert_eq!(send(&kernel, answer, SendFlags::empty()), Ok(answer.len()));
+        }
+        let query = Query { states: StateSet::ALL, ports: &[], side: Side::Both, times: false };
+        let mut shown = 0;
+        let seen = visit(&ours, &query, &mut |_| shown += 1);
+        assert!(seen.as_ref().map_or(0, |seen| seen.rows) == shown, "{seen:?}");
+        seen
+    }
+
+    fn lacks(answers: &[Vec<u8>], rows: u64, why: &str) {
+        let seen = told(answers).unwrap();
+        assert!(
+            seen.rows == rows && seen.missing.as_ref().is_some_and(|missing| missing.contains(why)),
+            "{why}: {seen:?}"
+        );
+    }
+
+    #[test]
+    fn only_a_whole_dump_is_complete() {
+        let two = [row(0), row(0)].concat();
+        let whole = told(&[two.clone(), end(DONE, 0)]).unwrap();
+        assert_eq!((whole.rows, whole.missing), (2, None));
+        lacks(&[row(0), row(INTERRUPTED), end(DONE, 0)], 2, "changed under the dump");
+        lacks(&[two.clone(), message(DONE, INTERRUPTED, &[0; 4])], 2, "changed under the dump");
+        lacks(&[row(0), end(DONE, -105)], 1, "the dump broke off");
+        lacks(&[row(0), end(REFUSED, -12)], 1, "the dump broke off");
+        lacks(&[two.clone(), two[..ROW + 50].to_vec()], 3, "malformed netlink message");
+        // What is cut between two messages looks whole.
+        lacks(&[row(0).repeat(RECEIVE_BUFFER / ROW + 1), end(DONE, 0)], (RECEIVE_BUFFER / ROW) as u64, "truncated");
+    }
+
+    #[test]
+    fn what_is_refused_at_once_is_asked_by_family() {
+        let by_family = told(&[end(REFUSED, -22), row(0), end(DONE, 0), end(REFUSED, -2)]).unwrap();
+        assert_eq!((by_family.rows, by_family.missing), (1, None), "a kernel without IPv6");
+        assert!(told(&[end(REFUSED, -22), end(REFUSED, -1)]).is_err());
+        assert!(told(&[end(REFUSED, -22), end(DONE, 0), end(REFUSED, -1)]).is_err());
+        lacks(&[end(REFUSED, -22), row(0), end(DONE, 0), end(REFUSED, -1)], 1, "the dump broke off");
+    }
+}

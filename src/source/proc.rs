@@ -15,13 +15,14 @@ const LONGEST_HEADER: u64 = 1024;
 
 /// Shows the sockets listed in `net_dir`'s `tcp` and, where there is IPv6, `tcp6`.
 pub fn visit(net_dir: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Seen> {
+    // tcp6 comes first: where it is missing as the process has ended, and not as IPv6 is switched off,
+    // there is no tcp any more.
+    let of_ipv6 = match read(&net_dir.join("tcp6")) {
+        Err(Error::File { cause, .. }) if cause.kind() == ErrorKind::NotFound => Vec::new(),
+        read => read?,
+    };
     let mut entries = read(&net_dir.join("tcp"))?;
-    match read(&net_dir.join("tcp6")) {
-        Ok(more) => entries.extend(more),
-        // IPv6 is switched off.
-        Err(Error::File { cause, .. }) if cause.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
+    entries.extend(of_ipv6);
     let how = format!("{}/tcp and tcp6", net_dir.display());
     let seen = Seen { rows: entries.len() as u64, ..Seen::new(Origin::Proc, how) };
     // While the table changes, the kernel's seq_file repeats rows, up to half of them (6.18).

@@ -147,6 +147,47 @@ fn without_rights_nothing_is_missed_in_silence() {
     });
 }
 
+/// The one that leaks is among the hidden.
+#[test]
+fn hidden_processes_may_be_in_further_namespaces() {
+    with_containers(27417, |lab, mut containers| {
+        containers[0].leak(27417, 2, 0);
+        let options = ["-p27417", "--side=server", "--netns=all", "-w0", "-c100", "--ratio-min-count=1000"];
+        let look = |hide| lab.outside(|| CLOSEWAIT.under_hidepid(hide, &options));
+        let shown = look(0);
+        if !shown.stderr.is_empty() {
+            return lab.skip(&format!("mount: {}", shown.stderr));
+        }
+        assert_eq!((shown.code, shown.value("close_wait")), (1, 2.0), "{shown:?}");
+        for hide in [1, 2] {
+            let hidden = look(hide);
+            assert_eq!((hidden.code, hidden.value("close_wait")), (3, 0.0), "{hidden:?}");
+            assert!(hidden.text().contains("/proc hides processes (hidepid), so maybe more namespaces"), "{hidden:?}");
+        }
+    });
+}
+
+/// Those that no process is in are found among the mounts only.
+#[test]
+fn where_mounts_cant_be_read_there_may_be_more_namespaces() {
+    Lab::test(|_| {
+        let root = tempfile::tempdir().unwrap();
+        let (first, root) = (root.path().join("1"), root.path().to_str().unwrap());
+        fs::create_dir(&first).unwrap();
+        fs::write(first.join("stat"), "1 (init) S 0 1 1 0\n").unwrap();
+        std::os::unix::fs::symlink(format!("/proc/{}/task/{}/net", std::process::id(), gettid()), first.join("net"))
+            .unwrap();
+        let look = || look(CLOSEWAIT, "-p27418 --netns=all --proc-root", &[root]);
+        let unread = look();
+        assert!(unread.code == 3 && unread.text().contains("1/mountinfo: No such file"), "{unread:?}");
+        // A mount's name may be no text.
+        fs::write(first.join("mountinfo"), b"29 1 0:4 / /srv/\xff rw - ext4 /dev/vda rw\n").unwrap();
+        assert_eq!(look().code, 0, "{:?}", look());
+        fs::write(first.join("mountinfo"), b"29 1 0:4 net:[7] /srv/\xff rw - nsfs nsfs rw\n").unwrap();
+        assert!(look().text().contains("1 of 2 network namespaces may not be looked into"), "{:?}", look());
+    });
+}
+
 #[test]
 fn time_that_is_over_is_said() {
     with_containers(27413, |_, _containers| {

@@ -151,6 +151,27 @@ fn a_process_that_has_only_ghosts_left_is_named_by_its_user_or_unit() {
     });
 }
 
+/// Nor can who doesn't see the processes of a unit, or of another user, say that they have none.
+#[test]
+fn where_processes_are_hidden_ghosts_are_unknown() {
+    Lab::test(|lab| {
+        let Some(service) = Service::new(lab) else { return };
+        let mut server = lab.peer();
+        service.take(&server);
+        server.say("socket forgotten 2");
+        for meant in [["--unit", service.name()], ["--user", "0"]] {
+            let options = [&LOOK[..], &meant].concat();
+            assert!(CLOSEWAIT.run(&options).value("ghosts") >= 2.0, "{meant:?}");
+            for hide in [1, 2] {
+                let hidden = CLOSEWAIT.under_hidepid(hide, &options);
+                assert!(hidden.code == 3 && hidden.text().contains("ghosts unknown: "), "{hidden:?}");
+            }
+        }
+        let own = CLOSEWAIT.under_hidepid(2, &[&LOOK[..], &["--user=65534"]].concat());
+        assert_eq!((own.code, own.value("ghosts")), (0, 0.0), "one's own are seen: {own:?}");
+    });
+}
+
 #[test]
 fn ghosts_that_may_be_anybodys_are_no_ok() {
     Lab::test(|lab| {

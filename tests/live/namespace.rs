@@ -1,9 +1,12 @@
 //! Other network namespaces, and namespaces without IPv6.
 
 use crate::lab::Lab;
-use crate::lab::run::{check, check_unprivileged};
-use std::fs;
+use crate::lab::run::{CLOSEWAIT, check, check_unprivileged, poll};
+use rustix::fs::{CWD, Mode, mkfifoat};
+use std::fs::{self, File};
+use std::io::Write;
 use std::process::Command;
+use std::time::Duration;
 
 const LOOK: [&str; 6] = ["-p11211", "--side=server", "--min-age=0s", "-w0", "-c100", "--ratio-min-count=1000"];
 
@@ -52,15 +55,16 @@ fn a_pid_that_is_nobodys_is_unknown() {
 }
 
 /// A name as `ip netns attach` gives it, but without the mount that `ip netns` leaves behind.
-struct Name(String);
+pub struct Name(pub String);
 
 const NAMES: &str = "/run/netns";
 
 impl Name {
-    fn new(pid: u32) -> Option<Name> {
-        let name = Name(format!("connleak-test-{}", std::process::id()));
-        fs::create_dir_all(NAMES).ok()?;
-        fs::write(name.path(), "").ok()?;
+    pub fn new(pid: u32) -> Option<Name> {
+        let name = Name(format!("connleak-test-{pid}"));
+        // Another test may just take the folder away, as its own name was the last one.
+        let made = || fs::create_dir_all(NAMES).is_ok() && fs::write(name.path(), "").is_ok();
+        poll(Duration::from_secs(1), made).then_some(())?;
         let namespace = format!("/proc/{pid}/ns/net");
         let bound = Command::new("mount").args(["--bind", &namespace, &name.path()]).status();
         bound.is_ok_and(|status| status.success()).then_some(name)
@@ -127,5 +131,46 @@ fn no_tcp6_table_is_no_error_but_no_tcp_table_is() {
         assert_eq!((outcome.code, outcome.value("close_wait")), (1, 2.0), "{outcome:?}");
         fs::rename(net.join("tcp"), net.join("tcp6")).unwrap();
         assert_eq!(look().code, 3);
+    });
+}
+
+/// Then tcp6 is missing, as where IPv6 is switched off.
+#[test]
+fn a_process_that_ends_while_its_tables_are_read_hides_no_socket() {
+    let root = tempfile::tempdir().unwrap();
+    let process = root.path().join("7");
+    let table = |name: &str| process.join("net").join(name);
+    fs::create_dir_all(process.join("net")).unwrap();
+    mkfifoat(CWD, table("tcp"), Mode::RWXU).unwrap();
+    let header = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
+    let (local, remote) = ("00000000000000000000000001000000:2BCB", "00000000000000000000000001000000:C350");
+    let row = format!(
+        "   0: {local} {remote} 08 00000000:00000001 00:00000000 00000000     0        0 4711 1 0 20 4 30 10 -1\n"
+    );
+    fs::write(table("tcp6"), format!("{header}{row}")).unwrap();
+    let outcome = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut tcp = File::options().write(true).open(table("tcp")).unwrap();
+            fs::rename(&process, root.path().join("ended")).unwrap();
+            tcp.write_all(header.as_bytes()).unwrap();
+        });
+        check(&with(&["--netns=7", "--proc-root", root.path().to_str().unwrap()]))
+    });
+    assert_eq!((outcome.code, outcome.value("close_wait")), (1, 1.0), "{outcome:?}");
+}
+
+/// `/proc/net` of another machine's or container's procfs is the reader's own namespace.
+#[test]
+fn a_hidden_process_1_is_not_replaced_by_ourselves() {
+    Lab::test(|lab| {
+        let shown = CLOSEWAIT.under_hidepid(0, &with(&["--proc-root=/proc/../proc"]));
+        if !shown.stderr.is_empty() {
+            return lab.skip(&format!("mount: {}", shown.stderr));
+        }
+        assert!(shown.code == 0, "{shown:?}");
+        for hide in [1, 2] {
+            let hidden = CLOSEWAIT.under_hidepid(hide, &with(&["--proc-root=/proc/../proc"]));
+            assert!(hidden.code == 3 && hidden.text().contains("can't read /proc/../proc/1/net/tcp"), "{hidden:?}");
+        }
     });
 }

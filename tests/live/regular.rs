@@ -1,11 +1,9 @@
 //! As a regular service check: running, draining, judged, running again.
 
-use crate::lab::run::{ORPHANS, Outcome, as_nobody, public_copy, run};
+use crate::lab::run::{ORPHANS, Outcome};
 use crate::lab::{CLOSE_WAIT, Lab, Peer};
 use crate::unit::Service;
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -114,22 +112,14 @@ fn hidden_processes_are_unknown_not_stopped() {
         fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
         let pid_file = dir.path().join("x.pid");
         fs::write(&pid_file, server.pid().to_string()).unwrap();
-        let (_copies, copy) = public_copy(Path::new(ORPHANS.0));
-        let look = |hide: &str| {
-            let nobody = format!("{:?}", as_nobody(&copy)).replace('"', "");
-            let script = format!(
-                "mount -t proc -o hidepid={hide} proc /proc && exec {nobody} -p11211 --pid-file {} --state-dir {}",
-                pid_file.display(),
-                dir.path().display()
-            );
-            run(Command::new("unshare").args(["--mount", "sh", "-c", &script]))
-        };
-        let open = look("0");
+        let (pid_file, dir) = (pid_file.to_str().unwrap(), dir.path().to_str().unwrap());
+        let look = |hide| ORPHANS.under_hidepid(hide, &["-p11211", "--pid-file", pid_file, "--state-dir", dir]);
+        let open = look(0);
         if !open.stderr.is_empty() {
             return lab.skip(&format!("mount: {}", open.stderr));
         }
         assert_says(&open, 0, "nothing to assert");
-        for hide in ["1", "2"] {
+        for hide in [1, 2] {
             assert_says(&look(hide), 3, "hides other users' processes (hidepid)");
         }
     });

@@ -4,6 +4,7 @@ use crate::lab::run::{
     CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, as_nobody, hold_to_contract, poll, public_copy, run,
 };
 use crate::lab::{Lab, Peer};
+use crate::namespace::Name;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -21,9 +22,9 @@ struct Given {
 
 impl Given {
     /// `None`: this place gives none to files.
-    fn capabilities(check: Check) -> Option<Given> {
+    fn capabilities(check: Check, names: &str) -> Option<Given> {
         let given = Given::new(check);
-        let set = Command::new("setcap").arg("cap_sys_ptrace,cap_dac_read_search+ep").arg(&given.program).status();
+        let set = Command::new("setcap").arg(format!("{names}+ep")).arg(&given.program).status();
         set.is_ok_and(|status| status.success()).then_some(given)
     }
 
@@ -52,9 +53,16 @@ impl Given {
     }
 }
 
+/// Rights that a program's file may have, and whether other namespaces can be entered with them.
+const SETS: [(&str, bool); 3] = [
+    ("cap_sys_ptrace,cap_dac_read_search", false),
+    ("cap_sys_admin", false),
+    ("cap_sys_ptrace,cap_dac_read_search,cap_sys_admin", true),
+];
+
 /// Each way of giving rights.
 fn each_way(lab: &Lab, check: Check, show: impl Fn(&Given)) {
-    match Given::capabilities(check) {
+    match Given::capabilities(check, SETS[0].0) {
         Some(given) => show(&given),
         None => lab.skip("setcap is missing or refused"),
     }
@@ -81,6 +89,57 @@ fn a_program_with_rights_names_the_processes_of_others() {
             let outcome = given.run(&LOOK);
             assert!(names(&outcome, &server), "{outcome:?}");
         });
+    });
+}
+
+/// The kernel keeps rights by thread, and one of their own enters the namespaces: with too few rights
+/// they are read from `/proc`, without ages, or it is said that they are not.
+#[test]
+fn a_program_with_rights_sees_other_namespaces_or_says_what_it_lacks() {
+    Lab::test(|lab| {
+        let server = lab.leaking_server("127.0.0.1:27419", 4);
+        let pid = server.pid().to_string();
+        let Some(name) = Name::new(server.pid()) else { return lab.skip("a bind mount in /run/netns is refused") };
+        let look = |given: &Given, netns: &str, more: &[&str]| {
+            let options = [
+                "-p27419",
+                "--side=server",
+                "--min-age=1h",
+                "-w0",
+                "-c100",
+                "--ratio-min-count=1000",
+                "--netns",
+                netns,
+            ];
+            lab.outside(|| given.run(&[&options[..], more].concat()))
+        };
+        let seen = |outcome: &Outcome| (outcome.code, outcome.value("close_wait"));
+        let hold = |given: &Given, may_enter: bool| {
+            for netns in ["all", &pid] {
+                let outcome = look(given, netns, &[]);
+                if may_enter {
+                    assert_eq!((seen(&outcome), outcome.value("close_wait_young")), ((0, 0.0), 4.0), "{outcome:?}");
+                } else {
+                    assert_eq!(seen(&outcome), (1, 4.0), "{outcome:?}");
+                    assert!(outcome.text().contains("ages unknown, all CLOSE_WAIT counted"), "{outcome:?}");
+                    let refused = look(given, netns, &["--source=netlink"]);
+                    assert_eq!(refused.code, 3, "{refused:?}");
+                }
+            }
+            // Nothing is kept of a mount's place: what matters is the right to enter.
+            let named = look(given, &name.0, &["--min-age=0s"]);
+            match named.code {
+                3 => assert!(!may_enter && named.text().contains("can't enter /run/netns/"), "{named:?}"),
+                _ => assert_eq!(seen(&named), (1, 4.0), "{named:?}"),
+            }
+        };
+        for (names, may_enter) in SETS {
+            match Given::capabilities(CLOSEWAIT, names) {
+                Some(given) => hold(&given, may_enter),
+                None => lab.skip("setcap is missing or refused"),
+            }
+        }
+        hold(&Given::setuid(CLOSEWAIT), true);
     });
 }
 

@@ -1,6 +1,6 @@
 //! `--unit`: by the cgroup a socket was made in, and by the processes that hold it.
 
-use crate::lab::run::{Outcome, check, check_unprivileged};
+use crate::lab::run::{CLOSEWAIT, Outcome, check, check_unprivileged};
 use crate::lab::{CLOSE_WAIT, Lab, Peer};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -61,7 +61,7 @@ impl Drop for Service {
     }
 }
 
-fn look(run: fn(&[&str]) -> Outcome, unit: &str, more: &[&str]) -> Outcome {
+fn look(run: impl Fn(&[&str]) -> Outcome, unit: &str, more: &[&str]) -> Outcome {
     let options =
         ["-p11211", "--side=server", "--min-age=0s", "-w0", "-c100", "--ratio-min-count=1000", "--unit", unit];
     run(&[&options, more].concat())
@@ -123,6 +123,10 @@ fn sockets_of_a_passed_listener_are_found_by_their_holder() {
         assert_eq!((outcome.value("close_wait"), outcome.code), (3.0, 1), "{outcome:?}");
         let unsure = look(check_unprivileged, ours.name(), &[]);
         assert_eq!(unsure.code, 3, "who can't read the holder can't say OK: {unsure:?}");
+        for hide in [1, 2] {
+            let hidden = look(|options| CLOSEWAIT.under_hidepid(hide, options), ours.name(), &[]);
+            assert_eq!(hidden.code, 3, "nor who doesn't see it: {hidden:?}");
+        }
     });
 }
 

@@ -83,6 +83,16 @@ impl Check {
         hold_to_contract(run(as_nobody(&copy).args(args)))
     }
 
+    /// The same where `/proc` hides what is in others' folders (1) or the folders too (2), or shows all (0).
+    pub fn under_hidepid(self, hidepid: u8, args: &[&str]) -> Outcome {
+        let (_dir, copy) = public_copy(Path::new(self.0));
+        let nobody = as_nobody(&copy);
+        let script = format!("mount -t proc -o hidepid={hidepid} proc /proc && exec \"$0\" \"$@\"");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &script]).arg(nobody.get_program()).args(nobody.get_args()).args(args);
+        run(&mut command)
+    }
+
     /// For a test that acts while it runs.
     pub fn start(self, args: &[&str]) -> Running {
         start(Command::new(self.0).args(args))
