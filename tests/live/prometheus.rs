@@ -97,7 +97,7 @@ fn an_alert_fires_and_is_resolved() {
         let alert = |check: &str| ("ConnleakCritical".to_owned(), check.to_owned());
         let wanted = vec![alert("closewait"), alert("conn_growth")];
         prometheus.until("alert", || firing().filter(|names| *names == wanted));
-        prometheus.until("recorded rule", || query("connleak:owner_sockets:sum{service=\"memcached\"} == 25").pop());
+        prometheus.until("recorded rule", || query("connleak:owner_sockets:max{service=\"memcached\"} == 25").pop());
         assert_eq!(query("connleak_close_wait{service=\"memcached\"}")[0]["value"][1], "25");
         // A gone leak leaves no forecast, but the panel says so.
         for expression in dashboard_queries() {
