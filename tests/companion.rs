@@ -113,6 +113,13 @@ fn help_and_version_are_no_errors() {
             assert!(good(&[subcommand, help]).contains("--help"), "{subcommand}");
         }
     }
+    let help = good(&["graph", "--help"]);
+    for words in [&["graph", "help"][..], &["graph", "-p1", "-h"], &["graph", "--bad", "--help", "x"]] {
+        assert_eq!(good(words), help, "{words:?}");
+    }
+    // The value of an option is no option.
+    let output = run(&["graph", "--title", "--help", "no_such.csv"]);
+    assert_eq!(flaw(&output, &["no_such.csv", "No such file"]), None, "{output:?}");
     assert_eq!(good(&["-V"]), good(&["--version"]));
     assert_eq!(good(&["who", "-V"]), good(&["-V"]));
 }
