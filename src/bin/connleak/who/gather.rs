@@ -1,9 +1,9 @@
 //! One look at the sockets of a service, counted by who has them.
 
-use super::By;
 use super::ghosts::Haunted;
 use super::row::{Bounds, Holder, Row};
-use connleak::blame::{Named, Suspect};
+use super::{By, user_of};
+use connleak::blame::Suspect;
 use connleak::duration::Span;
 use connleak::error::Result;
 use connleak::holders;
@@ -204,24 +204,12 @@ impl Sockets {
     }
 }
 
-fn user_of(process: &Process) -> String {
-    process.user.clone().unwrap_or_else(|| process.uid.to_string())
-}
-
 fn label(holder: &Holder, process: Option<&Process>, user: Option<&str>, suspect: &Suspect, by: By) -> String {
-    let nobody = if *holder == Holder::Kernel { "(kernel)" } else { "(unknown)" };
-    let of_process = |text: &dyn Fn(&Process) -> String| process.map_or_else(|| nobody.to_owned(), text);
-    match by {
-        By::Unit => of_process(&|process| process.unit.clone().unwrap_or_else(|| "(no unit)".to_owned())),
-        By::User => user.unwrap_or(nobody).to_owned(),
-        by if by.is_by_peer() && suspect.state == State::Listen => "(listening)".to_owned(),
-        By::Plain(plain) => {
-            let cgroup = process.and_then(|process| process.cgroup.as_deref());
-            plain.name(suspect.remote.ip, user, cgroup).unwrap_or_else(|| nobody.to_owned())
-        }
-        By::Peer => suspect.remote.ip.to_string(),
-        By::Pid | By::Tenant => of_process(&|process| Named(process).to_string()),
+    if by.is_by_peer() && suspect.state == State::Listen {
+        return "(listening)".to_owned();
     }
+    let nobody = if *holder == Holder::Kernel { "(kernel)" } else { "(unknown)" };
+    by.name(process, user, suspect.remote.ip).unwrap_or_else(|| nobody.to_owned())
 }
 
 /// One row for each label, side and port, worst first.
