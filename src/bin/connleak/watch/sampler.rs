@@ -87,9 +87,6 @@ impl Sampler {
         self.world.deadline = Deadline::after(common.timeout.unwrap_or_default().after.0);
         let world = &self.world;
         let target = service::resolve_any(common, &own.pid, world)?;
-        if self.known.is_none() {
-            let _ = told.send(Told::Title(screen::title(&target)));
-        }
         let measure = Measure::Connections;
         let limit = target.profile.limit;
         let plan = Plan { common, pids: &own.pid, target: &target, measure, limit, baseline: false, speed: 1 };
@@ -114,6 +111,10 @@ impl Sampler {
             let is_stuck = connection.socket.state == State::CloseWait;
             let ages = if is_stuck { &mut frame.close_wait } else { &mut frame.idle };
             connection.silence().into_iter().for_each(|seconds| ages.add(seconds));
+        }
+        // Where the first look fails there is nothing to watch.
+        if self.known.is_none() {
+            let _ = told.send(Told::Title(screen::title(&target)));
         }
         self.turn_over(&mut frame, &connections);
         Ok(frame)
