@@ -172,6 +172,19 @@ fn a_watch_whose_last_look_failed_says_so() {
     assert!(end.contains(" connections; ") && end.contains("; the last look failed: can't read "), "{rest:?}");
 }
 
+/// CSV has no place for it.
+#[test]
+fn rows_of_half_a_recording_say_so_beside_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let dump = std::fs::read(format!("{}/tests/fixtures/leak/dump.nl", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let half = dir.path().join("half.nl");
+    std::fs::write(&half, &dump[..dump.len() / 2]).unwrap();
+    let output = run(&["who", "-p11211", "-ocsv", "--replay", half.to_str().unwrap()]);
+    let stderr = text(&output.stderr);
+    assert!(stderr.starts_with("connleak: note: sockets incomplete: ") && stderr.lines().count() == 1, "{output:?}");
+    assert_eq!((output.status.code(), text(&output.stdout).lines().count() > 1), (Some(0), true), "{output:?}");
+}
+
 #[test]
 fn a_reader_that_stops_reading_is_no_error() {
     let script =

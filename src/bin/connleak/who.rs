@@ -200,7 +200,12 @@ impl Who {
         }
         Ok(match format {
             Format::Json => export::json(&view, &target),
-            Format::Csv => export::csv(&view),
+            Format::Csv => {
+                // Rows have no place for them; that a recording has no owners is known to who gives it.
+                let notes = view.notes.iter().filter(|note| **note != gather::replayed(&view.seen));
+                notes.for_each(|note| eprintln!("connleak: note: {}", screen::visible(note)));
+                export::csv(&view)
+            }
             Format::Table => {
                 let screen = Screen::of_stdout();
                 let branches = if self.tree { tree::arrange(&view.rows, world) } else { tree::flat(&view.rows) };

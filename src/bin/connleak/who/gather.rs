@@ -68,7 +68,7 @@ impl View {
             notes.push(format!("sockets incomplete: {missing}"));
         }
         if seen.origin == Origin::Replay {
-            notes.push(format!("replayed from {}, so without owners", seen.how));
+            notes.push(replayed(&seen));
         } else if unowned > 0 {
             let why = match (owners.late, owners.refused) {
                 (true, _) => "no time left to look".to_owned(),
@@ -92,6 +92,11 @@ impl View {
         let (owners, unowned) = (owners.processes.len(), unowned as u64);
         Ok(View { by, rows, seen, all, owners, unowned, ages_known: sockets.ages_known, ghosts: None, notes })
     }
+}
+
+/// The note of a recording.
+pub fn replayed(seen: &Seen) -> String {
+    format!("replayed from {}, so without owners", seen.how)
 }
 
 impl Sockets {
