@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// options every check has
-#[derive(FromArgs, ArgsInfo, Debug)]
+#[derive(FromArgs, ArgsInfo, Debug, Default)]
 pub struct Common {
     /// service port, or several. A port finds its profile by itself
     #[argh(option, short = 'p', arg_name = "N[,N...]")]

@@ -74,10 +74,7 @@ pub fn name_any(common: &Common, pids: &[Pids], world: &World) -> Result<Target>
             if common.side.is_some() {
                 return Err(Error::Usage("--side is seen from a service's port: give it with -p or -P".into()));
             }
-            let service = Service { profile: whose, ports: Vec::new(), side: Side::Both };
-            let selection = selection(common, &service)?;
-            let profile = profile::named(GENERIC, &world.thresholds)?;
-            Ok(Target { profile, service, selection, absent: Vec::new() })
+            on_all_ports(whose, common, world)
         }
         _ if common.port.is_empty() && common.profile.is_empty() => Err(Error::Usage(
             "which service? give its port (-p 11211), profile (-P memcached), --pid, --unit or --user; see --help"
@@ -85,6 +82,17 @@ pub fn name_any(common: &Common, pids: &[Pids], world: &World) -> Result<Target>
         )),
         _ => of_service(common, world),
     }
+}
+
+/// All ports under one name.
+///
+/// # Errors
+/// Where the user is unknown, or `generic` can't be read.
+pub fn on_all_ports(name: String, common: &Common, world: &World) -> Result<Target> {
+    let service = Service { profile: name, ports: Vec::new(), side: Side::Both };
+    let selection = selection(common, &service)?;
+    let profile = profile::named(GENERIC, &world.thresholds)?;
+    Ok(Target { profile, service, selection, absent: Vec::new() })
 }
 
 fn sorted(pids: &[Pids]) -> Vec<u32> {

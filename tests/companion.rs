@@ -1,5 +1,6 @@
 //! The companion's command line: help, bad input, and what it shows of a recording. Needs no root.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -71,6 +72,11 @@ fn bad_input_is_one_line_that_names_the_token_and_the_remedy() {
         (&["watch", "-p1", "--csv", "Cargo.toml"], &["Cargo.toml", "not ours"]),
         (&["watch", "-p1", "-o", "json"], &["'-o'"]),
         (&["watch", "-p1", "--replay", "x"], &["'--replay'"]),
+        (&["watch", "-p1", "--state-dir=/proc/x", "--netns=no_such", "--for=1s"], &["no_such", "No such file"]),
+        (
+            &["watch", "-p1", "--state-dir=/proc/x", "--proc-root=tests", "--source=proc", "--for=1s"],
+            &["tests/net/tcp", "No such file"],
+        ),
         (&["watch"], &["which service?", "--pid"]),
         (&["demo", "now"], &["now", "demo --help"]),
         (&["backtest"], &["--stream"]),
@@ -113,6 +119,13 @@ fn help_and_version_are_no_errors() {
             assert!(good(&[subcommand, help]).contains("--help"), "{subcommand}");
         }
     }
+    let help = good(&["graph", "--help"]);
+    for words in [&["graph", "help"][..], &["graph", "-p1", "-h"], &["graph", "--bad", "--help", "x"]] {
+        assert_eq!(good(words), help, "{words:?}");
+    }
+    // The value of an option is no option.
+    let output = run(&["graph", "--title", "--help", "no_such.csv"]);
+    assert_eq!(flaw(&output, &["no_such.csv", "No such file"]), None, "{output:?}");
     assert_eq!(good(&["-V"]), good(&["--version"]));
     assert_eq!(good(&["who", "-V"]), good(&["-V"]));
 }
@@ -135,6 +148,41 @@ fn who_shows_a_recording() {
         }
         assert_eq!(shown, std::fs::read_to_string(Path::new(&path)).unwrap(), "{path}");
     }
+}
+
+/// Its numbers are those of a look before, and that is said.
+#[test]
+fn a_watch_whose_last_look_failed_says_so() {
+    let proc_root = tempfile::tempdir().unwrap();
+    let net = proc_root.path().join("net");
+    std::fs::create_dir(&net).unwrap();
+    for table in ["tcp", "tcp6"] {
+        std::fs::copy(format!("{}/tests/fixtures/leak/net/{table}", env!("CARGO_MANIFEST_DIR")), net.join(table))
+            .unwrap();
+    }
+    let mut command = Command::new(CONNLEAK);
+    command.args(["watch", "-p11211", "--source=proc", "--interval=200ms", "--for=2s", "--state-dir=/proc/x"]);
+    let mut watch = command.arg("--proc-root").arg(proc_root.path()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.next().unwrap().contains("every 200ms") && lines.next().unwrap().contains("ESTABLISHED "));
+    std::fs::remove_dir_all(&net).unwrap();
+    let rest: Vec<_> = lines.collect();
+    assert!(watch.wait().unwrap().success());
+    let end = rest.last().unwrap();
+    assert!(end.contains(" connections; ") && end.contains("; the last look failed: can't read "), "{rest:?}");
+}
+
+/// CSV has no place for it.
+#[test]
+fn rows_of_half_a_recording_say_so_beside_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let dump = std::fs::read(format!("{}/tests/fixtures/leak/dump.nl", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let half = dir.path().join("half.nl");
+    std::fs::write(&half, &dump[..dump.len() / 2]).unwrap();
+    let output = run(&["who", "-p11211", "-ocsv", "--replay", half.to_str().unwrap()]);
+    let stderr = text(&output.stderr);
+    assert!(stderr.starts_with("connleak: note: sockets incomplete: ") && stderr.lines().count() == 1, "{output:?}");
+    assert_eq!((output.status.code(), text(&output.stdout).lines().count() > 1), (Some(0), true), "{output:?}");
 }
 
 #[test]

@@ -71,11 +71,11 @@ fn units_are_good_by_systemd() {
 fn cron_lines_run_and_say_nothing_where_all_is_well() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("state").display().to_string();
-    for file in ["cron/connleak", "prometheus/connleak-textfile.cron"] {
+    for (file, jobs) in [("cron/connleak", 2), ("prometheus/connleak-textfile.cron", 4)] {
         let text =
             with_built_checks(&read(file)).replace("/var/lib/prometheus/node-exporter", dir.path().to_str().unwrap());
         let is_job = |line: &&str| line.starts_with('*');
-        assert!(text.lines().filter(is_job).count() == 2, "{file}");
+        assert!(text.lines().filter(is_job).count() == jobs, "{file}");
         for line in text.lines().filter(is_job) {
             assert!(!line.contains('%'), "cron makes a new line of it: {line}");
             let command = line.splitn(7, ' ').nth(6).unwrap();
@@ -88,7 +88,7 @@ fn cron_lines_run_and_say_nothing_where_all_is_well() {
             assert!(failing == command || told.contains("UNKNOWN - unknown profile 'no-such-profile'"), "{output:?}");
         }
     }
-    for name in ["closewait", "conn_growth"] {
+    for name in ["closewait", "conn_growth", "conn_idle", "conn_states"] {
         let file = fs::read_to_string(dir.path().join(format!("connleak_{name}.prom"))).unwrap();
         assert_eq!(file.matches("connleak_state{").count(), 2, "{file}");
     }

@@ -40,7 +40,7 @@ pub fn assert_golden(name: &str, shown: &str) {
 
 /// Process ids, ages and ports of clients as words; columns apart by two blanks. Units depend on the
 /// host: their column is left out.
-fn masked(text: &str) -> String {
+pub fn masked(text: &str) -> String {
     let mut unit = None;
     let mut lines = String::new();
     for line in text.lines() {

@@ -1,6 +1,6 @@
 //! Monitoring systems that a test starts with its own configuration, and the service that they watch.
 
-use crate::lab::run::{CLOSEWAIT, GROWTH, ORPHANS, Started, finish, poll};
+use crate::lab::run::{CLOSEWAIT, GROWTH, IDLE, ORPHANS, STATES, Started, TENANTS, finish, poll};
 use crate::lab::{CLOSE_WAIT, Lab, Peer};
 use crate::unit::Service;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -35,7 +35,7 @@ pub fn missing(programs: &[&str]) -> Option<String> {
 pub fn plugins(dir: &Path) -> PathBuf {
     let plugins = dir.join("plugins");
     fs::create_dir(&plugins).unwrap();
-    for check in [CLOSEWAIT, GROWTH, ORPHANS] {
+    for check in [CLOSEWAIT, GROWTH, IDLE, ORPHANS, STATES, TENANTS] {
         let binary = Path::new(check.0);
         // Copies, as daemons may run as users who don't come to where they were built.
         fs::copy(binary, plugins.join(binary.file_name().unwrap())).unwrap();

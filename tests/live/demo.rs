@@ -1,5 +1,6 @@
 //! connleak demo: the newcomer's first command, as anyone.
 
+use crate::companion::masked;
 use crate::lab::Lab;
 use crate::lab::run::{CONNLEAK, as_nobody, public_copy, run};
 use std::path::Path;
@@ -32,6 +33,30 @@ fn it_shows_ok_warning_critical_ok_to_anyone_and_leaves_nothing() {
             let left = rest.lines().skip(1).filter(|line| line.split_whitespace().nth(3) != Some("06"));
             assert_eq!(left.count(), 0, "{rest}");
         }
+    });
+}
+
+/// Its words in one line, wherever they were folded: without ages, pids, the port and this host's unit.
+fn told(text: &str) -> String {
+    let masked = masked(text);
+    let is_port = |word: &str| word.len() == 5 && word.parse::<u16>().is_ok_and(|port| port > 32_767);
+    let words: Vec<_> =
+        masked.split_whitespace().map(|word| if is_port(word.trim_end_matches(',')) { "PORT" } else { word }).collect();
+    let told = words.join(" ");
+    let in_unit = |part: &str| part.split_once(", user ").map_or("", |(_, rest)| rest).to_owned();
+    let mut parts = told.split("(unit ");
+    let first = parts.next().unwrap().to_owned();
+    parts.fold(first, |told, part| format!("{told}(user {}", in_unit(part)))
+}
+
+#[test]
+fn readme_begins_with_what_it_shows() {
+    Lab::test(|_| {
+        let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+        let excerpt = told(readme.split_once("```text\n").unwrap().1.split_once("```\n").unwrap().0);
+        let shown = told(&run(Command::new(CONNLEAK).arg("demo").env_remove("COLUMNS")).stdout);
+        assert!(excerpt.starts_with("2. Now and then ") && excerpt.contains("CLOSEWAIT CRITICAL"), "{excerpt}");
+        assert!(shown.contains(&excerpt), "README has\n{excerpt}\nwhich is not in\n{shown}");
     });
 }
 

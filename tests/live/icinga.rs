@@ -2,7 +2,7 @@
 
 use crate::daemon::{Daemon, SHOWN, Story, ask_json, contrib, missing, plugins, tool};
 use crate::lab::Lab;
-use crate::lab::run::{CLOSEWAIT, Check, GROWTH, ORPHANS, perfdata};
+use crate::lab::run::{CLOSEWAIT, Check, GROWTH, IDLE, ORPHANS, STATES, TENANTS, perfdata};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -184,7 +184,11 @@ fn objects(name: &str, dir: &Path, service: &str) -> String {
          closewait_min_age = \"0s\"\n    closewait_verbose = true\n    closewait_peer = [ \"127.0.0.1\", \"::1\" ]\n    \
          conn_growth_side = \"client\"\n    conn_growth_limit = \"30\"\n    conn_growth_critical = \"50\"\n    \
          conn_growth_state_dir = \"{state}\"\n    orphans_after_stop_process = \"{service}\"\n    \
-         orphans_after_stop_wait = \"0s\"\n    orphans_after_stop_state_dir = \"{state}\"\n  }}\n}}\n",
+         orphans_after_stop_wait = \"0s\"\n    orphans_after_stop_state_dir = \"{state}\"\n    \
+         conn_states_side = \"client\"\n    conn_states_state = [ \"CLOSE_WAIT:5:20\" ]\n    \
+         conn_tenants_key = \"user\"\n    conn_tenants_side = \"client\"\n    conn_tenants_limit = \"30\"\n    \
+         conn_tenants_critical = \"50\"\n  }}\n  vars.connleak[\"mysql\"] = {{\n    conn_idle_side = \"client\"\n    \
+         conn_idle_min_age = \"0s\"\n    conn_idle_critical = \"3\"\n  }}\n}}\n",
         services.display(),
         Api::OBJECTS,
         state = state.display(),
@@ -201,17 +205,27 @@ fn a_leak_is_seen_and_its_end_too() {
         icinga.authority();
         icinga.configure(&objects(icinga.name, icinga.dir.path(), &story.name));
         let (mut daemon, api) = (icinga.start(), Api("127.0.0.1"));
-        let names = ["closewait memcached", "conn_growth memcached", "orphans_after_stop memcached"];
+        let names = [
+            "closewait memcached",
+            "conn_growth memcached",
+            "conn_states memcached",
+            "conn_tenants memcached",
+            "conn_idle mysql",
+            "orphans_after_stop memcached",
+        ];
         for name in names {
             api.until(&mut daemon, name, 0.0, HARD);
         }
+        assert_eq!(api.service("conn_tenants mysql"), None, "nobody told its tenants");
+        let silent = lab.connected("127.0.0.1:3306", 4);
         story.leak(lab);
         for name in names {
             let soft = api.until(&mut daemon, name, 2.0, SOFT);
             assert!(soft["check_attempt"].as_f64() < soft["max_check_attempts"].as_f64(), "{soft:#}");
             let hard = api.until(&mut daemon, name, 2.0, HARD);
             let output = hard["last_check_result"]["output"].as_str().unwrap();
-            assert!(output.contains("memcached:11211 ") && !output.contains('|'), "{output}");
+            let service = if name.ends_with("mysql") { "mysql:3306 " } else { "memcached:11211 " };
+            assert!(output.contains(service) && !output.contains('|'), "{output}");
         }
         let state = icinga.path("other_state");
         let dir = state.to_str().unwrap();
@@ -221,15 +235,25 @@ fn a_leak_is_seen_and_its_end_too() {
         // A look some time after another knows what was opened and closed, as Icinga's do.
         GROWTH.run(&growth);
         std::thread::sleep(Duration::from_millis(1500));
-        let runs: [(_, Check, &[&str]); 3] =
-            [(names[0], CLOSEWAIT, &close), (names[1], GROWTH, &growth), (names[2], ORPHANS, &orphans)];
-        for (name, check, args) in runs {
+        let states = ["-Pmemcached", "--side=client", "--state=CLOSE_WAIT:5:20"];
+        let tenants = ["-Pmemcached", "--side=client", "--key=user", "--limit=30", "-c50"];
+        let idle = ["-Pmysql", "--side=client", "--min-age=0s", "-c3"];
+        let runs: [(Check, &[&str]); 6] = [
+            (CLOSEWAIT, &close),
+            (GROWTH, &growth),
+            (STATES, &states),
+            (TENANTS, &tenants),
+            (IDLE, &idle),
+            (ORPHANS, &orphans),
+        ];
+        for (name, (check, args)) in names.iter().zip(runs) {
             let service = api.look(&mut daemon, name);
             assert_arrives(&icinga, &mut daemon, &service, check, args);
         }
         let verbose = api.service(names[0]).unwrap()["last_check_result"]["output"].to_string();
         assert!(verbose.contains(&format!("owner {SHOWN}[{}]", story.client_pid()).replace('"', "\\\"")), "{verbose}");
         story.release();
+        drop(silent);
         for name in names {
             api.until(&mut daemon, name, 0.0, HARD);
         }

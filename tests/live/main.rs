@@ -34,6 +34,7 @@ mod nrpe;
 mod pgbouncer;
 mod pool;
 mod processes;
+mod progress;
 mod prometheus;
 mod python;
 mod recipes;

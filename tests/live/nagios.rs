@@ -104,6 +104,15 @@ fn a_leak_is_seen_and_its_end_too() {
                 "check_conn_growth!memcached",
                 format!("check_conn_growth!memcached!--side client --limit 30 -c 50 {state}"),
             ),
+            (
+                "check_conn_states!memcached",
+                "check_conn_states!memcached!--side client --state CLOSE_WAIT:5:20".to_owned(),
+            ),
+            (
+                "check_conn_idle!memcached",
+                "check_conn_idle!memcached!-p 3306 --side client --min-age 0s -c 3".to_owned(),
+            ),
+            ("--key unit", "--key user --side client --limit 30 -c 50".to_owned()),
             ("--unit memcached.service", format!("--process {} --wait 0s {state}", story.name)),
         ];
         let services = changed.iter().fold(services, |text, (from, to)| {
@@ -112,11 +121,14 @@ fn a_leak_is_seen_and_its_end_too() {
         });
         let config = configure(dir, &services);
         let mut daemon = Daemon::start(Command::new("nagios4").arg(&config), dir.join("daemon.log"));
-        let names = ["memcached closewait", "memcached growth", "memcached orphans"];
+        let names =
+            ["closewait", "growth", "states", "idle", "tenants", "orphans"].map(|name| format!("memcached {name}"));
+        let names = names.each_ref().map(String::as_str);
         for name in names {
             until(&mut daemon, dir, name, "0", "1");
         }
         story.leak(lab);
+        let silent = lab.connected("127.0.0.1:3306", 4);
         for name in names {
             let hard = until(&mut daemon, dir, name, "2", "1");
             assert_eq!((hard["current_attempt"].as_str(), hard["max_attempts"].as_str()), ("3", "3"), "{hard:?}");
@@ -131,12 +143,53 @@ fn a_leak_is_seen_and_its_end_too() {
                 "memcached growth" => {
                     &["connections", "used", "limit", "growth", "suspects", "idle_oldest", "opened", "closed"]
                 }
+                "memcached states" => &[
+                    "sockets",
+                    "established",
+                    "syn_sent",
+                    "syn_recv",
+                    "fin_wait1",
+                    "fin_wait2",
+                    "time_wait",
+                    "close",
+                    "close_wait",
+                    "last_ack",
+                    "listen",
+                    "closing",
+                    "new_syn_recv",
+                    "time_wait_ratio",
+                    "accept_queue",
+                    "half_open",
+                    "stuck",
+                    "stuck_oldest",
+                    "ephemeral_ports",
+                ],
+                "memcached idle" => {
+                    &["idle", "never_used", "no_keepalive", "spares", "established", "idle_share", "idle_oldest"]
+                }
+                "memcached tenants" => &[
+                    "share_max",
+                    "close_wait_max",
+                    "idle_max",
+                    "outliers",
+                    "tenants",
+                    "connections",
+                    "unknown",
+                    "pooled",
+                    "pooler_clients",
+                    "pooler_servers",
+                    "share_other",
+                    "tenant_root",
+                ],
                 _ => &["orphans", "held", "kernel", "listen", "time_wait", "new", "drained_after"],
             };
             assert_eq!(labels, wanted, "{hard:?}");
             let (label, value, unit, warning, critical) = match name {
                 "memcached closewait" => ("close_wait", 25.0, "", "5", "20"),
                 "memcached growth" => ("used", 83.3, "%", "", "50"),
+                "memcached states" => ("close_wait", 25.0, "", "5", "20"),
+                "memcached idle" => ("idle", 4.0, "", "50", "3"),
+                "memcached tenants" => ("share_max", 83.33, "%", "50", "50"),
                 // The client's, and those that the kernel keeps of the service.
                 _ => ("orphans", 50.0, "", "", "0"),
             };
@@ -149,6 +202,7 @@ fn a_leak_is_seen_and_its_end_too() {
         assert!(log.contains("SERVICE ALERT: localhost;memcached closewait;CRITICAL;SOFT;1;"), "{log}");
         assert!(log.contains("SERVICE ALERT: localhost;memcached closewait;CRITICAL;HARD;3;"), "{log}");
         story.release();
+        drop(silent);
         for name in names {
             until(&mut daemon, dir, name, "0", "1");
         }

@@ -2,7 +2,7 @@
 
 use crate::daemon::{Daemon, SHOWN, Story, ask_json, contrib, missing, tool};
 use crate::lab::Lab;
-use crate::lab::run::{CLOSEWAIT, Check, GROWTH, Outcome};
+use crate::lab::run::{CLOSEWAIT, Check, GROWTH, IDLE, Outcome, STATES};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -33,11 +33,17 @@ struct Site<'a> {
 }
 
 impl Site<'_> {
-    fn write(&self) -> [i32; 2] {
+    fn write(&self) -> [i32; 4] {
         let file = |name: &str| self.dir.join("textfiles").join(name);
         let growth = ["--side=client", "--limit=30", "-c50", "--state-dir", &self.state];
-        let closewait = write(CLOSEWAIT, &file("connleak_closewait.prom"), &["--min-age=0s"]);
-        [closewait.code, write(GROWTH, &file("connleak_conn_growth.prom"), &growth).code]
+        let states = ["--side=client", "--state=CLOSE_WAIT:5:20"];
+        let runs: [(Check, &str, &[&str]); 4] = [
+            (CLOSEWAIT, "closewait", &["--min-age=0s"]),
+            (GROWTH, "conn_growth", &growth),
+            (IDLE, "conn_idle", &["--side=client", "--min-age=0s", "-c3"]),
+            (STATES, "conn_states", &states),
+        ];
+        runs.map(|(check, name, more)| write(check, &file(&format!("connleak_{name}.prom")), more).code)
     }
 
     fn start(&self) -> [Daemon; 2] {
@@ -85,19 +91,20 @@ fn an_alert_fires_and_is_resolved() {
         let (place, mut story) = (tempfile::tempdir().unwrap(), Story::begin(lab));
         let site = Site { dir: place.path(), state: place.path().join("state").display().to_string() };
         fs::create_dir(place.path().join("textfiles")).unwrap();
-        assert_eq!(site.write(), [0, 0]);
+        assert_eq!(site.write(), [0; 4]);
         let [_exporter, mut prometheus] = site.start();
         prometheus
-            .until("state of both services by both checks", || (query("connleak_state == 0").len() == 4).then_some(()));
+            .until("state of both services by all checks", || (query("connleak_state == 0").len() == 8).then_some(()));
         assert_eq!(query("node_textfile_scrape_error")[0]["value"][1], "0");
         assert_eq!(firing(), Some(Vec::new()));
 
         story.leak(lab);
-        assert_eq!(site.write(), [2, 2]);
+        let silent = lab.connected("127.0.0.1:3306", 4);
+        assert_eq!(site.write(), [2; 4]);
         let alert = |check: &str| ("ConnleakCritical".to_owned(), check.to_owned());
-        let wanted = vec![alert("closewait"), alert("conn_growth")];
+        let wanted = ["closewait", "conn_growth", "conn_idle", "conn_states"].map(alert).to_vec();
         prometheus.until("alert", || firing().filter(|names| *names == wanted));
-        prometheus.until("recorded rule", || query("connleak:owner_sockets:sum{service=\"memcached\"} == 25").pop());
+        prometheus.until("recorded rule", || query("connleak:owner_sockets:max{service=\"memcached\"} == 25").pop());
         assert_eq!(query("connleak_close_wait{service=\"memcached\"}")[0]["value"][1], "25");
         // A gone leak leaves no forecast, but the panel says so.
         for expression in dashboard_queries() {
@@ -106,7 +113,8 @@ fn an_alert_fires_and_is_resolved() {
         assert_no_false_metric(lab);
 
         story.release();
-        assert_eq!(site.write(), [0, 0]);
+        drop(silent);
+        assert_eq!(site.write(), [0; 4]);
         prometheus.until("resolved alerts", || firing().filter(Vec::is_empty));
     });
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(10);
+const TIME_WAIT: u8 = 6;
 
 fn json(args: &[&str]) -> Value {
     serde_json::from_str(&connleak(&[&["who", "-ojson"], args].concat())).unwrap()
@@ -123,6 +124,38 @@ fn without_a_choice_it_shows_every_service() {
     Lab::test(|lab| {
         let (_first, _second) = (lab.connected("127.0.0.1:11211", 3), lab.connected("[::1]:4711", 5));
         assert_golden("who_all.txt", &connleak(&["who"]));
+    });
+}
+
+/// What a service leaves when it stops must not bury the others: not a row for each client's port.
+#[test]
+fn without_a_choice_what_is_left_of_gone_services_is_summed() {
+    Lab::test(|lab| {
+        // One on a port of its own, one on a port as clients get them; both have stopped listening.
+        let mut ends = [("127.0.0.1:3306", 3), ("127.0.0.1:47111", 4)].map(|(at, count)| lab.connected(at, count));
+        let (server, client) = &mut ends[0];
+        client.say("connect kept 127.0.0.1:3306 2");
+        server.say("accept kept l 2");
+        for (server, client) in &mut ends {
+            ["close s", "close l"].iter().for_each(|word| drop(server.say(word)));
+            client.say("close c");
+        }
+        lab.wait_for(TIME_WAIT, 3306, 3);
+        lab.wait_for(TIME_WAIT, 47111, 4);
+        assert_golden("who_gone.txt", &connleak(&["who"]));
+        let found = json(&[]);
+        let summed = found["owners"].as_array().unwrap().iter().find(|row| row["port"].is_null()).unwrap();
+        assert_eq!((&summed["sockets"], &summed["side"], &found["sockets"]), (&4.into(), &"both".into(), &11.into()));
+        let csv = any(&["who", "-ocsv", "--top=3"]);
+        assert!(csv.code == 0 && csv.stdout.contains("\n(kernel),,,,,both,,4,"), "{csv:?}");
+        let notes = "connleak: note: 4 closed ones between clients' ports are in one row: their service can't be told\n\
+            connleak: note: 1 more rows; see --top\n";
+        assert_eq!(csv.stderr, notes);
+        // Asked for, it is a service like any other.
+        let rows = json(&["-p47111"])["owners"].clone();
+        assert_eq!((&rows[0]["port"], &rows[0]["sockets"], &rows[1]), (&47111.into(), &4.into(), &Value::Null));
+        let narrow = run(Command::new(CONNLEAK).arg("who").env("COLUMNS", "40"));
+        assert!(narrow.stdout.contains("no known service: 4 TIME_WAIT"), "{narrow:?}");
     });
 }
 

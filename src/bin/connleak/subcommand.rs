@@ -70,29 +70,31 @@ pub fn plain<S: Plain>(words: Vec<OsString>) -> Result<(), String> {
     let words = spread::<S>(words);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let name = S::get_args_info().name;
-    if words.iter().any(|word| ["-h", "--help"].contains(word)) {
-        return screen::print(&text::<S>(name));
-    }
     match S::from_args(&["connleak", name], &words) {
         Ok(asked) => asked.run(),
+        // It was asked for help, by 'help' too.
+        Err(exit) if exit.status.is_ok() => screen::print(&text::<S>(name)),
         Err(exit) => Err(format!("{}; see 'connleak {name} --help'", exit.output.trim().replace('\n', " "))),
     }
 }
 
-/// getopt's `-p11211` and `--port=11211` as argh has them, in two words.
+/// getopt's `-p11211` and `--port=11211` as argh has them, in two words. Who asks for help gets it, whatever
+/// else he says.
 fn spread<S: ArgsInfo>(words: Vec<String>) -> Vec<String> {
     let flags = S::get_args_info().flags;
     let takes_value = |flag: &&FlagInfo| matches!(flag.kind, FlagInfoKind::Option { .. });
     let mut spread = Vec::new();
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
+        if ["-h", "--help"].contains(&word.as_str()) {
+            return vec!["--help".to_owned()];
+        }
         let mut letters = word.chars();
         let short = if letters.next() == Some('-') { letters.next() } else { None };
         let long = word.split_once('=').map_or(word.as_str(), |(long, _)| long);
         let flag =
             flags.iter().filter(takes_value).find(|flag| flag.long == long || (short.is_some() && flag.short == short));
         match (flag, word.split_once('='), letters.as_str()) {
-            (_, _, "") if short == Some('h') => spread.push("--help".to_owned()),
             (Some(flag), Some((long, value)), _) if flag.long == long => {
                 spread.extend([long.to_owned(), value.to_owned()])
             }

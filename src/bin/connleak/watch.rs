@@ -120,7 +120,7 @@ struct Audience {
     stop: Arc<AtomicBool>,
     csv: Option<Csv>,
     story: Story,
-    /// Why nothing more is to be seen.
+    /// Why nothing more is to be seen, or was when it ended.
     ended: Option<String>,
 }
 
@@ -196,8 +196,10 @@ impl Audience {
             Told::Gone(why) => self.ended = Some(why),
             Told::Failed(why) => {
                 self.story.last.iter_mut().for_each(|last| last.notes = vec![format!("this look failed: {why}")]);
+                self.ended = Some(format!("the last look failed: {why}"));
             }
             Told::Frame(mut frame) => {
+                self.ended = None;
                 if let Some(csv) = &mut self.csv {
                     csv.add(&frame);
                     frame.notes.extend(csv.broken.clone());

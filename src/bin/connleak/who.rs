@@ -12,15 +12,15 @@ use crate::screen::{self, Screen};
 use crate::subcommand::{Shared, guard};
 use argh::{ArgsInfo, FromArgs};
 use connleak::args::{Args, Command, Common, Pids, Top};
+use connleak::blame::Named;
 use connleak::error::{Error, Result};
-use connleak::profile::{self, GENERIC, Profile};
-use connleak::report::Service;
-use connleak::select::Selection;
+use connleak::owner::Process;
+use connleak::profile::Profile;
 use connleak::service::{self, Target};
-use connleak::socket::Side;
 use connleak::tenant::{Key, Plain};
 use connleak::world::World;
 use gather::View;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 /// a table of who has which sockets, worst first; replaces 'lsof -i -a -p PID'
@@ -113,10 +113,26 @@ impl By {
         }
     }
 
+    /// Whose a socket is, by what is known of it; `user`: the process's, or that of the socket.
+    pub fn name(self, process: Option<&Process>, user: Option<&str>, peer: IpAddr) -> Option<String> {
+        match self {
+            By::Unit => process.map(|process| process.unit.clone().unwrap_or_else(|| "(no unit)".to_owned())),
+            By::User => user.map(str::to_owned),
+            By::Plain(plain) => plain.name(peer, user, process.and_then(|process| process.cgroup.as_deref())),
+            By::Peer => Some(peer.to_string()),
+            By::Pid | By::Tenant => process.map(|process| Named(process).to_string()),
+        }
+    }
+
     /// Whether sockets of one process can be of several rows.
     fn is_by_peer(self) -> bool {
         matches!(self, By::Peer | By::Plain(Plain::Peer(_)))
     }
+}
+
+/// By name, else by number.
+pub fn user_of(process: &Process) -> String {
+    process.user.clone().unwrap_or_else(|| process.uid.to_string())
 }
 
 /// `-o`.
@@ -158,11 +174,7 @@ impl Who {
         if common.side.is_some() {
             return Err(Error::Usage("--side is seen from a service's port: give it with -p or -P".into()));
         }
-        let service = Service { profile: "all services".to_owned(), ports: Vec::new(), side: Side::Both };
-        let (peers, locals) = (common.peer.clone(), common.local.clone());
-        let selection = Selection { ports: Vec::new(), side: Side::Both, peers, locals, uid: None, unit: None };
-        let profile = profile::named(GENERIC, &world.thresholds)?;
-        Ok(Target { profile, service, selection, absent: Vec::new() })
+        service::on_all_ports("all services".to_owned(), common, world)
     }
 
     /// The whole output.
@@ -188,7 +200,12 @@ impl Who {
         }
         Ok(match format {
             Format::Json => export::json(&view, &target),
-            Format::Csv => export::csv(&view),
+            Format::Csv => {
+                // Rows have no place for them; that a recording has no owners is known to who gives it.
+                let notes = view.notes.iter().filter(|note| **note != gather::replayed(&view.seen));
+                notes.for_each(|note| eprintln!("connleak: note: {}", screen::visible(note)));
+                export::csv(&view)
+            }
             Format::Table => {
                 let screen = Screen::of_stdout();
                 let branches = if self.tree { tree::arrange(&view.rows, world) } else { tree::flat(&view.rows) };

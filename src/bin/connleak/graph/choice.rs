@@ -65,15 +65,7 @@ impl Graph {
             netns: self.netns.clone(),
             source: self.source,
             proc_root: self.proc_root.clone(),
-            warning: None,
-            critical: None,
-            replay: None,
-            by: None,
-            top: None,
-            output: None,
-            output_file: None,
-            timeout: None,
-            verbose: 0,
+            ..Common::default()
         }
     }
 }

@@ -3,16 +3,16 @@
 use super::Watch;
 use super::frame::{Frame, Usage};
 use crate::screen;
-use crate::who::By;
+use crate::who::{By, user_of};
 use connleak::args::{Args, Pids};
 use connleak::deadline::Deadline;
 use connleak::growth::{Measure, Rules};
 use connleak::history::{History, Updated};
-use connleak::owner::{self, Holders, Owners, Process};
+use connleak::owner::{self, Holders, Owners};
 use connleak::pool::{self, Connection};
 use connleak::service;
 use connleak::sighting::Plan;
-use connleak::socket::State;
+use connleak::socket::{Socket, State};
 use connleak::state_dir;
 use connleak::world::World;
 use procfs::FromRead;
@@ -87,9 +87,6 @@ impl Sampler {
         self.world.deadline = Deadline::after(common.timeout.unwrap_or_default().after.0);
         let world = &self.world;
         let target = service::resolve_any(common, &own.pid, world)?;
-        if self.known.is_none() {
-            let _ = told.send(Told::Title(screen::title(&target)));
-        }
         let measure = Measure::Connections;
         let limit = target.profile.limit;
         let plan = Plan { common, pids: &own.pid, target: &target, measure, limit, baseline: false, speed: 1 };
@@ -114,6 +111,10 @@ impl Sampler {
             let is_stuck = connection.socket.state == State::CloseWait;
             let ages = if is_stuck { &mut frame.close_wait } else { &mut frame.idle };
             connection.silence().into_iter().for_each(|seconds| ages.add(seconds));
+        }
+        // Where the first look fails there is nothing to watch.
+        if self.known.is_none() {
+            let _ = told.send(Told::Title(screen::title(&target)));
         }
         self.turn_over(&mut frame, &connections);
         Ok(frame)
@@ -172,29 +173,19 @@ fn by_owner(connections: &[Connection], owners: &Owners, by: Option<By>) -> BTre
     let mut counts = BTreeMap::new();
     for connection in connections {
         let process = owners.of(connection.socket.inode).next();
-        let name = match (by, process) {
-            (Some(By::Plain(plain)), process) => {
-                let (user, cgroup) =
-                    (process.and_then(|of| of.user.as_deref()), process.and_then(|of| of.cgroup.as_deref()));
-                plain.name(connection.socket.remote.ip, user, cgroup).unwrap_or_else(|| "(unknown)".to_owned())
-            }
-            (Some(By::Peer), _) => connection.socket.remote.ip.to_string(),
-            (_, None) if connection.socket.inode == 0 => "(not accepted)".to_owned(),
-            (_, None) => format!("(unknown, uid {})", connection.socket.uid),
-            (by, Some(process)) => name(process, by),
+        let user = process.map(user_of);
+        let name = match by {
+            None => process.map(|process| process.command.clone()),
+            Some(by) => by.name(process, user.as_deref(), connection.socket.remote.ip),
         };
+        let name = name.unwrap_or_else(|| match (by, connection.socket) {
+            (Some(By::Plain(_)), _) => "(unknown)".to_owned(),
+            (_, Socket { inode: 0, .. }) => "(not accepted)".to_owned(),
+            (_, Socket { uid, .. }) => format!("(unknown, uid {uid})"),
+        });
         *counts.entry(name).or_default() += 1;
     }
     counts
-}
-
-fn name(process: &Process, by: Option<By>) -> String {
-    match by {
-        Some(By::Pid) => format!("{}[{}]", process.command, process.pid),
-        Some(By::Unit) => process.unit.clone().unwrap_or_else(|| "(no unit)".to_owned()),
-        Some(By::User) => process.user.clone().unwrap_or_else(|| process.uid.to_string()),
-        _ => process.command.clone(),
-    }
 }
 
 /// Open descriptors and resident memory, where one process is watched.

@@ -21,7 +21,8 @@ pub fn render(view: &View, branches: &[Branch], verbose: u8, screen: &Screen) ->
 }
 
 fn card(row: &Row) -> Vec<String> {
-    let mut lines = vec![format!("{} side of {}: {}", row.side.name(), row.port, states(row))];
+    let of = row.port.map_or("no known service".to_owned(), |port| format!("{} side of {port}", row.side.name()));
+    let mut lines = vec![format!("{of}: {}", states(row))];
     let unit = row.process.as_ref().and_then(|process| process.unit.as_deref());
     let whose = [("unit", unit), ("user", row.user.as_deref())];
     let whose: Vec<_> = whose.iter().filter_map(|(what, name)| Some(format!("{what} {}", visible((*name)?)))).collect();

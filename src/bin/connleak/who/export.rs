@@ -113,7 +113,7 @@ fn fields(row: &Row) -> Vec<String> {
         or_empty(process.and_then(|process| process.unit.clone())),
         or_empty(row.user.clone()),
         row.side.name().to_owned(),
-        row.port.to_string(),
+        or_empty(row.port.map(|port| port.to_string())),
         row.total().to_string(),
     ];
     fields.extend(row.states.iter().map(u64::to_string));

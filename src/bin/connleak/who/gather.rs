@@ -1,21 +1,22 @@
 //! One look at the sockets of a service, counted by who has them.
 
-use super::By;
 use super::ghosts::Haunted;
 use super::row::{Bounds, Holder, Row};
-use connleak::blame::{Named, Suspect};
+use super::{By, user_of};
+use connleak::blame::Suspect;
 use connleak::duration::Span;
 use connleak::error::Result;
 use connleak::holders;
+use connleak::limit::EphemeralPorts;
 use connleak::owner::{Holders, Owners, Process};
 use connleak::pool::Doors;
 use connleak::select::Match;
 use connleak::service::Target;
-use connleak::socket::{Side, Socket, State, StateSet};
+use connleak::socket::{Endpoint, Side, Socket, State, StateSet};
 use connleak::source::{self, Origin, Query, Seen};
 use connleak::user::Users;
 use connleak::world::World;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 /// What one look shows.
@@ -37,16 +38,20 @@ pub struct View {
     pub notes: Vec<String>,
 }
 
+/// From here on hosts give ports to those who connect: Linux 32768 to 60999 unless it is told otherwise
+/// (ip-sysctl), others from 49152 (RFC 6335). What a peer's host was told can't be known.
+const GIVEN_ELSEWHERE: u16 = 32_768;
+
 /// What decides on a socket's row. Names are made once for all sockets of one.
-type Place = (Holder, bool, u16, Option<IpAddr>);
+type Place = (Holder, bool, Option<u16>, Option<IpAddr>);
 
 /// A socket that a process has, or is going to accept.
 struct Sockets {
     /// Those that have an owner, with the side and the port of each.
     held: Vec<Suspect>,
     ends: Vec<(Side, u16)>,
-    /// What only the kernel has.
-    kernel: Vec<(Suspect, Side, u16)>,
+    /// What only the kernel has; without a port: which end was a service's can't be told.
+    kernel: Vec<(Suspect, Side, Option<u16>)>,
     unsure: u64,
     ages_known: bool,
 }
@@ -63,7 +68,7 @@ impl View {
             notes.push(format!("sockets incomplete: {missing}"));
         }
         if seen.origin == Origin::Replay {
-            notes.push(format!("replayed from {}, so without owners", seen.how));
+            notes.push(replayed(&seen));
         } else if unowned > 0 {
             let why = match (owners.late, owners.refused) {
                 (true, _) => "no time left to look".to_owned(),
@@ -78,9 +83,20 @@ impl View {
         if sockets.unsure > 0 {
             notes.push(format!("{} more have no process: whose they were can't be told", sockets.unsure));
         }
+        let portless = sockets.kernel.iter().filter(|(_, _, port)| port.is_none()).count();
+        if portless > 0 {
+            notes.push(format!(
+                "{portless} closed ones between clients' ports are in one row: their service can't be told"
+            ));
+        }
         let (owners, unowned) = (owners.processes.len(), unowned as u64);
         Ok(View { by, rows, seen, all, owners, unowned, ages_known: sockets.ages_known, ghosts: None, notes })
     }
+}
+
+/// The note of a recording.
+pub fn replayed(seen: &Seen) -> String {
+    format!("replayed from {}, so without owners", seen.how)
 }
 
 impl Sockets {
@@ -107,20 +123,30 @@ impl Sockets {
             }
         }
         if selection.ports.is_empty() {
-            sockets.tell_sides(&doors);
+            // Those of a recording's host aren't in it.
+            let ports = if world.replay.is_none() { EphemeralPorts::read(world).ok() } else { None };
+            sockets.tell_sides(&doors, &ports.unwrap_or_else(EphemeralPorts::usual));
         }
         Ok((sockets, seen))
     }
 
-    /// Where no port was asked for, one with a listener is a server's.
-    fn tell_sides(&mut self, doors: &Doors) {
-        let end = |suspect: &Suspect| match doors.side(suspect.netns, suspect.local) {
-            Side::Server => (Side::Server, suspect.local.port),
-            side => (side, suspect.remote.port),
+    /// Where no port was asked for, one with a listener is a server's; without any listener one that
+    /// connect(2) does not give, where the other end's may be so given.
+    fn tell_sides(&mut self, doors: &Doors, given: &EphemeralPorts) {
+        let end = |suspect: &Suspect| {
+            let Suspect { local, remote, netns, .. } = suspect;
+            let has_listener = |end: &Endpoint| doors.side(*netns, *end) == Side::Server;
+            let is_left = remote.port >= GIVEN_ELSEWHERE && !given.has(local.port) && !has_listener(remote);
+            let is_server = has_listener(local) || is_left;
+            if is_server { (Side::Server, local.port) } else { (Side::Client, remote.port) }
         };
         self.ends = self.held.iter().map(end).collect();
+        let known: HashSet<u16> = self.ends.iter().map(|(_, port)| *port).collect();
         for (suspect, side, port) in &mut self.kernel {
-            (*side, *port) = end(suspect);
+            // A row for each closed connection of a service that is gone would bury all others.
+            let (told, of) = end(suspect);
+            let is_told = told == Side::Server || of < GIVEN_ELSEWHERE || known.contains(&of);
+            (*side, *port) = if is_told { (told, Some(of)) } else { (Side::Both, None) };
         }
     }
 
@@ -139,7 +165,7 @@ impl Sockets {
             self.held.push(suspect);
             self.ends.push((side, port));
         } else {
-            self.kernel.push((suspect, side, port));
+            self.kernel.push((suspect, side, Some(port)));
         }
     }
 
@@ -147,33 +173,34 @@ impl Sockets {
         let millis = |span: Option<Span>, default| span.unwrap_or(Span::seconds(default)).as_millis();
         let profile = &target.profile;
         let bounds = Bounds { stuck: millis(profile.close_wait.min_age, 60), idle: millis(profile.idle.min_age, 1800) };
-        let mut all = Row::new(Holder::Kernel, target.selection.side, 0);
+        let mut all = Row::new(Holder::Kernel, target.selection.side, None);
         let mut places: BTreeMap<Place, Row> = BTreeMap::new();
-        let mut count = |suspect: &Suspect, side: Side, port: u16, holder: Holder, process: Option<&Process>| {
-            let peer = by.is_by_peer().then_some(suspect.remote.ip);
-            let row = places.entry((holder.clone(), side == Side::Client, port, peer)).or_insert_with(|| {
-                let mut row = Row::new(holder.clone(), side, port);
-                row.pids.extend(process.map(|process| process.pid));
-                row.user = match (process, &holder) {
-                    (Some(process), _) => Some(user_of(process)),
-                    (None, Holder::Unknown(uid)) => {
-                        Some(users.name(*uid).map_or_else(|| uid.to_string(), str::to_owned))
-                    }
-                    _ => None,
-                };
-                row.label = label(&holder, process, row.user.as_deref(), suspect, by);
-                row.process = process.filter(|_| by == By::Pid).cloned();
-                row
-            });
-            for row in [row, &mut all] {
-                row.add(suspect, bounds);
-                row.waiting += u64::from(suspect.inode == 0 && holder != Holder::Kernel);
-            }
-        };
+        let mut count =
+            |suspect: &Suspect, side: Side, port: Option<u16>, holder: Holder, process: Option<&Process>| {
+                let peer = by.is_by_peer().then_some(suspect.remote.ip);
+                let row = places.entry((holder.clone(), side == Side::Client, port, peer)).or_insert_with(|| {
+                    let mut row = Row::new(holder.clone(), side, port);
+                    row.pids.extend(process.map(|process| process.pid));
+                    row.user = match (process, &holder) {
+                        (Some(process), _) => Some(user_of(process)),
+                        (None, Holder::Unknown(uid)) => {
+                            Some(users.name(*uid).map_or_else(|| uid.to_string(), str::to_owned))
+                        }
+                        _ => None,
+                    };
+                    row.label = label(&holder, process, row.user.as_deref(), suspect, by);
+                    row.process = process.filter(|_| by == By::Pid).cloned();
+                    row
+                });
+                for row in [row, &mut all] {
+                    row.add(suspect, bounds);
+                    row.waiting += u64::from(suspect.inode == 0 && holder != Holder::Kernel);
+                }
+            };
         for (suspect, (side, port)) in self.held.iter().zip(&self.ends) {
             let process = owners.of(suspect.holder_inode).next();
             let holder = process.map_or(Holder::Unknown(suspect.uid), |process| Holder::Process(process.pid));
-            count(suspect, *side, *port, holder, process);
+            count(suspect, *side, Some(*port), holder, process);
         }
         for (suspect, side, port) in &self.kernel {
             count(suspect, *side, *port, Holder::Kernel, None);
@@ -182,29 +209,17 @@ impl Sockets {
     }
 }
 
-fn user_of(process: &Process) -> String {
-    process.user.clone().unwrap_or_else(|| process.uid.to_string())
-}
-
 fn label(holder: &Holder, process: Option<&Process>, user: Option<&str>, suspect: &Suspect, by: By) -> String {
-    let nobody = if *holder == Holder::Kernel { "(kernel)" } else { "(unknown)" };
-    let of_process = |text: &dyn Fn(&Process) -> String| process.map_or_else(|| nobody.to_owned(), text);
-    match by {
-        By::Unit => of_process(&|process| process.unit.clone().unwrap_or_else(|| "(no unit)".to_owned())),
-        By::User => user.unwrap_or(nobody).to_owned(),
-        by if by.is_by_peer() && suspect.state == State::Listen => "(listening)".to_owned(),
-        By::Plain(plain) => {
-            let cgroup = process.and_then(|process| process.cgroup.as_deref());
-            plain.name(suspect.remote.ip, user, cgroup).unwrap_or_else(|| nobody.to_owned())
-        }
-        By::Peer => suspect.remote.ip.to_string(),
-        By::Pid | By::Tenant => of_process(&|process| Named(process).to_string()),
+    if by.is_by_peer() && suspect.state == State::Listen {
+        return "(listening)".to_owned();
     }
+    let nobody = if *holder == Holder::Kernel { "(kernel)" } else { "(unknown)" };
+    by.name(process, user, suspect.remote.ip).unwrap_or_else(|| nobody.to_owned())
 }
 
 /// One row for each label, side and port, worst first.
 fn merged(rows: impl Iterator<Item = Row>, by: By) -> Vec<Row> {
-    let mut by_label: BTreeMap<(String, bool, u16, Option<Holder>), Row> = BTreeMap::new();
+    let mut by_label: BTreeMap<(String, bool, Option<u16>, Option<Holder>), Row> = BTreeMap::new();
     for row in rows {
         let holder = (by == By::Pid).then(|| row.holder.clone());
         match by_label.entry((row.label.clone(), row.side == Side::Client, row.port, holder)) {

@@ -37,8 +37,8 @@ pub struct Row {
     pub user: Option<String>,
     pub pids: BTreeSet<u32>,
     pub side: Side,
-    /// The service's.
-    pub port: u16,
+    /// The service's; `None`: not known, or of several.
+    pub port: Option<u16>,
     /// By TCP state, in the order of [`State::NAMES`].
     pub states: [u64; 11],
     /// Not accepted yet.
@@ -67,7 +67,7 @@ pub struct Details {
 pub const MOST_SOCKETS: usize = 10;
 
 impl Row {
-    pub fn new(holder: Holder, side: Side, port: u16) -> Row {
+    pub fn new(holder: Holder, side: Side, port: Option<u16>) -> Row {
         Row {
             label: String::new(),
             holder,
@@ -90,6 +90,10 @@ impl Row {
 
     pub fn count(&self, state: State) -> u64 {
         self.states[state as usize - 1]
+    }
+
+    pub fn port_text(&self) -> String {
+        self.port.map_or("-".to_owned(), |port| port.to_string())
     }
 
     pub fn total(&self) -> u64 {
@@ -187,7 +191,7 @@ mod tests {
     }
 
     fn row(label: &str, sockets: &[(State, u32)]) -> Row {
-        let mut row = Row::new(Holder::Process(1), Side::Server, 3306);
+        let mut row = Row::new(Holder::Process(1), Side::Server, Some(3306));
         label.clone_into(&mut row.label);
         let bounds = Bounds { stuck: 60_000, idle: 1_800_000 };
         sockets.iter().for_each(|(state, age)| row.add(&suspect(*state, *age, 2), bounds));

@@ -76,7 +76,7 @@ fn columns(view: &View, target: &Target) -> Vec<Column> {
     let any = |test: fn(&Row) -> bool| view.rows.iter().any(test);
     let mut columns = Vec::new();
     if target.selection.ports.len() != 1 {
-        columns.push(column("PORT", true, Box::new(|row| row.port.to_string())));
+        columns.push(column("PORT", true, Box::new(Row::port_text)));
     }
     columns.push(column("SIDE", false, Box::new(|row| row.side.name().to_owned())));
     if any(|row| row.process.as_ref().is_some_and(|process| process.unit.is_some())) {
