@@ -34,7 +34,7 @@ fn runs_under_churn_stay_right_and_leave_nothing_behind() {
         let churned = thread::scope(|scope| {
             let churn = scope.spawn(|| churn(&ended));
             let _end = EndOnDrop(&ended);
-            let workers: Vec<_> = folders.iter().map(|folder| scope.spawn(|| work(folder, &next))).collect();
+            let workers: Vec<_> = folders.iter().map(|folder| scope.spawn(|| work(folder, next))).collect();
             for worker in workers {
                 worker.join().unwrap();
             }
