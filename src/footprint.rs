@@ -127,6 +127,10 @@ pub fn read(world: &World, choice: Choice, memory: bool) -> Footprints {
     let mut found = Footprints::default();
     let users = if world.is_foreign() { Users::default() } else { Users::read() };
     let listed = owner::processes(world);
+    if listed.is_empty() {
+        found.lacking.push(format!("{}: its processes can't be listed", world.proc_root.display()));
+        return found;
+    }
     for pid in choice.pids.unwrap_or_default() {
         if !listed.iter().any(|process| process.pid == *pid) {
             found.lacking.push(format!("process {pid} (--pid) is gone"));

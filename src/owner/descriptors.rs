@@ -29,7 +29,7 @@ pub struct Descriptors {
     pub meant: usize,
     /// Processes that may not be read; one more where they are hidden (hidepid).
     pub refused: usize,
-    /// Of them those that belong to the service by user or cgroup.
+    /// Of them those that belong to the service by user or cgroup; one where they can't even be listed.
     pub refused_meant: usize,
     /// Whether the time was over before all processes were read.
     pub late: bool,
@@ -44,9 +44,11 @@ pub fn read(
 ) -> Descriptors {
     let _rights = world.raise();
     let is_hidden = fs::read(world.proc_root.join("1/stat")).is_err();
-    let mut all = Descriptors { refused: usize::from(is_hidden), ..Descriptors::default() };
+    let listed = processes(world);
+    let refused_meant = usize::from(listed.is_empty());
+    let mut all = Descriptors { refused: usize::from(is_hidden), refused_meant, ..Descriptors::default() };
     let mut sockets = Vec::new();
-    for Listed { pid, uid } in processes(world) {
+    for Listed { pid, uid } in listed {
         if world.deadline.is_near() {
             all.late = true;
             break;
