@@ -9,6 +9,7 @@ mod run;
 use connleak::history::{History, Previous, Sample};
 use regex_lite::Regex;
 use run::{GROWTH, Outcome, poll};
+use rusqlite::Connection;
 use rustix::fs::{Mode, OFlags, mkfifoat};
 use rustix::process::geteuid;
 use std::fs::{self, File, OpenOptions};
@@ -85,9 +86,12 @@ impl Host {
         GROWTH.run(&self.options(options))
     }
 
+    fn history_dir(&self) -> PathBuf {
+        self.state.path().join(geteuid().as_raw().to_string())
+    }
+
     fn history(&self) -> History {
-        let dir = self.state.path().join(geteuid().as_raw().to_string());
-        History::open(&dir, Duration::from_secs(1)).unwrap().history
+        History::open(&self.history_dir(), Duration::from_secs(1)).unwrap().history
     }
 
     /// What the only service's last run left.
@@ -206,6 +210,24 @@ fn processes_are_searched_outside_the_turn_to_write() {
     let history = host.history();
     let services = history.services().unwrap();
     assert_eq!(services.iter().map(|service| history.peek(service).unwrap().runs).collect::<Vec<_>>(), [1, 2]);
+}
+
+/// Without memory it would learn for ever.
+#[test]
+fn a_run_that_cant_be_remembered_is_no_ok() {
+    let host = Host::new();
+    host.connections(3);
+    let look = |more: &[&str]| host.look(&[more, &["-p4242", "--limit=4", "-t", "2"]].concat());
+    assert_eq!(look(&[]).code, 0);
+    let other = Connection::open(host.history_dir().join("history.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for (options, code) in [(&[][..], 3), (&["-c", "50"], 2)] {
+        let told = look(options);
+        assert!(told.code == code && told.text().contains("not remembered: "), "{told:?}");
+        assert!(told.text().contains("the history is locked by another process"), "{told:?}");
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(look(&[]).code, 0);
 }
 
 /// What an incomplete look lacks would pass for ended.
