@@ -1,5 +1,9 @@
 //! `connleak backtest`: recorded series through the detector that ships, and what it refuses.
 
+#[path = "support/help.rs"]
+mod help;
+
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
@@ -229,6 +233,18 @@ fn the_own_history_tells_when_it_would_have_paged() {
     // By other thresholds, without a leak.
     let ranges = stdout(&from_history(&state, &["-p4242", "--limit", "200", "-c", "35"]));
     assert!(ranges.contains(" CRITICAL - ") && ranges.contains("% of the limit (critical 35)"), "{ranges}");
+}
+
+/// They name the history: without one of them that of another look would be replayed, or none.
+#[test]
+fn its_options_are_the_checks() {
+    let synopses = |text: &str| help::options(text).into_iter().map(|(synopsis, _)| synopsis).collect::<BTreeSet<_>>();
+    let here = synopses(&stdout(&backtest(&["--from-history", "--help"], "")));
+    let of_check = synopses(&help::help(env!("CARGO_BIN_EXE_check_conn_growth"), None));
+    assert!(here.len() > 20, "{here:?}");
+    let apart: Vec<_> = here.symmetric_difference(&of_check).collect();
+    // What was usual is not judged again.
+    assert_eq!(apart, ["--baseline-warning PERCENT", "--from-history"]);
 }
 
 #[test]
