@@ -268,3 +268,21 @@ fn a_history_that_is_not_there_is_said() {
         assert_refused(&args, "", &[says]);
     }
 }
+
+/// Only the check makes a history, or puts one aside.
+#[test]
+fn who_reads_a_history_leaves_it_as_it_is() {
+    let state = tempfile::tempdir().unwrap();
+    let args = ["--from-history", "--state-dir", state.path().to_str().unwrap(), "-p4242"];
+    assert_refused(&args, "", &["no history of 'port 4242 both'", "recorded nothing there", "--state-dir"]);
+    assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 0);
+    let dir = connleak::state_dir::open(Some(state.path())).unwrap();
+    assert_refused(&args, "", &["recorded nothing there"]);
+    std::fs::write(dir.join("history.db"), "no history").unwrap();
+    assert_refused(&args, "", &["the history is not a database; remove it to begin anew"]);
+    let left: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(
+        (left, std::fs::read(dir.join("history.db")).unwrap()),
+        (vec!["history.db".into()], b"no history".to_vec())
+    );
+}
