@@ -21,7 +21,8 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 
-const MIB: u64 = 1 << 20;
+/// The detector counts memory in these.
+pub const MIB: u64 = 1 << 20;
 /// Seconds after which a daily load has shown its height.
 const DAY: f64 = 86_400.0;
 /// Share of the limit from which growth is told as a leak before that: load alone seldom comes so high.

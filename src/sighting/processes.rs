@@ -2,8 +2,8 @@
 
 use super::{Past, Plan, Seen, capacity, leaking, moment, sample, state};
 use crate::error::{Error, Result};
-use crate::footprint::{self, Choice, Footprint, Footprints};
-use crate::growth::{Found, MIB, Measure};
+use crate::footprint::{self, Choice, Footprint, Footprints, MIB};
+use crate::growth::{Found, Measure};
 use crate::history::{History, Step, Updated};
 use crate::limit::{self, Room, What};
 use crate::memory::{self, Learned, Memory, Moment};
