@@ -21,7 +21,8 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 
-const MIB: u64 = 1 << 20;
+/// The detector counts memory in these.
+pub const MIB: u64 = 1 << 20;
 /// Seconds after which a daily load has shown its height.
 const DAY: f64 = 86_400.0;
 /// Share of the limit from which growth is told as a leak before that: load alone seldom comes so high.
@@ -127,6 +128,10 @@ pub fn read(world: &World, choice: Choice, memory: bool) -> Footprints {
     let mut found = Footprints::default();
     let users = if world.is_foreign() { Users::default() } else { Users::read() };
     let listed = owner::processes(world);
+    if listed.is_empty() {
+        found.lacking.push(format!("{}: its processes can't be listed", world.proc_root.display()));
+        return found;
+    }
     for pid in choice.pids.unwrap_or_default() {
         if !listed.iter().any(|process| process.pid == *pid) {
             found.lacking.push(format!("process {pid} (--pid) is gone"));

@@ -4,6 +4,7 @@ use crate::args::LimitChoice;
 use crate::blame::Blame;
 use crate::duration::Span;
 use crate::error::{Error, Result};
+use crate::footprint::MIB;
 use crate::history::Usual;
 use crate::limit::{self, Room, What};
 use crate::memory::{Learned, Turnover};
@@ -15,8 +16,6 @@ use std::str::FromStr;
 
 /// Percent of the limit from which nothing is fine before the detector can judge.
 const NEAR: f64 = 95.0;
-/// The detector counts memory in these.
-pub const MIB: u64 = 1 << 20;
 
 /// `--metric`: what may leak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -54,7 +54,6 @@ pub struct Opened {
 pub struct Previous {
     /// The detector's state and the version it was stored with.
     pub state: Option<(u32, Vec<u8>)>,
-    pub last: Option<Recorded>,
     /// Since the service's first.
     pub runs: u64,
 }
@@ -337,7 +336,6 @@ mod tests {
         let mut history = open_in(&dir);
         let updated = history.update("mysql:3306", |previous| {
             assert_eq!((previous.state, previous.runs), (Some((1, b"first".to_vec())), 1));
-            assert_eq!(previous.last.unwrap().sample, full);
             Ok(Step { sample: sample(6), state: b"second".to_vec(), version: 2, value: 42 })
         });
         let updated = updated.unwrap();

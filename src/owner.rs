@@ -140,15 +140,17 @@ impl Sought {
 /// The sockets of all processes whose cgroup path `belongs`.
 pub struct Found {
     pub processes: usize,
-    /// That may not be read; one more where processes are hidden.
+    /// That may not be read; one more where processes are hidden or can't be listed.
     pub refused: usize,
     pub inodes: HashSet<u64>,
 }
 
 pub fn sockets_of(world: &World, belongs: impl Fn(&str) -> bool) -> Found {
     let _rights = world.raise();
-    let mut found = Found { processes: 0, refused: usize::from(world.hides_processes()), inodes: HashSet::new() };
-    for Listed { pid, .. } in processes(world) {
+    let listed = processes(world);
+    let refused = usize::from(listed.is_empty() || world.hides_processes());
+    let mut found = Found { processes: 0, refused, inodes: HashSet::new() };
+    for Listed { pid, .. } in listed {
         let Ok(dir) = open_process(world, pid) else { continue };
         let cgroup = open(dir.as_fd(), "cgroup").ok().and_then(|file| cgroup::cgroup_path(File::from(file)));
         if cgroup.is_some_and(|path| belongs(&path)) {
@@ -184,14 +186,19 @@ pub(crate) struct Listed {
     pub uid: u32,
 }
 
+/// All of them; none where they can't be listed to the end, as who is missing would pass for gone. A whole
+/// list is never empty: we are one.
 pub(crate) fn processes(world: &World) -> Vec<Listed> {
     let mut listed = Vec::new();
     if let Ok(root) = openat(CWD, &world.proc_root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
-        let _ = each_number(root.as_fd(), |pid, name| {
+        let whole = each_number(root.as_fd(), |pid, name| {
             if let Ok(stat) = statat(&root, name, AtFlags::empty()) {
                 listed.push(Listed { pid: pid as u32, uid: stat.st_uid });
             }
         });
+        if whole.is_err() {
+            listed.clear();
+        }
     }
     listed
 }

@@ -14,7 +14,7 @@ use crate::growth::{Found, Measure};
 use crate::history::{Condensed, Group, History, Previous, Sample, Step, Updated, Usual};
 use crate::limit;
 use crate::local_time;
-use crate::memory::{Learned, Memory, Moment};
+use crate::memory::{self, Learned, Memory, Moment};
 use crate::owner::{Holders, Owners};
 use crate::pool::Connection;
 use crate::service::Target;
@@ -216,6 +216,14 @@ fn sample(moment: &Moment, found: &Found, instance: u64, counts: [u64; 11]) -> S
         opened: turnover.map(|turnover| count(turnover.opened)),
         closed: turnover.map(|turnover| count(turnover.closed)),
         leak: found.leak().is_some(),
+    }
+}
+
+/// The state that the next run goes on from: what an incomplete look lacks has not ended, so it is the one before.
+fn state(memory: &Memory, before: Option<(u32, Vec<u8>)>, is_whole: bool) -> Vec<u8> {
+    match before {
+        Some((memory::VERSION, before)) if !is_whole => before,
+        _ => memory.store(),
     }
 }
 

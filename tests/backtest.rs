@@ -1,5 +1,9 @@
 //! `connleak backtest`: recorded series through the detector that ships, and what it refuses.
 
+#[path = "support/help.rs"]
+mod help;
+
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
@@ -231,6 +235,18 @@ fn the_own_history_tells_when_it_would_have_paged() {
     assert!(ranges.contains(" CRITICAL - ") && ranges.contains("% of the limit (critical 35)"), "{ranges}");
 }
 
+/// They name the history: without one of them that of another look would be replayed, or none.
+#[test]
+fn its_options_are_the_checks() {
+    let synopses = |text: &str| help::options(text).into_iter().map(|(synopsis, _)| synopsis).collect::<BTreeSet<_>>();
+    let here = synopses(&stdout(&backtest(&["--from-history", "--help"], "")));
+    let of_check = synopses(&help::help(env!("CARGO_BIN_EXE_check_conn_growth"), None));
+    assert!(here.len() > 20, "{here:?}");
+    let apart: Vec<_> = here.symmetric_difference(&of_check).collect();
+    // What was usual is not judged again.
+    assert_eq!(apart, ["--baseline-warning PERCENT", "--from-history"]);
+}
+
 #[test]
 fn a_steady_history_would_not_have_paged() {
     let state = recorded(200, |minute| 40 + minute % 7);
@@ -251,4 +267,22 @@ fn a_history_that_is_not_there_is_said() {
         let args = [&["--from-history", "--state-dir", state.path().to_str().unwrap()], options].concat();
         assert_refused(&args, "", &[says]);
     }
+}
+
+/// Only the check makes a history, or puts one aside.
+#[test]
+fn who_reads_a_history_leaves_it_as_it_is() {
+    let state = tempfile::tempdir().unwrap();
+    let args = ["--from-history", "--state-dir", state.path().to_str().unwrap(), "-p4242"];
+    assert_refused(&args, "", &["no history of 'port 4242 both'", "recorded nothing there", "--state-dir"]);
+    assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 0);
+    let dir = connleak::state_dir::open(Some(state.path())).unwrap();
+    assert_refused(&args, "", &["recorded nothing there"]);
+    std::fs::write(dir.join("history.db"), "no history").unwrap();
+    assert_refused(&args, "", &["the history is not a database; remove it to begin anew"]);
+    let left: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(
+        (left, std::fs::read(dir.join("history.db")).unwrap()),
+        (vec!["history.db".into()], b"no history".to_vec())
+    );
 }

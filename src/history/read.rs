@@ -9,8 +9,7 @@ use std::collections::HashMap;
 
 /// What the service's last run left.
 pub fn previous(db: &Connection, known: &Known) -> Result<Previous, Trouble> {
-    let (state, last) = (state(db, known.id)?, samples(db, known, 0)?.pop());
-    Ok(Previous { state, last, runs: known.runs.cast_unsigned() })
+    Ok(Previous { state: state(db, known.id)?, runs: known.runs.cast_unsigned() })
 }
 
 fn state(db: &Connection, service: i64) -> Result<Option<(u32, Vec<u8>)>, Trouble> {

@@ -31,7 +31,7 @@ pub struct Descriptors {
     pub refused: usize,
     /// Whether they are.
     pub is_hidden: bool,
-    /// Of them those that belong to the service by user or cgroup.
+    /// Of them those that belong to the service by user or cgroup; one where they can't even be listed.
     pub refused_meant: usize,
     /// Whether the time was over before all processes were read.
     pub late: bool,
@@ -46,9 +46,11 @@ pub fn read(
 ) -> Descriptors {
     let _rights = world.raise();
     let is_hidden = world.hides_processes();
-    let mut all = Descriptors { refused: usize::from(is_hidden), is_hidden, ..Descriptors::default() };
+    let listed = processes(world);
+    let refused_meant = usize::from(listed.is_empty());
+    let mut all = Descriptors { refused: usize::from(is_hidden), is_hidden, refused_meant, ..Descriptors::default() };
     let mut sockets = Vec::new();
-    for Listed { pid, uid } in processes(world) {
+    for Listed { pid, uid } in listed {
         if world.deadline.is_near() {
             all.late = true;
             break;

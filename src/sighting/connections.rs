@@ -1,6 +1,6 @@
 //! The connections of a service, by group of owners.
 
-use super::{Past, Plan, Seen, capacity, leaking, moment, sample};
+use super::{Past, Plan, Seen, capacity, leaking, moment, sample, state};
 use crate::cgroup;
 use crate::error::Result;
 use crate::growth::{Found, Measure};
@@ -118,11 +118,7 @@ fn judge(plan: &Plan, look: Look, searched: &Searched, past: Past) -> Result<Ste
         Verdict::Leak(_) => memory.suspects(&pool),
         _ => Vec::new(),
     };
-    // What an incomplete look lacks has not ended: the next one goes on from the one before.
-    let state = match (&pool.seen.missing, before) {
-        (Some(_), Some((memory::VERSION, before))) => before,
-        _ => memory.store(),
-    };
+    let state = state(&memory, before, pool.seen.missing.is_none());
     let lacking = plan.target.absent.iter().cloned().chain(pool.lacking()).collect();
     let sample = sample(&moment, &found, pool.instance, pool.counts);
     let (owners, processes) = (Owners::default(), Vec::new());

@@ -1,9 +1,9 @@
 //! Descriptors or memory of a service's processes.
 
-use super::{Past, Plan, Seen, capacity, leaking, moment, sample};
+use super::{Past, Plan, Seen, capacity, leaking, moment, sample, state};
 use crate::error::{Error, Result};
-use crate::footprint::{self, Choice, Footprint, Footprints};
-use crate::growth::{Found, MIB, Measure};
+use crate::footprint::{self, Choice, Footprint, Footprints, MIB};
+use crate::growth::{Found, Measure};
 use crate::history::{History, Step, Updated};
 use crate::limit::{self, Room, What};
 use crate::memory::{self, Learned, Memory, Moment};
@@ -114,11 +114,7 @@ fn judge(plan: &Plan, look: Look, past: Past) -> Result<Step<Seen>> {
     let view = View { rows: footprints.all.len() as u64, ..View::new(Origin::Proc, how) };
     let (suspects, owners) = (Vec::new(), Owners::default());
     let (processes, lacking) = (footprints.all, footprints.lacking);
-    // What an incomplete look lacks has not ended: the next one goes on from the one before.
-    let state = match (lacking.is_empty(), past.state) {
-        (false, Some((memory::VERSION, before))) => before,
-        _ => memory.store(),
-    };
+    let state = state(&memory, past.state, lacking.is_empty());
     let (connections, counts) = (Vec::new(), [0; 11]);
     let value = Seen { found, view, connections, counts, suspects, owners, processes, unread, lacking };
     Ok(Step { sample, state, version: memory::VERSION, value })

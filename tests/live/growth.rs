@@ -1,6 +1,6 @@
 //! check_conn_growth on connections that are really made: time is rehearsed, the sockets are not.
 
-use crate::lab::run::{GROWTH, Outcome, Started};
+use crate::lab::run::{GROWTH, Outcome, Started, run};
 use crate::lab::{ESTABLISHED, Lab, Peer};
 use connleak::history::History;
 use std::fs;
@@ -244,6 +244,43 @@ fn without_sock_diag_it_says_that_it_sees_less() {
         assert!(by_proc.code == 0 && by_proc.text().contains(less), "{by_proc:?}");
         assert!(by_proc.output().value("idle_oldest").is_none(), "{by_proc:?}");
         assert!(!look(&state, 4242, &["--source", "netlink"]).text().contains(less));
+    });
+}
+
+/// A dump that breaks off after its first message: what the rest had would pass for closed.
+#[test]
+fn a_broken_dump_teaches_nothing() {
+    Lab::test(|lab| {
+        let (state, _ends) = (tempfile::tempdir().unwrap(), lab.connected("127.0.0.1:4242", 1_000));
+        let traces = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).status();
+        if !traces.is_ok_and(|done| done.success()) {
+            return lab.skip("no strace, or it may not trace");
+        }
+        let options = ["-p4242", "--limit=2000", "--rehearse=3600", "--state-dir", state.path().to_str().unwrap()];
+        assert_eq!(GROWTH.run(&options).code, 0);
+        let left = || {
+            let history = History::open(&state.path().join("0"), PACE).unwrap().history;
+            history.peek(&history.services().unwrap()[0]).unwrap()
+        };
+        let before = left();
+        let mut strace = Command::new("strace");
+        strace.args([
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=recvfrom",
+            "-e",
+            "inject=recvfrom:error=ENOBUFS:when=2",
+        ]);
+        let broken = run(strace.arg(GROWTH.0).args(options));
+        assert!(broken.code == 3 && broken.text().contains("the dump broke off"), "{broken:?}");
+        let after = left();
+        assert!(after.state == before.state && after.runs == 2, "recorded, and nothing learned");
+        let whole = GROWTH.run(&options);
+        assert!(whole.code == 0 && whole.text().contains("learning, 2 samples"), "{whole:?}");
+        assert_eq!((whole.value("opened"), whole.value("closed")), (0.0, 0.0));
     });
 }
 

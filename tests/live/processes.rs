@@ -1,7 +1,10 @@
 //! Processes that come and go by the thousand, hide, or hold all they may: holders are found all the same.
 
-use crate::lab::run::{CHECK, Outcome, Started, as_nobody, check, hold_to_contract, public_copy, run};
+use crate::lab::run::{
+    CHECK, CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, Started, as_nobody, check, hold_to_contract, public_copy, run,
+};
 use crate::lab::{CLOSE_WAIT, Lab, Peer, example};
+use crate::unit::Service;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -134,5 +137,45 @@ fn a_holder_of_all_the_descriptors_it_may_have_is_found() {
         // Not a million, where that is allowed.
         server.say(&format!("open n /dev/null {}", limit.min(100_000) - 20));
         assert_held_by_peer(&check(&LOOK));
+    });
+}
+
+/// Who is missing in the part of `/proc` that was read would pass for stopped, gone or another service's.
+#[test]
+fn a_list_of_processes_that_breaks_off_is_unknown() {
+    Lab::test(|lab| {
+        let broken = |check: Check, options: &[&str], at: u32| {
+            let mut strace = Command::new("strace");
+            strace.args(["-f", "-qq", "-o", "/dev/null", "-P", "/proc", "-e", "trace=getdents64", "-e"]);
+            strace.arg(format!("inject=getdents64:error=EIO:when={at}")).arg(check.0).args(options);
+            run(&mut strace)
+        };
+        if !Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).status().is_ok_and(|done| done.success()) {
+            return lab.skip("no strace, or it may not trace");
+        }
+        let Some(service) = Service::new(lab) else { return };
+        // Handed over, as systemd does: only what its processes hold tells that these are the unit's.
+        let server = lab.leaking_server("127.0.0.1:11211", 3);
+        service.take(&server);
+        let (state, pid_file) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
+        let pid = server.pid().to_string();
+        fs::write(pid_file.path(), &pid).unwrap();
+        let (dir, pid_file) = (state.path().to_str().unwrap(), pid_file.path().to_str().unwrap());
+        let of_unit = [&LOOK[..], &["--unit", service.name()]].concat();
+        let cases: [(Check, &[&str], &str); 4] = [
+            (CLOSEWAIT, &of_unit, "can't be told whose they are"),
+            (
+                CLOSEWAIT,
+                &["-p4", "--ghosts", "--user", "0"],
+                "ghosts unknown: processes of the service may not be read",
+            ),
+            (ORPHANS, &["-p11211", "--pid-file", pid_file, "--state-dir", dir], "/proc: its processes can't be listed"),
+            (GROWTH, &["--metric=fds", "--pid", &pid, "--state-dir", dir], "/proc: its processes can't be listed"),
+        ];
+        // Before anything is listed, and after as much as one call gives.
+        for ((check, options, says), at) in cases.into_iter().flat_map(|case| [(case, 1), (case, 2)]) {
+            let outcome = hold_to_contract(broken(check, options, at));
+            assert!(outcome.code == 3 && outcome.text().contains(says), "call {at}, {says}: {outcome:?}");
+        }
     });
 }

@@ -94,7 +94,12 @@ fn story(args: &Args<FromHistory>) -> Result<String> {
     let speed = own.rehearse.map_or(1, |Speed(factor)| factor);
     let plan = Plan { measure, limit, speed, ..Plan::new(common, &own.pid, &target) };
     let name = plan.name();
-    let history = History::open(&state_dir::open(own.state_dir.as_deref())?, world.deadline.left() / 2)?.history;
+    let dir = state_dir::existing(own.state_dir.as_deref())?;
+    let history = dir.map(|dir| History::open_existing(&dir, world.deadline.left() / 2)).transpose()?.flatten();
+    let Some(history) = history else {
+        let why = "check_conn_growth has recorded nothing there; run it as this user, or name its --state-dir";
+        return Err(Error::Usage(format!("no history of '{name}': {why}")));
+    };
     let samples = samples(&history, &name)?;
     if samples.is_empty() {
         let known = history.services()?.join("', '");
