@@ -204,20 +204,7 @@ mod tests {
     }
 
     fn socket(state: State, local: &str) -> Socket {
-        Socket {
-            netns: 0,
-            state,
-            local: end(local),
-            remote: end("10.0.0.9:7"),
-            uid: 0,
-            inode: 0,
-            cookie: None,
-            cgroup: None,
-            keepalive: false,
-            timer_rest: None,
-            accept_queue: None,
-            times: None,
-        }
+        Socket::bare(state, end(local), end("10.0.0.9:7"))
     }
 
     fn listener(local: &str, waiting: u32, limit: Option<u32>) -> Socket {

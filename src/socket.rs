@@ -272,6 +272,26 @@ impl Socket {
 mod tests {
     use super::*;
 
+    impl Socket {
+        /// One of which no more is known than its state and ends; for the tests of all modules.
+        pub(crate) fn bare(state: State, local: Endpoint, remote: Endpoint) -> Socket {
+            Socket {
+                state,
+                local,
+                remote,
+                uid: 0,
+                inode: 0,
+                cookie: None,
+                cgroup: None,
+                keepalive: false,
+                timer_rest: None,
+                accept_queue: None,
+                times: None,
+                netns: 0,
+            }
+        }
+    }
+
     #[test]
     fn names_and_kernel_numbers_agree() {
         for (index, (state, name)) in State::NAMES.into_iter().enumerate() {
@@ -314,20 +334,8 @@ mod tests {
     #[test]
     fn probes_and_writes_make_the_age_a_span() {
         let end = Endpoint::new("127.0.0.1".parse().unwrap(), 1);
-        let mut socket = Socket {
-            state: State::CloseWait,
-            local: end,
-            remote: end,
-            uid: 0,
-            inode: 1,
-            cookie: None,
-            cgroup: None,
-            keepalive: false,
-            timer_rest: None,
-            netns: 0,
-            accept_queue: None,
-            times: Some(times(4_000, 5_000, 70)),
-        };
+        let held = Socket { inode: 1, ..Socket::bare(State::CloseWait, end, end) };
+        let mut socket = Socket { times: Some(times(4_000, 5_000, 70)), ..held };
         assert_eq!(socket.close_wait_age(), Some(Age { at_least: 70, at_most: 70 }));
         socket.keepalive = true;
         assert_eq!(socket.close_wait_age(), Some(Age { at_least: 70, at_most: 5_000 }));
