@@ -109,18 +109,13 @@ impl Mix {
     }
 
     fn add_closing(&mut self, socket: &Socket, side: Side) {
-        match socket.closing_age(self.fin_timeout) {
+        let age = socket.closing_age(self.fin_timeout);
+        match age {
             Some(age) if age.at_least >= self.min_age => self.stuck.add(side, socket.state),
             Some(age) => self.maybe_stuck += u64::from(age.at_most >= self.min_age),
             None => self.maybe_stuck += 1,
         }
-        let age = socket.closing_age(self.fin_timeout).map(|age| (age.at_least, socket.state));
-        self.oldest_closing = self.oldest_closing.max(age);
-    }
-
-    /// Whether a socket is among [`Mix::stuck`].
-    pub fn is_stuck(&self, socket: &Socket) -> bool {
-        socket.closing_age(self.fin_timeout).is_some_and(|age| age.at_least >= self.min_age)
+        self.oldest_closing = self.oldest_closing.max(age.map(|age| (age.at_least, socket.state)));
     }
 
     /// What is known of a socket's age in its state, milliseconds.
