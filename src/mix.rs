@@ -21,6 +21,8 @@ const SMALLEST_BACKLOG: u64 = 5;
 /// Something of a listener that has room for so many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queue {
+    /// [`Socket::netns`]: containers listen on the same addresses.
+    pub netns: u32,
     pub listener: Endpoint,
     pub used: u64,
     /// `None`: /proc doesn't tell it.
@@ -51,7 +53,8 @@ pub struct Mix {
     pub requests: u64,
     /// A limit for each listener; several may share an address (SO_REUSEPORT).
     pub accept_queues: Vec<Queue>,
-    half_open: BTreeMap<Endpoint, u64>,
+    /// By network namespace and own address.
+    half_open: BTreeMap<(u32, Endpoint), u64>,
     /// FIN_WAIT1, FIN_WAIT2, CLOSING and LAST_ACK for the minimal age.
     pub stuck: Tally,
     /// Closing for an unknown time, which may be the minimal age.
@@ -89,6 +92,7 @@ impl Mix {
         }
         match socket.state {
             State::Listen => self.accept_queues.extend(socket.accept_queue.map(|queue| Queue {
+                netns: socket.netns,
                 listener: socket.local,
                 used: u64::from(queue.waiting),
                 limit: queue.limit.map(u64::from),
@@ -96,7 +100,7 @@ impl Mix {
             State::SynRecv => {
                 // A socket in SYN_RECV (TCP Fast Open) has a tcp_info, a mere request has none.
                 self.requests += u64::from(socket.inode == 0 && socket.times.is_none());
-                *self.half_open.entry(socket.local).or_default() += 1;
+                *self.half_open.entry((socket.netns, socket.local)).or_default() += 1;
             }
             State::TimeWait => {
                 let rest = socket.timer_rest.unwrap_or(0);
@@ -152,25 +156,29 @@ impl Mix {
     /// The listener whose half-open connections take most of its backlog, which bounds them too
     /// (the kernel's `inet_csk_reqsk_queue_is_full`).
     pub fn half_open(&self) -> Option<Queue> {
-        let mut used: BTreeMap<Endpoint, u64> = BTreeMap::new();
-        for (local, count) in &self.half_open {
-            *used.entry(self.listener_of(*local).unwrap_or(*local)).or_default() += count;
+        let mut used: BTreeMap<(u32, Endpoint), u64> = BTreeMap::new();
+        for ((netns, local), count) in &self.half_open {
+            let listener = self.listener_of(*netns, *local).unwrap_or(*local);
+            *used.entry((*netns, listener)).or_default() += count;
         }
-        fullest(used.into_iter().map(|(listener, used)| {
-            let limits = self.accept_queues.iter().filter(|queue| queue.listener == listener).map(|queue| queue.limit);
+        fullest(used.into_iter().map(|((netns, listener), used)| {
+            let is_its = |queue: &&Queue| (queue.netns, queue.listener) == (netns, listener);
+            let limits = self.accept_queues.iter().filter(is_its).map(|queue| queue.limit);
             let limit = limits.fold(None, |sum: Option<Option<u64>>, limit| {
                 Some(sum.map_or(limit, |sum| Some(sum?.saturating_add(limit?))))
             });
-            Queue { listener, used, limit: limit.flatten() }
+            Queue { netns, listener, used, limit: limit.flatten() }
         }))
     }
 
     /// The listener of a connection's own address: the exact one, else that of all addresses.
-    pub fn listener_of(&self, local: Endpoint) -> Option<Endpoint> {
+    pub fn listener_of(&self, netns: u32, local: Endpoint) -> Option<Endpoint> {
         let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
         let places = [local.ip, any[0], any[1]].map(|ip| Endpoint { ip, port: local.port });
         let usable = |place: &&Endpoint| local.ip.is_ipv4() || place.ip != any[0];
-        let listens = |place: &&Endpoint| self.accept_queues.iter().any(|queue| queue.listener == **place);
+        let listens = |place: &&Endpoint| {
+            self.accept_queues.iter().any(|queue| (queue.netns, queue.listener) == (netns, **place))
+        };
         places.iter().filter(usable).find(listens).copied()
     }
 
@@ -245,6 +253,22 @@ mod tests {
         let v6 = mix(&[listener("0.0.0.0:80", 0, Some(5)), listener("[::]:80", 0, Some(9)), request("[::2]:80")]);
         assert_eq!(v6.half_open().unwrap().listener, end("[::]:80"));
         assert_eq!(mix(&[request("10.0.0.1:80")]).half_open().unwrap().limit, None);
+    }
+
+    /// Containers listen on the same addresses: the room of one is of no use to another.
+    #[test]
+    fn each_network_namespace_has_its_own_listeners() {
+        let within = |netns, socket| Socket { netns, ..socket };
+        let found = mix(&[
+            within(1, listener("0.0.0.0:80", 0, Some(4))),
+            within(2, listener("0.0.0.0:80", 0, Some(4096))),
+            within(1, socket(State::SynRecv, "10.0.0.1:80")),
+            within(2, socket(State::SynRecv, "10.0.0.1:80")),
+            within(3, socket(State::SynRecv, "10.0.0.1:80")),
+        ]);
+        let queue = found.half_open().unwrap();
+        assert_eq!((queue.netns, queue.used, queue.limit), (1, 1, Some(4)));
+        assert_eq!(found.listener_of(3, end("10.0.0.1:80")), None);
     }
 
     #[test]

@@ -23,13 +23,16 @@ pub struct Found {
 impl Found {
     /// The sockets that the worst finding is about; without one all.
     pub fn of(&self, worst: Option<&Finding>, rules: &Rules) -> Vec<Suspect> {
-        let listener = |suspect: &Suspect| self.mix.listener_of(suspect.local).unwrap_or(suspect.local);
+        let is_at = |suspect: &Suspect, queue: Queue| {
+            let listener = self.mix.listener_of(suspect.netns, suspect.local).unwrap_or(suspect.local);
+            (suspect.netns, listener) == (queue.netns, queue.listener)
+        };
         let is_old = |suspect: &Suspect| suspect.age.is_some_and(|age| u64::from(age) >= rules.min_age.as_millis());
         let is_meant = |side: Side, suspect: &Suspect| match worst.map_or(Whose::All, |worst| worst.whose) {
             Whose::All => suspect.state != State::Listen,
             Whose::State(state) => suspect.state == state,
-            Whose::Accept(at) => suspect.is_waiting() && suspect.state != State::SynRecv && listener(suspect) == at,
-            Whose::HalfOpen(at) => suspect.state == State::SynRecv && listener(suspect) == at,
+            Whose::Accept(queue) => suspect.is_waiting() && suspect.state != State::SynRecv && is_at(suspect, queue),
+            Whose::HalfOpen(queue) => suspect.state == State::SynRecv && is_at(suspect, queue),
             Whose::Stuck => {
                 let closing = [State::FinWait1, State::FinWait2, State::Closing, State::LastAck];
                 closing.contains(&suspect.state) && is_old(suspect)

@@ -37,8 +37,8 @@ pub enum Whose {
     All,
     State(State),
     /// Waiting to be accepted there.
-    Accept(Endpoint),
-    HalfOpen(Endpoint),
+    Accept(Queue),
+    HalfOpen(Queue),
     Stuck,
     Ports(IpAddr, Endpoint),
 }
@@ -72,11 +72,11 @@ impl Rules {
         let percent = |queue: &Queue| if at_worst { Some(queue.percent_at_worst()) } else { queue.percent() };
         if let Some((queue, percent)) = mix.accept_queue().and_then(|queue| Some((queue, percent(&queue)?))) {
             let said = || format!("accept queue of {}", filled(&queue, percent));
-            found.judge(&self.accept_queue, percent, Whose::Accept(queue.listener), said);
+            found.judge(&self.accept_queue, percent, Whose::Accept(queue), said);
         }
         if let Some((queue, percent)) = mix.half_open().and_then(|queue| Some((queue, percent(&queue)?))) {
             let said = || format!("half-open connections to {}", filled(&queue, percent));
-            found.judge(&self.half_open, percent, Whose::HalfOpen(queue.listener), said);
+            found.judge(&self.half_open, percent, Whose::HalfOpen(queue), said);
         }
         if let Some((room, source, destination)) = ports(mix).filter(|_| range_known || at_worst) {
             let percent = ports_percent(&room);
