@@ -8,6 +8,7 @@ pub mod usual;
 use crate::limit::{PortUse, Room};
 use crate::socket::{Endpoint, Side, Socket, State};
 use crate::tally::Tally;
+use judge::Doubt;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -149,26 +150,27 @@ impl Mix {
     }
 
     /// The accept queue that is fullest.
-    pub fn accept_queue(&self) -> Option<Queue> {
-        fullest(self.accept_queues.iter().copied())
+    pub fn accept_queue(&self, doubt: Doubt) -> Option<Queue> {
+        fullest(self.accept_queues.iter().copied(), doubt)
     }
 
     /// The listener whose half-open connections take most of its backlog, which bounds them too
     /// (the kernel's `inet_csk_reqsk_queue_is_full`).
-    pub fn half_open(&self) -> Option<Queue> {
+    pub fn half_open(&self, doubt: Doubt) -> Option<Queue> {
         let mut used: BTreeMap<(u32, Endpoint), u64> = BTreeMap::new();
         for ((netns, local), count) in &self.half_open {
             let listener = self.listener_of(*netns, *local).unwrap_or(*local);
             *used.entry((*netns, listener)).or_default() += count;
         }
-        fullest(used.into_iter().map(|((netns, listener), used)| {
+        let queue = |((netns, listener), used)| {
             let is_its = |queue: &&Queue| (queue.netns, queue.listener) == (netns, listener);
             let limits = self.accept_queues.iter().filter(is_its).map(|queue| queue.limit);
             let limit = limits.fold(None, |sum: Option<Option<u64>>, limit| {
                 Some(sum.map_or(limit, |sum| Some(sum?.saturating_add(limit?))))
             });
             Queue { netns, listener, used, limit: limit.flatten() }
-        }))
+        };
+        fullest(used.into_iter().map(queue), doubt)
     }
 
     /// The listener of a connection's own address: the exact one, else that of all addresses.
@@ -187,9 +189,11 @@ impl Mix {
     }
 }
 
-/// By address where equally full, so that every run names the same one.
-fn fullest(queues: impl Iterator<Item = Queue>) -> Option<Queue> {
-    queues.max_by(|a, b| {
+/// By address where equally full, so that every run names the same one. A doubt may outweigh what is
+/// known: then it isn't known which is fullest.
+fn fullest(queues: impl Iterator<Item = Queue>, doubt: Doubt) -> Option<Queue> {
+    let counts = |queue: &Queue| doubt == Doubt::Worst || queue.percent().is_some();
+    queues.filter(counts).max_by(|a, b| {
         let fuller = a.percent_at_worst().total_cmp(&b.percent_at_worst());
         fuller.then(a.used.cmp(&b.used)).then(Reverse(a.listener).cmp(&Reverse(b.listener)))
     })
@@ -227,7 +231,7 @@ mod tests {
             listener("10.0.0.2:80", 4, Some(5)),
             listener("10.0.0.3:80", 0, Some(0)),
         ]);
-        let queue = mix.accept_queue().unwrap();
+        let queue = mix.accept_queue(Doubt::Worst).unwrap();
         assert_eq!((queue.listener, queue.percent()), (end("10.0.0.2:80"), Some(80.0)));
         let without_limit = Queue { limit: None, ..queue };
         assert_eq!((without_limit.percent(), without_limit.percent_at_worst()), (None, 80.0));
@@ -246,13 +250,22 @@ mod tests {
             request("10.0.0.2:80"),
             request("10.0.0.3:80"),
         ]);
-        let queue = found.half_open().unwrap();
+        let queue = found.half_open(Doubt::Worst).unwrap();
         // Two of ten; the listener of the address itself has one of eight.
         assert_eq!((queue.listener, queue.used, queue.limit), (end("0.0.0.0:80"), 2, Some(10)));
         assert_eq!(found.requests, 3);
         let v6 = mix(&[listener("0.0.0.0:80", 0, Some(5)), listener("[::]:80", 0, Some(9)), request("[::2]:80")]);
-        assert_eq!(v6.half_open().unwrap().listener, end("[::]:80"));
-        assert_eq!(mix(&[request("10.0.0.1:80")]).half_open().unwrap().limit, None);
+        assert_eq!(v6.half_open(Doubt::Worst).unwrap().listener, end("[::]:80"));
+        assert_eq!(mix(&[request("10.0.0.1:80")]).half_open(Doubt::Worst).unwrap().limit, None);
+    }
+
+    #[test]
+    fn a_queue_without_limit_hides_no_full_one() {
+        let found = mix(&[listener("10.0.0.1:80", 5, Some(5)), listener("10.0.0.2:80", 9, None)]);
+        let of = |doubt| found.accept_queue(doubt).map(|queue| (queue.listener, queue.percent()));
+        assert_eq!(of(Doubt::Known), Some((end("10.0.0.1:80"), Some(100.0))));
+        assert_eq!(of(Doubt::Worst), Some((end("10.0.0.2:80"), None)));
+        assert_eq!(mix(&[listener("10.0.0.2:80", 9, None)]).accept_queue(Doubt::Known), None);
     }
 
     /// Containers listen on the same addresses: the room of one is of no use to another.
@@ -266,7 +279,7 @@ mod tests {
             within(2, socket(State::SynRecv, "10.0.0.1:80")),
             within(3, socket(State::SynRecv, "10.0.0.1:80")),
         ]);
-        let queue = found.half_open().unwrap();
+        let queue = found.half_open(Doubt::Worst).unwrap();
         assert_eq!((queue.netns, queue.used, queue.limit), (1, 1, Some(4)));
         assert_eq!(found.listener_of(3, end("10.0.0.1:80")), None);
     }

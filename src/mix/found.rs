@@ -1,6 +1,6 @@
 //! What one look at a service's states found: the mix, the sockets behind a finding, words and JSON.
 
-use super::judge::{Finding, Rules, Whose, ports};
+use super::judge::{Doubt, Finding, Rules, Whose, ports};
 use super::{Mix, Queue};
 use crate::blame::{Suspect, sockets};
 use crate::socket::{Side, State};
@@ -73,7 +73,7 @@ impl Found {
         let queue =
             |queue: &Queue| json!({"listener": queue.listener.to_string(), "used": queue.used, "limit": queue.limit});
         extra.insert("accept_queues".into(), mix.accept_queues.iter().map(queue).collect());
-        extra.insert("half_open".into(), mix.half_open().as_ref().map_or(Value::Null, queue));
+        extra.insert("half_open".into(), mix.half_open(Doubt::Worst).as_ref().map_or(Value::Null, queue));
         let ports = ports(mix).filter(|_| self.no_range.is_none()).map_or(Value::Null, |(room, source, to)| {
         json!({"source": source, "destination": to.to_string(), "used": room.used, "limit": room.limit})
     });
