@@ -249,6 +249,13 @@ impl Socket {
         self.times.map(|times| times.data_sent.min(times.data_recv))
     }
 
+    /// Where its addresses hold: each network namespace has its own loopback, other connections may lead
+    /// from one to another (0).
+    pub fn scope(&self) -> u32 {
+        let is_loopback = self.local.ip.is_loopback() || self.remote.ip.is_loopback();
+        if is_loopback { self.netns } else { 0 }
+    }
+
     /// For how long a socket of ours that is closing waits for its peer.
     ///
     /// FIN_WAIT1, CLOSING and LAST_ACK: for how long it has been sending in vain. FIN_WAIT2 of a
