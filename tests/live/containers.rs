@@ -56,7 +56,7 @@ impl Container {
 }
 
 /// The process that `unshare --fork` started, once it is the one that was asked for.
-fn child(parent: u32) -> Option<u32> {
+pub fn child(parent: u32) -> Option<u32> {
     let mut found = None;
     let is_child = |pid: u32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
