@@ -356,6 +356,8 @@ mod tests {
         assert_eq!(socket.closing_age(60_000), Some(Age { at_least: 15_000, at_most: 15_000 }));
         socket.times = Some(times(4_000, 5_000, 70));
         assert_eq!(socket.silence(), Some(4_000));
+        let received = Socket { times: Some(times(5_000, 3_000, 70)), ..socket };
+        assert_eq!(received.silence(), Some(3_000));
         assert_eq!(socket.closing_age(60_000), Some(Age { at_least: 70, at_most: 70 }));
         socket.keepalive = true;
         assert_eq!(socket.closing_age(60_000), Some(Age { at_least: 70, at_most: 4_000 }));
