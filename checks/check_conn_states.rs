@@ -305,7 +305,8 @@ fn present(target: &Target, rules: &Rules, found: &Found, findings: &[Finding], 
     if found.mix.maybe_stuck > 0 {
         unknown.push(format!("{} closing for an unknown time", found.mix.maybe_stuck));
     }
-    if [found.mix.accept_queue(), found.mix.half_open()].iter().flatten().any(|queue| queue.percent().is_none()) {
+    let fullest = [found.mix.accept_queue(Doubt::Worst), found.mix.half_open(Doubt::Worst)];
+    if fullest.iter().flatten().any(|queue| queue.percent().is_none()) {
         unknown.push("backlogs unknown".to_owned());
     }
     if let Some(why) = found.no_range.as_ref().filter(|_| found.mix.busiest_ports().is_some()) {

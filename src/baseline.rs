@@ -165,20 +165,8 @@ mod tests {
 
     fn socket(cookie: u64, inode: u64, remote: u16) -> Socket {
         let end = |port| Endpoint::new([127, 0, 0, 1].into(), port);
-        Socket {
-            state: State::Established,
-            local: end(80),
-            remote: end(remote),
-            uid: 0,
-            inode,
-            cookie: NonZeroU64::new(cookie),
-            cgroup: None,
-            keepalive: false,
-            timer_rest: None,
-            accept_queue: None,
-            times: None,
-            netns: 0,
-        }
+        let bare = Socket::bare(State::Established, end(80), end(remote));
+        Socket { inode, cookie: NonZeroU64::new(cookie), ..bare }
     }
 
     #[test]

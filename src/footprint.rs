@@ -192,7 +192,7 @@ fn of_process(
         (stack(pid, started, bytes), bytes)
     } else {
         let mut items = Vec::new();
-        owner::each_descriptor(dir.as_fd(), |number, link| {
+        owner::each_descriptor(dir.as_fd(), &mut |number, link| {
             items.push(place(&format!("{number} {}", String::from_utf8_lossy(link))));
         })?;
         let count = items.len() as u64;

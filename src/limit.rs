@@ -306,20 +306,7 @@ mod tests {
 
     fn client(source: u8, port: u16, destination: u8, state: State) -> Socket {
         let end = |host, port| Endpoint::new([10, 0, 0, host].into(), port);
-        Socket {
-            state,
-            local: end(source, port),
-            remote: end(destination, 3306),
-            uid: 0,
-            inode: 0,
-            cookie: None,
-            cgroup: None,
-            keepalive: false,
-            timer_rest: None,
-            accept_queue: None,
-            times: None,
-            netns: 0,
-        }
+        Socket::bare(state, end(source, port), end(destination, 3306))
     }
 
     #[test]

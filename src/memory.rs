@@ -212,19 +212,13 @@ mod tests {
 
     fn pool(cookies: impl Iterator<Item = u64>) -> Pool {
         let end = |port| Endpoint::new([127, 0, 0, 1].into(), port);
+        let times = Some(Times { data_sent: 0, data_recv: 0, ack_recv: 0, stalled: 0, carried: None });
+        let bare = crate::socket::Socket::bare(TcpState::Established, end(4), end(5));
         let socket = |cookie: u64| crate::socket::Socket {
-            state: TcpState::Established,
-            local: end(4),
-            remote: end(5),
-            uid: 0,
             inode: cookie,
             cookie: std::num::NonZeroU64::new(cookie),
-            cgroup: None,
-            keepalive: false,
-            timer_rest: None,
-            netns: 0,
-            accept_queue: None,
-            times: Some(Times { data_sent: 0, data_recv: 0, ack_recv: 0, stalled: 0, carried: None }),
+            times,
+            ..bare
         };
         let connections: Vec<_> =
             cookies.map(|cookie| Connection { socket: socket(cookie), side: Side::Client }).collect();

@@ -8,6 +8,7 @@ pub mod usual;
 use crate::limit::{PortUse, Room};
 use crate::socket::{Endpoint, Side, Socket, State};
 use crate::tally::Tally;
+use judge::Doubt;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -21,6 +22,8 @@ const SMALLEST_BACKLOG: u64 = 5;
 /// Something of a listener that has room for so many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queue {
+    /// [`Socket::netns`]: containers listen on the same addresses.
+    pub netns: u32,
     pub listener: Endpoint,
     pub used: u64,
     /// `None`: /proc doesn't tell it.
@@ -51,7 +54,8 @@ pub struct Mix {
     pub requests: u64,
     /// A limit for each listener; several may share an address (SO_REUSEPORT).
     pub accept_queues: Vec<Queue>,
-    half_open: BTreeMap<Endpoint, u64>,
+    /// By network namespace and own address.
+    half_open: BTreeMap<(u32, Endpoint), u64>,
     /// FIN_WAIT1, FIN_WAIT2, CLOSING and LAST_ACK for the minimal age.
     pub stuck: Tally,
     /// Closing for an unknown time, which may be the minimal age.
@@ -89,6 +93,7 @@ impl Mix {
         }
         match socket.state {
             State::Listen => self.accept_queues.extend(socket.accept_queue.map(|queue| Queue {
+                netns: socket.netns,
                 listener: socket.local,
                 used: u64::from(queue.waiting),
                 limit: queue.limit.map(u64::from),
@@ -96,7 +101,7 @@ impl Mix {
             State::SynRecv => {
                 // A socket in SYN_RECV (TCP Fast Open) has a tcp_info, a mere request has none.
                 self.requests += u64::from(socket.inode == 0 && socket.times.is_none());
-                *self.half_open.entry(socket.local).or_default() += 1;
+                *self.half_open.entry((socket.netns, socket.local)).or_default() += 1;
             }
             State::TimeWait => {
                 let rest = socket.timer_rest.unwrap_or(0);
@@ -109,18 +114,13 @@ impl Mix {
     }
 
     fn add_closing(&mut self, socket: &Socket, side: Side) {
-        match socket.closing_age(self.fin_timeout) {
+        let age = socket.closing_age(self.fin_timeout);
+        match age {
             Some(age) if age.at_least >= self.min_age => self.stuck.add(side, socket.state),
             Some(age) => self.maybe_stuck += u64::from(age.at_most >= self.min_age),
             None => self.maybe_stuck += 1,
         }
-        let age = socket.closing_age(self.fin_timeout).map(|age| (age.at_least, socket.state));
-        self.oldest_closing = self.oldest_closing.max(age);
-    }
-
-    /// Whether a socket is among [`Mix::stuck`].
-    pub fn is_stuck(&self, socket: &Socket) -> bool {
-        socket.closing_age(self.fin_timeout).is_some_and(|age| age.at_least >= self.min_age)
+        self.oldest_closing = self.oldest_closing.max(age.map(|age| (age.at_least, socket.state)));
     }
 
     /// What is known of a socket's age in its state, milliseconds.
@@ -150,32 +150,37 @@ impl Mix {
     }
 
     /// The accept queue that is fullest.
-    pub fn accept_queue(&self) -> Option<Queue> {
-        fullest(self.accept_queues.iter().copied())
+    pub fn accept_queue(&self, doubt: Doubt) -> Option<Queue> {
+        fullest(self.accept_queues.iter().copied(), doubt)
     }
 
     /// The listener whose half-open connections take most of its backlog, which bounds them too
     /// (the kernel's `inet_csk_reqsk_queue_is_full`).
-    pub fn half_open(&self) -> Option<Queue> {
-        let mut used: BTreeMap<Endpoint, u64> = BTreeMap::new();
-        for (local, count) in &self.half_open {
-            *used.entry(self.listener_of(*local).unwrap_or(*local)).or_default() += count;
+    pub fn half_open(&self, doubt: Doubt) -> Option<Queue> {
+        let mut used: BTreeMap<(u32, Endpoint), u64> = BTreeMap::new();
+        for ((netns, local), count) in &self.half_open {
+            let listener = self.listener_of(*netns, *local).unwrap_or(*local);
+            *used.entry((*netns, listener)).or_default() += count;
         }
-        fullest(used.into_iter().map(|(listener, used)| {
-            let limits = self.accept_queues.iter().filter(|queue| queue.listener == listener).map(|queue| queue.limit);
+        let queue = |((netns, listener), used)| {
+            let is_its = |queue: &&Queue| (queue.netns, queue.listener) == (netns, listener);
+            let limits = self.accept_queues.iter().filter(is_its).map(|queue| queue.limit);
             let limit = limits.fold(None, |sum: Option<Option<u64>>, limit| {
                 Some(sum.map_or(limit, |sum| Some(sum?.saturating_add(limit?))))
             });
-            Queue { listener, used, limit: limit.flatten() }
-        }))
+            Queue { netns, listener, used, limit: limit.flatten() }
+        };
+        fullest(used.into_iter().map(queue), doubt)
     }
 
     /// The listener of a connection's own address: the exact one, else that of all addresses.
-    pub fn listener_of(&self, local: Endpoint) -> Option<Endpoint> {
+    pub fn listener_of(&self, netns: u32, local: Endpoint) -> Option<Endpoint> {
         let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
         let places = [local.ip, any[0], any[1]].map(|ip| Endpoint { ip, port: local.port });
         let usable = |place: &&Endpoint| local.ip.is_ipv4() || place.ip != any[0];
-        let listens = |place: &&Endpoint| self.accept_queues.iter().any(|queue| queue.listener == **place);
+        let listens = |place: &&Endpoint| {
+            self.accept_queues.iter().any(|queue| (queue.netns, queue.listener) == (netns, **place))
+        };
         places.iter().filter(usable).find(listens).copied()
     }
 
@@ -184,9 +189,11 @@ impl Mix {
     }
 }
 
-/// By address where equally full, so that every run names the same one.
-fn fullest(queues: impl Iterator<Item = Queue>) -> Option<Queue> {
-    queues.max_by(|a, b| {
+/// By address where equally full, so that every run names the same one. A doubt may outweigh what is
+/// known: then it isn't known which is fullest.
+fn fullest(queues: impl Iterator<Item = Queue>, doubt: Doubt) -> Option<Queue> {
+    let counts = |queue: &Queue| doubt == Doubt::Worst || queue.percent().is_some();
+    queues.filter(counts).max_by(|a, b| {
         let fuller = a.percent_at_worst().total_cmp(&b.percent_at_worst());
         fuller.then(a.used.cmp(&b.used)).then(Reverse(a.listener).cmp(&Reverse(b.listener)))
     })
@@ -204,20 +211,7 @@ mod tests {
     }
 
     fn socket(state: State, local: &str) -> Socket {
-        Socket {
-            netns: 0,
-            state,
-            local: end(local),
-            remote: end("10.0.0.9:7"),
-            uid: 0,
-            inode: 0,
-            cookie: None,
-            cgroup: None,
-            keepalive: false,
-            timer_rest: None,
-            accept_queue: None,
-            times: None,
-        }
+        Socket::bare(state, end(local), end("10.0.0.9:7"))
     }
 
     fn listener(local: &str, waiting: u32, limit: Option<u32>) -> Socket {
@@ -237,7 +231,7 @@ mod tests {
             listener("10.0.0.2:80", 4, Some(5)),
             listener("10.0.0.3:80", 0, Some(0)),
         ]);
-        let queue = mix.accept_queue().unwrap();
+        let queue = mix.accept_queue(Doubt::Worst).unwrap();
         assert_eq!((queue.listener, queue.percent()), (end("10.0.0.2:80"), Some(80.0)));
         let without_limit = Queue { limit: None, ..queue };
         assert_eq!((without_limit.percent(), without_limit.percent_at_worst()), (None, 80.0));
@@ -256,13 +250,38 @@ mod tests {
             request("10.0.0.2:80"),
             request("10.0.0.3:80"),
         ]);
-        let queue = found.half_open().unwrap();
+        let queue = found.half_open(Doubt::Worst).unwrap();
         // Two of ten; the listener of the address itself has one of eight.
         assert_eq!((queue.listener, queue.used, queue.limit), (end("0.0.0.0:80"), 2, Some(10)));
         assert_eq!(found.requests, 3);
         let v6 = mix(&[listener("0.0.0.0:80", 0, Some(5)), listener("[::]:80", 0, Some(9)), request("[::2]:80")]);
-        assert_eq!(v6.half_open().unwrap().listener, end("[::]:80"));
-        assert_eq!(mix(&[request("10.0.0.1:80")]).half_open().unwrap().limit, None);
+        assert_eq!(v6.half_open(Doubt::Worst).unwrap().listener, end("[::]:80"));
+        assert_eq!(mix(&[request("10.0.0.1:80")]).half_open(Doubt::Worst).unwrap().limit, None);
+    }
+
+    #[test]
+    fn a_queue_without_limit_hides_no_full_one() {
+        let found = mix(&[listener("10.0.0.1:80", 5, Some(5)), listener("10.0.0.2:80", 9, None)]);
+        let of = |doubt| found.accept_queue(doubt).map(|queue| (queue.listener, queue.percent()));
+        assert_eq!(of(Doubt::Known), Some((end("10.0.0.1:80"), Some(100.0))));
+        assert_eq!(of(Doubt::Worst), Some((end("10.0.0.2:80"), None)));
+        assert_eq!(mix(&[listener("10.0.0.2:80", 9, None)]).accept_queue(Doubt::Known), None);
+    }
+
+    /// Containers listen on the same addresses: the room of one is of no use to another.
+    #[test]
+    fn each_network_namespace_has_its_own_listeners() {
+        let within = |netns, socket| Socket { netns, ..socket };
+        let found = mix(&[
+            within(1, listener("0.0.0.0:80", 0, Some(4))),
+            within(2, listener("0.0.0.0:80", 0, Some(4096))),
+            within(1, socket(State::SynRecv, "10.0.0.1:80")),
+            within(2, socket(State::SynRecv, "10.0.0.1:80")),
+            within(3, socket(State::SynRecv, "10.0.0.1:80")),
+        ]);
+        let queue = found.half_open(Doubt::Worst).unwrap();
+        assert_eq!((queue.netns, queue.used, queue.limit), (1, 1, Some(4)));
+        assert_eq!(found.listener_of(3, end("10.0.0.1:80")), None);
     }
 
     #[test]

@@ -191,7 +191,7 @@ pub(crate) struct Listed {
 pub(crate) fn processes(world: &World) -> Vec<Listed> {
     let mut listed = Vec::new();
     if let Ok(root) = openat(CWD, &world.proc_root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
-        let whole = each_number(root.as_fd(), |pid, name| {
+        let whole = each_number(root.as_fd(), &mut |pid, name| {
             if let Ok(stat) = statat(&root, name, AtFlags::empty()) {
                 listed.push(Listed { pid: pid as u32, uid: stat.st_uid });
             }
@@ -252,7 +252,7 @@ pub(crate) fn stat(dir: BorrowedFd<'_>) -> Option<Vec<u8>> {
 
 /// Calls `each` with the inode and the descriptor of every socket that a process holds.
 fn each_socket(process: BorrowedFd<'_>, mut each: impl FnMut(u64, u32)) -> Result<(), Errno> {
-    each_descriptor(process, |fd, link| {
+    each_descriptor(process, &mut |fd, link| {
         if let Some(inode) = link.strip_prefix(b"socket:[").and_then(number) {
             each(inode, fd as u32);
         }
@@ -260,18 +260,21 @@ fn each_socket(process: BorrowedFd<'_>, mut each: impl FnMut(u64, u32)) -> Resul
 }
 
 /// Calls `each` with every descriptor of a process and where it leads, at most 64 bytes of it.
-pub(crate) fn each_descriptor(process: BorrowedFd<'_>, mut each: impl FnMut(u64, &[u8])) -> Result<(), Errno> {
+pub(crate) fn each_descriptor(process: BorrowedFd<'_>, each: &mut dyn FnMut(u64, &[u8])) -> Result<(), Errno> {
     let fds = openat(process, "fd", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let mut target = [MaybeUninit::uninit(); 64];
-    each_number(fds.as_fd(), |fd, name| {
-        if let Ok((link, _)) = readlinkat_raw(&fds, name, &mut target) {
-            each(fd, link);
-        }
-    })
+    let mut refused = Ok(());
+    each_number(fds.as_fd(), &mut |fd, name| match readlinkat_raw(&fds, name, &mut target) {
+        Ok((link, _)) => each(fd, link),
+        // Its user may list them; to read them takes all rights that the process has.
+        Err(errno @ (Errno::ACCESS | Errno::PERM)) => refused = Err(errno),
+        Err(_) => {}
+    })?;
+    refused
 }
 
 /// Calls `each` for every entry of a directory whose name is a number.
-fn each_number(dir: BorrowedFd<'_>, mut each: impl FnMut(u64, &std::ffi::CStr)) -> Result<(), Errno> {
+fn each_number(dir: BorrowedFd<'_>, each: &mut dyn FnMut(u64, &std::ffi::CStr)) -> Result<(), Errno> {
     let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
     let mut entries = RawDir::new(dir, &mut buffer);
     while let Some(entry) = entries.next() {

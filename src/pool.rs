@@ -163,19 +163,15 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
             *side = doors.side(socket.netns, socket.local);
         }
     }
-    // Each network namespace has its own loopback; other connections may lead from one to another.
-    let ends = |socket: &Socket, server: Endpoint, client: Endpoint| {
-        (if server.ip.is_loopback() { socket.netns } else { 0 }, server, client)
-    };
     let clients: HashSet<(u32, Endpoint, Endpoint)> = connections
         .iter()
         .filter(|connection| connection.side == Side::Client)
-        .map(|Connection { socket, .. }| ends(socket, socket.remote, socket.local))
+        .map(|Connection { socket, .. }| (socket.scope(), socket.remote, socket.local))
         .collect();
     connections.retain(|Connection { socket, side }| {
         *side == Side::Client
             || selection.ports.is_empty()
-            || !clients.contains(&ends(socket, socket.local, socket.remote))
+            || !clients.contains(&(socket.scope(), socket.local, socket.remote))
     });
     for connection in &connections {
         counts[connection.socket.state as usize - 1] += 1;

@@ -109,22 +109,7 @@ mod tests {
             let address: std::net::SocketAddr = text.parse().unwrap();
             Endpoint::new(address.ip(), address.port())
         };
-        let (local, remote) = (end(local), end(remote));
-        let state = State::CloseWait;
-        Socket {
-            state,
-            local,
-            remote,
-            uid: 33,
-            inode: 7,
-            cookie: None,
-            cgroup: None,
-            keepalive: false,
-            timer_rest: None,
-            accept_queue: None,
-            times: None,
-            netns: 0,
-        }
+        Socket { uid: 33, inode: 7, ..Socket::bare(State::CloseWait, end(local), end(remote)) }
     }
 
     fn selection(side: Side) -> Selection {

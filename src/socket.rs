@@ -249,6 +249,13 @@ impl Socket {
         self.times.map(|times| times.data_sent.min(times.data_recv))
     }
 
+    /// Where its addresses hold: each network namespace has its own loopback, other connections may lead
+    /// from one to another (0).
+    pub fn scope(&self) -> u32 {
+        let is_loopback = self.local.ip.is_loopback() || self.remote.ip.is_loopback();
+        if is_loopback { self.netns } else { 0 }
+    }
+
     /// For how long a socket of ours that is closing waits for its peer.
     ///
     /// FIN_WAIT1, CLOSING and LAST_ACK: for how long it has been sending in vain. FIN_WAIT2 of a
@@ -271,6 +278,26 @@ impl Socket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Socket {
+        /// One of which no more is known than its state and ends; for the tests of all modules.
+        pub(crate) fn bare(state: State, local: Endpoint, remote: Endpoint) -> Socket {
+            Socket {
+                state,
+                local,
+                remote,
+                uid: 0,
+                inode: 0,
+                cookie: None,
+                cgroup: None,
+                keepalive: false,
+                timer_rest: None,
+                accept_queue: None,
+                times: None,
+                netns: 0,
+            }
+        }
+    }
 
     #[test]
     fn names_and_kernel_numbers_agree() {
@@ -314,20 +341,8 @@ mod tests {
     #[test]
     fn probes_and_writes_make_the_age_a_span() {
         let end = Endpoint::new("127.0.0.1".parse().unwrap(), 1);
-        let mut socket = Socket {
-            state: State::CloseWait,
-            local: end,
-            remote: end,
-            uid: 0,
-            inode: 1,
-            cookie: None,
-            cgroup: None,
-            keepalive: false,
-            timer_rest: None,
-            netns: 0,
-            accept_queue: None,
-            times: Some(times(4_000, 5_000, 70)),
-        };
+        let held = Socket { inode: 1, ..Socket::bare(State::CloseWait, end, end) };
+        let mut socket = Socket { times: Some(times(4_000, 5_000, 70)), ..held };
         assert_eq!(socket.close_wait_age(), Some(Age { at_least: 70, at_most: 70 }));
         socket.keepalive = true;
         assert_eq!(socket.close_wait_age(), Some(Age { at_least: 70, at_most: 5_000 }));
@@ -341,6 +356,8 @@ mod tests {
         assert_eq!(socket.closing_age(60_000), Some(Age { at_least: 15_000, at_most: 15_000 }));
         socket.times = Some(times(4_000, 5_000, 70));
         assert_eq!(socket.silence(), Some(4_000));
+        let received = Socket { times: Some(times(5_000, 3_000, 70)), ..socket };
+        assert_eq!(received.silence(), Some(3_000));
         assert_eq!(socket.closing_age(60_000), Some(Age { at_least: 70, at_most: 70 }));
         socket.keepalive = true;
         assert_eq!(socket.closing_age(60_000), Some(Age { at_least: 70, at_most: 4_000 }));

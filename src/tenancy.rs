@@ -55,7 +55,7 @@ pub fn naming(key: &Key, world: &World) -> Result<Naming> {
         Key::Cmd(text) => Naming::Cmd(pattern(text)?),
         Key::Map(file) => Naming::Map(TenantMap::from_file(file)?),
     };
-    if world.replay.is_some() && (key.needs_processes() || naming.needs_processes()) {
+    if world.replay.is_some() && naming.needs_processes() {
         return Err(Error::Usage(format!(
             "tenant key '{key}' needs this machine's processes: with --replay use --key user, peer/24, or a map of users and cidrs"
         )));

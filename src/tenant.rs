@@ -47,13 +47,6 @@ pub enum Key {
     Map(PathBuf),
 }
 
-impl Key {
-    /// Whether only processes can answer it.
-    pub fn needs_processes(&self) -> bool {
-        !matches!(self, Key::Plain(Plain::User | Plain::Peer(_)) | Key::Map(_))
-    }
-}
-
 impl Plain {
     pub fn name(self, peer: IpAddr, user: Option<&str>, cgroup: Option<&str>) -> Option<String> {
         match self {

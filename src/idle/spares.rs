@@ -74,21 +74,9 @@ mod tests {
 
     fn idler(peer: u8, age: u32, carried: bool, inode: u64) -> Idler {
         let end = |host, port| Endpoint::new([10, 0, 0, host].into(), port);
-        let socket = Socket {
-            netns: 0,
-            state: State::Established,
-            local: end(1, 3306),
-            remote: end(peer, age as u16),
-            uid: 0,
-            inode,
-            cookie: None,
-            cgroup: None,
-            keepalive: false,
-            timer_rest: None,
-            accept_queue: None,
-            times: Some(Times { data_sent: age, data_recv: age + 9, ack_recv: 0, stalled: 0, carried: Some(carried) }),
-        };
-        Idler::new(&socket, Side::Server)
+        let times = Times { data_sent: age, data_recv: age + 9, ack_recv: 0, stalled: 0, carried: Some(carried) };
+        let bare = Socket::bare(State::Established, end(1, 3306), end(peer, age as u16));
+        Idler::new(&Socket { inode, times: Some(times), ..bare }, Side::Server)
     }
 
     #[test]

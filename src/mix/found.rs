@@ -1,6 +1,6 @@
 //! What one look at a service's states found: the mix, the sockets behind a finding, words and JSON.
 
-use super::judge::{Finding, Rules, Whose, ports};
+use super::judge::{Doubt, Finding, Rules, Whose, ports};
 use super::{Mix, Queue};
 use crate::blame::{Suspect, sockets};
 use crate::socket::{Side, State};
@@ -23,13 +23,16 @@ pub struct Found {
 impl Found {
     /// The sockets that the worst finding is about; without one all.
     pub fn of(&self, worst: Option<&Finding>, rules: &Rules) -> Vec<Suspect> {
-        let listener = |suspect: &Suspect| self.mix.listener_of(suspect.local).unwrap_or(suspect.local);
+        let is_at = |suspect: &Suspect, queue: Queue| {
+            let listener = self.mix.listener_of(suspect.netns, suspect.local).unwrap_or(suspect.local);
+            (suspect.netns, listener) == (queue.netns, queue.listener)
+        };
         let is_old = |suspect: &Suspect| suspect.age.is_some_and(|age| u64::from(age) >= rules.min_age.as_millis());
         let is_meant = |side: Side, suspect: &Suspect| match worst.map_or(Whose::All, |worst| worst.whose) {
             Whose::All => suspect.state != State::Listen,
             Whose::State(state) => suspect.state == state,
-            Whose::Accept(at) => suspect.is_waiting() && suspect.state != State::SynRecv && listener(suspect) == at,
-            Whose::HalfOpen(at) => suspect.state == State::SynRecv && listener(suspect) == at,
+            Whose::Accept(queue) => suspect.is_waiting() && suspect.state != State::SynRecv && is_at(suspect, queue),
+            Whose::HalfOpen(queue) => suspect.state == State::SynRecv && is_at(suspect, queue),
             Whose::Stuck => {
                 let closing = [State::FinWait1, State::FinWait2, State::Closing, State::LastAck];
                 closing.contains(&suspect.state) && is_old(suspect)
@@ -70,7 +73,7 @@ impl Found {
         let queue =
             |queue: &Queue| json!({"listener": queue.listener.to_string(), "used": queue.used, "limit": queue.limit});
         extra.insert("accept_queues".into(), mix.accept_queues.iter().map(queue).collect());
-        extra.insert("half_open".into(), mix.half_open().as_ref().map_or(Value::Null, queue));
+        extra.insert("half_open".into(), mix.half_open(Doubt::Worst).as_ref().map_or(Value::Null, queue));
         let ports = ports(mix).filter(|_| self.no_range.is_none()).map_or(Value::Null, |(room, source, to)| {
         json!({"source": source, "destination": to.to_string(), "used": room.used, "limit": room.limit})
     });

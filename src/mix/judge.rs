@@ -37,8 +37,8 @@ pub enum Whose {
     All,
     State(State),
     /// Waiting to be accepted there.
-    Accept(Endpoint),
-    HalfOpen(Endpoint),
+    Accept(Queue),
+    HalfOpen(Queue),
     Stuck,
     Ports(IpAddr, Endpoint),
 }
@@ -69,14 +69,15 @@ impl Rules {
     pub fn judge(&self, mix: &Mix, unusual: &[Unusual], range_known: bool, doubt: Doubt) -> Vec<Finding> {
         let mut found = Findings(Vec::new());
         let at_worst = doubt == Doubt::Worst;
-        let percent = |queue: &Queue| if at_worst { Some(queue.percent_at_worst()) } else { queue.percent() };
-        if let Some((queue, percent)) = mix.accept_queue().and_then(|queue| Some((queue, percent(&queue)?))) {
+        if let Some(queue) = mix.accept_queue(doubt) {
+            let percent = queue.percent_at_worst();
             let said = || format!("accept queue of {}", filled(&queue, percent));
-            found.judge(&self.accept_queue, percent, Whose::Accept(queue.listener), said);
+            found.judge(&self.accept_queue, percent, Whose::Accept(queue), said);
         }
-        if let Some((queue, percent)) = mix.half_open().and_then(|queue| Some((queue, percent(&queue)?))) {
+        if let Some(queue) = mix.half_open(doubt) {
+            let percent = queue.percent_at_worst();
             let said = || format!("half-open connections to {}", filled(&queue, percent));
-            found.judge(&self.half_open, percent, Whose::HalfOpen(queue.listener), said);
+            found.judge(&self.half_open, percent, Whose::HalfOpen(queue), said);
         }
         if let Some((room, source, destination)) = ports(mix).filter(|_| range_known || at_worst) {
             let percent = ports_percent(&room);
@@ -130,8 +131,7 @@ impl Rules {
             metric(name, Some(count as f64), Unit::None, self.limits_of(*state), help)
         }));
         let queue = |queue: Option<Queue>| queue.map_or(Some(0.0), |queue| queue.percent()).map(tenths);
-        // A queue without limit outweighs one with: then it isn't known which is fullest.
-        let (accept, half_open) = (queue(mix.accept_queue()), queue(mix.half_open()));
+        let (accept, half_open) = (queue(mix.accept_queue(Doubt::Worst)), queue(mix.half_open(Doubt::Worst)));
         let used = range_known.then(|| ports(mix).map_or(0.0, |(room, ..)| ports_percent(&room)));
         let ratio = rounded(mix.time_wait_ratio(), 2);
         let ages_known = mix.oldest_closing.is_some() || mix.maybe_stuck == 0;

@@ -93,20 +93,7 @@ mod tests {
 
     fn socket(state: State, local: u16, remote: u16) -> Socket {
         let end = |port| Endpoint::new([127, 0, 0, 1].into(), port);
-        Socket {
-            netns: 0,
-            state,
-            local: end(local),
-            remote: end(remote),
-            uid: 0,
-            inode: 7,
-            cookie: None,
-            cgroup: None,
-            keepalive: false,
-            timer_rest: None,
-            accept_queue: None,
-            times: None,
-        }
+        Socket { inode: 7, ..Socket::bare(state, end(local), end(remote)) }
     }
 
     /// Days of a history with `count` TIME_WAIT each, and the wall clock at their end.

@@ -58,9 +58,9 @@ impl Ages {
                 Some(age) => counts.maybe_close_wait = u64::from(reaches(age.at_most, self.close_wait)),
             }
         } else {
-            match socket.times.map(|times| times.data_sent.min(times.data_recv)) {
+            match socket.silence() {
                 None => counts.maybe_idle = 1,
-                Some(silent) => counts.idle = u64::from(reaches(silent, self.idle)),
+                Some(silence) => counts.idle = u64::from(reaches(silence, self.idle)),
             }
         }
         counts

@@ -62,9 +62,11 @@ impl Found {
         };
         let of = |connection: &Connection| {
             let socket = &connection.socket;
-            let silent = socket.times.map(|times| times.data_sent.min(times.data_recv));
-            let closed = socket.close_wait_age().map(|age| age.at_least);
-            let mut suspect = Suspect::new(socket, if socket.state == State::CloseWait { closed } else { silent });
+            let age = match socket.state {
+                State::CloseWait => socket.close_wait_age().map(|age| age.at_least),
+                _ => socket.silence(),
+            };
+            let mut suspect = Suspect::new(socket, age);
             // Who is to be named is the tenant, at the client's end.
             let end = connection.client.filter(|end| end.inode != 0).or(connection.server);
             suspect.holder_inode = end.map_or(0, |end| end.inode);

@@ -44,7 +44,9 @@ mod tests {
         assert!(labels[1].starts_with("a_b_") && labels[2].starts_with("a_b_"), "{labels:?}");
         assert!(labels[6].starts_with("10_1_2_0_24_"), "{labels:?}");
         assert_eq!(labels[7], "acme_2");
-        assert_eq!(all(["a-b"].into_iter())[0], labels[1], "alone or not");
+        for (name, label) in [("a-b", 1), ("a.b", 2), ("A_b", 3), ("", 4), ("ä", 5)] {
+            assert_eq!(all([name].into_iter())[0], labels[label], "{name} alone or not");
+        }
     }
 
     #[test]

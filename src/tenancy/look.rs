@@ -49,28 +49,31 @@ pub fn look(world: &World, selection: &Selection) -> Result<Look> {
     let states = [State::Established, State::CloseWait, State::FinWait1, State::FinWait2, State::Listen];
     let query = Query { states: StateSet::of(&states), ports: &selection.ports, side: Side::Both, times: true };
     let (mut listeners, mut unsure) = (Vec::new(), 0);
-    let mut ends: HashMap<(Endpoint, Endpoint), End> = HashMap::new();
+    let mut ends: HashMap<(u32, Endpoint, Endpoint), End> = HashMap::new();
     let mut selected: Vec<(Socket, Side)> = Vec::new();
     let seen = source::visit(world, &query, &mut |socket| {
         if socket.state == State::Listen {
             listeners.extend(selection.ports.contains(&socket.local.port).then(|| End::of(socket)));
             return;
         }
-        ends.insert((socket.local, socket.remote), End::of(socket));
+        ends.insert((socket.scope(), socket.local, socket.remote), End::of(socket));
         match selection.matches(socket) {
             Match::Yes(side) if counted(socket.state) => selected.push((*socket, side)),
             Match::Unsure if counted(socket.state) => unsure += 1,
             _ => {}
         }
     })?;
-    let clients: HashSet<(Endpoint, Endpoint)> = selected
+    let clients: HashSet<(u32, Endpoint, Endpoint)> = selected
         .iter()
         .filter(|(_, side)| *side == Side::Client)
-        .map(|(socket, _)| (socket.remote, socket.local))
+        .map(|(socket, _)| (socket.scope(), socket.remote, socket.local))
         .collect();
-    selected.retain(|(socket, side)| *side == Side::Client || !clients.contains(&(socket.local, socket.remote)));
+    selected.retain(|(socket, side)| {
+        *side == Side::Client || !clients.contains(&(socket.scope(), socket.local, socket.remote))
+    });
     let connection = |(socket, side): (Socket, Side)| {
-        let (own, other) = (Some(End::of(&socket)), ends.get(&(socket.remote, socket.local)).copied());
+        let other = ends.get(&(socket.scope(), socket.remote, socket.local)).copied();
+        let own = Some(End::of(&socket));
         let is_clients = side == Side::Client;
         let (client, server) = if is_clients { (own, other) } else { (other, own) };
         let asks_server = selection.side == Side::Both && is_clients && server.is_some();

@@ -1,6 +1,6 @@
 //! `--netns all`: containers imitated by namespaces of their own, each with the same addresses.
 
-use crate::lab::run::{CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, poll};
+use crate::lab::run::{CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, TENANTS, poll};
 use crate::lab::{CLOSE_WAIT, Lab, Peer, example};
 use crate::unit::Service;
 use rustix::thread::gettid;
@@ -35,7 +35,8 @@ impl Container {
             None,
         );
         let pid = child(peer.pid())?;
-        let id = format!("{:032x}{:016x}{number:016x}", 0xabcdef0123456789_u64, std::process::id());
+        // Its first twelve digits are what is shown of it.
+        let id = format!("{number:012x}{:020x}{:032x}", std::process::id(), 0xabcdef0123456789_u64);
         let cgroup = Service::named(lab, &format!("docker-{id}.scope"));
         cgroup.as_ref().inspect(|cgroup| cgroup.take_process(pid));
         peer.say(&format!("listen l 127.0.0.1:{port}"));
@@ -55,7 +56,7 @@ impl Container {
 }
 
 /// The process that `unshare --fork` started, once it is the one that was asked for.
-fn child(parent: u32) -> Option<u32> {
+pub fn child(parent: u32) -> Option<u32> {
     let mut found = None;
     let is_child = |pid: u32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -286,5 +287,32 @@ fn a_restart_of_one_container_is_judged_among_others() {
         drop((containers, new));
         let cleared = left(&["--baseline", file]);
         assert_eq!((cleared.code, cleared.value("orphans")), (0, 0.0), "{cleared:?}");
+    });
+}
+
+/// Nor are they joined to tell a tenant: what one container's client has closed stays its server's.
+#[test]
+fn tenants_of_equal_addresses_are_told_apart() {
+    with_containers(27417, |lab, mut containers| {
+        for container in &mut containers {
+            container.peer.say("connect_from c 127.0.0.1:27427 127.0.0.1:27417");
+            container.peer.say("accept s l 1");
+        }
+        let options = "-p27417 --netns=all --limit=100 --key=container -ojson";
+        let of = |side: &str| look(TENANTS, options, &["--side", side]).json();
+        if containers.iter().any(|container| container.cgroup.is_none()) {
+            return lab.skip("no cgroups to name containers by");
+        }
+        for side in ["server", "client", "both"] {
+            let json = of(side);
+            let names: Vec<_> = json["tenants"].as_array().unwrap().iter().map(|tenant| &tenant["name"]).collect();
+            let wanted: Vec<_> = containers.iter().map(|container| &container.id[..12]).collect();
+            assert_eq!(names, wanted, "{side}: {json}");
+        }
+        containers[0].peer.say("close c");
+        for side in ["server", "both"] {
+            let total = look(TENANTS, &options.replace(" -ojson", ""), &["--side", side]).value("connections");
+            assert_eq!(total, 3.0, "{side}: {}", of(side));
+        }
     });
 }

@@ -21,11 +21,11 @@ fn wait_for(idle: f64, more: &[&str]) -> Outcome {
     outcome
 }
 
-/// Sends on all of a name until none of them is idle at the same time.
-fn use_all(client: &mut Peer, name: &str) -> Outcome {
+/// Sends on all of a name, of either end, until no client's end is idle at the same time.
+fn use_all(sender: &mut Peer, name: &str) -> Outcome {
     let mut outcome = None;
     let cleared = poll(PATIENCE, || {
-        client.say(&format!("send {name}"));
+        sender.say(&format!("send {name}"));
         outcome.insert(look(&[])).value("idle") == 0.0
     });
     assert!(cleared, "{outcome:?}");
@@ -59,7 +59,8 @@ fn silence_is_found_ends_with_a_byte_and_is_found_again() {
 fn a_byte_in_either_direction_is_use() {
     Lab::test(|lab| {
         let (mut server, mut client) = lab.connected("[::1]:11211", 2);
-        server.say("send s");
+        wait_for(2.0, &[]);
+        use_all(&mut server, "s");
         client.say("connect other [::1]:11211 1");
         server.say("accept s l 1");
         client.say("send other");

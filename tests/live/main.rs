@@ -30,6 +30,7 @@ mod leak;
 mod left;
 mod nagios;
 mod namespace;
+mod nested;
 mod nrpe;
 mod pgbouncer;
 mod pool;

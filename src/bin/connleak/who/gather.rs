@@ -154,7 +154,7 @@ impl Sockets {
         let port = if side == Side::Client { socket.remote.port } else { socket.local.port };
         let age = match socket.state {
             State::CloseWait => socket.close_wait_age().map(|age| age.at_least),
-            State::Established => socket.times.map(|times| times.data_sent.min(times.data_recv)),
+            State::Established => socket.silence(),
             _ => None,
         };
         let is_aged = matches!(socket.state, State::CloseWait | State::Established);
