@@ -104,6 +104,7 @@ fn a_history_without_what_is_asked_for_says_what_it_has() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path();
     refused(path, &["--state-dir", "state"], &["no history; check_conn_growth records it"]);
+    assert!(!path.join("state").exists(), "a reader makes nothing");
     record(&path.join("state"), "memcached:11211 both", "php-fpm");
     refused(
         path,
@@ -114,9 +115,11 @@ fn a_history_without_what_is_asked_for_says_what_it_has() {
     refused(path, &["--unit", "gone.service", "--state-dir", "state"], &["'all ports unit gone.service'"]);
     let outcome = graph(path, &["-p11211", "--state-dir=state"]);
     assert!(outcome.code == 0 && outcome.stdout.contains("memcached:11211 both: 30 samples"), "{outcome:?}");
-    fs::write(path.join("state").join(uid()).join("history.db"), "no database at all").unwrap();
+    let history = path.join("state").join(uid()).join("history.db");
+    fs::write(&history, "no database at all").unwrap();
     fs::remove_file(path.join("connleak.html")).unwrap();
-    refused(path, &["-p", "11211", "--state-dir", "state"], &["history was not a database, kept as"]);
+    refused(path, &["-p", "11211", "--state-dir", "state"], &["history.db: ", "not a database"]);
+    assert_eq!(fs::read_to_string(history).unwrap(), "no database at all", "putting it aside is the check's");
 }
 
 fn uid() -> String {

@@ -205,14 +205,14 @@ impl Graph {
 
     /// The services that were asked for, or all that are recorded.
     fn recorded(&self) -> std::result::Result<Vec<Judged>, String> {
-        let dir = state_dir::open(self.state_dir.as_deref()).map_err(|why| why.to_string())?;
-        let opened = History::open(&dir, PATIENCE).map_err(|why| why.to_string())?;
-        if let Some(aside) = opened.aside {
-            return Err(aside.to_string());
-        }
-        let known = opened.history.services().map_err(|why| why.to_string())?;
+        let dir = state_dir::existing(self.state_dir.as_deref()).map_err(|why| why.to_string())?;
+        let none = "no history; check_conn_growth records it: run this as its user, or name its --state-dir";
+        let dir = dir.ok_or(none)?;
+        let history = History::open_existing(&dir, PATIENCE).map_err(|why| why.to_string())?;
+        let history = history.ok_or_else(|| format!("{}: {none}", dir.display()))?;
+        let known = history.services().map_err(|why| why.to_string())?;
         if known.is_empty() {
-            return Err(format!("{}: no history; check_conn_growth records it, see its --state-dir", dir.display()));
+            return Err(format!("{}: {none}", dir.display()));
         }
         let mut wanted = self.services().map_err(|why| why.to_string())?;
         if wanted.is_empty() {
@@ -220,7 +220,7 @@ impl Graph {
         }
         let mut judged = Vec::new();
         for name in wanted {
-            let found = self.service(&opened.history, &name).map_err(|why| why.to_string())?;
+            let found = self.service(&history, &name).map_err(|why| why.to_string())?;
             judged.push(found.ok_or_else(|| {
                 let known: Vec<String> = known.iter().take(8).map(|name| format!("'{}'", words::plain(name))).collect();
                 format!("{}: no history of '{name}'; recorded are {}", dir.display(), known.join(", "))
