@@ -36,8 +36,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
     note = "The main number is how many sockets the service has in all states but LISTEN; no range is set by default."
 )]
 struct ConnStates {
-    /// ranges for the count of a state, either may be empty; may be repeated. A range that has a
-    /// colon itself: STATE,WARN,CRIT. What is empty or not given is the profile's
+    /// ranges for the count of a state, either may be empty; a range that has a colon itself:
+    /// STATE,WARN,CRIT. What is empty or not given is the profile's
     #[argh(option, arg_name = "STATE:WARN:CRIT")]
     state: Vec<StateLimits>,
 

@@ -41,7 +41,7 @@ function __fish_check_conn_states_using_command
     return 0
 end
 
-complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l state -r -d 'ranges for the count of a state, either may be empty; may be repeated. A range that has a colon itself: STATE,WARN,CRIT. What is empty or not given is the profile\'s; may be repeated'
+complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l state -r -d 'ranges for the count of a state, either may be empty; a range that has a colon itself: STATE,WARN,CRIT. What is empty or not given is the profile\'s; may be repeated'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l ratio-warning -r -d 'warning range for TIME_WAIT in percent of ESTABLISHED'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l ratio-critical -r -d 'critical range for TIME_WAIT in percent of ESTABLISHED'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l ratio-min-count -r -d 'judge that percentage only from this many TIME_WAIT on; default from the profile, else 1000'
