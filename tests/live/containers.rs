@@ -293,12 +293,12 @@ fn a_restart_of_one_container_is_judged_among_others() {
 /// Nor are they joined to tell a tenant: what one container's client has closed stays its server's.
 #[test]
 fn tenants_of_equal_addresses_are_told_apart() {
-    with_containers(27417, |lab, mut containers| {
+    with_containers(27431, |lab, mut containers| {
         for container in &mut containers {
-            container.peer.say("connect_from c 127.0.0.1:27427 127.0.0.1:27417");
+            container.peer.say("connect_from c 127.0.0.1:27427 127.0.0.1:27431");
             container.peer.say("accept s l 1");
         }
-        let options = "-p27417 --netns=all --limit=100 --key=container -ojson";
+        let options = "-p27431 --netns=all --limit=100 --key=container -ojson";
         let of = |side: &str| look(TENANTS, options, &["--side", side]).json();
         if containers.iter().any(|container| container.cgroup.is_none()) {
             return lab.skip("no cgroups to name containers by");
