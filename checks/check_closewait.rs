@@ -10,7 +10,7 @@ use connleak::holders;
 use connleak::owner::{Holders, Owners};
 use connleak::profile::Profile;
 use connleak::range::Range;
-use connleak::report::{Format, Metric, Report, Unit, rounded};
+use connleak::report::{Format, Metric, Report, Unit, rounded, seconds};
 use connleak::select::Match;
 use connleak::service::{self, Target};
 use connleak::socket::{Side, State, StateSet};
@@ -273,10 +273,6 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
 }
 
 /// Milliseconds as they are judged and stored.
-fn seconds(millis: u32) -> f64 {
-    rounded(f64::from(millis) / 1000.0, 1)
-}
-
 fn shown(millis: u32) -> Span {
     Span::millis(u64::from(millis))
 }

@@ -4,7 +4,7 @@ pub mod spares;
 
 use crate::blame::Blame;
 use crate::duration::Span;
-use crate::report::{Metric, Unit, rounded};
+use crate::report::{Metric, Unit, rounded, seconds};
 use crate::source::Seen;
 use crate::verdict::{Limits, ServiceState, Verdict};
 use spares::Idler;
@@ -162,10 +162,6 @@ fn share(idle: u64, established: u64) -> f64 {
 }
 
 /// Milliseconds as they are judged and stored.
-fn seconds(millis: u32) -> f64 {
-    rounded(f64::from(millis) / 1000.0, 1)
-}
-
 fn shown(millis: u32) -> Span {
     Span::millis(u64::from(millis))
 }

@@ -320,3 +320,8 @@ pub fn rounded(value: f64, digits: i32) -> f64 {
     let scale = 10f64.powi(digits);
     (value * scale).round() / scale
 }
+
+/// A time in milliseconds as such a number of seconds.
+pub fn seconds(millis: u32) -> f64 {
+    rounded(f64::from(millis) / 1000.0, 1)
+}

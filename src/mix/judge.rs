@@ -5,7 +5,7 @@ use super::{Mix, Queue, TIME_WAIT_LASTS};
 use crate::blame::sockets;
 use crate::duration::Span;
 use crate::limit::{Room, What};
-use crate::report::{Metric, Unit, rounded};
+use crate::report::{Metric, Unit, rounded, seconds};
 use crate::socket::{Endpoint, Side, State};
 use crate::verdict::{Limits, ServiceState, Verdict};
 use std::cmp::Reverse;
@@ -197,11 +197,6 @@ pub fn ports_percent(room: &Room) -> f64 {
 
 fn tenths(percent: f64) -> f64 {
     rounded(percent, 1)
-}
-
-/// Milliseconds as they are judged and stored.
-pub fn seconds(millis: u32) -> f64 {
-    rounded(f64::from(millis) / 1000.0, 1)
 }
 
 /// What no kernel as it is released shows.

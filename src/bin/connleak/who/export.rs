@@ -4,7 +4,7 @@ use super::gather::View;
 use super::ghosts::Haunted;
 use super::row::{Holder, Row};
 use crate::screen::{commands, visible};
-use connleak::report::rounded;
+use connleak::report::seconds;
 use connleak::service::Target;
 use connleak::socket::State;
 use connleak::source::Origin;
@@ -53,10 +53,6 @@ fn states(row: &Row) -> Value {
         .into()
 }
 
-fn seconds(millis: Option<u32>) -> Option<f64> {
-    millis.map(|millis| rounded(f64::from(millis) / 1000.0, 1))
-}
-
 fn owner(row: &Row) -> Value {
     let process = row.process.as_ref();
     let details = row.details.as_ref();
@@ -81,8 +77,8 @@ fn owner(row: &Row) -> Value {
         "waiting": row.waiting,
         "stuck": row.stuck,
         "idle": row.idle,
-        "oldest_close_wait_seconds": seconds(row.oldest_close_wait),
-        "longest_idle_seconds": seconds(row.longest_idle),
+        "oldest_close_wait_seconds": row.oldest_close_wait.map(seconds),
+        "longest_idle_seconds": row.longest_idle.map(seconds),
         "peers": peers.iter().map(|(peer, count)| json!({"address": peer, "sockets": count})).collect::<Vec<_>>(),
         "cwd": details.and_then(|details| details.cwd.as_ref().ok()),
         "command_line": details.and_then(|details| details.command_line.as_ref().ok()),
@@ -119,7 +115,7 @@ fn fields(row: &Row) -> Vec<String> {
     fields.extend(row.states.iter().map(u64::to_string));
     fields.extend([row.waiting, row.stuck, row.idle].map(|count| count.to_string()));
     fields
-        .extend([row.oldest_close_wait, row.longest_idle].map(|age| or_empty(seconds(age).map(|age| age.to_string()))));
+        .extend([row.oldest_close_wait, row.longest_idle].map(|age| or_empty(age.map(|age| seconds(age).to_string()))));
     fields.push(row.top_peers().iter().map(|(peer, count)| format!("{peer} {count}")).collect::<Vec<_>>().join(";"));
     fields
 }
