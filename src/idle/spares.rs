@@ -13,11 +13,11 @@ use std::net::IpAddr;
 use std::num::NonZeroU64;
 
 /// Whose pool a connection is in, known without reading any process: on its own host the unit's and
-/// user's, seen from the server the client host's.
+/// user's, seen from the server the client host's. Each network namespace is a host with its own loopback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Pool {
-    Here(Option<NonZeroU64>, u32),
-    At(IpAddr),
+    Here { netns: u32, cgroup: Option<NonZeroU64>, uid: u32 },
+    At { scope: u32, ip: IpAddr },
 }
 
 /// A connection that has been silent for long.
@@ -34,8 +34,8 @@ pub struct Idler {
 impl Idler {
     pub fn new(socket: &Socket, side: Side) -> Idler {
         let pool = match side {
-            Side::Client => Pool::Here(socket.cgroup, socket.uid),
-            _ => Pool::At(socket.remote.ip),
+            Side::Client => Pool::Here { netns: socket.netns, cgroup: socket.cgroup, uid: socket.uid },
+            _ => Pool::At { scope: socket.scope(), ip: socket.remote.ip },
         };
         Idler {
             suspect: Suspect::new(socket, socket.silence()),
@@ -103,8 +103,19 @@ mod tests {
     fn the_pools_of_two_users_of_a_host_are_two() {
         let mut idlers: Vec<Idler> = (0..4).map(|age| idler(2, age, true, 7)).collect();
         for (index, idler) in idlers.iter_mut().enumerate() {
-            idler.pool = Pool::Here(None, index as u32 / 2);
+            idler.pool = Pool::Here { netns: 0, cgroup: None, uid: index as u32 / 2 };
         }
         assert_eq!(take_out(&mut idlers, 1), 2);
+    }
+
+    #[test]
+    fn the_loopbacks_of_two_containers_are_two_pools() {
+        let end = |port| Endpoint::new([127, 0, 0, 1].into(), port);
+        let times = Times { data_sent: 9, data_recv: 9, ack_recv: 0, stalled: 0, carried: Some(true) };
+        let bare = Socket { inode: 7, times: Some(times), ..Socket::bare(State::Established, end(3306), end(50_000)) };
+        for side in [Side::Server, Side::Client] {
+            let mut idlers: Vec<_> = [4, 4, 5].map(|netns| Idler::new(&Socket { netns, ..bare }, side)).into();
+            assert_eq!(take_out(&mut idlers, 1), 2, "{side:?}");
+        }
     }
 }
