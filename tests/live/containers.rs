@@ -1,6 +1,6 @@
 //! `--netns all`: containers imitated by namespaces of their own, each with the same addresses.
 
-use crate::lab::run::{CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, TENANTS, poll};
+use crate::lab::run::{CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, STATES, TENANTS, poll};
 use crate::lab::{CLOSE_WAIT, Lab, Peer, example};
 use crate::unit::Service;
 use rustix::thread::gettid;
@@ -314,5 +314,26 @@ fn tenants_of_equal_addresses_are_told_apart() {
             let total = look(TENANTS, &options.replace(" -ojson", ""), &["--side", side]).value("connections");
             assert_eq!(total, 3.0, "{side}: {}", of(side));
         }
+    });
+}
+
+/// Nor is a full accept queue lost among roomy ones at its address.
+#[test]
+fn a_full_accept_queue_is_told_from_those_of_equal_addresses() {
+    with_containers(27432, |_, mut containers| {
+        for (container, backlog) in containers.iter_mut().zip(["", " 4", ""]) {
+            container.peer.say(&format!("listen q 127.0.0.1:27442{backlog}"));
+            container.peer.say("connect c 127.0.0.1:27442 5");
+        }
+        let options = "-p27442 --side=server --netns=all";
+        let full = look(STATES, options, &[]);
+        let text = full.text();
+        assert_eq!((full.code, full.value("accept_queue")), (2, 125.0), "{full:?}");
+        assert!(text.contains("127.0.0.1:27442 at 125% (5 of 4)"), "{text}");
+        assert!(text.contains(&format!("5 of 5 held by peer[{}]", containers[1].pid)), "{text}");
+        containers[1].peer.say("accept s q 5");
+        assert_eq!(look(STATES, options, &[]).code, 0, "cleared");
+        containers[1].peer.say("connect again 127.0.0.1:27442 5");
+        assert_eq!(look(STATES, options, &[]).code, 2, "again");
     });
 }
