@@ -275,8 +275,7 @@ fn compare(args: &Args<ConnStates>, target: &Target, found: &Found, world: &Worl
     let series = Plan { common, pids: &[], target, measure, limit: None, baseline: true, speed: 1 }.name();
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
     let usual = usual::read(&dir, &series, wall, world.deadline.left() / 2)?;
-    let ends = found.sockets.iter().map(|(side, socket)| (*side, socket.state, socket.local, socket.remote));
-    Ok(usual.map(|usual| usual::unusual(&found.mix, usual::both_ends(ends), &usual)))
+    Ok(usual.map(|usual| usual::unusual(&found.mix, usual::both_ends(&found.sockets), &usual)))
 }
 
 fn told(unusual: &Unusual) -> Value {

@@ -249,11 +249,9 @@ impl Socket {
         self.times.map(|times| times.data_sent.min(times.data_recv))
     }
 
-    /// Where its addresses hold: each network namespace has its own loopback, other connections may lead
-    /// from one to another (0).
+    /// [`scope`] of its addresses.
     pub fn scope(&self) -> u32 {
-        let is_loopback = self.local.ip.is_loopback() || self.remote.ip.is_loopback();
-        if is_loopback { self.netns } else { 0 }
+        scope(self.netns, self.local, self.remote)
     }
 
     /// For how long a socket of ours that is closing waits for its peer.
@@ -273,6 +271,12 @@ impl Socket {
             _ => None,
         }
     }
+}
+
+/// Where a connection's addresses hold: each network namespace has its own loopback, other connections
+/// may lead from one to another (0).
+pub fn scope(netns: u32, local: Endpoint, remote: Endpoint) -> u32 {
+    if local.ip.is_loopback() || remote.ip.is_loopback() { netns } else { 0 }
 }
 
 #[cfg(test)]

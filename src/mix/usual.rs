@@ -1,10 +1,11 @@
 //! What of a mix of states is unusual for the hour, by the history of check_conn_growth.
 
 use super::Mix;
+use crate::blame::Suspect;
 use crate::error::Result;
 use crate::history::{History, Usual};
 use crate::report::rounded;
-use crate::socket::{Endpoint, Side, State};
+use crate::socket::{Endpoint, Side, State, scope};
 use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
@@ -70,14 +71,17 @@ pub fn unusual(mix: &Mix, twice: [u64; 2], usual: &[(State, Usual)]) -> Vec<Unus
 
 /// The history has each connection once, by its client's end where both are here. How many of the
 /// server's ends, ESTABLISHED and in CLOSE_WAIT, are therefore left out.
-pub fn both_ends(sockets: impl Iterator<Item = (Side, State, Endpoint, Endpoint)> + Clone) -> [u64; 2] {
+pub fn both_ends(sockets: &[(Side, Suspect)]) -> [u64; 2] {
     let counts = |state: State| matches!(state, State::Established | State::CloseWait);
-    let of = |wanted: Side| sockets.clone().filter(move |(side, state, ..)| *side == wanted && counts(*state));
-    let clients: HashSet<(Endpoint, Endpoint)> =
-        of(Side::Client).map(|(_, _, local, remote)| (remote, local)).collect();
+    let of = |wanted: Side| {
+        let of_side = sockets.iter().filter(move |(side, socket)| *side == wanted && counts(socket.state));
+        of_side.map(|(_, socket)| (scope(socket.netns, socket.local, socket.remote), socket))
+    };
+    let clients: HashSet<(u32, Endpoint, Endpoint)> =
+        of(Side::Client).map(|(scope, socket)| (scope, socket.remote, socket.local)).collect();
     let mut twice = [0, 0];
-    for (_, state, ..) in of(Side::Server).filter(|(_, _, local, remote)| clients.contains(&(*local, *remote))) {
-        twice[usize::from(state == State::CloseWait)] += 1;
+    for (_, socket) in of(Side::Server).filter(|(scope, end)| clients.contains(&(*scope, end.local, end.remote))) {
+        twice[usize::from(socket.state == State::CloseWait)] += 1;
     }
     twice
 }
@@ -151,7 +155,9 @@ mod tests {
             (Side::Client, socket(State::FinWait2, 2, 80)),
             (Side::Server, socket(State::Established, 80, 3)),
         ];
-        let ends = sockets.iter().map(|(side, socket)| (*side, socket.state, socket.local, socket.remote));
-        assert_eq!(both_ends(ends), [1, 0]);
+        let mut ends = sockets.map(|(side, socket)| (side, Suspect::new(&socket, None)));
+        assert_eq!(both_ends(&ends), [1, 0]);
+        ends[0].1.netns = 4;
+        assert_eq!(both_ends(&ends), [0, 0], "another container's");
     }
 }
