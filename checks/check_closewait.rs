@@ -272,7 +272,6 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
     report
 }
 
-/// Milliseconds as they are judged and stored.
 fn shown(millis: u32) -> Span {
     Span::millis(u64::from(millis))
 }

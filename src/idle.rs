@@ -161,7 +161,6 @@ fn share(idle: u64, established: u64) -> f64 {
     if idle == 0 { 0.0 } else { rounded(idle as f64 * 100.0 / established.max(idle) as f64, 2) }
 }
 
-/// Milliseconds as they are judged and stored.
 fn shown(millis: u32) -> Span {
     Span::millis(u64::from(millis))
 }
