@@ -158,7 +158,7 @@ impl Detector {
     pub fn step(&mut self, sample: &Sample) -> Verdict {
         if self.is_due(sample) {
             let tick = self.clock.tick(sample);
-            self.samples += 1;
+            self.samples = self.samples.saturating_add(1);
             self.observe(sample, &tick);
             self.judge(sample);
         }
@@ -266,4 +266,17 @@ fn witnesses(scene: &Scene, held: Option<&Alarm>) -> Vec<Finding> {
         findings.extend(backstop::find(scene));
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As a damaged history may have it.
+    #[test]
+    fn a_count_of_samples_at_its_end_does_not_begin_anew() {
+        let mut detector = Detector { samples: u64::MAX, ..Detector::new(60.0, 100) };
+        detector.step(&Sample { uptime: 60.0, ..Sample::default() });
+        assert_eq!(detector.samples, u64::MAX);
+    }
 }
