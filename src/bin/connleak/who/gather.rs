@@ -16,6 +16,7 @@ use connleak::socket::{Endpoint, Side, Socket, State, StateSet};
 use connleak::source::{self, Origin, Query, Seen};
 use connleak::user::Users;
 use connleak::world::World;
+use rustix::process::geteuid;
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
@@ -73,7 +74,12 @@ impl View {
             let why = match (owners.late, owners.refused) {
                 (true, _) => "no time left to look".to_owned(),
                 (false, 0) => "no process visible here has them".to_owned(),
-                (false, refused) => format!("{refused} processes may not be read; run as root to see all"),
+                (false, refused) => {
+                    let processes = if refused == 1 { "process" } else { "processes" };
+                    // A container's root may lack rights that other processes have.
+                    let remedy = if geteuid().is_root() { "" } else { "; run as root to see all" };
+                    format!("{refused} {processes} may not be read{remedy}")
+                }
             };
             notes.push(format!("owners of {unowned} of {} sockets unknown: {why}", sockets.held.len()));
         }
