@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::rights;
 use rustix::process::geteuid;
 use std::fs::{self, DirBuilder};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -23,11 +24,21 @@ pub fn open(chosen: Option<&Path>) -> Result<PathBuf> {
     Err(refused.unwrap_or_else(|| Error::Usage("no state directory; name one with --state-dir".into())))
 }
 
-/// The same where it already is; nothing is made.
+/// The same where it already is; nothing is made. `None`: it is nowhere.
+///
+/// # Errors
+/// Where that can't be told.
 pub fn existing(chosen: Option<&Path>) -> Result<Option<PathBuf>> {
     let uid = geteuid().as_raw().to_string();
-    let mut dirs = parents(chosen)?.into_iter().map(|parent| parent.join(&uid));
-    Ok(dirs.find(|dir| dir.is_dir()))
+    let mut refused = None;
+    for dir in parents(chosen)?.into_iter().map(|parent| parent.join(&uid)) {
+        match fs::metadata(&dir) {
+            Ok(_) => return Ok(Some(dir)),
+            Err(cause) if cause.kind() == ErrorKind::NotFound => {}
+            Err(cause) => refused = Some(Error::reading(&dir, cause)),
+        }
+    }
+    refused.map_or(Ok(None), Err)
 }
 
 /// Where the user's folder may be, the best place first.
@@ -78,6 +89,9 @@ mod tests {
         assert_eq!(existing(Some(&parent.path().join("deep/er"))).unwrap(), Some(dir));
         assert_eq!(existing(Some(&parent.path().join("other"))).unwrap(), None);
         assert!(!parent.path().join("other").exists());
+        fs::write(parent.path().join("file"), "").unwrap();
+        let unknown = existing(Some(&parent.path().join("file"))).unwrap_err().to_string();
+        assert!(unknown.contains("file/") && unknown.contains("Not a directory"), "{unknown}");
     }
 
     #[test]

@@ -264,6 +264,10 @@ fn more_than_usual_at_this_hour_is_told_where_a_history_has_it() {
         assert_eq!(without.code, 0, "{without:?}");
         says(&without, "no history yet");
         assert!(!dir.path().join("none").exists(), "a comparison makes nothing");
+        std::fs::write(folder("file"), "").unwrap();
+        let unreadable = compare("file", &[]);
+        assert_eq!(unreadable.code, 3, "{unreadable:?}");
+        says(&unreadable, "not compared with the usual: can't read");
         // What the growth check calls the service.
         assert_eq!(GROWTH.run(&["-p11211", "--state-dir", &folder("growth")]).code, 0);
         let young = compare("growth", &[]);
