@@ -52,17 +52,17 @@ fn churn() -> u32 {
     let (started, mut made) = (Instant::now(), 0);
     while started.elapsed() < FOR && made < MOST {
         for listener in &listeners {
-            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let (server, _) = listener.accept().unwrap();
-            // Either end may be the one that waits.
-            if made % 2 == 0 {
-                drop((client, server))
-            } else {
-                drop((server, client))
-            }
+            come_and_go(listener, made);
             made += 1;
         }
         thread::sleep((Duration::from_secs(1) * made / RATE).saturating_sub(started.elapsed()));
     }
     made
+}
+
+/// A connection that is opened and closed; in turn either end is the one that waits.
+pub fn come_and_go(listener: &TcpListener, turn: u32) {
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    if turn.is_multiple_of(2) { drop((client, server)) } else { drop((server, client)) }
 }

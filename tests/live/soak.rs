@@ -2,10 +2,11 @@
 //!
 //! A few rounds here; `tests/soak` gives it 20,000, with the checks as they are shipped.
 
+use crate::churn::come_and_go;
 use crate::lab::run::{CLOSEWAIT, Check, GROWTH, IDLE, ORPHANS, STATES, TENANTS, hold_to_contract, run};
 use crate::lab::{ESTABLISHED, Lab};
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -126,14 +127,7 @@ fn churn(ended: &AtomicBool) -> u32 {
     let listener = TcpListener::bind("127.0.0.2:11311").unwrap();
     let mut made = 0;
     while !ended.load(Ordering::SeqCst) {
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (server, _) = listener.accept().unwrap();
-        // Either end may be the one that waits.
-        if made % 2 == 0 {
-            drop((client, server))
-        } else {
-            drop((server, client))
-        }
+        come_and_go(&listener, made);
         made += 1;
         // At most as many as the ports that TIME_WAIT leaves: 28,000 in 60 s.
         thread::sleep(Duration::from_millis(4));
