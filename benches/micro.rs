@@ -1,11 +1,11 @@
 //! What each stage costs for a receive's worth of sockets: `cargo bench`. The input is recorded.
 
-use connleak::select::{Match, Selection};
-use connleak::socket::{Side, Socket};
-use connleak::source::diag::{self, Message};
-use connleak::source::proc;
-use connleak::tally::Tally;
-use connleak::trend::{self, Detector, Sample};
+use connleak::growth::detector::{self, Detector, Sample};
+use connleak::kernel::select::{Match, Selection};
+use connleak::kernel::socket::{Side, Socket};
+use connleak::kernel::source::diag::{self, Message};
+use connleak::kernel::source::proc;
+use connleak::kernel::tally::Tally;
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use std::path::Path;
@@ -96,7 +96,7 @@ fn trend_step(bencher: Bencher, size: u64) {
     bencher.with_inputs(|| detector.clone()).bench_values(|mut detector| detector.step(black_box(&next)));
 }
 
-fn pooled(slot: u64, replaced: u64) -> trend::Socket {
+fn pooled(slot: u64, replaced: u64) -> detector::Socket {
     let idle = ((slot * 7 + replaced) % 50) as f64;
-    trend::Socket { cookie: (slot << 32) + replaced + 1, group: 1, state: trend::State::Established, idle }
+    detector::Socket { cookie: (slot << 32) + replaced + 1, group: 1, state: detector::State::Established, idle }
 }

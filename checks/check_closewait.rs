@@ -1,23 +1,23 @@
 //! Does anyone hold sockets whose peer has already closed, for how long, and who?
 
 use argh::{ArgsInfo, FromArgs};
-use connleak::args::{Args, Command};
-use connleak::blame::{Blame, Grouping, Suspect};
-use connleak::duration::Span;
-use connleak::error::Result;
-use connleak::ghosts::{self, Ghosts};
-use connleak::holders;
-use connleak::owner::{Holders, Owners};
-use connleak::profile::Profile;
-use connleak::range::Range;
+use connleak::base::duration::Span;
+use connleak::base::error::Result;
+use connleak::kernel::owner::{Holders, Owners};
+use connleak::kernel::select::Match;
+use connleak::kernel::socket::{Side, State, StateSet};
+use connleak::kernel::source::{self, Query, Seen};
+use connleak::kernel::tally::Tally;
+use connleak::kernel::world::World;
+use connleak::options::args::{Args, Command};
+use connleak::owners::blame::{Blame, Grouping, Suspect};
+use connleak::owners::ghosts::{self, Ghosts};
+use connleak::owners::holders;
+use connleak::report::range::Range;
+use connleak::report::verdict::{Limits, ServiceState, Verdict};
 use connleak::report::{Format, Metric, Report, Unit, rounded, seconds};
-use connleak::select::Match;
-use connleak::service::{self, Target};
-use connleak::socket::{Side, State, StateSet};
-use connleak::source::{self, Query, Seen};
-use connleak::tally::Tally;
-use connleak::verdict::{Limits, ServiceState, Verdict};
-use connleak::world::World;
+use connleak::service::profile::Profile;
+use connleak::service::target::{self, Target};
 use serde_json::json;
 
 /// find sockets in CLOSE_WAIT: their peer has closed, their process has forgotten them
@@ -59,12 +59,12 @@ impl Command for Closewait {
 }
 
 fn main() {
-    connleak::run::main(check)
+    connleak::program::run::main(check)
 }
 
 pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let common = &args.common;
-    let target = service::resolve(common, world)?.of_unit(common, world)?;
+    let target = target::resolve(common, world)?.of_unit(common, world)?;
     let rules = Rules::new(args, &target.profile);
     let mut found = gather(&target, rules.min_age, world)?;
     if args.own.ghosts {

@@ -1,22 +1,22 @@
 //! Are connections accumulating toward a limit, since when, and when does it run out?
 
 use argh::{ArgsInfo, FromArgs};
-use connleak::args::{Args, Command, Common, LimitChoice, Percent, Pids, Speed};
-use connleak::blame::{Blame, Grouping, Suspect};
-use connleak::duration::Span;
-use connleak::error::{Error, Result};
-use connleak::footprint::Footprint;
-use connleak::growth::{Measure, Rules};
+use connleak::base::duration::Span;
+use connleak::base::error::{Error, Result};
+use connleak::growth::observe::{Plan, Seen};
+use connleak::growth::outcome::{Measure, Rules};
+use connleak::growth::pool::Connection;
+use connleak::growth::process_usage::Footprint;
+use connleak::history::state_dir;
 use connleak::history::{History, Updated};
-use connleak::owner::Holders;
-use connleak::pool::Connection;
-use connleak::profile::Profile;
+use connleak::kernel::owner::Holders;
+use connleak::kernel::source::Origin;
+use connleak::kernel::world::World;
+use connleak::options::args::{Args, Command, Common, LimitChoice, Percent, Pids, Speed};
+use connleak::owners::blame::{Blame, Grouping, Suspect};
 use connleak::report::Report;
-use connleak::service::{self, Target};
-use connleak::sighting::{Plan, Seen};
-use connleak::source::Origin;
-use connleak::state_dir;
-use connleak::world::World;
+use connleak::service::profile::Profile;
+use connleak::service::target::{self, Target};
 use std::path::PathBuf;
 
 /// tell a connection leak from load, early, and say when it runs out
@@ -67,7 +67,7 @@ impl Command for Growth {
 }
 
 fn main() {
-    connleak::run::main(check)
+    connleak::program::run::main(check)
 }
 
 fn check(args: &Args<Growth>, world: &World) -> Result<Report> {
@@ -77,8 +77,8 @@ fn check(args: &Args<Growth>, world: &World) -> Result<Report> {
     }
     let measure = own.metric.unwrap_or_default();
     let target = match measure {
-        Measure::Connections => service::resolve_any(common, &own.pid, world)?,
-        Measure::Descriptors | Measure::Memory => service::name_any(common, &own.pid, world)?,
+        Measure::Connections => target::resolve_any(common, &own.pid, world)?,
+        Measure::Descriptors | Measure::Memory => target::name_any(common, &own.pid, world)?,
     };
     let limit = measure.limit(own.limit, target.profile.limit)?;
     let baseline = own.baseline_warning.is_some();

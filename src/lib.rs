@@ -1,65 +1,32 @@
-//! The core that all checks share. This page is its table of contents.
+//! The core that all checks share. Its rooms are its layers: each uses those above it in this list, never those below.
+//!
+//! | room | answers |
+//! | --- | --- |
+//! | [`base`] | what every room stands on: errors, durations, files, deadlines, capabilities |
+//! | [`kernel`] | what does the kernel know: sockets, their owners, namespaces, limits |
+//! | [`history`] | what was seen in earlier runs |
+//! | [`report`] | what does a check say, in which state: model, ranges, verdict, renderers |
+//! | [`options`] | what did the caller type |
+//! | [`service`] | what is meant: profile, ports, choice of sockets |
+//! | [`owners`] | whose are they, and who is to be named |
+//! | [`growth`] | do connections leak toward a limit |
+//! | [`program`] | a check as a process: start, time limit, output, exit |
 //!
 //! ```text
-//! kernel -> source -> select -> tally -------------+-> verdict -> report -> run (print, exit)
-//!                          `-> pool -> trend ------'              ^
-//!                              history -^ (sighting: all four)    |
-//!            profile -> range -> service     owner, unit -> blame, remains
+//! kernel (source, owner) -> select -> tally ------------+-> verdict -> report -> program (print, exit)
+//!                                  `-> history -> growth -'           ^
+//!            options, service (profile, range) ----------^   owners (blame) -'
 //! ```
 //!
-//! Arrows never turn back; `tests/layering.rs` holds them to it. A check in `checks/` is its options
-//! and one function from them and a [`world::World`] to a [`report::Report`].
+//! `tests/layering.rs` holds them to it. A check in `checks/` is its options and one function from them and a
+//! [`kernel::world::World`] to a [`report::Report`]; what only one check uses lives beside it.
 
-pub mod aftermath;
-pub mod args;
-pub mod baseline;
-pub mod batch;
-pub mod blame;
-pub mod boot;
-pub mod bounded;
-pub mod cgroup;
-pub mod confine;
-pub mod deadline;
-pub mod duration;
-pub mod error;
-pub mod extra_opts;
-pub mod footprint;
-pub mod ghosts;
+pub mod base;
 pub mod growth;
-pub mod help;
 pub mod history;
-pub mod holders;
-pub mod idle;
-pub mod lifecycle;
-pub mod limit;
-pub mod local_time;
-pub mod memory;
-pub mod mix;
-pub mod netns;
-pub mod owner;
-pub mod pool;
-pub mod profile;
-pub mod range;
-pub mod remains;
+pub mod kernel;
+pub mod options;
+pub mod owners;
+pub mod program;
 pub mod report;
-pub mod rights;
-pub mod run;
-pub mod select;
 pub mod service;
-pub mod settle;
-pub mod sighting;
-pub mod socket;
-pub mod source;
-pub mod stat;
-pub mod state_dir;
-pub mod stop_command;
-pub mod tally;
-pub mod tenancy;
-pub mod tenant;
-pub mod trend;
-pub mod understudy;
-pub mod unit;
-pub mod user;
-pub mod verdict;
-pub mod whole;
-pub mod world;

@@ -197,7 +197,7 @@ fn stdout(output: &Output) -> String {
 fn recorded(minutes: u64, connections: impl Fn(u64) -> u64) -> tempfile::TempDir {
     use connleak::history::{Group, History, Sample};
     let state = tempfile::tempdir().unwrap();
-    let dir = connleak::state_dir::open(Some(state.path())).unwrap();
+    let dir = connleak::history::state_dir::open(Some(state.path())).unwrap();
     let mut history = History::open(&dir, std::time::Duration::from_secs(30)).unwrap().history;
     for minute in 0..minutes {
         let mut sample = Sample {
@@ -276,7 +276,7 @@ fn who_reads_a_history_leaves_it_as_it_is() {
     let args = ["--from-history", "--state-dir", state.path().to_str().unwrap(), "-p4242"];
     assert_refused(&args, "", &["no history of 'port 4242 both'", "recorded nothing there", "--state-dir"]);
     assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 0);
-    let dir = connleak::state_dir::open(Some(state.path())).unwrap();
+    let dir = connleak::history::state_dir::open(Some(state.path())).unwrap();
     assert_refused(&args, "", &["recorded nothing there"]);
     std::fs::write(dir.join("history.db"), "no history").unwrap();
     assert_refused(&args, "", &["the history is not a database; remove it to begin anew"]);

@@ -128,7 +128,7 @@ fn uid() -> String {
 
 /// Half an hour of a service whose connections are all of one owner.
 fn record(state_dir: &Path, service: &str, owner: &str) {
-    let dir = connleak::state_dir::open(Some(state_dir)).unwrap();
+    let dir = connleak::history::state_dir::open(Some(state_dir)).unwrap();
     let mut history = History::open(&dir, Duration::from_secs(20)).unwrap().history;
     for minute in 0..30i64 {
         let mut sample = Sample {

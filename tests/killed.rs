@@ -5,8 +5,8 @@ mod dice;
 #[path = "support/run.rs"]
 mod run;
 
-use connleak::baseline::Content;
 use connleak::history::History;
+use connleak::service::baseline::Content;
 use dice::Dice;
 use run::{GROWTH, ORPHANS, finish};
 use rustix::process::{Pid, Signal, geteuid, kill_process};

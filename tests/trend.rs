@@ -1,6 +1,6 @@
 //! Each rule of the detector against a small simulated service: remove the rule and its test fails.
 
-use connleak::trend::*;
+use connleak::growth::detector::*;
 
 /// A connection of the simulated service; instants in seconds.
 #[derive(Debug, Clone, Copy)]

@@ -1,9 +1,9 @@
 //! The kernel's walk of its socket table, nothing returned: what no reader of sockets can undercut.
 
-use connleak::socket::{Side, State, StateSet};
-use connleak::source::{Query, netlink};
+use connleak::kernel::socket::{Side, State, StateSet};
+use connleak::kernel::source::{Query, netlink};
 
-fn main() -> connleak::error::Result<()> {
+fn main() -> connleak::base::error::Result<()> {
     // One end of a connection that is being opened: the bench opens none while it measures. LISTEN
     // would be found in another table, and without the walk.
     let states = StateSet::of(&[State::SynSent]);

@@ -1,8 +1,8 @@
 //! Thirty days of history for check_conn_growth: each minute of the last two, else each five.
 
 use crate::Result;
+use connleak::history::state_dir;
 use connleak::history::{Group, History, Sample};
-use connleak::state_dir;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

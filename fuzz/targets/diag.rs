@@ -1,7 +1,7 @@
 #![no_main]
 //! The netlink decoder on any bytes: it ends, and every message it takes lies inside the buffer.
 
-use connleak::source::diag;
+use connleak::kernel::source::diag;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let messages = diag::messages(bytes).count();

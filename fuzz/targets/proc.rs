@@ -1,7 +1,7 @@
 #![no_main]
 //! A socket table as in /proc/net/tcp on any bytes: rows or an error, never a panic.
 
-use connleak::source::proc;
+use connleak::kernel::source::proc;
 use std::path::Path;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

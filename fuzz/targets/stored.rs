@@ -2,10 +2,10 @@
 //! What earlier runs stored, on any bytes: baselines, the leak detector's memory, and the history's rows.
 //! The first byte chooses.
 
-use connleak::baseline::Content;
+use connleak::service::baseline::Content;
 use connleak::history::Row;
-use connleak::memory::{Memory, Moment, VERSION};
-use connleak::trend::{Sample, Socket};
+use connleak::growth::detector_state::{Memory, Moment, VERSION};
+use connleak::growth::detector::{Sample, Socket};
 use std::sync::OnceLock;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

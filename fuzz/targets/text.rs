@@ -2,23 +2,24 @@
 //! All that people write (ranges, durations and other values of options, profiles, maps of tenants, INI
 //! files) and the kernel tells of a process (cgroup lists, stat lines). The first byte chooses.
 
-use connleak::args::{LimitChoice, Percent, Pids, Ports, Speed, Timeout};
-use connleak::cgroup::container;
-use connleak::duration::Span;
-use connleak::profile::{self, map};
-use connleak::range::Range;
-use connleak::select::Cidr;
-use connleak::stat::{self, Stat};
-use connleak::tenant::Key;
-use connleak::world::{Netns, Source};
-use connleak::{cgroup, extra_opts};
+use connleak::options::args::{LimitChoice, Percent, Pids, Ports, Speed, Timeout};
+use connleak::kernel::cgroup::container;
+use connleak::base::duration::Span;
+use connleak::service::profile::{self, map};
+use connleak::report::range::Range;
+use connleak::kernel::select::Cidr;
+use connleak::kernel::proc_stat::{self, Stat};
+use connleak::service::tenant_key::Key;
+use connleak::kernel::world::{Netns, Source};
+use connleak::kernel::cgroup;
+use connleak::options::extra_opts;
 use std::path::Path;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((choice, rest)) = bytes.split_first() else { return };
     match choice % 8 {
         4 => drop(cgroup::cgroup_path(rest).map(|path| (cgroup::unit_name(&path).len(), container::name(&path)))),
-        5 => drop((Stat::parse(rest).map(|stat| stat.has_ended()), stat::started(rest))),
+        5 => drop((Stat::parse(rest).map(|stat| stat.has_ended()), proc_stat::started(rest))),
         _ => {}
     }
     let Ok(text) = std::str::from_utf8(rest) else { return };

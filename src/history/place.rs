@@ -1,8 +1,8 @@
 //! The directory and files of a history: ours, held while in use, put aside when unusable.
 
 use super::trouble::obstacle;
-use crate::error::{Error, Result};
-use crate::settle::Pauses;
+use crate::base::backoff::Pauses;
+use crate::base::error::{Error, Result};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     Access, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, accessat, flock, fstat, mknodat, openat,

@@ -16,7 +16,7 @@ pub struct Sample {
     pub boot: String,
     /// Of the service: its listener's cookie or its process's start; 0 where it can't be known.
     pub instance: u64,
-    /// By TCP state, in the order of [`crate::socket::State::NAMES`].
+    /// By TCP state, in the order of [`crate::kernel::socket::State::NAMES`].
     pub counts: [u64; 11],
     pub limit: Option<u64>,
     /// Sockets looked at closely, in millionths of all.

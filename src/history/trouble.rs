@@ -1,7 +1,7 @@
 //! What can go wrong with a database, and what to say of it.
 
 use super::place::Place;
-use crate::error::Error;
+use crate::base::error::Error;
 use rusqlite::ErrorCode;
 use rustix::fs::{StatVfsMountFlags, fstatvfs};
 use std::io;
@@ -85,7 +85,7 @@ pub fn obstacle(place: &Place) -> Option<String> {
     }
     if let Err(errno) = place.is_writable() {
         let cause = io::Error::from(errno);
-        return Some(format!("can't write the history: {}; chown it {remedy}", crate::error::plain(&cause)));
+        return Some(format!("can't write the history: {}; chown it {remedy}", crate::base::error::plain(&cause)));
     }
     // A page and its like must fit; some file systems count no inodes at all.
     if disk.f_bavail.saturating_mul(disk.f_frsize) < 64 * 1024 {

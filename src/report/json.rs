@@ -1,7 +1,7 @@
 //! One JSON object. Keys are never removed; new ones may come.
 
 use super::{Metric, Report, Service};
-use crate::range::Range;
+use crate::report::range::Range;
 use serde_json::{Map, Value, json};
 
 pub fn render(report: &Report) -> String {

@@ -1,7 +1,7 @@
 //! A JUnit result: one test, as CI systems show it.
 
 use super::Report;
-use crate::verdict::ServiceState;
+use crate::report::verdict::ServiceState;
 use std::time::Duration;
 
 pub fn render(report: &Report, took: Duration) -> String {

@@ -1,7 +1,7 @@
 //! `NAME STATE - text | perfdata`, then long text.
 
 use super::{Metric, Report};
-use crate::range::Range;
+use crate::report::range::Range;
 
 /// NRPE version 2 carries 1,023 bytes; some schedulers cut earlier.
 const LONGEST_FIRST_LINE: usize = 900;
@@ -53,7 +53,7 @@ pub fn screened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::ServiceState;
+    use crate::report::verdict::ServiceState;
 
     #[test]
     fn strips_pipe_and_newline_perfdata_forgery() {

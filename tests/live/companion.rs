@@ -1,7 +1,7 @@
 //! Running the companion, and its outputs without what differs from run to run.
 
 use crate::lab::run::{CONNLEAK, Outcome, poll, run};
-use connleak::duration::Span;
+use connleak::base::duration::Span;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;

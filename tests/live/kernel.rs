@@ -1,9 +1,9 @@
 //! The kernel's filters against its plain text: every way of asking shows the same sockets.
 
 use crate::lab::Lab;
-use connleak::socket::{Endpoint, Side, Socket, State, StateSet};
-use connleak::source::netlink::{self, Dump};
-use connleak::source::{Query, Seen, proc};
+use connleak::kernel::socket::{Endpoint, Side, Socket, State, StateSet};
+use connleak::kernel::source::netlink::{self, Dump};
+use connleak::kernel::source::{Query, Seen, proc};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::RefCell;
@@ -16,7 +16,7 @@ const LISTENERS: [u16; 10] = [19999, 20000, 20001, 20002, 20015, 20016, 20017, 2
 
 type Row = (Endpoint, Endpoint, State, u64);
 
-fn rows(visit: impl FnOnce(&mut dyn FnMut(&Socket)) -> connleak::error::Result<Seen>) -> BTreeSet<Row> {
+fn rows(visit: impl FnOnce(&mut dyn FnMut(&Socket)) -> connleak::base::error::Result<Seen>) -> BTreeSet<Row> {
     let mut rows = BTreeSet::new();
     let seen = visit(&mut |socket| {
         let row = (socket.local, socket.remote, socket.state, socket.inode);

@@ -3,13 +3,13 @@
 //!
 //! `recorded_leak STATE_DIR [MINUTES]`: ends now, at one look a minute. The leak begins at 5/8 of it.
 
+use connleak::growth::detector::Verdict;
+use connleak::growth::detector_state::{self, Memory, Moment};
+use connleak::growth::pool::{Connection, Pool};
+use connleak::history::state_dir;
 use connleak::history::{Group, History, Sample, Step};
-use connleak::memory::{self, Memory, Moment};
-use connleak::pool::{Connection, Pool};
-use connleak::socket::{Endpoint, Side, Socket, State, Times};
-use connleak::source::{Origin, Seen};
-use connleak::state_dir;
-use connleak::trend::Verdict;
+use connleak::kernel::socket::{Endpoint, Side, Socket, State, Times};
+use connleak::kernel::source::{Origin, Seen};
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -148,7 +148,7 @@ fn main() {
             groups: groups.into_iter().map(|(name, count)| Group { name, count }).collect(),
             ..Sample::default()
         };
-        let step = Step { sample, state: memory.store(), version: memory::VERSION, value: () };
+        let step = Step { sample, state: memory.store(), version: detector_state::VERSION, value: () };
         let stored = history.update(SERVICE, |_| Ok(step)).expect("the history takes it");
         assert!(stored.unsaved.is_none(), "{:?}", stored.unsaved);
     }

@@ -3,9 +3,9 @@
 use super::protocol::Reader;
 use crate::subcommand::Plain;
 use argh::{ArgsInfo, FromArgs};
-use connleak::duration::Span;
-use connleak::error::plain;
-use connleak::trend::{Detector, Sample, Verdict};
+use connleak::base::duration::Span;
+use connleak::base::error::plain;
+use connleak::growth::detector::{Detector, Sample, Verdict};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::PathBuf;

@@ -4,7 +4,7 @@
 #[path = "../../../checks/check_closewait.rs"]
 #[allow(dead_code, reason = "its main is the check's own")]
 mod check_closewait;
-#[path = "../../../checks/check_orphans_after_stop.rs"]
+#[path = "../../../checks/check_orphans_after_stop/main.rs"]
 #[allow(dead_code, reason = "its main is the check's own")]
 mod check_orphans_after_stop;
 
@@ -12,12 +12,12 @@ use crate::screen::{self, Screen};
 use crate::subcommand::Plain;
 use crate::who::Who;
 use argh::{ArgsInfo, FromArgs};
-use connleak::args::{self, Args, Asked, Command};
-use connleak::deadline::Deadline;
-use connleak::error::plain;
+use connleak::base::deadline::Deadline;
+use connleak::base::error::plain;
+use connleak::kernel::world::World;
+use connleak::options::args::{self, Args, Asked, Command};
+use connleak::report::verdict::ServiceState;
 use connleak::report::{Format, Report};
-use connleak::verdict::ServiceState;
-use connleak::world::World;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread::sleep;
@@ -143,7 +143,7 @@ impl Scene {
         &self,
         line: &str,
         wanted: ServiceState,
-        check: fn(&Args<A>, &World) -> connleak::error::Result<Report>,
+        check: fn(&Args<A>, &World) -> connleak::base::error::Result<Report>,
     ) -> Result<(), String> {
         let words = line.split(' ').skip(1).map(Into::into);
         let Ok(Asked::Run(args)) = args::parse::<A>(words) else { return Err(format!("'{line}' is refused")) };

@@ -7,25 +7,25 @@ use crate::backtest::Backtest;
 use crate::screen;
 use crate::subcommand::Entry;
 use argh::{ArgsInfo, FromArgs};
-use connleak::args::{self, Args, Asked, Command, LimitChoice, Pids, Speed};
-use connleak::deadline::Deadline;
-use connleak::duration::Span;
-use connleak::error::{Error, Result};
-use connleak::footprint::tempered;
-use connleak::growth::{Found, Measure, Rules};
-use connleak::help;
+use connleak::base::deadline::Deadline;
+use connleak::base::duration::Span;
+use connleak::base::error::{Error, Result};
+use connleak::base::local_time;
+use connleak::growth::detector::{self, Verdict};
+use connleak::growth::detector_state::{Learned, Memory, Moment};
+use connleak::growth::observe::Plan;
+use connleak::growth::outcome::{Found, Measure, Rules};
+use connleak::growth::pool::hashed;
+use connleak::growth::process_usage::tempered;
+use connleak::history::state_dir;
 use connleak::history::{History, Recorded, Tier};
-use connleak::limit::{Room, What};
-use connleak::local_time;
-use connleak::memory::{Learned, Memory, Moment};
-use connleak::pool::hashed;
-use connleak::service::{self, Target};
-use connleak::sighting::Plan;
-use connleak::socket::State;
-use connleak::state_dir;
-use connleak::trend::{self, Verdict};
-use connleak::verdict::ServiceState;
-use connleak::world::World;
+use connleak::kernel::headroom::{Room, What};
+use connleak::kernel::socket::State;
+use connleak::kernel::world::World;
+use connleak::options::args::{self, Args, Asked, Command, LimitChoice, Pids, Speed};
+use connleak::program::help;
+use connleak::report::verdict::ServiceState;
+use connleak::service::target::{self, Target};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -88,7 +88,7 @@ pub fn or_files(words: Vec<OsString>) -> std::result::Result<(), String> {
 fn story(args: &Args<FromHistory>) -> Result<String> {
     let (common, own) = (&args.common, &args.own);
     let world = World::here(Deadline::after(common.timeout.unwrap_or_default().after.0));
-    let target = service::name_any(common, &own.pid, &world)?;
+    let target = target::name_any(common, &own.pid, &world)?;
     let measure = own.metric.unwrap_or_default();
     let limit = own.limit.map(|chosen| measure.limit(Some(chosen), None)).transpose()?.flatten();
     let speed = own.rehearse.map_or(1, |Speed(factor)| factor);
@@ -173,16 +173,16 @@ fn judge(run: &Recorded, plan: &Plan, memory: &mut Memory) -> Found {
     let capacity = limit.and_then(|limit| u32::try_from(limit / each).ok()).unwrap_or(u32::MAX);
     let id = |name: &str| (hashed(name.as_bytes()) >> 32) as u32;
     // Without identity a count is a stack: what came last goes first.
-    let socket = |name: &str, at: u64| trend::Socket {
+    let socket = |name: &str, at: u64| detector::Socket {
         cookie: hashed(format!("{name} {at}").as_bytes()),
         group: id(name),
-        ..trend::Socket::default()
+        ..detector::Socket::default()
     };
-    let seen = trend::Sample {
+    let seen = detector::Sample {
         service: sample.instance,
         established: u32::try_from(items).unwrap_or(u32::MAX),
         sockets: groups.iter().flat_map(|(name, count)| (0..*count).map(|at| socket(name, at))).collect(),
-        ..trend::Sample::default()
+        ..detector::Sample::default()
     };
     let moment = Moment { wall: wall(run), uptime: run.at as f64 / 1000.0, boot_id: sample.boot.clone() };
     let mut learned: Learned = memory.learn(&moment, seen, capacity, f64::from(plan.speed));

@@ -10,7 +10,7 @@ mod subcommand;
 mod watch;
 mod who;
 
-use connleak::rights;
+use connleak::base::capabilities;
 use std::process::ExitCode;
 use subcommand::Entry;
 
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
-    rights::lower().map_err(|why| why.to_string())?;
+    capabilities::lower().map_err(|why| why.to_string())?;
     let mut words = std::env::args_os().skip(1);
     let known = || SUBCOMMANDS.map(|entry| entry.name).join(", ");
     let Some(word) = words.next() else {

@@ -2,8 +2,8 @@
 
 use std::io::BufRead;
 
-use connleak::error::plain;
-use connleak::trend::{Sample, Socket, State};
+use connleak::base::error::plain;
+use connleak::growth::detector::{Sample, Socket, State};
 
 /// What the header line says of a series.
 #[derive(Debug, Clone, PartialEq)]

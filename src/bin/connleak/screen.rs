@@ -1,8 +1,8 @@
 //! What is known of the terminal, and text that can't command it.
 
-use connleak::error::plain;
-use connleak::service::Target;
-use connleak::socket::Side;
+use connleak::base::error::plain;
+use connleak::kernel::socket::Side;
+use connleak::service::target::Target;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 /// Where standard output goes.

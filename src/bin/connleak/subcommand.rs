@@ -1,11 +1,11 @@
 //! What a subcommand is: the word after `connleak`, its options, and what it does with them.
 
 use argh::{ArgsInfo, FlagInfo, FlagInfoKind, FromArgs};
-use connleak::args::{self, Args, Asked, Command};
-use connleak::deadline::Deadline;
-use connleak::duration::Span;
-use connleak::help;
-use connleak::world::World;
+use connleak::base::deadline::Deadline;
+use connleak::base::duration::Span;
+use connleak::kernel::world::World;
+use connleak::options::args::{self, Args, Asked, Command};
+use connleak::program::help;
 use std::ffi::OsString;
 use std::time::Duration;
 

@@ -11,14 +11,14 @@ mod tree;
 use crate::screen::{self, Screen};
 use crate::subcommand::{Shared, guard};
 use argh::{ArgsInfo, FromArgs};
-use connleak::args::{Args, Command, Common, Pids, Top};
-use connleak::blame::Named;
-use connleak::error::{Error, Result};
-use connleak::owner::Process;
-use connleak::profile::Profile;
-use connleak::service::{self, Target};
-use connleak::tenant::{Key, Plain};
-use connleak::world::World;
+use connleak::base::error::{Error, Result};
+use connleak::kernel::owner::Process;
+use connleak::kernel::world::World;
+use connleak::options::args::{Args, Command, Common, Pids, Top};
+use connleak::owners::blame::Named;
+use connleak::service::profile::Profile;
+use connleak::service::target::{self, Target};
+use connleak::service::tenant_key::{Key, Plain};
 use gather::View;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -169,12 +169,12 @@ impl Who {
     fn target(&self, common: &Common, world: &World) -> Result<Target> {
         let is_chosen = !common.port.is_empty() || !common.profile.is_empty() || !self.pid.is_empty();
         if is_chosen || common.unit.is_some() || common.user.is_some() {
-            return service::resolve_any(common, &self.pid, world);
+            return target::resolve_any(common, &self.pid, world);
         }
         if common.side.is_some() {
             return Err(Error::Usage("--side is seen from a service's port: give it with -p or -P".into()));
         }
-        service::on_all_ports("all services".to_owned(), common, world)
+        target::on_all_ports("all services".to_owned(), common, world)
     }
 
     /// The whole output.

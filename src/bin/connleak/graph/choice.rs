@@ -1,17 +1,17 @@
 //! Which recorded services are meant, by the options that the check was given.
 
 use super::Graph;
-use connleak::args::{Common, Ports};
-use connleak::deadline::Deadline;
-use connleak::error::Result;
-use connleak::growth::Measure;
-use connleak::profile::{self, GENERIC};
-use connleak::report::Service;
-use connleak::select::Selection;
-use connleak::service::{self, Target};
-use connleak::sighting::Plan;
-use connleak::socket::Side;
-use connleak::world::World;
+use connleak::base::deadline::Deadline;
+use connleak::base::error::Result;
+use connleak::growth::observe::Plan;
+use connleak::growth::outcome::Measure;
+use connleak::kernel::select::Selection;
+use connleak::kernel::socket::Side;
+use connleak::kernel::world::World;
+use connleak::options::args::{Common, Ports};
+use connleak::report::{GENERIC, Service};
+use connleak::service::profile;
+use connleak::service::target::{self, Target};
 
 impl Graph {
     /// Whether a service is asked for: else it is all of them.
@@ -36,7 +36,7 @@ impl Graph {
         let name = |(port, profile): (Vec<Ports>, Option<String>)| {
             let common = self.common(port, profile);
             let any = common.port.is_empty() && common.profile.is_empty();
-            let target = if any { all_ports(&world)? } else { service::resolve(&common, &world)? };
+            let target = if any { all_ports(&world)? } else { target::resolve(&common, &world)? };
             let speed = self.rehearse.unwrap_or(1);
             let measure = Measure::default();
             let plan = Plan {

@@ -1,8 +1,8 @@
 //! Since when the connections rise, how fast, and when the limit is reached.
 
 use super::recording::Recording;
-use connleak::memory::Memory;
-use connleak::trend::{Leak, Leaking, Series, TimeLeft, Verdict, time_left};
+use connleak::growth::detector::{Leak, Leaking, Series, TimeLeft, Verdict, time_left};
+use connleak::growth::detector_state::Memory;
 
 /// Stretches of time that the search for the onset looks at.
 const STRETCHES: usize = 400;

@@ -1,7 +1,7 @@
 //! Where the page goes: a file, whole or not at all, or standard output; and the browser.
 
-use connleak::error::plain;
-use connleak::whole;
+use connleak::base::atomic_file;
+use connleak::base::error::plain;
 use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ impl Target {
 
     pub fn write(&self, page: &str) -> Result<(), String> {
         match &self.path {
-            Some(path) => whole::write(path, page, 0o644).map_err(|why| why.to_string()),
+            Some(path) => atomic_file::write(path, page, 0o644).map_err(|why| why.to_string()),
             None => match io::stdout().lock().write_all(page.as_bytes()) {
                 // Whoever read it has seen enough.
                 Err(why) if why.kind() == io::ErrorKind::BrokenPipe => Ok(()),

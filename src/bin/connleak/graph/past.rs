@@ -1,9 +1,9 @@
 //! A service's past out of the history: runs of the last two days, five minutes and hours before.
 
 use super::recording::{Column, Recording, Restart, largest};
-use connleak::error::Result;
+use connleak::base::error::Result;
 use connleak::history::{Condensed, History, Recorded, Tier};
-use connleak::socket::State;
+use connleak::kernel::socket::State;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -5,7 +5,7 @@
 //! only its witnesses of lasting sockets and of a rush, and speaks later than with sockets to look at.
 
 use super::recording::Recording;
-use connleak::trend::{Detector, Sample, Socket, State, Verdict};
+use connleak::growth::detector::{Detector, Sample, Socket, State, Verdict};
 
 /// Samples shown to the detector; of more, every so many.
 const MOST_STEPS: usize = 3_000;

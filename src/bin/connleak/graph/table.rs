@@ -2,7 +2,7 @@
 
 use super::recording::{Column, Recording};
 use super::words;
-use connleak::socket::State;
+use connleak::kernel::socket::State;
 use std::io::{BufRead, Read};
 
 /// Bytes; a longer line is no row of numbers.
@@ -35,7 +35,7 @@ impl Table {
             line.clear();
             number += 1;
             let read = input.by_ref().take(LONGEST_LINE + 1).read_until(b'\n', &mut line);
-            let read = read.map_err(|why| connleak::error::plain(&why))? as u64;
+            let read = read.map_err(|why| connleak::base::error::plain(&why))? as u64;
             if read == 0 {
                 break;
             }

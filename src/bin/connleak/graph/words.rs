@@ -1,6 +1,6 @@
 //! Times and numbers as the page says them.
 
-use connleak::duration::Span;
+use connleak::base::duration::Span;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// `2026-11-21 14:05`, of seconds since 1970.

@@ -1,8 +1,8 @@
 //! Every look as a row of a CSV file.
 
 use super::frame::Frame;
-use connleak::error::plain;
-use connleak::socket::State;
+use connleak::base::error::plain;
+use connleak::kernel::socket::State;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

@@ -2,8 +2,8 @@
 
 use super::frame::{Ages, CLASSES, Frame, Story, mebibytes};
 use crate::screen::{self, visible};
-use connleak::duration::Span;
-use connleak::socket::State;
+use connleak::base::duration::Span;
+use connleak::kernel::socket::State;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::Marker;

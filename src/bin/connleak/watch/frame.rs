@@ -1,7 +1,7 @@
 //! What one look of a watch shows, and what the looks so far tell together. No I/O.
 
-use connleak::duration::Span;
-use connleak::socket::State;
+use connleak::base::duration::Span;
+use connleak::kernel::socket::State;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

@@ -2,8 +2,8 @@
 
 use super::frame::{Frame, Story, mebibytes};
 use crate::screen::visible;
-use connleak::duration::Span;
-use connleak::socket::State;
+use connleak::base::duration::Span;
+use connleak::kernel::socket::State;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Owners named in a line.

@@ -4,17 +4,17 @@ use super::Watch;
 use super::frame::{Frame, Usage};
 use crate::screen;
 use crate::who::{By, user_of};
-use connleak::args::{Args, Pids};
-use connleak::deadline::Deadline;
-use connleak::growth::{Measure, Rules};
+use connleak::base::deadline::Deadline;
+use connleak::growth::observe::Plan;
+use connleak::growth::outcome::{Measure, Rules};
+use connleak::growth::pool::{self, Connection};
+use connleak::history::state_dir;
 use connleak::history::{History, Updated};
-use connleak::owner::{self, Holders, Owners};
-use connleak::pool::{self, Connection};
-use connleak::service;
-use connleak::sighting::Plan;
-use connleak::socket::{Socket, State};
-use connleak::state_dir;
-use connleak::world::World;
+use connleak::kernel::owner::{self, Holders, Owners};
+use connleak::kernel::socket::{Socket, State};
+use connleak::kernel::world::World;
+use connleak::options::args::{Args, Pids};
+use connleak::service::target;
 use procfs::FromRead;
 use procfs::process::Status;
 use std::collections::{BTreeMap, HashSet};
@@ -81,12 +81,12 @@ impl Sampler {
         }
     }
 
-    fn look(&mut self, told: &Sender<Told>) -> connleak::error::Result<Frame> {
+    fn look(&mut self, told: &Sender<Told>) -> connleak::base::error::Result<Frame> {
         let (common, own) = (&self.args.common, &self.args.own);
         // Each look has its own time.
         self.world.deadline = Deadline::after(common.timeout.unwrap_or_default().after.0);
         let world = &self.world;
-        let target = service::resolve_any(common, &own.pid, world)?;
+        let target = target::resolve_any(common, &own.pid, world)?;
         let measure = Measure::Connections;
         let limit = target.profile.limit;
         let plan = Plan { common, pids: &own.pid, target: &target, measure, limit, baseline: false, speed: 1 };
@@ -145,7 +145,7 @@ struct Looked {
 }
 
 /// One look, into the history as check_conn_growth's are.
-fn record(plan: &Plan, history: &mut Result<History, String>, world: &World) -> connleak::error::Result<Looked> {
+fn record(plan: &Plan, history: &mut Result<History, String>, world: &World) -> connleak::base::error::Result<Looked> {
     let (view, lacking, mut looked) = match history {
         Ok(history) => {
             let Updated { value: seen, unsaved, .. } = plan.see(history, Holders::First, world)?;

@@ -4,10 +4,10 @@ use super::gather::View;
 use super::ghosts::Haunted;
 use super::row::{Holder, Row};
 use crate::screen::{commands, visible};
+use connleak::kernel::socket::State;
+use connleak::kernel::source::Origin;
 use connleak::report::seconds;
-use connleak::service::Target;
-use connleak::socket::State;
-use connleak::source::Origin;
+use connleak::service::target::Target;
 use serde_json::{Map, Value, json};
 
 /// One object; keys are never removed.

@@ -1,12 +1,12 @@
 //! Sockets that no table shows any more, by the process that still has their descriptor.
 
 use crate::screen::visible;
-use connleak::blame::Named;
-use connleak::error::Result;
-use connleak::ghosts;
-use connleak::owner::{self, Holders, Process};
-use connleak::service::Target;
-use connleak::world::World;
+use connleak::base::error::Result;
+use connleak::kernel::owner::{self, Holders, Process};
+use connleak::kernel::world::World;
+use connleak::owners::blame::Named;
+use connleak::owners::ghosts;
+use connleak::service::target::Target;
 
 pub struct Haunted {
     pub process: Process,

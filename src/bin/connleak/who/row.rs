@@ -1,10 +1,10 @@
 //! The sockets that one owner has of one service, on one side.
 
-use connleak::blame::Suspect;
-use connleak::error::plain;
-use connleak::owner::Process;
-use connleak::socket::{Side, State};
-use connleak::world::World;
+use connleak::base::error::plain;
+use connleak::kernel::owner::Process;
+use connleak::kernel::socket::{Side, State};
+use connleak::kernel::world::World;
+use connleak::owners::blame::Suspect;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -182,7 +182,7 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use connleak::socket::Endpoint;
+    use connleak::kernel::socket::Endpoint;
 
     fn suspect(state: State, age: u32, peer: u8) -> Suspect {
         let end = |host, port| Endpoint::new([10, 0, 0, host].into(), port);

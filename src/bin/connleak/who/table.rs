@@ -5,10 +5,10 @@ use super::row::Row;
 use super::tree::Branch;
 use super::{By, cards};
 use crate::screen::{Screen, title, visible};
-use connleak::blame::{Suspect, sockets};
-use connleak::duration::Span;
-use connleak::service::Target;
-use connleak::socket::State;
+use connleak::base::duration::Span;
+use connleak::kernel::socket::State;
+use connleak::owners::blame::{Suspect, sockets};
+use connleak::service::target::Target;
 
 /// Peers shown in a row.
 const MOST_PEERS: usize = 3;

@@ -1,8 +1,8 @@
 //! Rows below the processes that started theirs: a pooler and its workers.
 
 use super::row::Row;
-use connleak::stat::Stat;
-use connleak::world::World;
+use connleak::kernel::proc_stat::Stat;
+use connleak::kernel::world::World;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A line of the table: a row, or an ancestor that has no sockets itself.

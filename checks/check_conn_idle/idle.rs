@@ -1,0 +1,166 @@
+//! Connections that have been idle for long: what is known of them, judged and told.
+
+pub mod spares;
+
+use connleak::base::duration::Span;
+use connleak::kernel::source::Seen;
+use connleak::owners::blame::Blame;
+use connleak::report::verdict::{Limits, ServiceState, Verdict};
+use connleak::report::{Metric, Unit, rounded, seconds};
+use spares::Idler;
+
+/// The thresholds in force.
+pub struct Rules {
+    pub min_age: Span,
+    pub expected: u64,
+    pub count: Limits,
+    pub never_used: Limits,
+    pub share: Limits,
+    pub share_min_count: u64,
+    /// Seconds.
+    pub oldest: Limits,
+}
+
+/// What is judged.
+#[derive(Clone, Copy)]
+pub struct Numbers {
+    pub idle: u64,
+    pub never_used: u64,
+    /// Milliseconds; `None`: none is idle, or it isn't known.
+    pub oldest: Option<u32>,
+}
+
+impl Rules {
+    pub fn judge(&self, numbers: &Numbers, established: u64, counted: impl FnOnce() -> String) -> Verdict {
+        let Numbers { idle, never_used, oldest } = *numbers;
+        let mut verdict = Verdict::default();
+        verdict.judge(&self.count, idle as f64, counted);
+        verdict.judge(&self.never_used, never_used as f64, || format!("{never_used} never used"));
+        if idle >= self.share_min_count {
+            let share = share(idle, established);
+            verdict.judge(&self.share, share, || format!("{share}% of {established} ESTABLISHED"));
+        }
+        if let Some(oldest) = oldest {
+            verdict.judge(&self.oldest, seconds(oldest), || format!("oldest {}", shown(oldest)));
+        }
+        verdict
+    }
+
+    /// Whether what isn't known may make it worse: any number of `unknown` more may be idle.
+    pub fn may_be_worse(&self, found: &Found, state: ServiceState) -> bool {
+        let (known, unknown) = (found.known(), found.unaged + found.unsure);
+        let idle = (1..=unknown).map(|more| Numbers { idle: known.idle + more, ..known });
+        let unused =
+            (1..=unknown + found.unused_unknown).map(|more| Numbers { never_used: known.never_used + more, ..known });
+        let mut judged = idle.chain(unused).map(|numbers| self.judge(&numbers, found.established, String::new).state);
+        let oldest_unknown = unknown > 0 && self.oldest != Limits::default();
+        oldest_unknown || judged.any(|worse| worse > state)
+    }
+
+    /// `12 connections (server 7, client 5) without data for 30m or more beyond 6 spares`.
+    pub fn counted(&self, found: &Found) -> String {
+        let idle = found.idlers.len();
+        let connections = if idle == 1 { "connection" } else { "connections" };
+        let sides = match found.sides {
+            Some([server, client]) => format!(" (server {server}, client {client})"),
+            None => String::new(),
+        };
+        let spares = if found.spares > 0 { format!(" beyond {} spares", found.spares) } else { String::new() };
+        format!("{idle} {connections}{sides} without data for {} or more{spares}", self.min_age)
+    }
+}
+
+/// What the tables show of the service.
+pub struct Found {
+    pub seen: Seen,
+    pub established: u64,
+    /// Idle for the minimal age and no spares, longest first.
+    pub idlers: Vec<Idler>,
+    pub spares: u64,
+    /// Of the idlers on the server's and on the client's side, where both were asked for.
+    pub sides: Option<[u64; 2]>,
+    /// ESTABLISHED, but their silence isn't told.
+    pub unaged: u64,
+    /// Idle, or maybe so, but it can't be told whose.
+    pub unsure: u64,
+    /// Idle, but whether they were ever used isn't told.
+    pub unused_unknown: u64,
+}
+
+impl Found {
+    pub fn known(&self) -> Numbers {
+        let never_used = self.idlers.iter().filter(|idler| idler.never_used).count() as u64;
+        let oldest = self.idlers.first().and_then(|idler| idler.suspect.age);
+        Numbers { idle: self.idlers.len() as u64, never_used, oldest }
+    }
+
+    /// Nothing that was counted is without an age.
+    pub fn ages_known(&self) -> bool {
+        self.unaged == 0
+    }
+
+    /// The first line's text behind the service: reasons, else the numbers.
+    pub fn headline(&self, rules: &Rules, reasons: &[String], blame: &Blame) -> String {
+        let (numbers, counted) = (self.known(), rules.counted(self));
+        let mut parts = reasons.to_vec();
+        let is_said = |parts: &[String], what: &str| parts.iter().any(|part| part.contains(what));
+        if !is_said(&parts, &counted) && self.ages_known() {
+            parts.insert(0, counted);
+        }
+        if numbers.never_used > 0 && !is_said(&parts, " never used") {
+            parts.push(format!("{} never used", numbers.never_used));
+        }
+        if !is_said(&parts, " ESTABLISHED") {
+            parts.push(format!("{} ESTABLISHED", self.established));
+        }
+        if let Some(oldest) = numbers.oldest.filter(|_| !is_said(&parts, "oldest")) {
+            parts.push(format!("oldest {}", shown(oldest)));
+        }
+        if !reasons.is_empty() {
+            parts.extend(blame.headline());
+        }
+        parts.join(", ")
+    }
+
+    /// Always the same set; what isn't known has no value.
+    pub fn metrics(&self, rules: &Rules) -> Vec<Metric> {
+        let (none, numbers) = (Limits::default(), self.known());
+        let metric = |name, value, unit, limits, help| Metric { name, value, unit, limits, help };
+        let aged = |value: f64| self.ages_known().then_some(value);
+        let of_idlers =
+            |is_one: fn(&Idler) -> bool| aged(self.idlers.iter().filter(|idler| is_one(idler)).count() as f64);
+        let never_used = of_idlers(|idler| idler.never_used).filter(|_| self.unused_unknown == 0);
+        let share = aged(share(numbers.idle, self.established));
+        let oldest = aged(seconds(numbers.oldest.unwrap_or(0)));
+        vec![
+            metric(
+                "idle",
+                aged(numbers.idle as f64),
+                Unit::None,
+                rules.count,
+                "Connections without data for the minimal age.",
+            ),
+            metric("never_used", never_used, Unit::None, rules.never_used, "Of idle those that never carried a byte."),
+            metric(
+                "no_keepalive",
+                of_idlers(|idler| idler.unguarded),
+                Unit::None,
+                none,
+                "Of idle those without a keepalive timer.",
+            ),
+            metric("spares", aged(self.spares as f64), Unit::None, none, "Idle connections that a pool may keep."),
+            metric("established", Some(self.established as f64), Unit::None, none, "Sockets in ESTABLISHED."),
+            metric("idle_share", share, Unit::Percent, rules.share, "idle in percent of established."),
+            metric("idle_oldest", oldest, Unit::Seconds, rules.oldest, "Seconds without data of the longest idle."),
+        ]
+    }
+}
+
+/// Percent of ESTABLISHED.
+fn share(idle: u64, established: u64) -> f64 {
+    if idle == 0 { 0.0 } else { rounded(idle as f64 * 100.0 / established.max(idle) as f64, 2) }
+}
+
+fn shown(millis: u32) -> Span {
+    Span::millis(u64::from(millis))
+}

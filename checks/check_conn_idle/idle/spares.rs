@@ -1,0 +1,121 @@
+//! Which idle connections are a pool's spares, and which nobody will come back for.
+//!
+//! One look can't tell a spare from a leaked connection by its silence alone. What it can tell: one
+//! that never carried a byte was never in a pool's use, and one that no process accepted is in no
+//! pool; of the others a pool keeps so many at most, and takes the ones it used last, so the longest
+//! silent are those it has lost.
+
+use connleak::kernel::socket::{Side, Socket};
+use connleak::owners::blame::Suspect;
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::num::NonZeroU64;
+
+/// Whose pool a connection is in, known without reading any process: on its own host the unit's and
+/// user's, seen from the server the client host's. Each network namespace is a host with its own loopback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Pool {
+    Here { netns: u32, cgroup: Option<NonZeroU64>, uid: u32 },
+    At { scope: u32, ip: IpAddr },
+}
+
+/// A connection that has been silent for long.
+#[derive(Clone, Copy, Debug)]
+pub struct Idler {
+    pub suspect: Suspect,
+    pub side: Side,
+    pub never_used: bool,
+    /// No timer runs: the kernel will never ask whether the peer is still there.
+    pub unguarded: bool,
+    pool: Pool,
+}
+
+impl Idler {
+    pub fn new(socket: &Socket, side: Side) -> Idler {
+        let pool = match side {
+            Side::Client => Pool::Here { netns: socket.netns, cgroup: socket.cgroup, uid: socket.uid },
+            _ => Pool::At { scope: socket.scope(), ip: socket.remote.ip },
+        };
+        Idler {
+            suspect: Suspect::new(socket, socket.silence()),
+            side,
+            never_used: socket.times.is_some_and(|times| times.carried == Some(false)),
+            // Another timer hides the keepalive's while it runs.
+            unguarded: !socket.keepalive && socket.timer_rest.is_none(),
+            pool,
+        }
+    }
+}
+
+/// Takes out of each pool as many spares as are `expected`; returns how many that were.
+pub fn take_out(idlers: &mut Vec<Idler>, expected: u64) -> u64 {
+    let before = idlers.len();
+    if expected > 0 {
+        idlers.sort_by_key(|idler| (idler.suspect.age, idler.suspect.local, idler.suspect.remote));
+        let mut taken: HashMap<Pool, u64> = HashMap::new();
+        idlers.retain(|idler| {
+            if idler.never_used || idler.suspect.is_waiting() {
+                return true;
+            }
+            let taken = taken.entry(idler.pool).or_default();
+            *taken += 1;
+            *taken > expected
+        });
+    }
+    idlers.sort_by_key(|idler| Reverse(idler.suspect.age));
+    (before - idlers.len()) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use connleak::kernel::socket::{Endpoint, State, Times};
+
+    fn idler(peer: u8, age: u32, carried: bool, inode: u64) -> Idler {
+        let end = |host, port| Endpoint::new([10, 0, 0, host].into(), port);
+        let times = Times { data_sent: age, data_recv: age + 9, ack_recv: 0, stalled: 0, carried: Some(carried) };
+        let bare = Socket::bare(State::Established, end(1, 3306), end(peer, age as u16));
+        Idler::new(&Socket { inode, times: Some(times), ..bare }, Side::Server)
+    }
+
+    #[test]
+    fn a_pool_keeps_what_it_used_last() {
+        let all =
+            || vec![idler(2, 500, true, 7), idler(2, 100, true, 7), idler(2, 300, true, 7), idler(3, 900, true, 7)];
+        let ages = |idlers: &[Idler]| idlers.iter().map(|idler| idler.suspect.age.unwrap()).collect::<Vec<_>>();
+        let mut idlers = all();
+        assert_eq!((take_out(&mut idlers, 0), ages(&idlers)), (0, vec![900, 500, 300, 100]));
+        let mut idlers = all();
+        assert_eq!((take_out(&mut idlers, 1), ages(&idlers)), (2, vec![500, 300]));
+        let mut idlers = all();
+        assert_eq!((take_out(&mut idlers, 3), ages(&idlers)), (4, vec![]));
+    }
+
+    #[test]
+    fn what_was_never_used_or_accepted_is_no_spare() {
+        let mut idlers = vec![idler(2, 500, false, 7), idler(2, 100, true, 0), idler(2, 300, true, 7)];
+        assert_eq!(take_out(&mut idlers, 9), 1);
+        assert!(idlers.iter().all(|idler| idler.never_used || idler.suspect.is_waiting()));
+    }
+
+    #[test]
+    fn the_pools_of_two_users_of_a_host_are_two() {
+        let mut idlers: Vec<Idler> = (0..4).map(|age| idler(2, age, true, 7)).collect();
+        for (index, idler) in idlers.iter_mut().enumerate() {
+            idler.pool = Pool::Here { netns: 0, cgroup: None, uid: index as u32 / 2 };
+        }
+        assert_eq!(take_out(&mut idlers, 1), 2);
+    }
+
+    #[test]
+    fn the_loopbacks_of_two_containers_are_two_pools() {
+        let end = |port| Endpoint::new([127, 0, 0, 1].into(), port);
+        let times = Times { data_sent: 9, data_recv: 9, ack_recv: 0, stalled: 0, carried: Some(true) };
+        let bare = Socket { inode: 7, times: Some(times), ..Socket::bare(State::Established, end(3306), end(50_000)) };
+        for side in [Side::Server, Side::Client] {
+            let mut idlers: Vec<_> = [4, 4, 5].map(|netns| Idler::new(&Socket { netns, ..bare }, side)).into();
+            assert_eq!(take_out(&mut idlers, 1), 2, "{side:?}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Which ESTABLISHED connections have carried no data for too long, and whose are they?
+
+mod idle;
+
+use argh::{ArgsInfo, FromArgs};
+use connleak::base::duration::Span;
+use connleak::base::error::Result;
+use connleak::kernel::owner::{Holders, Owners};
+use connleak::kernel::select::Match;
+use connleak::kernel::socket::{Side, State, StateSet};
+use connleak::kernel::source::{self, Query};
+use connleak::kernel::world::World;
+use connleak::options::args::{Args, Command};
+use connleak::owners::blame::{Blame, Grouping, Suspect};
+use connleak::owners::holders;
+use connleak::report::range::Range;
+use connleak::report::verdict::{Limits, ServiceState, Verdict};
+use connleak::report::{Format, Report};
+use connleak::service::profile::Profile;
+use connleak::service::target::{self, Target};
+use idle::spares::{self, Idler};
+use idle::{Found, Rules};
+use serde_json::json;
+
+/// find ESTABLISHED connections that have carried no data in either direction for long
+#[derive(FromArgs, ArgsInfo, Debug)]
+#[argh(note = "The main number is how many connections have been idle for --min-age, without the --expected spares.")]
+struct Idle {
+    /// count only connections without data for at least this long; default from the profile, else 30m
+    #[argh(option, arg_name = "DURATION")]
+    min_age: Option<Span>,
+
+    /// idle connections that each pool may keep as spares: each client host, on the host itself each
+    /// unit and user; default from the profile, else 0
+    #[argh(option, arg_name = "N")]
+    expected: Option<u64>,
+
+    /// warning range for idle connections that never carried a byte
+    #[argh(option, arg_name = "RANGE")]
+    never_used_warning: Option<Range>,
+
+    /// critical range for idle connections that never carried a byte
+    #[argh(option, arg_name = "RANGE")]
+    never_used_critical: Option<Range>,
+
+    /// warning range for the main number in percent of ESTABLISHED
+    #[argh(option, arg_name = "RANGE")]
+    share_warning: Option<Range>,
+
+    /// critical range for the main number in percent of ESTABLISHED
+    #[argh(option, arg_name = "RANGE")]
+    share_critical: Option<Range>,
+
+    /// judge the percentage only from this number on; default from the profile, else 5
+    #[argh(option, arg_name = "N")]
+    share_min_count: Option<u64>,
+
+    /// warn when any of them has been idle for longer
+    #[argh(option, arg_name = "DURATION")]
+    oldest_warning: Option<Span>,
+
+    /// be critical when any of them has been idle for longer
+    #[argh(option, arg_name = "DURATION")]
+    oldest_critical: Option<Span>,
+
+    /// say which have no keepalive timer: nobody will notice when their peer dies
+    #[argh(switch)]
+    keepalive: bool,
+}
+
+impl Command for Idle {
+    const PROGRAM: &'static str = "check_conn_idle";
+}
+
+fn main() {
+    connleak::program::run::main(check)
+}
+
+fn check(args: &Args<Idle>, world: &World) -> Result<Report> {
+    let common = &args.common;
+    let target = target::resolve(common, world)?.of_unit(common, world)?;
+    let rules = rules(args, &target.profile);
+    let found = gather(&target, &rules, world)?;
+    let gathered = world.deadline.elapsed();
+    let verdict = rules.judge(&found.known(), found.established, || rules.counted(&found));
+    let wants_owners =
+        verdict.state != ServiceState::Ok || common.verbose > 0 || common.output.is_some_and(Format::names_owners);
+    let all_holders = if common.verbose > 1 { Holders::All } else { Holders::First };
+    let mut suspects: Vec<Suspect> = found.idlers.iter().map(|idler| idler.suspect).collect();
+    let owners =
+        if wants_owners { holders::find(world, &target, &mut suspects, all_holders) } else { Owners::default() };
+    let grouping = Grouping::new(common, &target.profile);
+    let blame = Blame::new(if wants_owners { &suspects } else { &[] }, &owners, grouping);
+    let mut report = present(&target, &rules, &found, verdict, &blame);
+    if wants_owners {
+        report.lacks_owners(blame.unowned, blame.shortfall(&owners));
+    }
+    report.details = blame.details(&suspects, &owners, common.verbose);
+    if args.own.keepalive && found.ages_known() {
+        let unguarded = found.idlers.iter().zip(&suspects).filter(|(idler, _)| idler.unguarded);
+        let unguarded: Vec<Suspect> = unguarded.map(|(_, suspect)| *suspect).collect();
+        tell_unguarded(&mut report, &unguarded, &owners, grouping, common.verbose);
+    }
+    if common.verbose > 2 {
+        let (seen, took) = (&found.seen, world.deadline.elapsed() - gathered);
+        report.details.push(format!("sockets: {}, {} rows, {gathered:.1?}", seen.how, seen.rows));
+        report.details.push(format!("owners: {}, {took:.1?}", owners.how()));
+    }
+    Ok(report)
+}
+
+/// `--keepalive`: in the first line how many, and who has them where that was looked for.
+fn tell_unguarded(report: &mut Report, unguarded: &[Suspect], owners: &Owners, grouping: Grouping, verbose: u8) {
+    let blame = Blame::new(unguarded, owners, grouping);
+    let holder = blame.owners.first().map_or(String::new(), |owner| format!(", {} held by {owner}", owner.sockets));
+    report.headline.push_str(&format!(", {} without keepalive{holder}", unguarded.len()));
+    let lines = blame.details(unguarded, owners, verbose);
+    report.details.extend(lines.into_iter().map(|line| format!("without keepalive: {line}")));
+    let told = json!({"sockets": unguarded.len(), "owners": blame.owners, "peers": blame.peers});
+    report.extra.insert("without_keepalive".into(), told);
+}
+
+/// The thresholds in force.
+fn rules(args: &Args<Idle>, profile: &Profile) -> Rules {
+    let (own, profile) = (&args.own, &profile.idle);
+    let up_to = |span: Option<Span>| span.map(|span| Range::up_to(span.as_millis() as f64 / 1000.0));
+    let never_used = Limits { warning: own.never_used_warning, critical: own.never_used_critical };
+    let share = Limits { warning: own.share_warning, critical: own.share_critical };
+    Rules {
+        min_age: own.min_age.or(profile.min_age).unwrap_or(Span::seconds(1800)),
+        expected: own.expected.or(profile.expected).unwrap_or(0),
+        count: args.common.limits().or(profile.limits()),
+        never_used: never_used.or(profile.never_used),
+        share: share.or(profile.share.limits()),
+        share_min_count: own.share_min_count.or(profile.share.min_count).unwrap_or(5),
+        oldest: Limits { warning: up_to(own.oldest_warning), critical: up_to(own.oldest_critical) },
+    }
+}
+
+fn gather(target: &Target, rules: &Rules, world: &World) -> Result<Found> {
+    let selection = &target.selection;
+    let states = StateSet::of(&[State::Established]);
+    let query = Query { states, ports: &selection.ports, side: selection.side, times: true };
+    let (mut idlers, mut established) = (Vec::new(), 0);
+    let (mut unaged, mut unsure, mut unused_unknown) = (0, 0, 0);
+    let seen = source::visit(world, &query, &mut |socket| {
+        let silence = socket.silence();
+        let is_idle = silence.is_none_or(|silence| u64::from(silence) >= rules.min_age.as_millis());
+        match selection.matches(socket) {
+            Match::No => {}
+            Match::Unsure => unsure += u64::from(is_idle),
+            Match::Yes(side) => {
+                established += 1;
+                match silence {
+                    None => unaged += 1,
+                    Some(_) if is_idle => {
+                        unused_unknown += u64::from(socket.times.is_some_and(|times| times.carried.is_none()));
+                        idlers.push(Idler::new(socket, side));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+    })?;
+    let spares = spares::take_out(&mut idlers, rules.expected);
+    let clients = idlers.iter().filter(|idler| idler.side == Side::Client).count() as u64;
+    let sides = (selection.side == Side::Both).then_some([idlers.len() as u64 - clients, clients]);
+    Ok(Found { seen, established, idlers, spares, sides, unaged, unsure, unused_unknown })
+}
+
+fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blame: &Blame) -> Report {
+    let state = verdict.state;
+    let mut report = Report::new("conn_idle", target.service.clone(), &found.seen, verdict);
+    report.headline = format!("{} {}", target.service, found.headline(rules, &report.reasons, blame));
+    report.metrics = found.metrics(rules);
+    blame.tell(&mut report);
+    report.extra.insert("min_age_seconds".into(), json!(rules.min_age.as_millis() as f64 / 1000.0));
+    report.extra.insert("expected".into(), json!(rules.expected));
+    report.extra.insert("ages_known".into(), json!(found.ages_known()));
+    if let Some([server, client]) = found.sides {
+        report.extra.insert("sides".into(), json!({"server": server, "client": client}));
+    }
+    let mut unknown = Vec::new();
+    if found.unaged > 0 {
+        unknown.push(format!("silences unknown: any of {} ESTABLISHED may be idle", found.unaged));
+    }
+    if found.unsure > 0 {
+        unknown.push(format!("{} more idle can't be told whose they are", found.unsure));
+    }
+    if rules.may_be_worse(found, state) {
+        if found.unused_unknown > 0 {
+            unknown.push("this kernel doesn't tell which were never used".to_owned());
+        }
+        unknown.into_iter().for_each(|what| report.is_incomplete(what));
+    } else {
+        report.missing.extend(unknown);
+    }
+    report
+}

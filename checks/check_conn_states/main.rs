@@ -1,0 +1,343 @@
+//! Is the mix of a service's TCP states healthy: churn, queues, stuck closings, ephemeral ports?
+
+mod state_counts;
+
+use argh::{ArgsInfo, FromArgs};
+use connleak::base::duration::Span;
+use connleak::base::error::{Error, Result};
+use connleak::growth::observe::Plan;
+use connleak::growth::outcome::Measure;
+use connleak::history::state_dir;
+use connleak::kernel::headroom::{EphemeralPorts, PortUse};
+use connleak::kernel::netns;
+use connleak::kernel::owner::{Holders, Owners};
+use connleak::kernel::select::Match;
+use connleak::kernel::socket::{State, StateSet};
+use connleak::kernel::source::{self, Query};
+use connleak::kernel::world::World;
+use connleak::options::args::{Args, Command};
+use connleak::owners::blame::{Blame, Grouping, Suspect};
+use connleak::owners::holders;
+use connleak::report::range::Range;
+use connleak::report::verdict::{Limits, ServiceState, Verdict};
+use connleak::report::{Format, GENERIC, Report};
+use connleak::service::profile::{self, States};
+use connleak::service::target::{self, Target};
+use serde_json::{Value, json};
+use state_counts::found::Found;
+use state_counts::judge::{self, Doubt, Finding, Rules};
+use state_counts::usual::{self, Unusual};
+use state_counts::{Mix, TIME_WAIT_LASTS};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// judge the mix of a service's TCP states, its accept queues and the ephemeral ports it uses
+#[derive(FromArgs, ArgsInfo, Debug)]
+#[argh(
+    note = "The main number is how many sockets the service has in all states but LISTEN; no range is set by default."
+)]
+struct ConnStates {
+    /// ranges for the count of a state, either may be empty; a range that has a colon itself:
+    /// STATE,WARN,CRIT. What is empty or not given is the profile's
+    #[argh(option, arg_name = "STATE:WARN:CRIT")]
+    state: Vec<StateLimits>,
+
+    /// warning range for TIME_WAIT in percent of ESTABLISHED
+    #[argh(option, arg_name = "RANGE")]
+    ratio_warning: Option<Range>,
+
+    /// critical range for TIME_WAIT in percent of ESTABLISHED
+    #[argh(option, arg_name = "RANGE")]
+    ratio_critical: Option<Range>,
+
+    /// judge that percentage only from this many TIME_WAIT on; default from the profile, else 1000
+    #[argh(option, arg_name = "N")]
+    ratio_min_count: Option<u64>,
+
+    /// warning range for half-open connections (SYN_RECV) in percent of the listener's backlog
+    #[argh(option, arg_name = "RANGE")]
+    half_open_warning: Option<Range>,
+
+    /// critical range for half-open connections (SYN_RECV) in percent of the listener's backlog
+    #[argh(option, arg_name = "RANGE")]
+    half_open_critical: Option<Range>,
+
+    /// warning range for connections waiting to be accepted, in percent of the backlog
+    #[argh(option, arg_name = "RANGE")]
+    queue_warning: Option<Range>,
+
+    /// critical range for connections waiting to be accepted, in percent of the backlog
+    #[argh(option, arg_name = "RANGE")]
+    queue_critical: Option<Range>,
+
+    /// closing sockets are stuck once their peer has not answered for this long; default from the
+    /// profile, else 60s
+    #[argh(option, arg_name = "DURATION")]
+    min_age: Option<Span>,
+
+    /// warning range for stuck sockets: FIN_WAIT1, FIN_WAIT2, CLOSING, LAST_ACK for --min-age
+    #[argh(option, arg_name = "RANGE")]
+    stuck_warning: Option<Range>,
+
+    /// critical range for stuck sockets
+    #[argh(option, arg_name = "RANGE")]
+    stuck_critical: Option<Range>,
+
+    /// warning range for ephemeral ports used from one address to one server, in percent of all
+    #[argh(option, arg_name = "RANGE")]
+    ports_warning: Option<Range>,
+
+    /// critical range for ephemeral ports used from one address to one server, in percent of all
+    #[argh(option, arg_name = "RANGE")]
+    ports_critical: Option<Range>,
+
+    /// auto: compare with the usual numbers of this hour where check_conn_growth's history has them
+    #[argh(option, arg_name = "auto|none")]
+    baseline: Option<Compare>,
+
+    /// warning range for how many percent more than usual a state counts; default 200
+    #[argh(option, arg_name = "RANGE")]
+    baseline_warning: Option<Range>,
+
+    /// critical range for how many percent more than usual a state counts
+    #[argh(option, arg_name = "RANGE")]
+    baseline_critical: Option<Range>,
+
+    /// where check_conn_growth keeps its history; default see its man page
+    #[argh(option, arg_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+/// `--state`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct StateLimits {
+    state: State,
+    limits: Limits,
+}
+
+impl FromStr for StateLimits {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let separator = if text.contains(',') { ',' } else { ':' };
+        let parts: Vec<&str> = text.split(separator).collect();
+        let ([state, warning] | [state, warning, _]) = parts[..] else {
+            return Err(format!(
+                "bad thresholds '{text}': write STATE:WARN:CRIT, for example TIME_WAIT:5000:20000 or SYN_SENT::10; \
+                ranges with a colon as ESTABLISHED,5:500,1:"
+            ));
+        };
+        let range = |text: &str| (!text.is_empty()).then(|| text.parse()).transpose();
+        let limits = Limits { warning: range(warning)?, critical: range(parts.get(2).unwrap_or(&""))? };
+        if limits == Limits::default() {
+            return Err(format!("bad thresholds '{text}': neither WARN nor CRIT is given"));
+        }
+        Ok(StateLimits { state: state.parse()?, limits })
+    }
+}
+
+/// `--baseline`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Compare {
+    Auto,
+    None,
+}
+
+impl FromStr for Compare {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "auto" => Ok(Compare::Auto),
+            "none" => Ok(Compare::None),
+            _ => Err(format!("unknown baseline '{text}'; use auto or none")),
+        }
+    }
+}
+
+impl Command for ConnStates {
+    const PROGRAM: &'static str = "check_conn_states";
+}
+
+fn main() {
+    connleak::program::run::main(check)
+}
+
+fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
+    let common = &args.common;
+    if args.own.baseline == Some(Compare::Auto) && world.replay.is_some() {
+        return Err(Error::Usage("--baseline is of this host and hour: it can't be used with --replay".into()));
+    }
+    let target = target::resolve(common, world)?.of_unit(common, world)?;
+    let rules = rules(args, target.profile.states.clone().or(&profile::named(GENERIC, &world.thresholds)?.states));
+    let found = gather(&target, &rules, world)?;
+    let gathered = world.deadline.elapsed();
+    let usual = compare(args, &target, &found, world);
+    let unusual = usual.as_ref().map_or(&[][..], |unusual| unusual.as_deref().unwrap_or_default());
+    let range_known = found.no_range.is_none();
+    let findings = rules.judge(&found.mix, unusual, range_known, Doubt::Known);
+    let wants_owners = !findings.is_empty() || common.verbose > 0 || common.output.is_some_and(Format::names_owners);
+    let mut suspects = if wants_owners { found.of(findings.first(), &rules) } else { Vec::new() };
+    let wanted = if common.verbose > 1 { Holders::All } else { Holders::First };
+    let owners = if wants_owners { holders::find(world, &target, &mut suspects, wanted) } else { Owners::default() };
+    let blame = Blame::new(&suspects, &owners, Grouping::new(common, &target.profile));
+    let mut report = present(&target, &rules, &found, &findings, &blame);
+    if wants_owners {
+        report.lacks_owners(blame.unowned, blame.shortfall(&owners));
+    }
+    match usual {
+        Ok(Some(unusual)) => drop(report.extra.insert("unusual".into(), unusual.iter().map(told).collect())),
+        Ok(None) if args.own.baseline == Some(Compare::Auto) => {
+            report.missing.push("no history yet of this service at this hour: not compared with the usual".into());
+        }
+        Ok(None) => {}
+        Err(error) => report.is_incomplete(format!("not compared with the usual: {error}")),
+    }
+    report.details = blame.details(&suspects, &owners, common.verbose);
+    if common.verbose > 2 {
+        let (seen, took) = (&found.seen, world.deadline.elapsed() - gathered);
+        report.details.push(format!("sockets: {}, {} rows, {gathered:.1?}", seen.how, seen.rows));
+        report.details.push(format!("owners: {}, {took:.1?}", owners.how()));
+    }
+    Ok(report)
+}
+
+/// The thresholds in force; `profile` with what it lacks of the kernel's own quantities.
+fn rules(args: &Args<ConnStates>, profile: States) -> Rules {
+    let own = &args.own;
+    let limits = |warning, critical| Limits { warning, critical };
+    let mut by_state = profile.by_state;
+    for StateLimits { state, limits } in &own.state {
+        match by_state.iter_mut().find(|(known, _)| known == state) {
+            Some((_, known)) => *known = limits.or(*known),
+            None => by_state.push((*state, *limits)),
+        }
+    }
+    Rules {
+        sockets: args.common.limits(),
+        by_state,
+        ratio: limits(own.ratio_warning, own.ratio_critical).or(profile.ratio.limits()),
+        ratio_min_count: own.ratio_min_count.or(profile.ratio.min_count).unwrap_or(1000),
+        half_open: limits(own.half_open_warning, own.half_open_critical).or(profile.half_open),
+        accept_queue: limits(own.queue_warning, own.queue_critical).or(profile.accept_queue),
+        min_age: own.min_age.or(profile.stuck.min_age).unwrap_or(Span::seconds(60)),
+        stuck: limits(own.stuck_warning, own.stuck_critical).or(profile.stuck.limits()),
+        ports: limits(own.ports_warning, own.ports_critical).or(profile.ephemeral_ports),
+        baseline: limits(own.baseline_warning.or(Some(Range::up_to(200.0))), own.baseline_critical),
+    }
+}
+
+fn gather(target: &Target, rules: &Rules, world: &World) -> Result<Found> {
+    let selection = &target.selection;
+    let query = Query { states: StateSet::ALL, ports: &selection.ports, side: selection.side, times: true };
+    let read = if world.replay.is_some() {
+        Err("a recording doesn't tell their range".to_owned())
+    } else {
+        EphemeralPorts::read(world).map_err(|error| error.to_string())
+    };
+    let (range, no_range) = match read {
+        Ok(range) => (range, None),
+        Err(why) => (EphemeralPorts::usual(), Some(why)),
+    };
+    let min_age = u32::try_from(rules.min_age.as_millis()).unwrap_or(u32::MAX);
+    let mut mix = Mix::new(min_age, fin_timeout(world), PortUse::new(range));
+    let (mut sockets, mut unsure) = (Vec::new(), Vec::new());
+    let seen = source::visit(world, &query, &mut |socket| {
+        let is_listener = socket.state == State::Listen;
+        match if is_listener { selection.matches_listener(socket) } else { selection.matches(socket) } {
+            Match::No => {}
+            Match::Yes(side) => {
+                mix.add(socket, side);
+                sockets.push((side, Suspect::new(socket, mix.age(socket))));
+            }
+            Match::Unsure => unsure.extend(selection.side_of(socket).map(|side| (side, *socket))),
+        }
+    })?;
+    let mut with_unsure = mix.clone();
+    unsure.iter().for_each(|(side, socket)| with_unsure.add(socket, *side));
+    Ok(Found { seen, mix, with_unsure, unsure: unsure.len() as u64, sockets, no_range })
+}
+
+/// For how long the kernel keeps a FIN_WAIT2 without process, milliseconds.
+fn fin_timeout(world: &World) -> u32 {
+    let is_ours = world.replay.is_none() && netns::place(world).is_ok_and(|place| place.is_ours);
+    let path = world.proc_root.join("sys/net/ipv4/tcp_fin_timeout");
+    let text = if is_ours { std::fs::read_to_string(path).unwrap_or_default() } else { String::new() };
+    text.trim().parse().map_or(TIME_WAIT_LASTS, |seconds: u32| seconds.saturating_mul(1000))
+}
+
+/// States with more sockets than usual at this hour; `None`: not asked for, or nothing is usual yet.
+fn compare(args: &Args<ConnStates>, target: &Target, found: &Found, world: &World) -> Result<Option<Vec<Unusual>>> {
+    if args.own.baseline != Some(Compare::Auto) {
+        return Ok(None);
+    }
+    let Some(dir) = state_dir::existing(args.own.state_dir.as_deref())? else { return Ok(None) };
+    let (common, measure) = (&args.common, Measure::Connections);
+    let series = Plan { common, pids: &[], target, measure, limit: None, baseline: true, speed: 1 }.name();
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    let usual = usual::read(&dir, &series, wall, world.deadline.left() / 2)?;
+    Ok(usual.map(|usual| usual::unusual(&found.mix, usual::both_ends(&found.sockets), &usual)))
+}
+
+fn told(unusual: &Unusual) -> Value {
+    let Unusual { state, count, usual } = unusual;
+    json!({"state": state.name(), "count": count, "usual": usual.number, "days": usual.days})
+}
+
+fn present(target: &Target, rules: &Rules, found: &Found, findings: &[Finding], blame: &Blame) -> Report {
+    let range_known = found.no_range.is_none();
+    let state = findings.first().map_or(ServiceState::Ok, |worst| worst.state);
+    let reasons = findings.iter().map(|finding| finding.reason.clone()).collect();
+    let mut report = Report::new("conn_states", target.service.clone(), &found.seen, Verdict { state, reasons });
+    let mut parts = report.reasons.clone();
+    parts.extend(if findings.is_empty() { Vec::new() } else { blame.headline() });
+    parts.push(found.counted(target.selection.side));
+    parts.extend(judge::oddity(&found.mix));
+    report.headline = format!("{} {}", target.service, parts.join(", "));
+    report.metrics = rules.metrics(&found.mix, range_known);
+    blame.tell(&mut report);
+    report.extra.extend(found.extra(rules));
+    let at_worst = rules.judge(&found.with_unsure, &[], range_known, Doubt::Worst);
+    let mut unknown = Vec::new();
+    if found.unsure > 0 {
+        unknown.push(format!("{} more can't be told whose they are", found.unsure));
+    }
+    if found.mix.maybe_stuck > 0 {
+        unknown.push(format!("{} closing for an unknown time", found.mix.maybe_stuck));
+    }
+    let fullest = [found.mix.accept_queue(Doubt::Worst), found.mix.half_open(Doubt::Worst)];
+    if fullest.iter().flatten().any(|queue| queue.percent().is_none()) {
+        unknown.push("backlogs unknown".to_owned());
+    }
+    if let Some(why) = found.no_range.as_ref().filter(|_| found.mix.busiest_ports().is_some()) {
+        unknown.push(format!("ephemeral ports not judged: {why}"));
+    }
+    if at_worst.first().is_some_and(|worst| worst.state > state) {
+        unknown.into_iter().for_each(|what| report.is_incomplete(what));
+    } else {
+        report.missing.extend(unknown);
+    }
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thresholds_of_a_state_are_read() {
+        let of = |text: &str| text.parse::<StateLimits>();
+        let limits =
+            |warning: &str, critical: &str| Limits { warning: warning.parse().ok(), critical: critical.parse().ok() };
+        let read = |state, warning, critical| Ok(StateLimits { state, limits: limits(warning, critical) });
+        assert_eq!(of("TIME_WAIT:5:10"), read(State::TimeWait, "5", "10"));
+        assert_eq!(of("time-wait::10"), read(State::TimeWait, "", "10"));
+        assert_eq!(of("06:5:"), read(State::TimeWait, "5", ""));
+        assert_eq!(of("estab:5"), read(State::Established, "5", ""));
+        assert_eq!(of("ESTAB,5:,@1:2"), read(State::Established, "5:", "@1:2"));
+        for bad in ["", "TIME_WAIT", "TIME_WAIT::", "TIME_WAIT:x:", "X:5:10", "ESTAB:5:6:7", "ESTAB:5::6:"] {
+            assert!(of(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What one look at a service's states found: the mix, the sockets behind a finding, words and JSON.
+
+use super::judge::{Doubt, Finding, Rules, Whose, ports};
+use super::{Mix, Queue};
+use connleak::kernel::socket::{Side, State};
+use connleak::kernel::source::Seen;
+use connleak::owners::blame::{Suspect, sockets};
+use serde_json::{Map, Value, json};
+use std::cmp::Reverse;
+
+/// What the tables show of the service.
+pub struct Found {
+    pub seen: Seen,
+    pub mix: Mix,
+    /// With those of which it can't be told whose they are.
+    pub with_unsure: Mix,
+    pub unsure: u64,
+    pub sockets: Vec<(Side, Suspect)>,
+    /// Why the range of ephemeral ports isn't known; the usual one stands for it then.
+    pub no_range: Option<String>,
+}
+
+impl Found {
+    /// The sockets that the worst finding is about; without one all.
+    pub fn of(&self, worst: Option<&Finding>, rules: &Rules) -> Vec<Suspect> {
+        let is_at = |suspect: &Suspect, queue: Queue| {
+            let listener = self.mix.listener_of(suspect.netns, suspect.local).unwrap_or(suspect.local);
+            (suspect.netns, listener) == (queue.netns, queue.listener)
+        };
+        let is_old = |suspect: &Suspect| suspect.age.is_some_and(|age| u64::from(age) >= rules.min_age.as_millis());
+        let is_meant = |side: Side, suspect: &Suspect| match worst.map_or(Whose::All, |worst| worst.whose) {
+            Whose::All => suspect.state != State::Listen,
+            Whose::State(state) => suspect.state == state,
+            Whose::Accept(queue) => suspect.is_waiting() && suspect.state != State::SynRecv && is_at(suspect, queue),
+            Whose::HalfOpen(queue) => suspect.state == State::SynRecv && is_at(suspect, queue),
+            Whose::Stuck => {
+                let closing = [State::FinWait1, State::FinWait2, State::Closing, State::LastAck];
+                closing.contains(&suspect.state) && is_old(suspect)
+            }
+            Whose::Ports(source, destination) => {
+                side == Side::Client && suspect.local.ip == source && suspect.remote == destination
+            }
+        };
+        let meant = self.sockets.iter().filter(|(side, suspect)| is_meant(*side, suspect));
+        meant.map(|(_, suspect)| *suspect).collect()
+    }
+
+    /// `412 sockets (server 206, client 206): 300 ESTABLISHED, 112 TIME_WAIT`.
+    pub fn counted(&self, side: Side) -> String {
+        let mix = &self.mix;
+        let sides = match side {
+            Side::Both => format!(" (server {}, client {})", mix.sockets(Side::Server), mix.sockets(Side::Client)),
+            _ => String::new(),
+        };
+        let mut counts: Vec<(u64, &str)> =
+            State::NAMES.iter().map(|(state, name)| (mix.tally.count(Side::Both, *state), *name)).collect();
+        counts.retain(|(count, _)| *count > 0);
+        counts.sort_by_key(|(count, _)| Reverse(*count));
+        let counts: Vec<_> = counts.iter().map(|(count, name)| format!("{count} {name}")).collect();
+        let of = if counts.is_empty() { "" } else { ": " };
+        format!("{}{sides}{of}{}", sockets(mix.sockets(Side::Both)), counts.join(", "))
+    }
+
+    /// For the JSON object.
+    pub fn extra(&self, rules: &Rules) -> Map<String, Value> {
+        let mix = &self.mix;
+        let states = State::NAMES.iter().map(|(state, name)| {
+            let [server, client] = [Side::Server, Side::Client].map(|side| mix.tally.count(side, *state));
+            ((*name).to_owned(), json!({"server": server, "client": client}))
+        });
+        let mut extra = Map::new();
+        extra.insert("states".into(), Value::Object(states.collect()));
+        let queue =
+            |queue: &Queue| json!({"listener": queue.listener.to_string(), "used": queue.used, "limit": queue.limit});
+        extra.insert("accept_queues".into(), mix.accept_queues.iter().map(queue).collect());
+        extra.insert("half_open".into(), mix.half_open(Doubt::Worst).as_ref().map_or(Value::Null, queue));
+        let ports = ports(mix).filter(|_| self.no_range.is_none()).map_or(Value::Null, |(room, source, to)| {
+        json!({"source": source, "destination": to.to_string(), "used": room.used, "limit": room.limit})
+    });
+        extra.insert("ephemeral_ports".into(), ports);
+        extra.insert("min_age_seconds".into(), json!(rules.min_age.as_millis() as f64 / 1000.0));
+        extra
+    }
+}

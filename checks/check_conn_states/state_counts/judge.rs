@@ -1,0 +1,208 @@
+//! A mix of states against its thresholds: findings, each with whose sockets it is about, and metrics.
+
+use super::usual::Unusual;
+use super::{Mix, Queue, TIME_WAIT_LASTS};
+use connleak::base::duration::Span;
+use connleak::kernel::headroom::{Room, What};
+use connleak::kernel::socket::{Endpoint, Side, State};
+use connleak::owners::blame::sockets;
+use connleak::report::verdict::{Limits, ServiceState, Verdict};
+use connleak::report::{Metric, Unit, rounded, seconds};
+use std::cmp::Reverse;
+use std::net::IpAddr;
+
+/// The thresholds in force.
+#[derive(Debug)]
+pub struct Rules {
+    /// All sockets but listeners.
+    pub sockets: Limits,
+    pub by_state: Vec<(State, Limits)>,
+    /// Percent, from so many TIME_WAIT on.
+    pub ratio: Limits,
+    pub ratio_min_count: u64,
+    /// Percent of the backlog.
+    pub half_open: Limits,
+    pub accept_queue: Limits,
+    pub min_age: Span,
+    pub stuck: Limits,
+    /// Percent of the range.
+    pub ports: Limits,
+    /// Percent above the usual number.
+    pub baseline: Limits,
+}
+
+/// Whose sockets a finding is about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Whose {
+    All,
+    State(State),
+    /// Waiting to be accepted there.
+    Accept(Queue),
+    HalfOpen(Queue),
+    Stuck,
+    Ports(IpAddr, Endpoint),
+}
+
+/// A threshold that is breached.
+#[derive(Debug)]
+pub struct Finding {
+    pub state: ServiceState,
+    pub reason: String,
+    pub whose: Whose,
+}
+
+/// What a judge may take for true.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Doubt {
+    /// Only what is known.
+    Known,
+    /// Whatever isn't known is as bad as it may be.
+    Worst,
+}
+
+impl Rules {
+    pub fn limits_of(&self, state: State) -> Limits {
+        self.by_state.iter().find(|(known, _)| *known == state).map_or(Limits::default(), |(_, limits)| *limits)
+    }
+
+    /// What is wrong, the worst first. `range_known`: whether the ephemeral ports' range was read.
+    pub fn judge(&self, mix: &Mix, unusual: &[Unusual], range_known: bool, doubt: Doubt) -> Vec<Finding> {
+        let mut found = Findings(Vec::new());
+        let at_worst = doubt == Doubt::Worst;
+        if let Some(queue) = mix.accept_queue(doubt) {
+            let percent = queue.percent_at_worst();
+            let said = || format!("accept queue of {}", filled(&queue, percent));
+            found.judge(&self.accept_queue, percent, Whose::Accept(queue), said);
+        }
+        if let Some(queue) = mix.half_open(doubt) {
+            let percent = queue.percent_at_worst();
+            let said = || format!("half-open connections to {}", filled(&queue, percent));
+            found.judge(&self.half_open, percent, Whose::HalfOpen(queue), said);
+        }
+        if let Some((room, source, destination)) = ports(mix).filter(|_| range_known || at_worst) {
+            let percent = ports_percent(&room);
+            let said = || format!("{} at {percent}% ({} of {})", room.what, room.used, room.limit);
+            found.judge(&self.ports, percent, Whose::Ports(source, destination), said);
+        }
+        let stuck = mix.stuck_count() + if at_worst { mix.maybe_stuck } else { 0 };
+        found.judge(&self.stuck, stuck as f64, Whose::Stuck, || self.stuck_said(mix, stuck));
+        for (state, limits) in &self.by_state {
+            let count = mix.tally.count(Side::Both, *state);
+            found.judge(limits, count as f64, Whose::State(*state), || format!("{count} {state}"));
+        }
+        let waiting = mix.tally.count(Side::Both, State::TimeWait);
+        if waiting >= self.ratio_min_count {
+            let (ratio, of) = (rounded(mix.time_wait_ratio(), 2), mix.tally.count(Side::Both, State::Established));
+            let said = || format!("{waiting} TIME_WAIT are {ratio}% of {of} ESTABLISHED");
+            found.judge(&self.ratio, ratio, Whose::State(State::TimeWait), said);
+        }
+        for unusual in unusual {
+            found.judge(&self.baseline, unusual.percent_more(), Whose::State(unusual.state), || unusual.to_string());
+        }
+        let count = mix.sockets(Side::Both);
+        found.judge(&self.sockets, count as f64, Whose::All, || sockets(count));
+        found.0.sort_by_key(|finding| Reverse(finding.state));
+        found.0
+    }
+
+    /// `12 stuck for 1m or more (FIN_WAIT1 10, LAST_ACK 2)`.
+    fn stuck_said(&self, mix: &Mix, stuck: u64) -> String {
+        let count = |(state, name): &(State, &str)| match mix.stuck.count(Side::Both, *state) {
+            0 => None,
+            count => Some(format!("{name} {count}")),
+        };
+        let states: Vec<_> = State::NAMES.iter().filter_map(count).collect();
+        format!("{stuck} closing for {} or more ({})", self.min_age, states.join(", "))
+    }
+
+    /// Always the same set; what isn't known has no value.
+    pub fn metrics(&self, mix: &Mix, range_known: bool) -> Vec<Metric> {
+        let none = Limits::default();
+        let metric = |name, value, unit, limits, help| Metric { name, value, unit, limits, help };
+        let mut metrics = vec![metric(
+            "sockets",
+            Some(mix.sockets(Side::Both) as f64),
+            Unit::None,
+            self.sockets,
+            "Sockets in all states but LISTEN.",
+        )];
+        metrics.extend(LABELS.iter().map(|(state, name, help)| {
+            let count = mix.tally.count(Side::Both, *state);
+            metric(name, Some(count as f64), Unit::None, self.limits_of(*state), help)
+        }));
+        let queue = |queue: Option<Queue>| queue.map_or(Some(0.0), |queue| queue.percent()).map(tenths);
+        let (accept, half_open) = (queue(mix.accept_queue(Doubt::Worst)), queue(mix.half_open(Doubt::Worst)));
+        let used = range_known.then(|| ports(mix).map_or(0.0, |(room, ..)| ports_percent(&room)));
+        let ratio = rounded(mix.time_wait_ratio(), 2);
+        let ages_known = mix.oldest_closing.is_some() || mix.maybe_stuck == 0;
+        let stuck = ages_known.then(|| mix.stuck_count() as f64);
+        let oldest = ages_known.then(|| mix.oldest_closing.map_or(0.0, |(age, _)| seconds(age)));
+        metrics.extend([
+            metric("new_syn_recv", Some(mix.requests as f64), Unit::None, none, "Of SYN_RECV those without a socket."),
+            metric("time_wait_ratio", Some(ratio), Unit::Percent, self.ratio, "TIME_WAIT in percent of ESTABLISHED."),
+            metric("accept_queue", accept, Unit::Percent, self.accept_queue, "The fullest accept queue."),
+            metric("half_open", half_open, Unit::Percent, self.half_open, "SYN_RECV in percent of the backlog."),
+            metric("stuck", stuck, Unit::None, self.stuck, "Sockets closing for the minimal age."),
+            metric("stuck_oldest", oldest, Unit::Seconds, none, "Seconds of the longest closing."),
+            metric("ephemeral_ports", used, Unit::Percent, self.ports, "Ephemeral ports used towards one server."),
+        ]);
+        metrics
+    }
+}
+
+const LABELS: [(State, &str, &str); 11] = [
+    (State::Established, "established", "Sockets in ESTABLISHED."),
+    (State::SynSent, "syn_sent", "Sockets in SYN_SENT."),
+    (State::SynRecv, "syn_recv", "Connections in SYN_RECV."),
+    (State::FinWait1, "fin_wait1", "Sockets in FIN_WAIT1."),
+    (State::FinWait2, "fin_wait2", "Sockets in FIN_WAIT2."),
+    (State::TimeWait, "time_wait", "Sockets in TIME_WAIT."),
+    (State::Close, "close", "Sockets in CLOSE."),
+    (State::CloseWait, "close_wait", "Sockets in CLOSE_WAIT."),
+    (State::LastAck, "last_ack", "Sockets in LAST_ACK."),
+    (State::Listen, "listen", "Sockets in LISTEN."),
+    (State::Closing, "closing", "Sockets in CLOSING."),
+];
+
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn judge(&mut self, limits: &Limits, value: f64, whose: Whose, said: impl FnOnce() -> String) {
+        let mut verdict = Verdict::default();
+        verdict.judge(limits, value, said);
+        let state = verdict.state;
+        self.0.extend(verdict.reasons.into_iter().map(|reason| Finding { state, reason, whose }));
+    }
+}
+
+/// `0.0.0.0:80 at 100% (5 of 5)`.
+fn filled(queue: &Queue, percent: f64) -> String {
+    let of = queue.limit.map_or("of an unknown number".to_owned(), |limit| format!("of {limit}"));
+    format!("{} at {}% ({} {of})", queue.listener, tenths(percent), queue.used)
+}
+
+/// The source and destination with the fewest ephemeral ports left.
+pub fn ports(mix: &Mix) -> Option<(Room, IpAddr, Endpoint)> {
+    let room = mix.busiest_ports()?;
+    match room.what {
+        What::EphemeralPorts { source, destination } => Some((room, source, destination)),
+        _ => None,
+    }
+}
+
+/// A range of which all is reserved is used up.
+pub fn ports_percent(room: &Room) -> f64 {
+    if room.limit == 0 { 100.0 } else { rounded(room.used as f64 * 100.0 / room.limit as f64, 2) }
+}
+
+fn tenths(percent: f64) -> f64 {
+    rounded(percent, 1)
+}
+
+/// What no kernel as it is released shows.
+pub fn oddity(mix: &Mix) -> Option<String> {
+    let lasts = Span::millis(u64::from(TIME_WAIT_LASTS));
+    let longest = Span::millis(u64::from(mix.longest_rest));
+    (mix.lasting > 0)
+        .then(|| format!("{} TIME_WAIT last over {lasts} ({longest} left): not a stock kernel", mix.lasting))
+}

@@ -1,0 +1,324 @@
+//! Does one tenant (address range, unit, user, container) eat the shared pool?
+
+mod tenancy;
+
+use argh::{ArgsInfo, FromArgs};
+use connleak::base::duration::Span;
+use connleak::base::error::Result;
+use connleak::kernel::world::World;
+use connleak::options::args::{Args, Command};
+use connleak::owners::blame::{Blame, Grouping};
+use connleak::report::range::Range;
+use connleak::report::verdict::{Limits, ServiceState};
+use connleak::report::{Metric, Part, Report, Unit};
+use connleak::service::profile::Profile;
+use connleak::service::target::{self, Target};
+use connleak::service::tenant_key::{Key, Plain};
+use serde_json::{Value, json};
+use tenancy::census::{Ages, Counts, Judged, Rules, Tenant, connections, shown};
+use tenancy::found::Found;
+use tenancy::pooler::Pooler;
+use tenancy::{label, look};
+
+/// find the tenant that takes a service's connections from the others
+#[derive(FromArgs, ArgsInfo, Debug)]
+#[argh(
+    note = "The main number is the largest tenant's share of the service's limit, in percent; without a limit of all \
+               connections."
+)]
+struct Tenants {
+    /// what names a tenant: unit, user, container, cgroup:DEPTH, peer/24 or peer/24,64 (IPv6), cwd:REGEX, cmd:REGEX or
+    /// map:FILE; default from the profile, else unit
+    #[argh(option, arg_name = "KEY")]
+    key: Option<Key>,
+
+    /// connections that the service accepts; default from the profile, else shares are of all
+    #[argh(option, arg_name = "N")]
+    limit: Option<std::num::NonZeroU64>,
+
+    /// count a tenant's CLOSE_WAIT only from this age on; default from the profile, else 60s
+    #[argh(option, arg_name = "DURATION")]
+    min_age: Option<Span>,
+
+    /// warning range for each tenant's count in CLOSE_WAIT; default from the profile
+    #[argh(option, arg_name = "RANGE")]
+    close_wait_warning: Option<Range>,
+
+    /// critical range for each tenant's count in CLOSE_WAIT; default from the profile
+    #[argh(option, arg_name = "RANGE")]
+    close_wait_critical: Option<Range>,
+
+    /// a connection without data for this long is idle; default from the profile, else 30m
+    #[argh(option, arg_name = "DURATION")]
+    idle_age: Option<Span>,
+
+    /// warning range for each tenant's idle connections; default from the profile
+    #[argh(option, arg_name = "RANGE")]
+    idle_warning: Option<Range>,
+
+    /// critical range for each tenant's idle connections; default from the profile
+    #[argh(option, arg_name = "RANGE")]
+    idle_critical: Option<Range>,
+
+    /// warning range for how many tenants stand out above the others; default 0
+    #[argh(option, arg_name = "RANGE")]
+    outliers_warning: Option<Range>,
+
+    /// critical range for how many tenants stand out above the others; default none
+    #[argh(option, arg_name = "RANGE")]
+    outliers_critical: Option<Range>,
+
+    /// a tenant with fewer connections doesn't stand out; default from the profile, else 10
+    #[argh(option, arg_name = "N")]
+    min_count: Option<u64>,
+}
+
+impl Command for Tenants {
+    const PROGRAM: &'static str = "check_conn_tenants";
+}
+
+fn main() {
+    connleak::program::run::main(check)
+}
+
+fn check(args: &Args<Tenants>, world: &World) -> Result<Report> {
+    let target = target::resolve(&args.common, world)?.of_unit(&args.common, world)?;
+    let key = args.own.key.clone().or_else(|| target.profile.tenants.key.clone()).unwrap_or(Key::Plain(Plain::Unit));
+    let naming = tenancy::naming(&key, world)?;
+    let rules = rules(args, &target.profile);
+    let look = look::look(world, &target.selection)?;
+    let gathered = world.deadline.elapsed();
+    let found = Found::new(world, key, look, naming, &rules.ages);
+    let judged = rules.judge(&found.census);
+    let mut report = present(args, &target, &rules, &found, judged);
+    if args.common.verbose > 2 {
+        let (seen, took) = (&found.look.seen, world.deadline.elapsed() - gathered);
+        report.details.push(format!("sockets: {}, {} rows, {gathered:.1?}", seen.how, seen.rows));
+        report.details.push(format!("owners: {}, {took:.1?}", found.people.owners.how()));
+    }
+    Ok(report)
+}
+
+fn rules(args: &Args<Tenants>, profile: &Profile) -> Rules {
+    let own = &args.own;
+    let limits = |warning, critical| Limits { warning, critical };
+    let idle = limits(profile.idle.warning, profile.idle.critical);
+    Rules {
+        limit: own.limit.map(|limit| limit.get()).or(profile.limit),
+        share: args.common.limits().or(profile.tenants.share),
+        close_wait: limits(own.close_wait_warning, own.close_wait_critical).or(profile.close_wait.limits()),
+        idle: limits(own.idle_warning, own.idle_critical).or(idle),
+        outliers: limits(own.outliers_warning, own.outliers_critical).or(limits(Some(Range::up_to(0.0)), None)),
+        min_count: own.min_count.or(profile.tenants.min_count).unwrap_or(10),
+        ages: Ages {
+            close_wait: own.min_age.or(profile.close_wait.min_age).unwrap_or(Span::seconds(60)),
+            idle: own.idle_age.or(profile.idle.min_age).unwrap_or(Span::seconds(1800)),
+        },
+    }
+}
+
+fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, judged: Judged) -> Report {
+    let common = &args.common;
+    let suspects = found.suspects(&judged);
+    let owners = &found.people.owners;
+    let blame = Blame::new(&suspects, owners, Grouping::new(common, &target.profile));
+    let labels = label::all(found.census.tenants.iter().map(|tenant| tenant.name.as_str()).take(common.top()));
+    let state = judged.verdict.state;
+    let (named, outliers) = (judged.named, judged.outliers);
+    let mut report = Report::new("conn_tenants", target.service.clone(), &found.look.seen, judged.verdict);
+    report.headline = headline(target, rules, found, &report.reasons, &blame);
+    report.parts = parts(rules, found, &labels);
+    report.metrics = metrics(rules, found, outliers.len(), report.parts.len());
+    blame.tell(&mut report);
+    report.extra.insert("key".into(), json!(found.key.to_string()));
+    report.extra.insert("limit".into(), json!(rules.limit));
+    report.extra.insert("tenants".into(), tenants(rules, found, &labels, &named, &outliers));
+    report.extra.insert("pooled".into(), json!(found.census.pooled));
+    report.extra.insert("unknown".into(), unknown(found));
+    report.extra.insert("poolers".into(), json!(found.poolers));
+    report.extra.insert("ages_known".into(), json!(found.ages_known));
+    doubts(rules, found, state, &mut report);
+    if !matches!(found.key, Key::Plain(Plain::Peer(_))) {
+        report.lacks_owners(blame.unowned, blame.shortfall(owners));
+    }
+    report.details = details(rules, found, common.verbose, common.top());
+    report.details.extend(blame.details(&suspects, owners, common.verbose));
+    report
+}
+
+/// Says what the verdict may lack, where that could change it.
+fn doubts(rules: &Rules, found: &Found, state: ServiceState, report: &mut Report) {
+    let census = &found.census;
+    if rules.at_worst(census, false).verdict.state != state {
+        report.is_incomplete(if found.ages_known {
+            "probes or writes hide ages: a tenant may have more in CLOSE_WAIT".into()
+        } else {
+            "ages unknown: idle connections can't be judged".into()
+        });
+    }
+    let unknown = census.unknown.connections;
+    if unknown > 0 {
+        let said =
+            format!("{unknown} of {} of unknown tenants ({})", connections(census.total), census.unknown_words());
+        match rules.at_worst(census, true).verdict.state == state {
+            true => report.missing.push(said),
+            false => report.is_incomplete(said),
+        }
+    }
+    if found.look.unsure > 0 {
+        report.is_incomplete(format!("{} more that may not be meant", connections(found.look.unsure)));
+    }
+    report.missing.extend(found.poolers_missing.clone());
+}
+
+fn headline(target: &Target, rules: &Rules, found: &Found, reasons: &[String], blame: &Blame) -> String {
+    let census = &found.census;
+    let mut parts = reasons.to_vec();
+    let tenants = if census.tenants.len() == 1 { "tenant" } else { "tenants" };
+    parts.push(format!(
+        "{} of {} {tenants} by {}",
+        connections(census.total),
+        census.tenants.len(),
+        shown(&found.key.to_string())
+    ));
+    if let Some(largest) = census.tenants.first().filter(|_| reasons.is_empty()) {
+        let most = largest.counts.connections;
+        let of = rules.limit.map_or(String::new(), |limit| format!(" of limit {limit}"));
+        let share = rules.share(most, census);
+        parts.push(format!("largest {} with {most}, {share}%{of}", shown(&largest.name)));
+    }
+    if census.pooled.connections > 0 {
+        parts.push(format!("{} by poolers", census.pooled.connections));
+    }
+    parts.extend(found.poolers.iter().take(1).map(pooler_words));
+    if !reasons.is_empty() {
+        parts.extend(blame.headline());
+    }
+    format!("{} {}", target.service, parts.join(", "))
+}
+
+/// `pooler pgbouncer[7]: 20 with clients, 5 with servers`.
+fn pooler_words(pooler: &Pooler) -> String {
+    let Pooler { pid, command, client_side, server_side, .. } = pooler;
+    format!(
+        "pooler {command}[{pid}]: {} with clients, {} with servers",
+        client_side.connections, server_side.connections
+    )
+}
+
+fn details(rules: &Rules, found: &Found, verbose: u8, top: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    if verbose > 0 {
+        lines.extend(found.census.tenants.iter().take(top).map(|tenant| {
+            let share = rules.share(tenant.counts.connections, &found.census);
+            let counts = tenant.counts;
+            format!(
+                "tenant {}: {}, {share}%, {} in CLOSE_WAIT, {} idle",
+                shown(&tenant.name),
+                connections(counts.connections),
+                counts.close_wait,
+                counts.idle
+            )
+        }));
+        lines.extend(found.poolers.iter().take(top).map(|pooler| {
+            let side = |counts: &Counts| format!("{} in CLOSE_WAIT, {} idle", counts.close_wait, counts.idle);
+            let (clients, servers) = (side(&pooler.client_side), side(&pooler.server_side));
+            format!("{} (client side {clients}; server side {servers})", pooler_words(pooler))
+        }));
+    }
+    lines
+}
+
+fn tenants(rules: &Rules, found: &Found, labels: &[String], named: &[usize], outliers: &[usize]) -> Value {
+    let tenants = found.census.tenants.iter().zip(labels).enumerate().map(|(index, (tenant, label))| {
+        json!({
+            "name": tenant.name,
+            "label": format!("tenant_{label}"),
+            "connections": tenant.counts.connections,
+            "share": rules.share(tenant.counts.connections, &found.census),
+            "close_wait": tenant.counts.close_wait,
+            "idle": found.ages_known.then_some(tenant.counts.idle),
+            "outlier": outliers.contains(&index),
+            "problem": named.contains(&index),
+        })
+    });
+    tenants.collect()
+}
+
+fn unknown(found: &Found) -> Value {
+    let (counts, [elsewhere, unread, unmatched]) = (&found.census.unknown, found.census.why);
+    json!({
+        "connections": counts.connections, "close_wait": counts.close_wait, "idle": counts.idle,
+        "elsewhere": elsewhere, "unread": unread, "unmatched": unmatched,
+    })
+}
+
+/// Tenants in performance data: the first line must have room for words.
+const MOST_PARTS: usize = 5;
+
+fn parts(rules: &Rules, found: &Found, labels: &[String]) -> Vec<Part> {
+    let part = |(tenant, label): (&Tenant, &String)| Part {
+        label: format!("tenant_{label}"),
+        tenant: tenant.name.clone(),
+        metric: Metric {
+            name: "tenant_share",
+            value: Some(rules.share(tenant.counts.connections, &found.census)),
+            unit: Unit::Percent,
+            limits: Limits::default(),
+            help: "The tenant's connections in percent of the limit, without one of all.",
+        },
+    };
+    found.census.tenants.iter().zip(labels).take(MOST_PARTS).map(part).collect()
+}
+
+fn metrics(rules: &Rules, found: &Found, outliers: usize, parts: usize) -> Vec<Metric> {
+    let (census, none) = (&found.census, Limits::default());
+    let count =
+        |name, value: u64, limits, help| Metric { name, value: Some(value as f64), unit: Unit::None, limits, help };
+    let share = |name, connections, limits, help| Metric {
+        name,
+        value: Some(rules.share(connections, census)),
+        unit: Unit::Percent,
+        limits,
+        help,
+    };
+    let shown = census.tenants.iter().take(parts).map(|tenant| tenant.counts.connections).sum::<u64>();
+    let all = census.tenants.iter().map(|tenant| tenant.counts.connections).sum::<u64>();
+    let mut idle =
+        count("idle_max", census.most(|counts| counts.idle), rules.idle, "Most idle connections of one tenant.");
+    idle.value = idle.value.filter(|_| found.ages_known);
+    let side = |of: fn(&Pooler) -> u64| found.poolers.iter().map(of).sum::<u64>();
+    vec![
+        share(
+            "share_max",
+            census.most(|counts| counts.connections),
+            rules.share,
+            "Largest share of one tenant, in percent.",
+        ),
+        count(
+            "close_wait_max",
+            census.most(|counts| counts.close_wait),
+            rules.close_wait,
+            "Most CLOSE_WAIT of one tenant.",
+        ),
+        idle,
+        count("outliers", outliers as u64, rules.outliers, "Tenants that stand out above the others."),
+        count("tenants", census.tenants.len() as u64, none, "Tenants with connections."),
+        count("connections", census.total, none, "Connections of the service, ESTABLISHED and CLOSE_WAIT."),
+        count("unknown", census.unknown.connections, none, "Connections whose tenant can't be told."),
+        count("pooled", census.pooled.connections, none, "Connections that poolers hold for tenants."),
+        count(
+            "pooler_clients",
+            side(|pooler| pooler.client_side.connections),
+            none,
+            "Poolers' connections with clients.",
+        ),
+        count(
+            "pooler_servers",
+            side(|pooler| pooler.server_side.connections),
+            none,
+            "Poolers' connections with servers.",
+        ),
+        share("share_other", all - shown, none, "Share of the tenants that have no number of their own here."),
+    ]
+}

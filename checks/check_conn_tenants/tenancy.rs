@@ -1,0 +1,172 @@
+//! Whose connections these are: their tenants by the client's end, and the poolers between.
+
+pub mod census;
+pub mod found;
+pub mod label;
+pub mod look;
+pub mod outlier;
+pub mod pooler;
+pub mod whose;
+
+use connleak::base::error::{Error, Result};
+use connleak::kernel::cgroup;
+use connleak::kernel::owner::lineage::Lineages;
+use connleak::kernel::owner::{self, Holders, Owners};
+use connleak::kernel::user::Users;
+use connleak::kernel::world::World;
+use connleak::service::profile::map::TenantMap;
+use connleak::service::tenant_key::{Key, Plain};
+use look::{Connection, End, Look};
+use regex_lite::Regex;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use whose::{Naming, Who};
+
+/// What a connection's client turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whose {
+    Tenant(String),
+    /// The pid of the pooler's master.
+    Pooler(u32),
+    Unknown(Why),
+}
+
+/// Why a connection has no tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The client's end is not on this host, or its process has closed it.
+    Elsewhere,
+    /// The process that holds it was not found.
+    Unread,
+    /// What is known of it names no tenant.
+    Unmatched,
+}
+
+/// The rule by which a key names tenants; patterns and files are read here.
+pub fn naming(key: &Key, world: &World) -> Result<Naming> {
+    let pattern = |pattern: &str| {
+        Regex::new(pattern).map_err(|error| {
+            Error::Usage(format!("tenant key '{key}': {}; see regex(7)", error.to_string().replace('\n', " ")))
+        })
+    };
+    let naming = match key {
+        Key::Plain(plain) => Naming::Plain(*plain),
+        Key::Cwd(text) => Naming::Cwd(pattern(text)?),
+        Key::Cmd(text) => Naming::Cmd(pattern(text)?),
+        Key::Map(file) => Naming::Map(TenantMap::from_file(file)?),
+    };
+    if world.replay.is_some() && naming.needs_processes() {
+        return Err(Error::Usage(format!(
+            "tenant key '{key}' needs this machine's processes: with --replay use --key user, peer/24, or a map of users and cidrs"
+        )));
+    }
+    Ok(naming)
+}
+
+/// What is known of the processes at both ends.
+#[derive(Debug)]
+pub struct People {
+    naming: Naming,
+    pub owners: Owners,
+    lineages: Lineages,
+    /// Paths by cgroup id, for ends whose process may not be read.
+    cgroups: HashMap<u64, String>,
+    users: Users,
+    /// The tenants of the service's own listeners.
+    services: Vec<String>,
+    /// What was named once: patterns are dear, and most connections are of few processes.
+    named: HashMap<Known, Option<String>>,
+}
+
+/// What a name depends on: holder, user, cgroup, peer.
+type Known = (Option<u32>, Option<u32>, Option<u64>, Option<IpAddr>);
+
+impl People {
+    pub fn find(world: &World, look: &Look, naming: Naming) -> People {
+        let by_peer = matches!(naming, Naming::Plain(Plain::Peer(_)));
+        let ends = look.connections.iter().flat_map(|connection| [&connection.client, &connection.server]);
+        let wanted = ends.flatten().filter(|_| !by_peer).chain(&look.listeners);
+        let wanted: Vec<_> = wanted.map(|end| (end.inode, end.uid)).collect();
+        // The inodes and uids of a recorded dump are another time's, maybe another machine's.
+        let is_here = world.replay.is_none();
+        let owners = if is_here { owner::find(world, &wanted, Holders::First) } else { Owners::default() };
+        let lineages = Lineages::read(world, owners.processes.iter().map(|process| process.pid));
+        let mut cgroups = HashMap::new();
+        if is_here && !world.is_foreign() && naming.wants_cgroups() {
+            cgroup::each_id(|id, path| drop(cgroups.insert(id, path.to_owned())));
+        }
+        let users = if is_here && !world.is_foreign() { Users::read() } else { Users::default() };
+        let mut people =
+            People { naming, owners, lineages, cgroups, users, services: Vec::new(), named: HashMap::new() };
+        for end in &look.listeners {
+            let name = people.name(Some(end), None).filter(|name| !people.services.contains(name));
+            people.services.extend(name);
+        }
+        people
+    }
+
+    /// The tenant of one connection: its client's end tells, else the service's own process where that
+    /// serves one tenant.
+    pub fn whose(&mut self, connection: &Connection) -> Whose {
+        let client = connection.client.as_ref().filter(|end| end.inode != 0);
+        let pooler = client.and_then(|end| self.pooler(end));
+        if pooler.is_none()
+            && let Some(name) = self.name(client, Some(connection.peer))
+        {
+            return Whose::Tenant(name);
+        }
+        let server = connection.server.as_ref().filter(|end| end.inode != 0);
+        if let Some(name) = server.and_then(|end| self.name(Some(end), None)).filter(|name| self.is_telling(name)) {
+            return Whose::Tenant(name);
+        }
+        match (pooler, client) {
+            (Some(pid), _) => Whose::Pooler(pid),
+            (None, None) => Whose::Unknown(Why::Elsewhere),
+            (None, Some(end)) if self.naming.needs_processes() && self.owners.of(end.inode).next().is_none() => {
+                Whose::Unknown(Why::Unread)
+            }
+            (None, Some(_)) => Whose::Unknown(Why::Unmatched),
+        }
+    }
+
+    /// Whether a name that the service's end gives tells its clients apart: each listener has another
+    /// one, or a worker names what its master doesn't. A preforking master is of another user than its
+    /// workers, which says nothing of whom they serve.
+    fn is_telling(&self, name: &str) -> bool {
+        let of_worker =
+            !matches!(self.naming, Naming::Plain(_)) && !self.services.iter().any(|service| service == name);
+        self.services.len() > 1 || of_worker
+    }
+
+    /// The master of the pooler that holds this end.
+    pub fn pooler(&self, end: &End) -> Option<u32> {
+        self.owners.of(end.inode).find_map(|process| pooler::master(&self.lineages, process.pid))
+    }
+
+    fn name(&mut self, end: Option<&End>, peer: Option<IpAddr>) -> Option<String> {
+        let holder = end.and_then(|end| self.owners.of(end.inode).next()).map(|process| process.pid);
+        let cgroup = end.and_then(|end| end.cgroup).map(|id| id.get());
+        let known = (holder, end.map(|end| end.uid), cgroup, peer.filter(|_| self.naming.wants_peers()));
+        if let Some(name) = self.named.get(&known) {
+            return name.clone();
+        }
+        let name = self.name_anew(end, peer);
+        self.named.insert(known, name.clone());
+        name
+    }
+
+    fn name_anew(&self, end: Option<&End>, peer: Option<IpAddr>) -> Option<String> {
+        let holder = end.and_then(|end| self.owners.of(end.inode).next());
+        let cgroup_id = end.and_then(|end| end.cgroup).map(|id| id.get());
+        let of_id = || cgroup_id.and_then(|id| self.cgroups.get(&id)).map(String::as_str);
+        let uid = holder.map(|process| process.uid).or(end.map(|end| end.uid));
+        let who = Who {
+            peer,
+            uid,
+            user: uid.and_then(|uid| self.users.name(uid)),
+            cgroup: holder.and_then(|process| process.cgroup.as_deref()).or_else(of_id),
+            lineage: holder.map(|process| self.lineages.up(process.pid).collect()).unwrap_or_default(),
+        };
+        self.naming.name(&who)
+    }
+}

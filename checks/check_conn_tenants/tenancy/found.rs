@@ -1,0 +1,78 @@
+//! The service's connections with their tenants, and the poolers among their holders.
+
+use super::census::{Ages, Census, Judged};
+use super::look::{Connection, Look};
+use super::pooler::{self, Pooler};
+use super::whose::Naming;
+use super::{People, Whose};
+use connleak::kernel::socket::State;
+use connleak::kernel::source::Origin;
+use connleak::kernel::world::World;
+use connleak::owners::blame::Suspect;
+use connleak::service::tenant_key::Key;
+use std::collections::HashSet;
+
+/// The service's connections with their tenants.
+pub struct Found {
+    pub key: Key,
+    pub look: Look,
+    pub people: People,
+    /// Of each connection.
+    pub whose: Vec<Whose>,
+    pub census: Census,
+    pub poolers: Vec<Pooler>,
+    /// Why poolers may have more.
+    pub poolers_missing: Option<String>,
+    pub ages_known: bool,
+}
+
+impl Found {
+    pub fn new(world: &World, key: Key, look: Look, naming: Naming, ages: &Ages) -> Found {
+        let mut people = People::find(world, &look, naming);
+        let whose: Vec<Whose> = look.connections.iter().map(|connection| people.whose(connection)).collect();
+        let counts = look.connections.iter().map(|connection| ages.count(&connection.socket));
+        let census = Census::new(whose.iter().cloned().zip(counts));
+        let ages_known = look.connections.iter().all(|connection| connection.socket.times.is_some())
+            && look.seen.origin != Origin::Proc;
+        let ends = look.connections.iter().flat_map(|connection| [&connection.client, &connection.server]).flatten();
+        let masters = ends.chain(&look.listeners).filter_map(|end| Some((people.pooler(end)?, end.uid)));
+        let (mut masters, mut uids): (Vec<u32>, Vec<u32>) = masters.unzip();
+        uids.extend(
+            people.owners.processes.iter().filter(|process| masters.contains(&process.pid)).map(|process| process.uid),
+        );
+        for numbers in [&mut masters, &mut uids] {
+            numbers.sort_unstable();
+            numbers.dedup();
+        }
+        let (poolers, missing) = match masters.is_empty() {
+            true => (Vec::new(), None),
+            false => pooler::sides(world, &masters, &uids, ages)
+                .unwrap_or_else(|error| (Vec::new(), Some(error.to_string()))),
+        };
+        let poolers_missing = missing.map(|why| format!("poolers incomplete: {why}"));
+        Found { key, look, people, whose, census, poolers, poolers_missing, ages_known }
+    }
+
+    /// The connections that the reasons are about: those of the tenants they name, else all.
+    pub fn suspects(&self, judged: &Judged) -> Vec<Suspect> {
+        let named: HashSet<&str> = judged.named.iter().map(|index| self.census.tenants[*index].name.as_str()).collect();
+        let is_meant = |whose: &Whose| match whose {
+            Whose::Tenant(name) => named.is_empty() || named.contains(name.as_str()),
+            _ => named.is_empty(),
+        };
+        let of = |connection: &Connection| {
+            let socket = &connection.socket;
+            let age = match socket.state {
+                State::CloseWait => socket.close_wait_age().map(|age| age.at_least),
+                _ => socket.silence(),
+            };
+            let mut suspect = Suspect::new(socket, age);
+            // Who is to be named is the tenant, at the client's end.
+            let end = connection.client.filter(|end| end.inode != 0).or(connection.server);
+            suspect.holder_inode = end.map_or(0, |end| end.inode);
+            suspect
+        };
+        let meant = self.look.connections.iter().zip(&self.whose).filter(|(_, whose)| is_meant(whose));
+        meant.map(|(connection, _)| of(connection)).collect()
+    }
+}

@@ -1,0 +1,129 @@
+//! Look at what a service leaves behind: once, or until it is gone.
+
+use super::leftover::{self, Class, Left};
+use super::stop_command::Interrupt;
+use connleak::base::backoff::Pauses;
+use connleak::base::duration::Span;
+use connleak::base::error::{Error, Result};
+use connleak::kernel::owner::{self, Holders, Owners};
+use connleak::kernel::select::{Match, Selection};
+use connleak::kernel::socket::{Socket, State, StateSet};
+use connleak::kernel::source::{self, Query, Seen};
+use connleak::kernel::world::World;
+use connleak::service::baseline::Baseline;
+use std::time::Instant;
+
+/// What one look shows.
+#[derive(Debug)]
+pub struct View {
+    pub seen: Seen,
+    pub left: Vec<Left>,
+    pub time_wait: u64,
+    /// Not in the baseline.
+    pub new: u64,
+    /// Whose it is can't be told.
+    pub unsure: u64,
+}
+
+/// Where to look, and what is no orphan.
+#[derive(Clone, Copy, Debug)]
+pub struct Aftermath<'a> {
+    pub world: &'a World,
+    pub selection: &'a Selection,
+    pub ignore: &'a [State],
+}
+
+impl Aftermath<'_> {
+    fn visit(&self, states: StateSet, each: &mut dyn FnMut(&Left, bool)) -> Result<Seen> {
+        let selection = self.selection;
+        let query = Query { states, ports: &selection.ports, side: selection.side, times: false };
+        source::visit(self.world, &query, &mut |socket| match selection.matches(socket) {
+            Match::No => {}
+            Match::Yes(side) => each(&Left { socket: *socket, side }, true),
+            Match::Unsure => each(&Left { socket: *socket, side: selection.side }, false),
+        })
+    }
+
+    /// Everything but ignored states and, with a baseline, new sockets.
+    pub fn look(&self, baseline: Option<&Baseline>) -> Result<View> {
+        let (mut left, mut time_wait, mut new, mut unsure) = (Vec::new(), 0, 0, 0);
+        let seen = self.visit(StateSet::ALL, &mut |found, is_sure| {
+            let state = found.socket.state;
+            time_wait += u64::from(is_sure && state == State::TimeWait);
+            if self.ignore.contains(&state) {
+            } else if baseline.is_some_and(|baseline| !baseline.has(&found.socket)) {
+                new += 1;
+            } else if is_sure {
+                left.push(*found);
+            } else {
+                unsure += 1;
+            }
+        })?;
+        Ok(View { seen, left, time_wait, new, unsure })
+    }
+
+    /// Looks until nothing is left or the wait is over.
+    ///
+    /// # Errors
+    /// Besides what the source says: when `signals` ask to end.
+    pub fn settle(&self, baseline: Option<&Baseline>, wait: Span, signals: Option<&Interrupt>) -> Result<(View, Span)> {
+        let started = Instant::now();
+        // A recorded dump doesn't change.
+        let wait = if self.world.replay.is_some() { Span::seconds(0) } else { wait };
+        let mut pauses = Pauses::default();
+        loop {
+            let elapsed = started.elapsed();
+            let view = self.look(baseline)?;
+            if view.left.is_empty() && view.unsure == 0 && view.seen.missing.is_none() {
+                return Ok((view, Span(elapsed)));
+            }
+            if elapsed >= wait.0 {
+                return Ok((view, wait));
+            }
+            if signals.is_some_and(Interrupt::came) {
+                return Err(Error::Usage("ended by a signal while waiting for sockets to go".into()));
+            }
+            std::thread::sleep(pauses.next(wait.0 - elapsed));
+        }
+    }
+
+    /// What there is now, with the processes that listen.
+    pub fn take_baseline(&self) -> Result<Baseline> {
+        let mut baseline = Baseline::default();
+        let mut listening = Vec::new();
+        let seen = self.visit(StateSet::ALL, &mut |found, _| {
+            baseline.add(&found.socket);
+            if found.class() == Class::Listen {
+                listening.push(*found);
+            }
+        })?;
+        if let Some(missing) = seen.missing {
+            return Err(Error::Usage(format!("no baseline: sockets incomplete: {missing}")));
+        }
+        baseline.listeners = leftover::listeners(&listening, &owners(self.world, &listening, Holders::All));
+        Ok(baseline)
+    }
+
+    /// While the command runs: until a new service listens, what is opened is the old one's, also
+    /// what it accepted just before it ended. An attempt to connect may yet reach the new one.
+    pub fn follow(&self, baseline: &mut Baseline) -> Result<()> {
+        let mut opened = Vec::new();
+        let is_its_own = |socket: &Socket| !matches!(socket.state, State::SynSent | State::Listen);
+        self.visit(StateSet::ALL, &mut |found, _| {
+            opened.extend(Some(found.socket).filter(|socket| is_its_own(socket) && !baseline.has(socket)));
+        })?;
+        // Looked for last: what a new service had accepted before would show it here.
+        let mut is_restarted = false;
+        self.visit(StateSet::of(&[State::Listen]), &mut |found, _| is_restarted |= !baseline.has(&found.socket))?;
+        if !is_restarted {
+            opened.iter().for_each(|socket| baseline.add(socket));
+        }
+        Ok(())
+    }
+}
+
+/// Who holds what is left. A recorded dump's inodes are another time's.
+pub fn owners(world: &World, left: &[Left], holders: Holders) -> Owners {
+    let inodes: Vec<_> = left.iter().map(|left| (left.socket.inode, left.socket.uid)).collect();
+    if world.replay.is_some() { Owners::default() } else { owner::find(world, &inodes, holders) }
+}

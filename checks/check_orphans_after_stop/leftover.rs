@@ -1,0 +1,222 @@
+//! Sort what is left after a stop: who has it, and so what to do next.
+
+use connleak::base::duration::Span;
+use connleak::kernel::cgroup;
+use connleak::kernel::owner::{Owners, Process};
+use connleak::kernel::socket::{Side, Socket, State};
+use connleak::owners::blame::sockets;
+use connleak::service::baseline::Listener;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// What keeps a socket alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// A process has its descriptor.
+    Held,
+    /// No process: the kernel ends it by itself, or waits for the service to accept it.
+    Kernel,
+    /// The port is still bound.
+    Listen,
+}
+
+impl Class {
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Held => "held",
+            Class::Kernel => "kernel",
+            Class::Listen => "listen",
+        }
+    }
+}
+
+/// What a holder is to the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// It listened itself: the service still runs.
+    Service,
+    /// It has the server's end and did not open the port, or its parent did.
+    Heir,
+    /// It has the other end of a connection.
+    Client,
+}
+
+impl Role {
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Service => "service",
+            Role::Heir => "heir",
+            Role::Client => "client",
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Role::Service => "the service itself, still running",
+            Role::Heir => "a process that inherited it",
+            Role::Client => "a client on this host",
+        }
+    }
+}
+
+/// A socket that should be gone.
+#[derive(Clone, Copy, Debug)]
+pub struct Left {
+    pub socket: Socket,
+    pub side: Side,
+}
+
+impl Left {
+    pub fn class(&self) -> Class {
+        match self.socket {
+            Socket { state: State::Listen, .. } => Class::Listen,
+            Socket { inode: 0, .. } => Class::Kernel,
+            _ => Class::Held,
+        }
+    }
+}
+
+/// Who listened: the processes by which a holder's role is told.
+pub fn role(side: Side, holder: &Process, listeners: &[Listener]) -> Role {
+    let listened = |pid: u32| listeners.iter().find(|listener| listener.pid == pid);
+    match (side, listened(holder.pid)) {
+        (Side::Client, _) => Role::Client,
+        // A worker inherits the listening socket too; its parent is the service.
+        (_, Some(listener)) if listened(listener.parent).is_none() => Role::Service,
+        _ => Role::Heir,
+    }
+}
+
+/// The processes that hold a listening socket among `left`.
+pub fn listeners(left: &[Left], owners: &Owners) -> Vec<Listener> {
+    let mut listeners: Vec<Listener> = Vec::new();
+    for left in left.iter().filter(|left| left.class() == Class::Listen) {
+        for process in owners.of(left.socket.inode) {
+            if !listeners.iter().any(|known| known.pid == process.pid) {
+                listeners.push(Listener { pid: process.pid, parent: process.parent });
+            }
+        }
+    }
+    listeners
+}
+
+/// For the first line: each class with its number, what it is, and so what to do next.
+pub fn headline(left: &[Left], owners: &Owners, listeners: &[Listener]) -> Vec<String> {
+    let of = |class: Class| left.iter().filter(move |left| left.class() == class);
+    let mut parts = Vec::new();
+    if of(Class::Listen).next().is_some() {
+        let holder = of(Class::Listen).find_map(|left| owners.of(left.socket.inode).next());
+        parts.push(match holder {
+            Some(process) => format!("port still bound by {}", called(process, role(Side::Server, process, listeners))),
+            None => "port still bound".to_owned(),
+        });
+    }
+    let mut holders: BTreeMap<u32, (u64, &Process, Role)> = BTreeMap::new();
+    for left in of(Class::Held) {
+        if let Some(process) = owners.of(left.socket.inode).next() {
+            let role = role(left.side, process, listeners);
+            holders.entry(process.pid).or_insert((0, process, role)).0 += 1;
+        }
+    }
+    let held = of(Class::Held).count();
+    if let Some((count, process, role)) = holders.values().max_by_key(|(count, process, _)| (*count, process.pid)) {
+        parts.push(format!("{count} of {held} held by {}", called(process, *role)));
+    } else if held > 0 {
+        parts.push(format!("{held} held by processes unknown"));
+    }
+    let mut states: BTreeMap<State, (u64, Option<u32>)> = BTreeMap::new();
+    for left in of(Class::Kernel) {
+        let (count, rest) = states.entry(left.socket.state).or_default();
+        *count += 1;
+        *rest = (*rest).max(left.socket.timer_rest);
+    }
+    for (state, (count, rest)) in states {
+        parts.push(format!("{count} in the kernel in {state}{}", fate(state, rest)));
+    }
+    parts
+}
+
+/// What becomes of a socket that only the kernel has.
+fn fate(state: State, rest: Option<u32>) -> String {
+    let rest = rest.map(|millis| Span::millis(u64::from(millis)));
+    match (state, rest) {
+        (State::Established | State::CloseWait | State::SynRecv, _) => ", not accepted by anyone".to_owned(),
+        (State::FinWait2 | State::TimeWait, Some(rest)) => format!(", gone in {rest}"),
+        (_, Some(rest)) => format!(", tried again in {rest}"),
+        (_, None) => String::new(),
+    }
+}
+
+fn called(process: &Process, role: Role) -> String {
+    let unit = process.unit.as_ref().map_or(String::new(), |unit| format!(" of {}", cgroup::shown(unit)));
+    format!("{}[{}]{unit}, {}", process.command, process.pid, role.words())
+}
+
+/// Long text: a line for each socket, at most `top` of them.
+pub fn lines(left: &[Left], owners: &Owners, listeners: &[Listener], top: usize) -> Vec<String> {
+    let mut lines: Vec<_> = left.iter().take(top).map(|left| line(left, owners, listeners)).collect();
+    if left.len() > top {
+        lines.push(format!("... {} more sockets; see --top", left.len() - top));
+    }
+    lines
+}
+
+fn line(left: &Left, owners: &Owners, listeners: &[Listener]) -> String {
+    let Socket { state, local, remote, inode, timer_rest, .. } = left.socket;
+    let holders: Vec<_> =
+        owners.of(inode).map(|process| called(process, role(left.side, process, listeners))).collect();
+    let whose = match left.class() {
+        Class::Kernel => format!("in the kernel{}", fate(state, timer_rest)),
+        _ if holders.is_empty() => format!("inode {inode}, holder unknown"),
+        _ => format!("held by {}", holders.join("; ")),
+    };
+    let peer = if state == State::Listen { String::new() } else { format!(" from {remote}") };
+    format!("{} {local}{peer} {state}, {whose}", left.class().name())
+}
+
+pub fn json(left: &Left, owners: &Owners, listeners: &[Listener]) -> Value {
+    let socket = &left.socket;
+    let holder = owners.of(socket.inode).next();
+    json!({
+        "class": left.class().name(),
+        "side": left.side.name(),
+        "state": socket.state.name(),
+        "local": socket.local.to_string(),
+        "remote": socket.remote.to_string(),
+        "inode": socket.inode,
+        "pid": holder.map(|process| process.pid),
+        "role": holder.map(|process| role(left.side, process, listeners).name()),
+        "timer_seconds": socket.timer_rest.map(|millis| f64::from(millis) / 1000.0),
+    })
+}
+
+/// `3 sockets left`.
+pub fn counted(left: &[Left]) -> String {
+    format!("{} left", sockets(left.len() as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(pid: u32, parent: u32) -> Process {
+        Process { pid, parent, command: "x".into(), unit: None, cgroup: None, uid: 0, user: None }
+    }
+
+    #[test]
+    fn roles_are_told_by_who_listened() {
+        let listeners = [Listener { pid: 10, parent: 1 }, Listener { pid: 11, parent: 10 }];
+        assert_eq!(role(Side::Server, &process(10, 1), &listeners), Role::Service);
+        assert_eq!(role(Side::Server, &process(11, 1), &listeners), Role::Heir, "a worker whose parent is gone");
+        assert_eq!(role(Side::Server, &process(12, 1), &listeners), Role::Heir, "never listened");
+        assert_eq!(role(Side::Client, &process(10, 1), &listeners), Role::Client);
+    }
+
+    #[test]
+    fn the_kernels_sockets_say_what_becomes_of_them() {
+        assert_eq!(fate(State::FinWait2, Some(42_000)), ", gone in 42s");
+        assert_eq!(fate(State::LastAck, Some(800)), ", tried again in 800ms");
+        assert_eq!(fate(State::CloseWait, None), ", not accepted by anyone");
+        assert_eq!(fate(State::Closing, None), "");
+    }
+}

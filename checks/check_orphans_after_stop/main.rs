@@ -1,0 +1,322 @@
+//! Is nothing left N seconds after a service was stopped?
+
+mod drain;
+mod leftover;
+mod lifecycle;
+mod stop_command;
+
+use argh::{ArgsInfo, FromArgs};
+use connleak::base::duration::Span;
+use connleak::base::error::{Error, Result};
+use connleak::history::state_dir;
+use connleak::kernel::netns;
+use connleak::kernel::owner::Holders;
+use connleak::kernel::socket::State;
+use connleak::kernel::world::World;
+use connleak::options::args::{Args, Command};
+use connleak::owners::blame::{Blame, Grouping, Suspect};
+use connleak::report::range::Range;
+use connleak::report::verdict::{Limits, ServiceState, Verdict, word};
+use connleak::report::{Metric, Report, Unit, rounded};
+use connleak::service::baseline::Baseline;
+use connleak::service::target::{self, Target};
+use drain::{Aftermath, View};
+use leftover::{Class, Left};
+use lifecycle::Watched;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use stop_command::Interrupt;
+
+/// assert that no socket of a service is left after its stop
+#[derive(FromArgs, ArgsInfo, Debug)]
+#[argh(note = "Looks until nothing is left, at most for --wait. With '-- COMMAND' it runs the stop itself. \
+    With --baseline only sockets saved before are judged. With --unit, --process or --pid-file it is a \
+    regular service check, which judges once the service has been down for --wait.")]
+#[argh(note = "The main number is how many sockets are left; critical unless 0 when no range is given.")]
+pub struct Orphans {
+    /// how long sockets may take to go; default from the profile, else 30s. It doesn't count
+    /// against --timeout: the deadline is that much later
+    #[argh(option, arg_name = "DURATION")]
+    wait: Option<Span>,
+
+    /// a TCP state that is no orphan; none: ignore nothing; default from the profile, else TIME_WAIT
+    #[argh(option, arg_name = "STATE")]
+    ignore: Vec<Ignore>,
+
+    /// save the service's sockets to this file and end; for --baseline after the restart
+    #[argh(option, arg_name = "FILE")]
+    save_baseline: Option<PathBuf>,
+
+    /// judge only sockets that are in this file; others are counted as new
+    #[argh(option, arg_name = "FILE")]
+    baseline: Option<PathBuf>,
+
+    /// regular check: the service runs while this systemd unit or cgroup path has a process
+    #[argh(option, arg_name = "NAME")]
+    unit: Option<String>,
+
+    /// regular check: the service runs while a process of this name does
+    #[argh(option, arg_name = "NAME")]
+    process: Option<String>,
+
+    /// regular check: the service runs while the process in this file does
+    #[argh(option, arg_name = "FILE")]
+    pid_file: Option<PathBuf>,
+
+    /// where the regular check remembers when it first saw the stop; default see the man page
+    #[argh(option, arg_name = "DIR")]
+    state_dir: Option<PathBuf>,
+
+    /// write a JUnit result for CI to this file
+    #[argh(option, arg_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+/// `--ignore`.
+#[derive(Clone, Copy, Debug)]
+struct Ignore(Option<State>);
+
+impl FromStr for Ignore {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        if text == "none" { Ok(Ignore(None)) } else { text.parse().map(|state| Ignore(Some(state))) }
+    }
+}
+
+impl Command for Orphans {
+    const PROGRAM: &'static str = "check_orphans_after_stop";
+    const REST: Option<&'static str> = Some(" [-- STOP COMMAND]");
+
+    fn junit(&self) -> Option<&Path> {
+        self.junit.as_deref()
+    }
+}
+
+fn main() {
+    connleak::program::run::main(check)
+}
+
+pub fn check(args: &Args<Orphans>, world: &World) -> Result<Report> {
+    let own = &args.own;
+    let target = target::resolve(&args.common, world)?;
+    let rules = Rules::new(args, &target);
+    let watched = Watched { unit: own.unit.clone(), process: own.process.clone(), pid_file: own.pid_file.clone() };
+    refuse_mixed_uses(args, &watched)?;
+    let aftermath = Aftermath { world, selection: &target.selection, ignore: &rules.ignore };
+    let scene = Scene { args, target: &target, rules: &rules, aftermath };
+    if let Some(path) = &own.save_baseline {
+        return scene.save_baseline(path);
+    }
+    if !watched.is_nothing() {
+        return scene.watch(&watched);
+    }
+    let time_limit = world.deadline.budget();
+    if let Some(path) = &own.baseline {
+        // Before the deadline moves: reading a file may hang.
+        let baseline = Baseline::load(path, &target.service, netns::identity(world)?)?;
+        world.deadline.extend(rules.wait.0);
+        return scene.settle(Some(&baseline), None);
+    }
+    world.deadline.extend(rules.wait.0);
+    if args.rest.is_empty() {
+        return scene.settle(None, None);
+    }
+    // The watchdog must not speak before a command that outlasts its time has been ended.
+    world.deadline.extend(stop_command::ENDING);
+    let signals = Interrupt::watch()?;
+    let mut baseline = aftermath.take_baseline()?;
+    let output = stop_command::run(&args.rest, time_limit, &signals, &mut || aftermath.follow(&mut baseline))?;
+    let mut report = scene.settle(Some(&baseline), Some(&signals))?;
+    if args.common.verbose > 0 {
+        report.details.extend(output.iter().map(|line| format!("stop command: {line}")));
+    }
+    report.extra.insert("command_output".into(), json!(output));
+    Ok(report)
+}
+
+fn refuse_mixed_uses(args: &Args<Orphans>, watched: &Watched) -> Result<()> {
+    let own = &args.own;
+    let uses = [
+        ("--save-baseline", own.save_baseline.is_some()),
+        ("--baseline", own.baseline.is_some()),
+        ("a stop command", !args.rest.is_empty()),
+        ("--unit, --process or --pid-file", !watched.is_nothing()),
+        ("--replay", args.common.replay.is_some()),
+        ("several --profile", args.is_of_several),
+    ];
+    let mut used = uses.iter().filter(|(_, is_used)| *is_used).map(|(name, _)| name);
+    match (used.next(), used.next()) {
+        (Some(one), Some(other)) => Err(Error::Usage(format!("{one} and {other} can't be used together; see --help"))),
+        _ => Ok(()),
+    }
+}
+
+struct Rules {
+    wait: Span,
+    ignore: Vec<State>,
+    count: Limits,
+}
+
+impl Rules {
+    fn new(args: &Args<Orphans>, target: &Target) -> Rules {
+        let profile = &target.profile.orphans;
+        let ignore = if args.own.ignore.is_empty() {
+            profile.ignore.clone().unwrap_or_else(|| vec![State::TimeWait])
+        } else {
+            args.own.ignore.iter().filter_map(|ignore| ignore.0).collect()
+        };
+        let given = args.common.limits();
+        let none_left = Limits { warning: None, critical: Some(Range::up_to(0.0)) };
+        Rules {
+            wait: args.own.wait.or(profile.wait).unwrap_or(Span::seconds(30)),
+            ignore,
+            count: if given == Limits::default() { none_left } else { given },
+        }
+    }
+}
+
+/// The last look, and how long after the stop it was.
+struct Settled {
+    view: View,
+    after: Span,
+    /// What the service is doing, where that says that nothing is to be asserted yet.
+    excuse: Option<String>,
+}
+
+struct Scene<'a> {
+    args: &'a Args<Orphans>,
+    target: &'a Target,
+    rules: &'a Rules,
+    aftermath: Aftermath<'a>,
+}
+
+impl Scene<'_> {
+    fn settle(&self, baseline: Option<&Baseline>, signals: Option<&Interrupt>) -> Result<Report> {
+        let (view, after) = self.aftermath.settle(baseline, self.rules.wait, signals)?;
+        Ok(self.judge(&Settled { view, after, excuse: None }, baseline))
+    }
+
+    fn save_baseline(&self, path: &Path) -> Result<Report> {
+        let baseline = self.aftermath.take_baseline()?;
+        baseline.save(path, &self.target.service, netns::identity(self.aftermath.world)?)?;
+        let mut view = self.aftermath.look(None)?;
+        view.left.clear();
+        let count = baseline.count();
+        let excuse = Some(format!("baseline of {count} sockets saved to {}", path.display()));
+        Ok(self.judge(&Settled { view, after: Span::seconds(0), excuse }, None))
+    }
+
+    /// The regular check: nothing is asserted while the service runs or drains.
+    fn watch(&self, watched: &Watched) -> Result<Report> {
+        let memory =
+            state_dir::open(self.args.own.state_dir.as_deref())?.join(watched.memory_name(&self.target.service));
+        let wait = self.rules.wait;
+        let running = watched.running(self.aftermath.world)?;
+        let mut view = self.aftermath.look(None)?;
+        let (after, excuse) = match running {
+            Some(process) => {
+                lifecycle::started(&memory)?;
+                view.left.clear();
+                (Span::seconds(0), Some(format!("running as {process}, nothing to assert")))
+            }
+            None => {
+                let stopped = Span::millis((lifecycle::stopped_for(&memory)? * 1000.0) as u64);
+                let draining = format!("draining, seen stopped for {stopped}, {}", leftover::counted(&view.left));
+                (stopped.min(wait), (stopped < wait).then_some(draining))
+            }
+        };
+        Ok(self.judge(&Settled { view, after, excuse }, None))
+    }
+
+    fn judge(&self, settled: &Settled, baseline: Option<&Baseline>) -> Report {
+        let (rules, left) = (self.rules, &settled.view.left);
+        let mut verdict = Verdict::default();
+        if settled.excuse.is_none() {
+            verdict.judge(&rules.count, left.len() as f64, || {
+                format!("{} after {}", leftover::counted(left), settled.after)
+            });
+        }
+        let verbose = self.args.common.verbose;
+        let holders = if verbose > 1 { Holders::All } else { Holders::First };
+        let owners = drain::owners(self.aftermath.world, left, holders);
+        let listeners = match baseline {
+            Some(baseline) if !baseline.listeners.is_empty() => baseline.listeners.clone(),
+            _ => leftover::listeners(left, &owners),
+        };
+        let suspect = |left: &Left| Suspect::new(&left.socket, None);
+        let held: Vec<_> = left.iter().filter(|left| left.class() != Class::Kernel).map(suspect).collect();
+        let grouping = Grouping::new(&self.args.common, &self.target.profile);
+        let blame = Blame::new(&held, &owners, grouping);
+        let is_ok = verdict.state == ServiceState::Ok;
+        let mut report = Report::new("orphans_after_stop", self.target.service.clone(), &settled.view.seen, verdict);
+        report.headline = self.headline(settled, is_ok, leftover::headline(left, &owners, &listeners));
+        if baseline.is_some_and(|baseline| baseline.count() == 0) {
+            report.headline += ", nothing was there before: is it the right port?";
+        }
+        report.metrics = self.metrics(settled);
+        blame.tell(&mut report);
+        let remaining = left.iter().take(grouping.top).map(|left| leftover::json(left, &owners, &listeners));
+        report.extra.insert("remaining".into(), remaining.collect());
+        report.lacks_owners(blame.unowned, blame.shortfall(&owners));
+        if settled.view.unsure > 0 && settled.excuse.is_none() {
+            report.is_incomplete(format!("{} more can't be told whose they are", settled.view.unsure));
+        }
+        report.details = blame.details(&held, &owners, verbose.min(1));
+        if verbose > 1 {
+            report.details.extend(leftover::lines(left, &owners, &listeners, grouping.top));
+        }
+        if verbose > 2 {
+            let seen = &settled.view.seen;
+            report.details.push(format!("sockets: {}, {} rows; owners: {}", seen.how, seen.rows, owners.how()));
+        }
+        report
+    }
+
+    fn headline(&self, settled: &Settled, is_ok: bool, remains: Vec<String>) -> String {
+        let view = &settled.view;
+        let mut parts = match &settled.excuse {
+            Some(excuse) => vec![excuse.clone()],
+            None if view.left.is_empty() => vec![format!("nothing left after {}", settled.after)],
+            None => {
+                let limit = self.rules.count.breached(view.left.len() as f64);
+                let limit = limit.map_or(String::new(), |(state, range)| format!(" ({} {range})", word(state)));
+                vec![format!("{} after {}{limit}", leftover::counted(&view.left), settled.after)]
+            }
+        };
+        if !is_ok {
+            parts.extend(remains);
+        }
+        if view.time_wait > 0 && self.rules.ignore.contains(&State::TimeWait) {
+            parts.push(format!("{} in TIME_WAIT ignored", view.time_wait));
+        }
+        if view.new > 0 {
+            parts.push(format!("{} new", view.new));
+        }
+        format!("{} {}", self.target.service, parts.join(", "))
+    }
+
+    fn metrics(&self, settled: &Settled) -> Vec<Metric> {
+        let view = &settled.view;
+        let of = |class: Class| view.left.iter().filter(|left| left.class() == class).count() as f64;
+        let metric =
+            |name, value, help| Metric { name, value: Some(value), unit: Unit::None, limits: Limits::default(), help };
+        let mut metrics = vec![
+            metric("orphans", view.left.len() as f64, "Sockets left after the stop."),
+            metric("held", of(Class::Held), "Of them those that a process holds."),
+            metric("kernel", of(Class::Kernel), "Of them those that only the kernel has."),
+            metric("listen", of(Class::Listen), "Of them those that still listen."),
+            metric("time_wait", view.time_wait as f64, "Sockets in TIME_WAIT."),
+            metric("new", view.new as f64, "Sockets that the baseline doesn't have."),
+            metric(
+                "drained_after",
+                rounded(settled.after.0.as_secs_f64(), 3),
+                "Seconds until nothing was left, or the wait.",
+            ),
+        ];
+        metrics[0].limits = self.rules.count;
+        metrics[6].unit = Unit::Seconds;
+        metrics
+    }
+}

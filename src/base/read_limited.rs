@@ -1,0 +1,19 @@
+//! Read a configuration file that may be anything: too large, a device, not text.
+
+use crate::base::error::{Error, Result};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// The whole file as text, at most `largest` bytes.
+pub fn read(path: &Path, largest: u64) -> Result<String> {
+    let file = File::open(path).map_err(|cause| Error::reading(path, cause))?;
+    let mut bytes = Vec::new();
+    file.take(largest + 1).read_to_end(&mut bytes).map_err(|cause| Error::reading(path, cause))?;
+    if bytes.len() as u64 > largest {
+        return Err(Error::content(path, format!("over {} KiB; is it the right file?", largest / 1024)));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        Error::content(path, format!("not UTF-8 at byte {}; is it the right file?", error.utf8_error().valid_up_to()))
+    })
+}

@@ -1,0 +1,370 @@
+//! What the growth check remembers beside its samples: the detector, the names of groups, the pace.
+
+use crate::growth::detector::{Detector, Leak, Sample, Socket, TimeLeft, Verdict};
+use crate::growth::pool::{Connection, Pool, hashed, is_sampled};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+/// Of [`Memory`] as it is stored; another one is begun anew.
+pub const VERSION: u32 = 3;
+/// Sockets that are followed one by one; above it a sample of them.
+const MOST_SOCKETS: usize = 4096;
+/// Times between runs from which the schedule is told.
+const PACES: usize = 9;
+/// Seconds, before any two runs are known: what schedulers do.
+const USUAL_PACE: f64 = 60.0;
+/// Group names that are kept.
+const MOST_NAMES: usize = 256;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Memory {
+    detector: Detector,
+    /// By [`Connection::group`].
+    pub names: BTreeMap<u32, String>,
+    /// One socket in 2^n is followed. It never falls: sockets that come back would look like new ones.
+    thinning: u32,
+    /// Seconds between the latest runs of one boot.
+    paces: Vec<f64>,
+    /// The last run that counted: its boot, and the uptime.
+    last: Option<(String, f64)>,
+    turnover: Option<Turnover>,
+}
+
+/// When a sample was taken. Seconds.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    /// Since 1970; may step.
+    pub wall: f64,
+    /// Since the boot.
+    pub uptime: f64,
+    pub boot_id: String,
+}
+
+/// What one run adds to what was known.
+#[derive(Debug)]
+pub struct Learned {
+    pub verdict: Verdict,
+    /// `None`: there was no run before in this boot.
+    pub turnover: Option<Turnover>,
+    /// Whether the run counted: not where another one did in the same instant.
+    pub is_due: bool,
+    /// Sockets followed, of all.
+    pub sampled: f64,
+    /// Seconds since the first run, in a rehearsal as many as it stands for.
+    pub watched: f64,
+}
+
+impl Learned {
+    /// Before anything is learned.
+    pub fn nothing() -> Learned {
+        Learned { verdict: Verdict::Learning { samples: 0 }, turnover: None, is_due: false, sampled: 1.0, watched: 0.0 }
+    }
+}
+
+/// Connections opened and closed between the last two runs that counted, and the minutes between.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Turnover {
+    pub opened: f64,
+    pub closed: f64,
+    pub minutes: f64,
+}
+
+impl Memory {
+    pub fn new(limit: u32) -> Memory {
+        Memory {
+            detector: Detector::new(USUAL_PACE, limit),
+            names: BTreeMap::new(),
+            thinning: 0,
+            paces: Vec::new(),
+            last: None,
+            turnover: None,
+        }
+    }
+
+    /// From what the run before stored; `None`: it is unreadable or of another version.
+    pub fn restore(version: u32, bytes: &[u8]) -> Option<Memory> {
+        (version == VERSION).then(|| postcard::from_bytes(bytes).ok()).flatten()
+    }
+
+    pub fn store(&self) -> Vec<u8> {
+        // Serialising plain numbers into memory can't fail; an empty state would be begun anew, and said.
+        postcard::to_stdvec(self).unwrap_or_default()
+    }
+
+    /// Takes one look at the service, which can hold `limit` of what `seen` counts. `speed`: how many
+    /// times as fast the detector's time runs in a rehearsal; all that goes in and comes out here is
+    /// real time.
+    pub fn learn(&mut self, moment: &Moment, mut seen: Sample, limit: u32, speed: f64) -> Learned {
+        (seen.wall, seen.uptime) = (moment.wall * speed, moment.uptime * speed);
+        seen.boot = hashed(moment.boot_id.as_bytes());
+        seen.sockets.iter_mut().for_each(|socket| socket.idle *= speed);
+        let groups: BTreeSet<u32> = seen.sockets.iter().map(|socket| socket.group).collect();
+        let all = seen.sockets.len();
+        self.follow(&mut seen.sockets);
+        let sampled = if all == 0 { 1.0 } else { seen.sockets.len() as f64 / all as f64 };
+        let is_due = self.detector.is_due(&seen);
+        if is_due {
+            let before = self.last.replace((moment.boot_id.clone(), moment.uptime));
+            let elapsed = before.filter(|(boot, _)| *boot == moment.boot_id).map(|(_, uptime)| moment.uptime - uptime);
+            let elapsed = elapsed.filter(|elapsed| *elapsed > 0.0);
+            self.keep_pace(elapsed);
+            self.turnover = elapsed.map(|elapsed| self.turnover(&seen.sockets, all, elapsed / 60.0));
+        }
+        self.detector.set_pace(self.pace().map_or(USUAL_PACE, |pace| pace * speed), limit);
+        let verdict = self.detector.step(&seen);
+        self.names.retain(|group, _| groups.contains(group));
+        Learned {
+            verdict: in_real_time(verdict, speed),
+            turnover: self.turnover,
+            is_due,
+            sampled,
+            watched: self.detector.watched(),
+        }
+    }
+
+    /// What was thought of the last look; `speed` as in [`Memory::learn`].
+    pub fn verdict(&self, speed: f64) -> Verdict {
+        in_real_time(self.detector.verdict(), speed)
+    }
+
+    /// Groups of the pool that have no name yet, with a connection of each that can tell it.
+    pub fn nameless<'a>(&self, pool: &'a Pool) -> BTreeMap<u32, &'a Connection> {
+        let mut nameless: BTreeMap<u32, &Connection> = BTreeMap::new();
+        for connection in &pool.connections {
+            let group = connection.group();
+            if self.names.contains_key(&group) || (nameless.len() >= MOST_NAMES && !nameless.contains_key(&group)) {
+                continue;
+            }
+            // Nobody holds what waits in the accept queue: any other tells more.
+            let known = nameless.entry(group).or_insert(connection);
+            if known.socket.inode == 0 {
+                *known = connection;
+            }
+        }
+        nameless
+    }
+
+    /// The connections that speak for the leak that was last found.
+    pub fn suspects(&self, pool: &Pool) -> Vec<Connection> {
+        let cookies: HashSet<u64> = self.detector.suspects().collect();
+        let is_suspect = |connection: &&Connection| cookies.contains(&connection.identity());
+        match cookies.is_empty() {
+            true => Vec::new(),
+            false => pool.connections.iter().filter(is_suspect).copied().collect(),
+        }
+    }
+
+    /// Thins the sockets out to those that are followed.
+    fn follow(&mut self, sockets: &mut Vec<Socket>) {
+        let thinning = self.thinning;
+        sockets.retain(|socket| is_sampled(socket.cookie, thinning));
+        while sockets.len() > MOST_SOCKETS {
+            self.thinning += 1;
+            sockets.retain(|socket| is_sampled(socket.cookie, self.thinning));
+        }
+        if self.thinning > thinning {
+            self.detector.keep(|cookie| is_sampled(cookie, self.thinning));
+        }
+    }
+
+    fn turnover(&self, followed: &[Socket], connections: usize, minutes: f64) -> Turnover {
+        let before: HashSet<u64> = self.detector.cookies().collect();
+        let scale = if followed.is_empty() { 1.0 } else { connections as f64 / followed.len() as f64 };
+        let stayed = followed.iter().filter(|socket| before.contains(&socket.cookie)).count();
+        Turnover {
+            opened: (followed.len() - stayed) as f64 * scale,
+            closed: (before.len() - stayed) as f64 * scale,
+            minutes,
+        }
+    }
+
+    fn keep_pace(&mut self, elapsed: Option<f64>) {
+        self.paces.extend(elapsed);
+        let old = self.paces.len().saturating_sub(PACES);
+        self.paces.drain(..old);
+    }
+
+    /// Seconds between runs as scheduled: the median, as gaps and rechecks are not the schedule.
+    fn pace(&self) -> Option<f64> {
+        let mut paces = self.paces.clone();
+        paces.sort_by(f64::total_cmp);
+        paces.get(paces.len() / 2).copied()
+    }
+}
+
+fn in_real_time(verdict: Verdict, speed: f64) -> Verdict {
+    match verdict {
+        Verdict::Growing { rate } => Verdict::Growing { rate: rate * speed },
+        Verdict::Leak(leak) => {
+            let TimeLeft { likely, earliest, latest } = leak.left;
+            let left = TimeLeft { likely: likely / speed, earliest: earliest / speed, latest: latest / speed };
+            Verdict::Leak(Leak { onset: leak.onset / speed, rate: leak.rate * speed, left, ..leak })
+        }
+        Verdict::Learning { .. } | Verdict::Steady => verdict,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::socket::{Endpoint, Side, State as TcpState, Times};
+    use crate::kernel::source::{Origin, Seen};
+
+    fn pool(cookies: impl Iterator<Item = u64>) -> Pool {
+        let end = |port| Endpoint::new([127, 0, 0, 1].into(), port);
+        let times = Some(Times { data_sent: 0, data_recv: 0, ack_recv: 0, stalled: 0, carried: None });
+        let bare = crate::kernel::socket::Socket::bare(TcpState::Established, end(4), end(5));
+        let socket = |cookie: u64| crate::kernel::socket::Socket {
+            inode: cookie,
+            cookie: std::num::NonZeroU64::new(cookie),
+            times,
+            ..bare
+        };
+        let connections: Vec<_> =
+            cookies.map(|cookie| Connection { socket: socket(cookie), side: Side::Client }).collect();
+        let mut counts = [0; 11];
+        counts[TcpState::Established as usize - 1] = connections.len() as u64;
+        let seen = Seen::new(Origin::Netlink, String::new());
+        Pool { seen, connections, counts, instance: 7, listeners: Vec::new(), ports: None, unsure: 0 }
+    }
+
+    /// Runs of one boot at these seconds, each with the connections of these cookies.
+    fn run(memory: &mut Memory, uptime: f64, cookies: std::ops::Range<u64>) -> Learned {
+        let moment = Moment { wall: 1e9 + uptime, uptime, boot_id: "5c7f-boot".to_owned() };
+        memory.learn(&moment, pool(cookies).sample(), 100_000, 1.0)
+    }
+
+    #[test]
+    fn what_is_stored_comes_back_and_learns_on_alike() {
+        let mut memory = Memory::new(100_000);
+        for minute in 0..6u32 {
+            run(&mut memory, 60.0 * f64::from(minute), 1..20 + u64::from(minute));
+        }
+        memory.names.insert(pool(1..2).connections[0].group(), "php-fpm (customer42)".to_owned());
+        let stored = memory.store();
+        let mut restored = Memory::restore(VERSION, &stored).unwrap();
+        assert_eq!(restored.store(), stored);
+        let (one, other) = (run(&mut memory, 400.0, 3..40), run(&mut restored, 400.0, 3..40));
+        assert_eq!((one.verdict, one.turnover), (other.verdict, other.turnover));
+        assert_eq!(restored.store(), memory.store());
+        assert_eq!(restored.names, memory.names);
+        assert_eq!(restored.names.len(), 1);
+    }
+
+    #[test]
+    fn what_can_t_be_read_is_none() {
+        let stored = Memory::new(1).store();
+        assert!(Memory::restore(VERSION + 1, &stored).is_none());
+        assert!(Memory::restore(VERSION, &stored[..stored.len() - 1]).is_none());
+        assert!(Memory::restore(VERSION, b"").is_none());
+    }
+
+    #[test]
+    fn the_pace_is_the_median() {
+        let mut memory = Memory::new(9);
+        assert_eq!(memory.pace(), None);
+        // A recheck after 2 s and an outage of an hour are not the schedule.
+        for uptime in [0.0, 60.0, 62.0, 120.0, 180.0, 3780.0, 3840.0] {
+            run(&mut memory, uptime, 1..5);
+        }
+        assert_eq!(memory.pace(), Some(60.0));
+        for run_of_nine in 1..=9 {
+            run(&mut memory, 3840.0 + 300.0 * f64::from(run_of_nine), 1..5);
+        }
+        assert_eq!(memory.pace(), Some(300.0), "a new schedule");
+        assert_eq!(memory.paces.len(), PACES);
+    }
+
+    #[test]
+    fn thinning_keeps_at_most_4096_and_never_grows_back() {
+        let mut memory = Memory::new(9);
+        assert_eq!(run(&mut Memory::new(100), 0.0, 1..1).sampled, 1.0, "all of nothing");
+        assert_eq!(run(&mut memory, 0.0, 1..4097).sampled, 1.0);
+        let mut kept = HashSet::new();
+        for (minute, most) in [(1.0, 4098), (2.0, 40_000), (3.0, 4_097), (4.0, 40_000)] {
+            let learned = run(&mut memory, 60.0 * minute, 1..most);
+            let now: HashSet<u64> = memory.detector.cookies().collect();
+            assert!(now.len() <= MOST_SOCKETS && learned.sampled < 0.6, "{} at {minute}", now.len());
+            if minute > 2.0 {
+                assert!(now.is_subset(&kept), "minute {minute}");
+            }
+            kept = if minute == 2.0 { now } else { kept };
+        }
+        assert_eq!(memory.thinning, 4, "one in 16");
+    }
+
+    #[test]
+    fn thinner_is_neither_opened_nor_closed() {
+        let mut memory = Memory::new(9);
+        run(&mut memory, 0.0, 1..4097);
+        let turnover = run(&mut memory, 60.0, 1..8193).turnover.unwrap();
+        assert_eq!(turnover.closed, 0.0);
+        assert!((turnover.opened - 4096.0).abs() < 300.0, "{turnover:?}");
+    }
+
+    #[test]
+    fn turnover_counts_by_identity() {
+        let mut memory = Memory::new(9);
+        assert_eq!(run(&mut memory, 0.0, 1..11).turnover, None, "the first run");
+        let turnover = run(&mut memory, 120.0, 4..14).turnover;
+        assert_eq!(turnover, Some(Turnover { opened: 3.0, closed: 3.0, minutes: 2.0 }));
+        let turnover = run(&mut memory, 180.0, 0..0).turnover;
+        assert_eq!(turnover, Some(Turnover { opened: 0.0, closed: 10.0, minutes: 1.0 }));
+        assert_eq!(run(&mut memory, 60.0, 4..14).turnover, None, "the uptime went back: another boot");
+    }
+
+    #[test]
+    fn runs_of_one_instant_count_once() {
+        let mut memory = Memory::new(9);
+        let (mut opened, mut learned) = (0.0, 0);
+        for run_of_many in 0..40u32 {
+            let uptime = 100.0 + 0.2 * f64::from(run_of_many);
+            let seen = run(&mut memory, uptime, 1..2 + u64::from(run_of_many));
+            let turned = seen.turnover.filter(|_| seen.is_due);
+            opened += turned.map_or(0.0, |turned| turned.opened);
+            learned += u32::from(seen.is_due);
+            assert!(run_of_many < 3 || seen.turnover.is_some(), "told by every run");
+        }
+        assert_eq!((opened, learned), (39.0, 14), "the last run that counts is the last of all");
+        assert!(memory.pace().is_some_and(|pace| (pace - 0.6).abs() < 0.01), "{:?}", memory.paces);
+    }
+
+    #[test]
+    fn a_group_is_named_by_a_connection_that_has_a_holder() {
+        let mut many = pool(1..300);
+        many.connections[0].socket.inode = 0;
+        let mut memory = Memory::new(9);
+        let nameless = memory.nameless(&many);
+        assert_eq!(nameless.values().map(|connection| connection.socket.inode).collect::<Vec<_>>(), [2]);
+        memory.names.insert(many.connections[0].group(), "x".to_owned());
+        assert!(memory.nameless(&many).is_empty());
+    }
+
+    #[test]
+    fn a_rehearsal_tells_real_time() {
+        let (mut real, mut rehearsed) = (Memory::new(60), Memory::new(60));
+        let mut told = Vec::new();
+        for step in 0..60u32 {
+            let cookies = || 1..8 + u64::from(step) * 2;
+            for (memory, speed) in [(&mut real, 1.0), (&mut rehearsed, 60.0)] {
+                let uptime = 1000.0 + f64::from(step) * 60.0 / speed;
+                let mut pool = pool(cookies());
+                for (connection, cookie) in pool.connections.iter_mut().zip(cookies()) {
+                    let age = (f64::from(step) - (cookie as f64 - 6.0) / 2.0).max(0.0) * 60_000.0 / speed;
+                    let times = connection.socket.times.as_mut().unwrap();
+                    (times.data_sent, times.data_recv) = (age as u32, age as u32);
+                }
+                let moment = Moment { wall: 1e9 + uptime, uptime, boot_id: "b".to_owned() };
+                told.push(memory.learn(&moment, pool.sample(), 60, speed).verdict);
+            }
+        }
+        let leaks = told.chunks(2).find_map(|both| match both {
+            [Verdict::Leak(real), Verdict::Leak(rehearsed)] => Some((real.clone(), rehearsed.clone())),
+            _ => None,
+        });
+        let (real, rehearsed) = leaks.expect("a leak");
+        let near = |a: f64, b: f64| (a - b).abs() <= 0.02 * b.abs();
+        assert!(near(rehearsed.onset * 60.0, real.onset) && near(rehearsed.rate / 60.0, real.rate));
+        assert!(near(rehearsed.left.likely * 60.0, real.left.likely), "{real:?} {rehearsed:?}");
+    }
+}

@@ -1,0 +1,8 @@
+//! Whether connections leak toward a limit: observation, detector, outcome.
+
+pub mod detector;
+pub mod detector_state;
+pub mod observe;
+pub mod outcome;
+pub mod pool;
+pub mod process_usage;

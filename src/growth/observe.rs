@@ -1,0 +1,235 @@
+//! One look at a service: judged by what earlier ones taught, and recorded for later ones.
+//!
+//! Processes are searched before the history's turn to write is taken, so that runs at once wait for
+//! each other no longer than it takes to look at the sockets and to store a sample.
+
+mod connections;
+mod processes;
+
+use crate::base::error::{Error, Result};
+use crate::base::local_time;
+use crate::growth::detector::Verdict;
+use crate::growth::detector_state::{self, Learned, Memory, Moment};
+use crate::growth::outcome::{Found, Measure};
+use crate::growth::pool::Connection;
+use crate::growth::process_usage::Footprint;
+use crate::history::{Condensed, Group, History, Previous, Sample, Step, Updated, Usual};
+use crate::kernel::boot;
+use crate::kernel::headroom;
+use crate::kernel::owner::{Holders, Owners};
+use crate::kernel::socket::State;
+use crate::kernel::source;
+use crate::kernel::world::World;
+use crate::options::args::{Common, Pids};
+use crate::service::target::Target;
+use std::collections::BTreeSet;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What is looked at, and how.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    pub common: &'a Common,
+    pub pids: &'a [Pids],
+    pub target: &'a Target,
+    pub measure: Measure,
+    /// Connections, descriptors or bytes that there can be; `None`: as many as what runs out allows.
+    pub limit: Option<u64>,
+    /// Whether the usual number at this hour is wanted.
+    pub baseline: bool,
+    /// How many times as fast time runs; 1 but in a rehearsal.
+    pub speed: u32,
+}
+
+/// What one look gives.
+#[derive(Debug)]
+pub struct Seen {
+    pub found: Found,
+    /// How complete the view is.
+    pub view: source::Seen,
+    /// Where connections are looked at: each once, and their number by TCP state as in a [`Sample`].
+    pub connections: Vec<Connection>,
+    pub counts: [u64; 11],
+    /// The connections that speak for a leak, and who holds them.
+    pub suspects: Vec<Connection>,
+    pub owners: Owners,
+    /// Where descriptors or memory are looked at.
+    pub processes: Vec<Footprint>,
+    /// What could not be read, to be said.
+    pub unread: Vec<String>,
+    /// What is missing from the amount, so that OK would be a guess.
+    pub lacking: Vec<String>,
+}
+
+impl<'a> Plan<'a> {
+    /// # Errors
+    /// Options that would be taken and do nothing, and a unit that isn't there: it would be OK for ever.
+    pub fn check(&self, world: &World) -> Result<()> {
+        let Plan { common, measure, .. } = self;
+        if *measure == Measure::Connections {
+            return Ok(());
+        }
+        let name = measure.name();
+        if world.replay.is_some() {
+            return Err(Error::Usage(format!("--metric {name} reads this machine's processes: leave out --replay")));
+        }
+        if self.target.selection.ports.is_empty() && !(common.peer.is_empty() && common.local.is_empty()) {
+            let why = "whatever the processes have: leave out --peer and --local, or give a port";
+            return Err(Error::Usage(format!("--metric {name} counts {why}")));
+        }
+        Ok(())
+    }
+
+    /// The connections, against the profile's limit.
+    pub fn new(common: &'a Common, pids: &'a [Pids], target: &'a Target) -> Plan<'a> {
+        let (measure, limit) = (Measure::Connections, target.profile.limit);
+        Plan { common, pids, target, measure, limit, baseline: false, speed: 1 }
+    }
+
+    /// The history's name for it: other options see other sockets, or the same ones differently.
+    pub fn name(&self) -> String {
+        let Plan { common, target, .. } = self;
+        let mut name = match target.selection.ports.is_empty() {
+            true => "all ports".to_owned(),
+            false => format!("{} {}", target.service, target.service.side.name()),
+        };
+        let texts = [("user", &common.user), ("unit", &common.unit)];
+        let mut options: Vec<(&str, String)> =
+            texts.into_iter().filter_map(|(option, text)| Some((option, text.clone()?))).collect();
+        let pids: BTreeSet<u32> = self.pids.iter().flat_map(|pids| &pids.0).copied().collect();
+        options.extend(pids.into_iter().map(|pid| ("pid", pid.to_string())));
+        options.extend(common.peer.iter().map(|range| ("peer", format!("{range:?}"))));
+        options.extend(common.local.iter().map(|range| ("local", format!("{range:?}"))));
+        options.extend(common.netns.iter().map(|netns| ("netns", format!("{netns:?}"))));
+        options.extend(common.source.iter().map(|source| ("source", format!("{source:?}"))));
+        options.extend(common.proc_root.iter().map(|root| ("proc", root.display().to_string())));
+        options.extend((self.measure != Measure::Connections).then(|| ("metric", self.measure.name().to_owned())));
+        options.extend((self.speed != 1).then(|| ("rehearsal", self.speed.to_string())));
+        options.iter().for_each(|(option, value)| name.push_str(&format!(" {option} {value}")));
+        name
+    }
+
+    /// Looks, judges and records. `holders`: of suspects.
+    ///
+    /// # Errors
+    /// Where the sockets, the processes or the history can't be read. What can't be stored is in the
+    /// result.
+    pub fn see(&self, history: &mut History, holders: Holders, world: &World) -> Result<Updated<Seen>> {
+        match self.measure {
+            Measure::Connections => connections::see(self, history, holders, world),
+            Measure::Descriptors | Measure::Memory => processes::see(self, history, world),
+        }
+    }
+
+    /// What the history knows before this run's turn to write.
+    fn past(&self, history: &History) -> Past {
+        let name = self.name();
+        // What is wrong with the history shows again when it is written.
+        let previous = history.peek(&name).unwrap_or_default();
+        let number =
+            |hour: &Condensed| hour.mean[State::Established as usize - 1] + hour.mean[State::CloseWait as usize - 1];
+        let usual = || history.usual(&name, (now() * 1000.0) as i64, number).ok().flatten();
+        let usual = if self.baseline { usual() } else { None };
+        Past { usual, ..Past::new(name, previous) }
+    }
+
+    /// Takes the turn to write, lets `judge` judge `look`, and stores what it gives; one `anew` where
+    /// another run was faster, as samples are stored in the order in which they were taken.
+    fn record<L>(
+        &self,
+        history: &mut History,
+        world: &World,
+        past: Past,
+        look: L,
+        anew: impl FnOnce() -> Result<L>,
+        judge: impl FnOnce(L, Past) -> Result<Step<Seen>>,
+    ) -> Result<Updated<Seen>> {
+        history.wait_at_most(world.deadline.left() / 2);
+        let name = past.name.clone();
+        history.update(&name, |previous| {
+            if previous.runs == past.runs {
+                return judge(look, past);
+            }
+            let usual = past.usual;
+            judge(anew()?, Past { usual, ..Past::new(past.name, previous) })
+        })
+    }
+}
+
+/// What earlier runs left.
+struct Past {
+    name: String,
+    runs: u64,
+    memory: Option<Memory>,
+    /// The same as it is stored.
+    state: Option<(u32, Vec<u8>)>,
+    usual: Option<Usual>,
+    /// What is to be said of it.
+    unread: Vec<String>,
+}
+
+impl Past {
+    fn new(name: String, previous: Previous) -> Past {
+        let known = previous.state.as_ref().map(|(version, state)| Memory::restore(*version, state));
+        let unread = match known {
+            Some(None) => vec!["what earlier runs learned is of another version: learning anew".to_owned()],
+            _ => Vec::new(),
+        };
+        Past { name, runs: previous.runs, memory: known.flatten(), state: previous.state, usual: None, unread }
+    }
+}
+
+/// When a look is taken.
+fn moment() -> Result<Moment> {
+    Ok(Moment { wall: now(), uptime: boot::uptime(), boot_id: boot::boot_id()? })
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// The group that leaks and since when, by the wall clock.
+fn leaking(learned: &Learned, moment: &Moment, name: impl Fn(u32) -> String) -> Option<(String, String)> {
+    match &learned.verdict {
+        Verdict::Leak(leak) => Some((name(leak.group), local_time::told(moment.wall - leak.onset, moment.wall))),
+        _ => None,
+    }
+}
+
+/// What the history keeps of a look; `counts`: by TCP state.
+fn sample(moment: &Moment, found: &Found, instance: u64, counts: [u64; 11]) -> Sample {
+    let count = |number: f64| number.round().max(0.0) as u64;
+    let each = found.measure.each();
+    let group = |(name, amount): &(String, u64)| Group { name: name.clone(), count: amount / each };
+    // Counted by the run before in the same instant already.
+    let turnover = found.learned.turnover.filter(|_| found.learned.is_due);
+    Sample {
+        wall: (moment.wall * 1000.0) as i64,
+        uptime: (moment.uptime * 1000.0) as u64,
+        boot: moment.boot_id.clone(),
+        instance,
+        counts,
+        limit: headroom::choose(&found.rooms).map(|room| room.limit / each),
+        sampled: (found.learned.sampled * 1e6) as u32,
+        groups: found.groups.iter().map(group).collect(),
+        other: 0,
+        opened: turnover.map(|turnover| count(turnover.opened)),
+        closed: turnover.map(|turnover| count(turnover.closed)),
+        leak: found.leak().is_some(),
+    }
+}
+
+/// The state that the next run goes on from: what an incomplete look lacks has not ended, so it is the one before.
+fn state(memory: &Memory, before: Option<(u32, Vec<u8>)>, is_whole: bool) -> Vec<u8> {
+    match before {
+        Some((detector_state::VERSION, before)) if !is_whole => before,
+        _ => memory.store(),
+    }
+}
+
+/// How many of the detector's items there can be.
+fn capacity(found: &Found) -> u32 {
+    let each = found.measure.each();
+    let left = headroom::choose(&found.rooms).map(|room| (found.amount + room.left()) / each);
+    left.and_then(|items| u32::try_from(items).ok()).unwrap_or(u32::MAX)
+}

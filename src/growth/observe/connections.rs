@@ -1,0 +1,166 @@
+//! The connections of a service, by group of owners.
+
+use super::{Past, Plan, Seen, capacity, leaking, moment, sample, state};
+use crate::base::error::Result;
+use crate::growth::detector::Verdict;
+use crate::growth::detector_state::{self, Learned, Memory, Moment};
+use crate::growth::outcome::{Found, Measure};
+use crate::growth::pool::{self, Connection, Pool};
+use crate::history::{History, Step, Updated};
+use crate::kernel::cgroup;
+use crate::kernel::headroom::{self, EphemeralPorts, OpenFiles, PortUse, Room, What};
+use crate::kernel::owner::{self, Holders, Owners, Process};
+use crate::kernel::world::World;
+use std::collections::{BTreeMap, BTreeSet};
+
+pub fn see(plan: &Plan, history: &mut History, holders: Holders, world: &World) -> Result<Updated<Seen>> {
+    let past = plan.past(history);
+    let look = Look::new(plan, world)?;
+    let searched = Searched::new(plan, &look.pool, past.memory.as_ref(), holders, world);
+    let anew = || Look::new(plan, world);
+    let mut updated = plan.record(history, world, past, look, anew, |look, past| judge(plan, look, &searched, past))?;
+    let seen = &mut updated.value;
+    seen.owners = match searched.everything || seen.suspects.is_empty() {
+        true => searched.owners,
+        false => owner::find(world, &seen.suspects.iter().map(of_inode).collect::<Vec<_>>(), holders),
+    };
+    Ok(updated)
+}
+
+struct Look {
+    pool: Pool,
+    moment: Moment,
+    unread: Vec<String>,
+}
+
+impl Look {
+    fn new(plan: &Plan, world: &World) -> Result<Look> {
+        let mut unread = Vec::new();
+        let ports = EphemeralPorts::read(world).map(PortUse::new).map_err(|error| unread.push(error.to_string())).ok();
+        let pool = pool::look(world, &plan.target.selection, ports)?;
+        Ok(Look { pool, moment: moment()?, unread })
+    }
+}
+
+/// Processes of the service, as far as they are needed: reading them is dear.
+struct Searched {
+    owners: Owners,
+    /// Whether every connection's holder was looked for: where nothing else says what the service
+    /// accepts, and while something leaks.
+    everything: bool,
+    files: OpenFiles,
+}
+
+impl Searched {
+    fn new(plan: &Plan, pool: &Pool, known: Option<&Memory>, holders: Holders, world: &World) -> Searched {
+        let (fresh, suspects) = (Memory::new(0), known.map_or_else(Vec::new, |memory| memory.suspects(pool)));
+        let everything = plan.limit.is_none() || !suspects.is_empty();
+        let mut sockets: Vec<(u64, u32)> = match everything {
+            true => pool.connections.iter().map(of_inode).collect(),
+            false => known.unwrap_or(&fresh).nameless(pool).into_values().map(of_inode).collect(),
+        };
+        if plan.limit.is_none() {
+            sockets.extend(&pool.listeners);
+        }
+        let owners = owner::find(world, &sockets, if suspects.is_empty() { Holders::First } else { holders });
+        let holders: BTreeSet<(u32, &str)> = match plan.limit {
+            None => owners.processes.iter().map(tell).collect(),
+            Some(_) => suspects.iter().flat_map(|suspect| owners.of(suspect.socket.inode)).map(tell).collect(),
+        };
+        let holders: Vec<_> = holders.into_iter().map(|(pid, command)| (pid, command.to_owned())).collect();
+        let mut files = headroom::open_files(world, &holders);
+        if everything && owners.late {
+            files.unread.push("open files of some processes unknown: no time left to look".to_owned());
+        }
+        Searched { owners, everything, files }
+    }
+
+    /// Unit, else command and user, of groups that have no name yet. One whose holder isn't found gets
+    /// it from a later run.
+    fn names(&self, memory: &Memory, pool: &Pool) -> Vec<(u32, String)> {
+        let nameless = memory.nameless(pool).into_iter();
+        let name = |process: &Process| match &process.unit {
+            Some(unit) => cgroup::shown(unit).into_owned(),
+            None => {
+                let user = process.user.clone().unwrap_or_else(|| process.uid.to_string());
+                format!("{} ({user})", process.command)
+            }
+        };
+        nameless
+            .filter_map(|(group, connection)| Some((group, name(self.owners.of(connection.socket.inode).next()?))))
+            .collect()
+    }
+}
+
+fn judge(plan: &Plan, look: Look, searched: &Searched, past: Past) -> Result<Step<Seen>> {
+    let Look { pool, moment, mut unread } = look;
+    let Past { memory: known, state: before, usual, unread: of_past, .. } = past;
+    unread.extend(of_past);
+    unread.extend_from_slice(&searched.files.unread);
+    let mut found = Found {
+        measure: Measure::Connections,
+        amount: pool.connections.len() as u64,
+        groups: Vec::new(),
+        learned: Learned::nothing(),
+        leaking: None,
+        rooms: rooms(plan, &pool, searched),
+        idle_oldest: pool.idle_oldest(),
+        usual,
+    };
+    let capacity = capacity(&found);
+    let mut memory = known.unwrap_or_else(|| Memory::new(capacity));
+    found.learned = memory.learn(&moment, pool.sample(), capacity, f64::from(plan.speed));
+    let names = searched.names(&memory, &pool);
+    memory.names.extend(names);
+    found.groups = by_group(&pool, &memory.names);
+    found.leaking = leaking(&found.learned, &moment, |group| name(&pool, &memory.names, group));
+    let suspects = match found.learned.verdict {
+        Verdict::Leak(_) => memory.suspects(&pool),
+        _ => Vec::new(),
+    };
+    let state = state(&memory, before, pool.seen.missing.is_none());
+    let lacking = plan.target.absent.iter().cloned().chain(pool.lacking()).collect();
+    let sample = sample(&moment, &found, pool.instance, pool.counts);
+    let (owners, processes) = (Owners::default(), Vec::new());
+    let Pool { seen: view, connections, counts, .. } = pool;
+    let value = Seen { found, view, connections, counts, suspects, owners, processes, unread, lacking };
+    Ok(Step { sample, state, version: detector_state::VERSION, value })
+}
+
+/// What may run out.
+fn rooms(plan: &Plan, pool: &Pool, searched: &Searched) -> Vec<Room> {
+    let used = pool.connections.len() as u64;
+    let connections = plan.limit.map(|limit| Room { what: What::Connections, used, limit });
+    let ports = pool.ports.as_ref().and_then(PortUse::busiest);
+    connections.into_iter().chain(searched.files.least.clone()).chain(ports).collect()
+}
+
+/// Of a group whose holder was not found the user at least.
+fn name(pool: &Pool, names: &BTreeMap<u32, String>, group: u32) -> String {
+    let one = || pool.connections.iter().find(|connection| connection.group() == group);
+    let uid = || one().map(|connection| format!("uid {}", connection.socket.uid));
+    names.get(&group).cloned().or_else(uid).unwrap_or_else(|| "a group that is gone".to_owned())
+}
+
+/// Connections by group's name, the largest first.
+fn by_group(pool: &Pool, names: &BTreeMap<u32, String>) -> Vec<(String, u64)> {
+    let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
+    for connection in &pool.connections {
+        *counts.entry(connection.group()).or_default() += 1;
+    }
+    let mut by_name: BTreeMap<String, u64> = BTreeMap::new();
+    for (group, count) in counts {
+        *by_name.entry(name(pool, names, group)).or_default() += count;
+    }
+    let mut by_name: Vec<_> = by_name.into_iter().collect();
+    by_name.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    by_name
+}
+
+fn tell(process: &Process) -> (u32, &str) {
+    (process.pid, &process.command)
+}
+
+fn of_inode(connection: &Connection) -> (u64, u32) {
+    (connection.socket.inode, connection.socket.uid)
+}

@@ -1,0 +1,440 @@
+//! What the growth check says of what it found: state, words and numbers.
+
+use crate::base::duration::Span;
+use crate::base::error::{Error, Result};
+use crate::growth::detector::{Leak, Verdict as Trend, Witness};
+use crate::growth::detector_state::{Learned, Turnover};
+use crate::growth::process_usage::MIB;
+use crate::history::Usual;
+use crate::kernel::headroom::{self, Room, What};
+use crate::options::args::LimitChoice;
+use crate::owners::blame::Blame;
+use crate::report::verdict::{Limits, ServiceState, Verdict, word};
+use crate::report::{Metric, Unit, rounded};
+use serde_json::{Map, Value, json};
+use std::str::FromStr;
+
+/// Percent of the limit from which nothing is fine before the detector can judge.
+const NEAR: f64 = 95.0;
+
+/// `--metric`: what may leak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Measure {
+    #[default]
+    Connections,
+    Descriptors,
+    /// Resident memory, in bytes; the detector counts it in MiB.
+    Memory,
+}
+
+impl Measure {
+    /// As the option and the perfdata call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Measure::Connections => "connections",
+            Measure::Descriptors => "fds",
+            Measure::Memory => "rss",
+        }
+    }
+
+    /// What one of the detector's items stands for.
+    pub fn each(self) -> u64 {
+        if self == Measure::Memory { MIB } else { 1 }
+    }
+
+    /// What there can be by option or profile; `None`: as much as what runs out allows.
+    ///
+    /// # Errors
+    /// A number that no count of this measure reaches.
+    pub fn limit(self, chosen: Option<LimitChoice>, profile: Option<u64>) -> Result<Option<u64>> {
+        match chosen {
+            Some(LimitChoice::Number { number, in_bytes }) => {
+                if self != Measure::Memory && (in_bytes || u32::try_from(number).is_err()) {
+                    let name = self.name();
+                    return Err(Error::Usage(format!(
+                        "--limit: '{number}' is too many {name}; bytes are for --metric rss"
+                    )));
+                }
+                Ok(Some(number))
+            }
+            _ => Ok(profile.filter(|_| self == Measure::Connections)),
+        }
+    }
+
+    /// `412`, `412 connections`, `412 MiB`.
+    fn amount(self, amount: u64, with_unit: bool) -> String {
+        match (self, with_unit) {
+            (Measure::Memory, _) => format!("{} MiB", amount / MIB),
+            (_, false) => amount.to_string(),
+            (Measure::Connections, true) => format!("{amount} connections"),
+            (Measure::Descriptors, true) => format!("{amount} descriptors"),
+        }
+    }
+}
+
+impl FromStr for Measure {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        [Measure::Connections, Measure::Descriptors, Measure::Memory]
+            .into_iter()
+            .find(|measure| measure.name() == text)
+            .ok_or_else(|| format!("unknown metric '{text}'; use connections, fds or rss"))
+    }
+}
+
+/// What is judged beside the trend.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rules {
+    /// Percent of the limit.
+    pub used: Limits,
+    pub left_warning: Option<Span>,
+    pub left_critical: Option<Span>,
+    /// Percent above the usual number at this hour.
+    pub baseline_warning: Option<u32>,
+}
+
+/// One look and what it taught.
+#[derive(Debug)]
+pub struct Found {
+    pub measure: Measure,
+    /// Connections, descriptors or bytes.
+    pub amount: u64,
+    /// The same by group's name, the largest first.
+    pub groups: Vec<(String, u64)>,
+    pub learned: Learned,
+    /// The group that leaks, and since when by the wall clock.
+    pub leaking: Option<(String, String)>,
+    /// What may run out, and how much of it is used.
+    pub rooms: Vec<Room>,
+    /// Seconds of the longest silence, where silences are known.
+    pub idle_oldest: Option<f64>,
+    /// At this hour; `None`: not known yet, or not asked for.
+    pub usual: Option<Usual>,
+}
+
+impl Found {
+    pub fn leak(&self) -> Option<&Leak> {
+        match &self.learned.verdict {
+            Trend::Leak(leak) => Some(leak),
+            _ => None,
+        }
+    }
+
+    /// What runs out first.
+    fn first(&self) -> Option<&Room> {
+        headroom::choose(&self.rooms)
+    }
+
+    /// Percent of what runs out first.
+    fn used(&self) -> Option<f64> {
+        self.first().map(|room| rounded(room.used as f64 * 100.0 / room.limit.max(1) as f64, 1))
+    }
+
+    pub fn judge(&self, rules: &Rules) -> Verdict {
+        let mut verdict = Verdict::default();
+        if let (Some(leak), Some((name, since))) = (self.leak(), &self.leaking) {
+            verdict.state = ServiceState::Warning;
+            verdict.reasons.push(format!("leak in {name}: {}/min since {since}", self.rate(leak.rate)));
+            let limits = [(rules.left_critical, ServiceState::Critical), (rules.left_warning, ServiceState::Warning)];
+            let under = |limit: Option<Span>| limit.filter(|limit| leak.left.likely < limit.0.as_secs_f64());
+            let breached = limits.into_iter().find_map(|(limit, state)| Some((under(limit)?, state)));
+            let [likely, earliest, latest] = [leak.left.likely, leak.left.earliest, leak.left.latest].map(span);
+            let word = breached.map_or_else(String::new, |(limit, state)| {
+                verdict.state = verdict.state.max(state);
+                format!(", {} under {limit}", word(state))
+            });
+            verdict.reasons.push(format!("full in {likely} ({earliest} to {latest}{word})"));
+        }
+        if let Some(used) = self.used() {
+            verdict.judge(&rules.used, used, || format!("{used}% of the limit"));
+            if matches!(self.learned.verdict, Trend::Learning { .. }) && used >= NEAR {
+                verdict.state = verdict.state.max(ServiceState::Warning);
+                verdict.reasons.push(format!("{used}% of the limit before it is known what is usual"));
+            }
+        }
+        if let (Some(percent), Some(usual)) = (rules.baseline_warning, &self.usual) {
+            let usual = usual.number * self.measure.each() as f64;
+            let above = self.amount as f64 - usual;
+            if above > usual * f64::from(percent) / 100.0 {
+                verdict.state = verdict.state.max(ServiceState::Warning);
+                let (now, usual) =
+                    (self.measure.amount(self.amount, true), self.measure.amount(usual.round() as u64, false));
+                verdict.reasons.push(format!("{now} where {usual} are usual at this hour (warning {percent}% more)"));
+            }
+        }
+        verdict
+    }
+
+    /// `+3.2`, `+3.2 MiB`.
+    fn rate(&self, rate: f64) -> String {
+        let unit = if self.measure == Measure::Memory { " MiB" } else { "" };
+        format!("{:+}{unit}", per_minute(rate))
+    }
+
+    /// For the first line. `reasons`: of [`Found::judge`].
+    pub fn headline(&self, rules: &Rules, reasons: &[String], blame: Option<&Blame>) -> String {
+        let trend = match &self.learned.verdict {
+            Trend::Learning { samples: 1 } => Some("learning, 1 sample".to_owned()),
+            Trend::Learning { samples } => Some(format!("learning, {samples} samples")),
+            Trend::Steady => Some("steady".to_owned()),
+            Trend::Growing { rate } => Some(format!("growing (load), {}/min", self.rate(*rate))),
+            Trend::Leak(_) => None,
+        };
+        let (leak, others) = reasons.split_at(usize::from(trend.is_none()).min(reasons.len()));
+        let mut parts: Vec<String> = trend.into_iter().chain(leak.iter().cloned()).collect();
+        parts.push(self.level());
+        parts.extend_from_slice(others);
+        if rules.baseline_warning.is_some() && self.usual.is_none() {
+            parts.push("learning what is usual at this hour".to_owned());
+        }
+        parts.extend(blame.map(Blame::headline).unwrap_or_default());
+        let what = match self.measure {
+            Measure::Connections => "",
+            Measure::Descriptors => "descriptors ",
+            Measure::Memory => "memory ",
+        };
+        format!("{what}{}", parts.join(", "))
+    }
+
+    fn level(&self) -> String {
+        let amount = |with_unit| self.measure.amount(self.amount, with_unit);
+        match self.first() {
+            Some(Room { what: What::Connections, limit, .. }) => {
+                format!("{} of {}", amount(false), self.measure.amount(*limit, false))
+            }
+            Some(Room { what: what @ What::Memory { .. }, used, limit }) => {
+                let [used, limit] = [used, limit].map(|bytes| Measure::Memory.amount(*bytes, false));
+                format!("{}, {used} of {limit} {what}", amount(true))
+            }
+            Some(room) => format!("{}, {} of {} {}", amount(true), room.used, room.limit, room.what),
+            None => amount(true),
+        }
+    }
+
+    /// What speaks for the leak, for `-v`. `silences`: seconds, of the suspects.
+    pub fn evidence(&self, silences: &[f64]) -> Option<String> {
+        let (leak, (_, since)) = (self.leak()?, self.leaking.as_ref()?);
+        let things = match self.measure {
+            Measure::Connections => "connections",
+            Measure::Descriptors => "descriptors",
+            Measure::Memory => "MiB",
+        };
+        let says = match leak.witness {
+            Witness::Silence => {
+                let bounds = silences.iter().fold((f64::MAX, 0.0_f64), |(low, high), s| (low.min(*s), high.max(*s)));
+                let lengths = match silences.is_empty() {
+                    true => String::new(),
+                    false => format!(", silent for {} to {}", span(bounds.0), span(bounds.1)),
+                };
+                format!("{} silent survivors since {since}{lengths}, longer than silences here end", leak.suspects)
+            }
+            Witness::Cohort => format!("{} {things} taken since {since} and not given back", leak.suspects),
+            Witness::Backstop => {
+                format!("{} newcomers since {since} that fell silent, far above all of the past", leak.suspects)
+            }
+        };
+        Some(format!("evidence: {says}"))
+    }
+
+    /// For `-vv`.
+    pub fn by_group(&self) -> impl Iterator<Item = String> {
+        self.groups.iter().map(|(name, amount)| format!("group {name}: {}", self.measure.amount(*amount, true)))
+    }
+
+    /// What the JSON object adds.
+    pub fn extra(&self) -> Map<String, Value> {
+        let mut extra = Map::new();
+        let word = match self.learned.verdict {
+            Trend::Learning { .. } => "learning",
+            Trend::Steady => "steady",
+            Trend::Growing { .. } => "growing",
+            Trend::Leak(_) => "leak",
+        };
+        extra.insert("trend".into(), json!(word));
+        extra.insert("metric".into(), json!(self.measure.name()));
+        if let (Some(leak), Some((name, since))) = (self.leak(), &self.leaking) {
+            let [likely, earliest, latest] =
+                [leak.left.likely, leak.left.earliest, leak.left.latest].map(|left| left.round());
+            let leak = json!({
+                "group": name,
+                "since": since,
+                "onset_seconds": leak.onset.round(),
+                "per_minute": self.growth(leak.rate),
+                "suspects": leak.suspects,
+                "left_seconds": { "likely": likely, "earliest": earliest, "latest": latest },
+            });
+            extra.insert("leak".into(), leak);
+        }
+        if let Some(usual) = &self.usual {
+            let number = rounded(usual.number * self.measure.each() as f64, 2);
+            extra.insert("usual".into(), json!({ "number": number, "days": usual.days }));
+        }
+        extra
+    }
+
+    /// A minute, in the unit of the amount.
+    fn growth(&self, rate: f64) -> f64 {
+        per_minute(rate * self.measure.each() as f64)
+    }
+
+    pub fn metrics(&self, rules: &Rules) -> Vec<Metric> {
+        let leak = self.leak();
+        let turnover = self.learned.turnover.filter(|_| self.measure != Measure::Memory);
+        let rate = match &self.learned.verdict {
+            Trend::Leak(leak) => leak.rate,
+            Trend::Growing { rate } => *rate,
+            Trend::Learning { .. } | Trend::Steady => 0.0,
+        };
+        let turned = |count: fn(Turnover) -> f64| turnover.map(|turned| rounded(count(turned) / turned.minutes, 2));
+        let metric = |name, value, unit, help| Metric { name, value, unit, limits: Limits::default(), help };
+        let number = |name, value, help| metric(name, value, Unit::None, help);
+        let (unit, help) = match self.measure {
+            Measure::Connections => (Unit::None, "ESTABLISHED and CLOSE_WAIT."),
+            Measure::Descriptors => (Unit::None, "Open descriptors."),
+            Measure::Memory => (Unit::Bytes, "Resident memory."),
+        };
+        vec![
+            metric(self.measure.name(), Some(self.amount as f64), unit, help),
+            Metric {
+                limits: rules.used,
+                ..metric("used", self.used(), Unit::Percent, "Percent of what runs out first.")
+            },
+            metric("limit", self.first().map(|room| room.limit as f64), unit, "Of what runs out first."),
+            metric("growth", Some(self.growth(rate)), unit, "Growth a minute."),
+            metric("left", leak.map(|leak| leak.left.likely.round()), Unit::Seconds, "Seconds until full."),
+            number("suspects", Some(leak.map_or(0.0, |leak| leak.suspects as f64)), "What speaks for a leak."),
+            metric(
+                "idle_oldest",
+                self.idle_oldest.map(|idle| rounded(idle, 1)),
+                Unit::Seconds,
+                "Seconds of the longest silence.",
+            ),
+            number("opened", turned(|turned| turned.opened), "Opened a minute."),
+            number("closed", turned(|turned| turned.closed), "Closed a minute."),
+        ]
+    }
+}
+
+fn per_minute(rate: f64) -> f64 {
+    rounded(rate * 60.0, 2)
+}
+
+fn span(seconds: f64) -> Span {
+    Span::seconds(seconds.clamp(0.0, 1e9).round() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::growth::detector::TimeLeft;
+
+    fn found(verdict: Trend, used: u64, limit: u64) -> Found {
+        let leaking = matches!(verdict, Trend::Leak(_)).then(|| ("php-fpm".to_owned(), "14:05".to_owned()));
+        Found {
+            measure: Measure::Connections,
+            amount: used,
+            groups: Vec::new(),
+            learned: Learned { verdict, ..Learned::nothing() },
+            leaking,
+            rooms: vec![Room { what: What::Connections, used, limit }],
+            idle_oldest: None,
+            usual: None,
+        }
+    }
+
+    fn leak(minutes: f64) -> Trend {
+        let left = TimeLeft { likely: minutes * 60.0, earliest: minutes * 54.0, latest: minutes * 66.0 };
+        Trend::Leak(Leak { group: 7, witness: Witness::Silence, onset: 600.0, rate: 0.05, suspects: 9, left })
+    }
+
+    fn rules() -> Rules {
+        let minutes = |minutes: u64| Some(Span::seconds(minutes * 60));
+        let used = Limits { warning: "80".parse().ok(), critical: None };
+        Rules { used, left_warning: minutes(60), left_critical: minutes(20), baseline_warning: Some(50) }
+    }
+
+    #[test]
+    fn a_leak_is_at_least_a_warning_and_its_time_left_decides() {
+        use ServiceState::{Critical, Warning};
+        for (minutes, state, says) in [
+            (90.0, Warning, "full in 1h30m (1h21m to 1h39m)"),
+            (59.0, Warning, ", warning under 1h)"),
+            (10.0, Critical, "full in 10m (9m to 11m, critical under 20m)"),
+        ] {
+            let found = found(leak(minutes), 10, 512);
+            let verdict = found.judge(&rules());
+            assert_eq!(verdict.state, state, "{minutes}");
+            assert_eq!(verdict.reasons[0], "leak in php-fpm: +3/min since 14:05");
+            assert!(verdict.reasons[1].ends_with(says), "{:?}", verdict.reasons);
+        }
+        assert_eq!(found(leak(1.0), 10, 512).judge(&Rules::default()).state, Warning);
+    }
+
+    #[test]
+    fn a_full_service_is_fine_once_it_is_known() {
+        let state = |trend, used| found(trend, used, 100).judge(&Rules::default()).state;
+        assert_eq!(state(Trend::Steady, 100), ServiceState::Ok);
+        assert_eq!(state(Trend::Learning { samples: 2 }, 94), ServiceState::Ok);
+        assert_eq!(state(Trend::Learning { samples: 2 }, 95), ServiceState::Warning);
+        let verdict = found(Trend::Steady, 81, 100).judge(&rules());
+        assert_eq!(
+            (verdict.state, verdict.reasons),
+            (ServiceState::Warning, vec!["81% of the limit (warning 80)".into()])
+        );
+    }
+
+    #[test]
+    fn numbers_are_of_what_runs_out_first() {
+        let mut found = found(Trend::Steady, 10, 512);
+        found.rooms.push(Room { what: What::OpenFiles { pid: 3, command: "x".into() }, used: 1000, limit: 1024 });
+        let metrics = found.metrics(&rules());
+        let value = |name: &str| metrics.iter().find(|metric| metric.name == name).and_then(|metric| metric.value);
+        assert_eq!((value("used"), value("limit")), (Some(97.7), Some(1024.0)));
+        assert_eq!(found.level(), "10 connections, 1000 of 1024 open files of x[3]");
+        assert_eq!((value("left"), value("opened")), (None, None));
+    }
+
+    #[test]
+    fn more_than_usual_is_a_warning_once_it_is_known() {
+        let mut found = found(Trend::Steady, 31, 512);
+        let state = |found: &Found| found.judge(&rules()).state;
+        assert_eq!(state(&found), ServiceState::Ok);
+        assert_eq!(found.headline(&rules(), &[], None), "steady, 31 of 512, learning what is usual at this hour");
+        found.usual = Some(Usual { number: 21.0, days: 3, same_weekday: false });
+        assert_eq!(state(&found), ServiceState::Ok);
+        found.usual = Some(Usual { number: 20.0, days: 3, same_weekday: false });
+        let verdict = found.judge(&rules());
+        assert_eq!(verdict.state, ServiceState::Warning);
+        assert_eq!(verdict.reasons, ["31 connections where 20 are usual at this hour (warning 50% more)"]);
+    }
+
+    #[test]
+    fn memory_is_told_in_mib_and_measured_in_bytes() {
+        let mut found = found(leak(90.0), 300 * MIB, 512 * MIB);
+        found.measure = Measure::Memory;
+        let verdict = found.judge(&Rules::default());
+        assert_eq!(verdict.reasons[0], "leak in php-fpm: +3 MiB/min since 14:05");
+        assert_eq!(found.level(), "300 MiB of 512 MiB");
+        let metrics = found.metrics(&Rules::default());
+        let value = |name: &str| metrics.iter().find(|metric| metric.name == name).and_then(|metric| metric.value);
+        assert_eq!((value("rss"), value("limit")), (Some(314_572_800.0), Some(536_870_912.0)));
+        assert_eq!((value("growth"), value("used")), (Some(3_145_728.0), Some(58.6)));
+    }
+
+    #[test]
+    fn evidence_is_of_the_witness() {
+        let mut found = found(leak(90.0), 300, 512);
+        let says = found.evidence(&[130.0, 600.0]).unwrap();
+        assert_eq!(
+            says,
+            "evidence: 9 silent survivors since 14:05, silent for 2m10s to 10m, longer than silences here end"
+        );
+        found.measure = Measure::Descriptors;
+        if let Trend::Leak(leak) = &mut found.learned.verdict {
+            leak.witness = Witness::Cohort;
+        }
+        assert_eq!(found.evidence(&[]).unwrap(), "evidence: 9 descriptors taken since 14:05 and not given back");
+        assert_eq!(super::tests::found(Trend::Steady, 1, 9).evidence(&[]), None);
+    }
+}

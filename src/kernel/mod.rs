@@ -1,0 +1,15 @@
+//! What the kernel knows, read and given as values: sockets, processes, namespaces, limits.
+
+pub mod boot;
+pub mod cgroup;
+pub mod headroom;
+pub mod members;
+pub mod netns;
+pub mod owner;
+pub mod proc_stat;
+pub mod select;
+pub mod socket;
+pub mod source;
+pub mod tally;
+pub mod user;
+pub mod world;

@@ -1,0 +1,165 @@
+//! Find the network namespace that the caller means, or all of them, and enter where that is allowed.
+
+pub mod host;
+
+use crate::base::error::{Error, Result};
+use crate::kernel::world::{Netns, Place, World};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+/// The calling thread's namespace: `/proc/net` would be that of the first thread.
+const OURS: &str = "/proc/thread-self/net";
+
+/// The namespace that the caller means: entered at the first call, the same ever after.
+pub fn place(world: &World) -> Result<&Place> {
+    if let Some(place) = world.place.get() {
+        return Ok(place);
+    }
+    let place = enter(world)?;
+    Ok(world.place.get_or_init(|| place))
+}
+
+/// What tells the namespace from others: see [`identity_of`]. 0: all namespaces are meant.
+pub fn identity(world: &World) -> Result<u64> {
+    if world.netns == Netns::All {
+        return Ok(0);
+    }
+    let net_dir = &place(world)?.net_dir;
+    identity_of(net_dir).map(u64::from).map_err(|cause| Error::reading(&net_dir.join("tcp"), cause))
+}
+
+/// The inode of a namespace's `tcp`: the same whichever of its processes it is read through, and
+/// another one's once the namespace is gone. procfs numbers its files with 32 bits.
+pub fn identity_of(net_dir: &Path) -> io::Result<u32> {
+    fs::metadata(net_dir.join("tcp")).map(|meta| meta.ino() as u32)
+}
+
+/// The calling thread's namespace.
+pub fn own_identity() -> Option<u32> {
+    identity_of(Path::new(OURS)).ok()
+}
+
+/// Whether a namespace has no TCP socket at all: its own counters tell, without a walk of the host's
+/// table. What can't be read is not empty.
+pub fn is_empty(net_dir: &Path) -> bool {
+    let numbers = |name: &str, row: &str, fields: &[&str]| -> Option<u64> {
+        let table = match fs::read_to_string(net_dir.join(name)) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound && name == "sockstat6" => return Some(0),
+            table => table.ok()?,
+        };
+        let mut words = table.lines().find_map(|line| line.strip_prefix(row))?.split_whitespace();
+        let mut sum = 0;
+        while let (Some(field), Some(number)) = (words.next(), words.next()) {
+            sum += if fields.contains(&field) { number.parse().ok()? } else { 0 };
+        }
+        Some(sum)
+    };
+    // sockstat6 comes first: where it is missing as the process has ended, sockstat is as well.
+    numbers("sockstat6", "TCP6:", &["inuse"]) == Some(0) && numbers("sockstat", "TCP:", &["inuse", "tw"]) == Some(0)
+}
+
+/// What a thread sees in a namespace.
+#[derive(Debug)]
+pub struct Inside<T> {
+    /// [`identity_of`]; `None`: no /proc to tell.
+    pub identity: Option<u32>,
+    pub is_empty: bool,
+    pub done: T,
+}
+
+/// Does something in another namespace. A thread of its own enters: no other one is moved, and none
+/// needs the right to come back.
+pub fn inside<T: Send + 'static>(namespace: File, act: fn() -> T) -> io::Result<Inside<T>> {
+    let enter = move || -> io::Result<Inside<T>> {
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+        Ok(Inside { identity: own_identity(), is_empty: is_empty(Path::new(OURS)), done: act() })
+    };
+    let thread = thread::Builder::new().stack_size(128 * 1024).spawn(enter)?;
+    thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread in it ended")))
+}
+
+fn ours() -> Place {
+    Place { net_dir: PathBuf::from(OURS), is_ours: true }
+}
+
+fn enter(world: &World) -> Result<Place> {
+    let _rights = world.raise();
+    match &world.netns {
+        Netns::Home => Ok(home(&world.proc_root)),
+        Netns::All => {
+            Err(Error::Usage("--netns all is not one namespace; name one here: self, a pid or a name".into()))
+        }
+        Netns::OfProcess(pid) => {
+            let process = world.proc_root.join(pid.to_string());
+            let net_dir = process.join("net");
+            fs::metadata(&net_dir).map_err(|cause| Error::reading(&net_dir, cause))?;
+            // Without the rights to enter, its tables in /proc are still readable by anyone.
+            let is_ours = same_namespace(&net_dir) || join(&process.join("ns/net")).is_ok();
+            // Once inside, the view doesn't depend on the process any more.
+            Ok(if is_ours { ours() } else { Place { net_dir, is_ours } })
+        }
+        Netns::Named(name) => {
+            let path = Path::new("/run/netns").join(name);
+            join(&path).map_err(|cause| Error::File { path, doing: "enter", cause })?;
+            Ok(ours())
+        }
+    }
+}
+
+/// `/proc/net` is the reader's own namespace even under another `--proc-root`, as it leads through
+/// `self`: the namespace meant there is that of its process 1, also where that is hidden (hidepid).
+fn home(proc_root: &Path) -> Place {
+    if proc_root == Path::new("/proc") {
+        return ours();
+    }
+    let (of_init, plain) = (proc_root.join("1/net"), proc_root.join("net"));
+    let net_dir = if plain.is_symlink() || of_init.join("tcp").exists() { of_init } else { plain };
+    let is_ours = same_namespace(&net_dir);
+    Place { net_dir, is_ours }
+}
+
+fn same_namespace(net_dir: &Path) -> bool {
+    let ours = own_identity();
+    ours.is_some() && identity_of(net_dir).ok() == ours
+}
+
+fn join(path: &Path) -> std::io::Result<()> {
+    let namespace = File::open(path)?;
+    Ok(move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{CWD, Mode, mkfifoat};
+    use std::io::Write;
+
+    #[test]
+    fn counters_that_are_not_all_read_are_no_empty_namespace() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| dir.path().join(name);
+        assert!(!is_empty(dir.path()));
+        fs::write(file("sockstat"), "sockets: used 9\nTCP: inuse 0 orphan 0 tw 0 alloc 2 mem 1\nUDP: inuse 4\n")
+            .unwrap();
+        assert!(is_empty(dir.path()), "IPv6 is switched off");
+        fs::write(file("sockstat6"), "TCP6: inuse 1\nUDP6: inuse 0\n").unwrap();
+        assert!(!is_empty(dir.path()));
+        // A process that ends meanwhile.
+        fs::remove_file(file("sockstat6")).unwrap();
+        mkfifoat(CWD, file("sockstat6"), Mode::RWXU).unwrap();
+        let empty = thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut counters = File::options().write(true).open(file("sockstat6")).unwrap();
+                fs::remove_file(file("sockstat")).unwrap();
+                counters.write_all(b"TCP6: inuse 0\n").unwrap();
+            });
+            is_empty(dir.path())
+        });
+        assert!(!empty);
+    }
+}

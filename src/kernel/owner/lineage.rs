@@ -1,0 +1,69 @@
+//! How processes call themselves, and who started them: the way up from a worker to its master.
+
+use super::{comm, open, open_process, parent};
+use crate::kernel::world::World;
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::readlinkat;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+
+/// Longer command lines are cut: what names a tenant stands at their front.
+const LONGEST_COMMAND_LINE: u64 = 4096;
+
+/// Deeper trees are not climbed.
+const MOST_ANCESTORS: usize = 16;
+
+/// One process on the way up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    pub pid: u32,
+    pub parent: u32,
+    /// `comm`.
+    pub command: String,
+    /// Its arguments, parted by blanks; or what the process put in their place.
+    pub command_line: String,
+    /// `None`: may not be read.
+    pub directory: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub struct Lineages(BTreeMap<u32, Link>);
+
+impl Lineages {
+    /// Reads the processes and their ancestors, but not process 1: what it starts is no worker of it.
+    pub fn read(world: &World, pids: impl Iterator<Item = u32>) -> Lineages {
+        let mut links = BTreeMap::new();
+        let _rights = world.raise();
+        for mut pid in pids {
+            for _ in 0..MOST_ANCESTORS {
+                if pid <= 1 || links.contains_key(&pid) || world.deadline.is_near() {
+                    break;
+                }
+                let Some(link) = open_process(world, pid).ok().and_then(|dir| read(pid, dir.as_fd())) else { break };
+                let parent = link.parent;
+                links.insert(pid, link);
+                pid = parent;
+            }
+        }
+        Lineages(links)
+    }
+
+    /// The process, then its ancestors.
+    pub fn up(&self, pid: u32) -> impl Iterator<Item = &Link> {
+        let parent = |link: &&Link| self.0.get(&link.parent);
+        std::iter::successors(self.0.get(&pid), parent).take(MOST_ANCESTORS)
+    }
+}
+
+fn read(pid: u32, dir: BorrowedFd<'_>) -> Option<Link> {
+    let parent = parent(dir)?;
+    let mut bytes = Vec::new();
+    if let Ok(file) = open(dir, "cmdline") {
+        let _ = File::from(file).take(LONGEST_COMMAND_LINE).read_to_end(&mut bytes);
+    }
+    let command_line = String::from_utf8_lossy(&bytes).replace('\0', " ").trim_end().to_owned();
+    let directory = readlinkat(dir, "cwd", Vec::new()).ok();
+    let directory = directory.map(|path| path.to_string_lossy().into_owned());
+    Some(Link { pid, parent, command: comm(dir), command_line, directory })
+}

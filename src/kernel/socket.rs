@@ -1,0 +1,371 @@
+//! One TCP socket as the kernel's tables show it: values only.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZeroU64;
+use std::str::FromStr;
+
+/// TCP states with the kernel's numbers (include/net/tcp_states.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum State {
+    Established = 1,
+    SynSent = 2,
+    SynRecv = 3,
+    FinWait1 = 4,
+    FinWait2 = 5,
+    TimeWait = 6,
+    Close = 7,
+    CloseWait = 8,
+    LastAck = 9,
+    Listen = 10,
+    Closing = 11,
+}
+
+impl State {
+    /// Every state with the name that profiles, options and outputs use.
+    pub const NAMES: [(State, &'static str); 11] = [
+        (State::Established, "ESTABLISHED"),
+        (State::SynSent, "SYN_SENT"),
+        (State::SynRecv, "SYN_RECV"),
+        (State::FinWait1, "FIN_WAIT1"),
+        (State::FinWait2, "FIN_WAIT2"),
+        (State::TimeWait, "TIME_WAIT"),
+        (State::Close, "CLOSE"),
+        (State::CloseWait, "CLOSE_WAIT"),
+        (State::LastAck, "LAST_ACK"),
+        (State::Listen, "LISTEN"),
+        (State::Closing, "CLOSING"),
+    ];
+
+    /// The state with the kernel's number. 12 (NEW_SYN_RECV) is the request half of SYN_RECV.
+    pub fn from_kernel(number: u8) -> Option<State> {
+        if number == 12 {
+            return Some(State::SynRecv);
+        }
+        let (state, _) = Self::NAMES.get(usize::from(number).checked_sub(1)?)?;
+        Some(*state)
+    }
+
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize - 1].1
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for State {
+    type Err = String;
+
+    /// As ours, as ss(8) and netstat(8) write it, in any case (`TIME_WAIT`, `time-wait`, `ESTAB`), or
+    /// as `/proc/net/tcp` does (`06`).
+    fn from_str(text: &str) -> Result<Self, String> {
+        let written = text.to_ascii_uppercase().replace('-', "_");
+        let name = match written.as_str() {
+            "ESTAB" => "ESTABLISHED",
+            "FIN_WAIT_1" => "FIN_WAIT1",
+            "FIN_WAIT_2" => "FIN_WAIT2",
+            "CLOSED" | "UNCONN" => "CLOSE",
+            "LISTENING" => "LISTEN",
+            // The kernel's name for a connection that is no socket yet: its tables show it as SYN_RECV.
+            "NEW_SYN_RECV" => "SYN_RECV",
+            name => name,
+        };
+        let in_hex = || {
+            u8::from_str_radix(text, 16)
+                .ok()
+                .filter(|_| text.len() == 2 && text.starts_with('0'))
+                .and_then(State::from_kernel)
+        };
+        let known = Self::NAMES.iter().find(|(_, known)| *known == name).map(|(state, _)| *state);
+        known.or_else(in_hex).ok_or_else(|| {
+            let names: Vec<_> = Self::NAMES.iter().map(|(_, name)| *name).collect();
+            format!("unknown TCP state '{text}'; known are {}", names.join(", "))
+        })
+    }
+}
+
+/// A set of states as the kernel's bit mask: bit n stands for state n.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateSet(u16);
+
+impl StateSet {
+    /// All states but no other bits: bit 13 (BOUND_INACTIVE) would walk one more kernel table.
+    pub const ALL: StateSet = StateSet(0xfff);
+    /// And what is bound without listening or being connected, where the kernel tells it (6.8); it
+    /// is shown in state CLOSE.
+    pub const ALL_AND_BOUND: StateSet = StateSet(Self::ALL.0 | 1 << 13);
+
+    pub fn of(states: &[State]) -> StateSet {
+        StateSet(states.iter().fold(0, |mask, state| mask | 1 << *state as u8))
+    }
+
+    pub fn contains(self, state: State) -> bool {
+        self.0 & (1 << state as u8) != 0
+    }
+
+    pub fn mask(self) -> u32 {
+        u32::from(self.0)
+    }
+}
+
+/// Which end of a connection a socket is, seen from the service's port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// The local port is the service's: the service's own end.
+    Server,
+    /// The remote port is the service's: the application's end.
+    Client,
+    Both,
+}
+
+impl Side {
+    pub fn name(self) -> &'static str {
+        match self {
+            Side::Server => "server",
+            Side::Client => "client",
+            Side::Both => "both",
+        }
+    }
+}
+
+impl FromStr for Side {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Side::Server, Side::Client, Side::Both]
+            .into_iter()
+            .find(|side| side.name() == text)
+            .ok_or_else(|| format!("unknown side '{text}'; use server, client or both"))
+    }
+}
+
+/// An address and port. IPv4-mapped IPv6 addresses are held as the IPv4 address they stand for,
+/// so that one peer has one name whatever family the service listens on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    pub ip: IpAddr,
+    pub port: u16,
+}
+
+impl Endpoint {
+    pub fn new(ip: IpAddr, port: u16) -> Endpoint {
+        Endpoint { ip: ip.to_canonical(), port }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.ip {
+            IpAddr::V4(ip) => write!(f, "{ip}:{}", self.port),
+            IpAddr::V6(ip) => write!(f, "[{ip}]:{}", self.port),
+        }
+    }
+}
+
+/// What `struct tcp_info` tells of a socket's traffic, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// Since data was last sent, `tcpi_last_data_sent`.
+    pub data_sent: u32,
+    /// Since data last arrived, `tcpi_last_data_recv`. A FIN without data doesn't touch it.
+    pub data_recv: u32,
+    /// Since any ACK last arrived, `tcpi_last_ack_recv`. A FIN carries one.
+    pub ack_recv: u32,
+    /// For how long at least the peer has been sent again and again what it doesn't take, told by the
+    /// timers' exponential back-off. 0: nothing waits, or it was sent only once yet.
+    pub stalled: u32,
+    /// Whether data was ever sent or received. `None`: a kernel before 4.6, which doesn't tell.
+    pub carried: Option<bool>,
+}
+
+/// Connections that a listener's process has not accepted yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcceptQueue {
+    pub waiting: u32,
+    /// What listen(2) asked for, at most net.core.somaxconn; one more finds place (the kernel's
+    /// `sk_acceptq_is_full`). `None`: /proc doesn't tell it.
+    pub limit: Option<u32>,
+}
+
+/// What is known of an age, in milliseconds. Both ends are equal where it is exact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Age {
+    pub at_least: u32,
+    pub at_most: u32,
+}
+
+/// One socket of one source. Which fields a source can't know is said at each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Socket {
+    pub state: State,
+    pub local: Endpoint,
+    pub remote: Endpoint,
+    /// The user whose process created or accepted it; 0 too where no process has it.
+    pub uid: u32,
+    /// 0: no process has it: still in the accept queue, or orphaned by its closed owner.
+    pub inode: u64,
+    /// The kernel's identity of the socket for its whole life. /proc doesn't tell it.
+    pub cookie: Option<NonZeroU64>,
+    /// The cgroup2 directory's inode at the socket's creation. /proc doesn't tell it.
+    pub cgroup: Option<NonZeroU64>,
+    /// Whether the keepalive timer runs (`idiag_timer` 2).
+    pub keepalive: bool,
+    /// Milliseconds until the kernel's running timer acts (`idiag_expires`): for what no process
+    /// has, until it is gone or tried again. `None`: no timer runs, or /proc, which doesn't tell it.
+    pub timer_rest: Option<u32>,
+    /// Of a listener.
+    pub accept_queue: Option<AcceptQueue>,
+    /// /proc doesn't tell them, and what is no full socket (SYN_RECV, TIME_WAIT) has none.
+    pub times: Option<Times>,
+    /// Where several network namespaces are looked at, the inode of this one's `net/tcp`: each has
+    /// its own 127.0.0.1. 0: the only one.
+    pub netns: u32,
+}
+
+impl Socket {
+    /// Time since the peer's FIN for a socket in CLOSE_WAIT.
+    ///
+    /// The FIN's own ACK restarts `ack_recv`, so that is the age, exactly, unless something was
+    /// acknowledged later by a peer that closed only its sending half: a keepalive probe of ours
+    /// where that timer runs, or a write where the last one was no longer before the last ACK than
+    /// a round trip. Then the age is at least `ack_recv` and at most `data_recv`, as data can't
+    /// arrive after a FIN. Source: net/ipv4/tcp_input.c and tcp_timer.c, Linux 6.18.
+    pub fn close_wait_age(&self) -> Option<Age> {
+        const LONG_ROUND_TRIP: u32 = 1000;
+        let Times { data_sent, data_recv, ack_recv, .. } = self.times?;
+        let may_be_of_a_write = data_sent <= ack_recv.saturating_add(LONG_ROUND_TRIP);
+        let at_most = if self.keepalive || may_be_of_a_write { data_recv.max(ack_recv) } else { ack_recv };
+        Some(Age { at_least: ack_recv, at_most })
+    }
+
+    /// Time without data in either direction; a keepalive probe is none.
+    pub fn silence(&self) -> Option<u32> {
+        self.times.map(|times| times.data_sent.min(times.data_recv))
+    }
+
+    /// [`scope`] of its addresses.
+    pub fn scope(&self) -> u32 {
+        scope(self.netns, self.local, self.remote)
+    }
+
+    /// For how long a socket of ours that is closing waits for its peer.
+    ///
+    /// FIN_WAIT1, CLOSING and LAST_ACK: for how long it has been sending in vain. FIN_WAIT2 of a
+    /// process: since the peer last acknowledged; keepalive probes hide that. FIN_WAIT2 of none:
+    /// what has passed of the `fin_timeout` (net.ipv4.tcp_fin_timeout) after which the kernel ends it.
+    pub fn closing_age(&self, fin_timeout: u32) -> Option<Age> {
+        let exact = |age| Age { at_least: age, at_most: age };
+        match (self.state, self.times) {
+            (State::FinWait1 | State::Closing | State::LastAck, Some(times)) => Some(exact(times.stalled)),
+            (State::FinWait2, Some(times)) if self.keepalive && self.inode != 0 => {
+                Some(Age { at_least: times.ack_recv, at_most: times.data_sent.max(times.ack_recv) })
+            }
+            (State::FinWait2, Some(times)) => Some(exact(times.ack_recv)),
+            (State::FinWait2, None) => self.timer_rest.map(|rest| exact(fin_timeout.saturating_sub(rest))),
+            _ => None,
+        }
+    }
+}
+
+impl Socket {
+    /// One of which no more is known than its state and ends.
+    pub fn bare(state: State, local: Endpoint, remote: Endpoint) -> Socket {
+        Socket {
+            state,
+            local,
+            remote,
+            uid: 0,
+            inode: 0,
+            cookie: None,
+            cgroup: None,
+            keepalive: false,
+            timer_rest: None,
+            accept_queue: None,
+            times: None,
+            netns: 0,
+        }
+    }
+}
+
+/// Where a connection's addresses hold: each network namespace has its own loopback, other connections
+/// may lead from one to another (0).
+pub fn scope(netns: u32, local: Endpoint, remote: Endpoint) -> u32 {
+    if local.ip.is_loopback() || remote.ip.is_loopback() { netns } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_kernel_numbers_agree() {
+        for (index, (state, name)) in State::NAMES.into_iter().enumerate() {
+            assert_eq!(state as usize, index + 1);
+            assert_eq!(State::from_kernel(state as u8), Some(state));
+            assert_eq!(name.parse(), Ok(state));
+        }
+        assert_eq!(State::from_kernel(12), Some(State::SynRecv));
+        assert_eq!(State::from_kernel(0), None);
+        assert_eq!(State::from_kernel(13), None);
+        for (text, state) in [
+            ("time-wait", State::TimeWait),
+            ("Time_Wait", State::TimeWait),
+            ("ESTAB", State::Established),
+            ("fin-wait-2", State::FinWait2),
+            ("listening", State::Listen),
+            ("UNCONN", State::Close),
+            ("06", State::TimeWait),
+            ("0a", State::Listen),
+            ("0C", State::SynRecv),
+        ] {
+            assert_eq!(text.parse(), Ok(state), "{text}");
+        }
+        for bad in ["", "6", "00", "0D", "+6", "TIMEWAIT", "CLOSE_WAITS"] {
+            assert!(bad.parse::<State>().unwrap_err().contains("CLOSE_WAIT"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_mapped_address_is_the_ipv4_address() {
+        let mapped = Endpoint::new("::ffff:10.1.2.3".parse().unwrap(), 80);
+        assert_eq!(mapped.to_string(), "10.1.2.3:80");
+        assert_eq!(Endpoint::new("::1".parse().unwrap(), 80).to_string(), "[::1]:80");
+    }
+
+    fn times(data_sent: u32, data_recv: u32, ack_recv: u32) -> Times {
+        Times { data_sent, data_recv, ack_recv, stalled: 9, carried: Some(true) }
+    }
+
+    #[test]
+    fn probes_and_writes_make_the_age_a_span() {
+        let end = Endpoint::new("127.0.0.1".parse().unwrap(), 1);
+        let held = Socket { inode: 1, ..Socket::bare(State::CloseWait, end, end) };
+        let mut socket = Socket { times: Some(times(4_000, 5_000, 70)), ..held };
+        assert_eq!(socket.close_wait_age(), Some(Age { at_least: 70, at_most: 70 }));
+        socket.keepalive = true;
+        assert_eq!(socket.close_wait_age(), Some(Age { at_least: 70, at_most: 5_000 }));
+        socket.keepalive = false;
+        socket.times = Some(times(100, 5_000, 70));
+        assert_eq!(socket.close_wait_age(), Some(Age { at_least: 70, at_most: 5_000 }));
+        socket.times = None;
+        assert_eq!(socket.close_wait_age(), None);
+        assert_eq!(socket.closing_age(60_000), None);
+        (socket.state, socket.timer_rest) = (State::FinWait2, Some(45_000));
+        assert_eq!(socket.closing_age(60_000), Some(Age { at_least: 15_000, at_most: 15_000 }));
+        socket.times = Some(times(4_000, 5_000, 70));
+        assert_eq!(socket.silence(), Some(4_000));
+        let received = Socket { times: Some(times(5_000, 3_000, 70)), ..socket };
+        assert_eq!(received.silence(), Some(3_000));
+        assert_eq!(socket.closing_age(60_000), Some(Age { at_least: 70, at_most: 70 }));
+        socket.keepalive = true;
+        assert_eq!(socket.closing_age(60_000), Some(Age { at_least: 70, at_most: 4_000 }));
+        socket.state = State::LastAck;
+        assert_eq!(socket.closing_age(60_000), Some(Age { at_least: 9, at_most: 9 }));
+    }
+}

@@ -1,0 +1,120 @@
+//! Visit the sockets of a network namespace, or of all, once; say where the view came from and what it lacks.
+
+mod all;
+pub mod diag;
+pub mod netlink;
+pub mod proc;
+pub mod replay;
+
+pub use all::visit as visit_all;
+
+use crate::base::error::{Error, Result};
+use crate::kernel::netns;
+use crate::kernel::socket::{Side, Socket, State, StateSet};
+use crate::kernel::world::{Netns, Source, World};
+
+/// What the caller needs to see. Sources may return more, never less.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    pub states: StateSet,
+    /// At most [`diag::MOST_PORTS`]; none: all ports.
+    pub ports: &'a [u16],
+    pub side: Side,
+    /// Whether [`Socket::times`] are wanted: they cost the kernel 250 bytes a socket.
+    pub times: bool,
+}
+
+impl Query<'_> {
+    /// Whether a socket with this state and these ports is asked for.
+    pub fn wants(&self, state: State, local_port: u16, remote_port: u16) -> bool {
+        let server = self.side != Side::Client && self.ports.contains(&local_port);
+        let client = self.side != Side::Server && self.ports.contains(&remote_port);
+        self.states.contains(state) && (server || client || self.ports.is_empty())
+    }
+}
+
+/// Where a view came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Netlink,
+    Proc,
+    Replay,
+}
+
+impl Origin {
+    pub fn name(self) -> &'static str {
+        match self {
+            Origin::Netlink => "netlink",
+            Origin::Proc => "proc",
+            Origin::Replay => "replay",
+        }
+    }
+}
+
+/// What a source saw.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub origin: Origin,
+    /// How it looked, for `-vvv`.
+    pub how: String,
+    /// Rows that the source delivered, before selection.
+    pub rows: u64,
+    /// Why the view may lack sockets; `None`: it is complete.
+    pub missing: Option<String>,
+    pub namespaces: Namespaces,
+}
+
+impl Seen {
+    pub fn new(origin: Origin, how: String) -> Seen {
+        Seen { origin, how, rows: 0, missing: None, namespaces: Namespaces::default() }
+    }
+}
+
+/// How many network namespaces a view is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Namespaces {
+    /// Looked at, or known to have no socket.
+    pub seen: u64,
+    /// May not be looked into.
+    pub refused: u64,
+    /// Not reached in time.
+    pub late: u64,
+}
+
+impl Default for Namespaces {
+    fn default() -> Self {
+        Namespaces { seen: 1, refused: 0, late: 0 }
+    }
+}
+
+/// Shows every socket that `query` wants to `each`, once.
+///
+/// # Errors
+/// When no row could be read at all. A view that breaks off later is returned with
+/// [`Seen::missing`], as what was seen may already be a problem.
+pub fn visit(world: &World, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Seen> {
+    if let Some(file) = &world.replay {
+        return replay::visit(file, query, each);
+    }
+    if world.netns == Netns::All {
+        return visit_all(world, query, each);
+    }
+    let place = netns::place(world)?;
+    match world.source {
+        Source::Proc => proc::visit(&place.net_dir, query, each),
+        Source::Netlink if !place.is_ours => Err(Error::Usage(format!(
+            "--source netlink can't see the network namespace of {}; use --source proc, or run as root with --netns",
+            place.net_dir.display()
+        ))),
+        Source::Auto if !place.is_ours => proc::visit(&place.net_dir, query, each),
+        Source::Netlink => netlink::visit(&netlink::open()?, query, each),
+        Source::Auto => match netlink::open().and_then(|socket| netlink::visit(&socket, query, each)) {
+            Err(refused) => {
+                let mut seen = proc::visit(&place.net_dir, query, each)?;
+                seen.how = format!("{}, as {refused}", seen.how);
+                Ok(seen)
+            }
+            seen => seen,
+        },
+    }
+}

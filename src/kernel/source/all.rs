@@ -1,0 +1,159 @@
+//! Visit the sockets of all network namespaces, each once.
+
+use super::{Namespaces, Origin, Query, Seen, netlink, proc};
+use crate::base::error::Result;
+use crate::kernel::netns::host::{self, LivedIn};
+use crate::kernel::netns::{self, Inside};
+use crate::kernel::socket::{Socket, StateSet};
+use crate::kernel::world::{Source, World};
+use std::fs::File;
+use std::path::Path;
+
+/// Shows the sockets of every namespace that can be found, each marked with [`Socket::netns`]. Every
+/// namespace that has any costs a walk of the host's whole table; what may not be entered is read
+/// from `/proc`.
+///
+/// # Errors
+/// When there is no /proc. All else that can't be seen is said in [`Seen::missing`].
+pub fn visit(world: &World, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Seen> {
+    let _rights = world.raise();
+    let host = host::look(world)?;
+    let origin = if world.source == Source::Proc { Origin::Proc } else { Origin::Netlink };
+    let mut seen = Seen::new(origin, String::new());
+    seen.namespaces = Namespaces { seen: 0, refused: 0, late: 0 };
+    let mut tour = Tour { world, query, seen, empty: 0, by_proc: 0 };
+    for namespace in &host.lived_in {
+        tour.add(if world.deadline.is_near() { View::Late } else { tour.lived_in(namespace, each) });
+    }
+    for path in &host.mounted {
+        tour.add(if world.deadline.is_near() { View::Late } else { tour.mounted(path, &host.lived_in, each) });
+    }
+    Ok(tour.end(host.hidden))
+}
+
+/// How one namespace was seen.
+enum View {
+    Sockets(Seen),
+    /// It has none: its counters tell.
+    Empty,
+    Refused,
+    Late,
+    /// It ended meanwhile, or was seen already.
+    Gone,
+}
+
+struct Tour<'a> {
+    world: &'a World,
+    query: &'a Query<'a>,
+    seen: Seen,
+    empty: u64,
+    by_proc: u64,
+}
+
+impl Tour<'_> {
+    fn lived_in(&self, namespace: &LivedIn, each: &mut dyn FnMut(&Socket)) -> View {
+        let Some(process) = namespace.process() else { return View::Gone };
+        let net_dir = process.join("net");
+        if self.skips_empty() && netns::is_empty(&net_dir) {
+            return View::Empty;
+        }
+        let mut each = |socket: &Socket| each(&Socket { netns: namespace.identity, ..*socket });
+        if self.world.source != Source::Proc {
+            let socket = match namespace.is_ours {
+                true => netlink::open().ok(),
+                // The process may have gone elsewhere since.
+                false => File::open(process.join("ns/net"))
+                    .and_then(|file| netns::inside(file, netlink::open))
+                    .ok()
+                    .filter(|inside| inside.identity == Some(namespace.identity))
+                    .and_then(|inside| inside.done.ok()),
+            };
+            if let Some(Ok(seen)) = socket.map(|socket| netlink::visit(&socket, self.query, &mut each)) {
+                return View::Sockets(seen);
+            }
+        }
+        if self.world.source == Source::Netlink {
+            return View::Refused;
+        }
+        match proc::visit(&net_dir, self.query, &mut each) {
+            Ok(seen) => View::Sockets(seen),
+            // Another process of it can still tell, once.
+            Err(_) => match namespace.process().filter(|other| *other != process) {
+                Some(other) => {
+                    proc::visit(&other.join("net"), self.query, &mut each).map_or(View::Refused, View::Sockets)
+                }
+                None if namespace.process().is_none() => View::Gone,
+                None => View::Refused,
+            },
+        }
+    }
+
+    fn mounted(&self, path: &Path, lived_in: &[LivedIn], each: &mut dyn FnMut(&Socket)) -> View {
+        let Ok(inside) = File::open(path).and_then(|file| netns::inside(file, netlink::open)) else {
+            let is_gone = host::mounted(self.world, &[]).is_ok_and(|all| all.iter().all(|mounted| mounted != path));
+            return if is_gone { View::Gone } else { View::Refused };
+        };
+        let Inside { identity: Some(identity), is_empty, done: Ok(socket) } = inside else { return View::Refused };
+        if lived_in.iter().any(|known| known.identity == identity) {
+            return View::Gone;
+        }
+        if self.skips_empty() && is_empty {
+            return View::Empty;
+        }
+        // Without a process there is no /proc to read.
+        if self.world.source == Source::Proc {
+            return View::Refused;
+        }
+        let mut each = |socket: &Socket| each(&Socket { netns: identity, ..*socket });
+        netlink::visit(&socket, self.query, &mut each).map_or(View::Refused, View::Sockets)
+    }
+
+    /// The counters don't count what is only bound.
+    fn skips_empty(&self) -> bool {
+        self.query.states != StateSet::ALL_AND_BOUND
+    }
+
+    fn add(&mut self, view: View) {
+        let namespaces = &mut self.seen.namespaces;
+        match view {
+            View::Gone => {}
+            View::Late => namespaces.late += 1,
+            View::Refused => namespaces.refused += 1,
+            View::Empty => {
+                self.empty += 1;
+                namespaces.seen += 1;
+            }
+            View::Sockets(seen) => {
+                namespaces.seen += 1;
+                self.seen.rows += seen.rows;
+                if seen.origin == Origin::Proc {
+                    // Where a part has no ages, the whole has none.
+                    self.seen.origin = Origin::Proc;
+                    self.by_proc += 1;
+                }
+                if self.seen.missing.is_none() {
+                    self.seen.missing = seen.missing;
+                }
+            }
+        }
+    }
+
+    fn end(self, hidden: Vec<String>) -> Seen {
+        let Tour { mut seen, empty, by_proc, .. } = self;
+        let Namespaces { seen: count, refused, late } = seen.namespaces;
+        let all = count + refused + late;
+        seen.how = format!(
+            "{all} network namespaces, {} by sock_diag, {by_proc} by /proc, {empty} without sockets",
+            count - by_proc - empty
+        );
+        let mut missing: Vec<String> = seen.missing.into_iter().chain(hidden).collect();
+        if refused > 0 {
+            missing.push(format!("{refused} of {all} network namespaces may not be looked into"));
+        }
+        if late > 0 {
+            missing.push(format!("{late} of {all} network namespaces not reached in time"));
+        }
+        seen.missing = (!missing.is_empty()).then(|| missing.join(", "));
+        seen
+    }
+}

@@ -1,0 +1,71 @@
+//! Sockets from `/proc/net/tcp` and `tcp6`: no ages, no cookies, but readable almost everywhere.
+
+use super::{Origin, Query, Seen};
+use crate::base::error::{Error, Result};
+use crate::kernel::socket::{AcceptQueue, Endpoint, Socket, State};
+use procfs::net::{TcpNetEntries, TcpNetEntry};
+use procfs::{FromBufReadSI, current_system_info};
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::path::Path;
+
+/// tcp6's is 171 bytes.
+const LONGEST_HEADER: u64 = 1024;
+
+/// Shows the sockets listed in `net_dir`'s `tcp` and, where there is IPv6, `tcp6`.
+pub fn visit(net_dir: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Seen> {
+    // tcp6 comes first: where it is missing as the process has ended, and not as IPv6 is switched off,
+    // there is no tcp any more.
+    let of_ipv6 = match read(&net_dir.join("tcp6")) {
+        Err(Error::File { cause, .. }) if cause.kind() == ErrorKind::NotFound => Vec::new(),
+        read => read?,
+    };
+    let mut entries = read(&net_dir.join("tcp"))?;
+    entries.extend(of_ipv6);
+    let how = format!("{}/tcp and tcp6", net_dir.display());
+    let seen = Seen { rows: entries.len() as u64, ..Seen::new(Origin::Proc, how) };
+    // While the table changes, the kernel's seq_file repeats rows, up to half of them (6.18).
+    let mut shown = HashSet::new();
+    for socket in entries.iter().filter_map(socket) {
+        let wanted = query.wants(socket.state, socket.local.port, socket.remote.port);
+        if wanted && shown.insert((socket.local, socket.remote, socket.inode)) {
+            each(&socket);
+        }
+    }
+    Ok(seen)
+}
+
+fn read(path: &Path) -> Result<Vec<TcpNetEntry>> {
+    let file = File::open(path).map_err(|cause| Error::reading(path, cause))?;
+    parse(file, path)
+}
+
+/// The rows of a socket table; `origin` is named in errors. One bad row fails the whole table.
+pub fn parse(table: impl Read, origin: &Path) -> Result<Vec<TcpNetEntry>> {
+    let mut table = BufReader::new(table);
+    // The crate skips the first line unseen: an empty file or a device would be a table without rows.
+    let mut header = Vec::new();
+    let limited = table.by_ref().take(LONGEST_HEADER).read_until(b'\n', &mut header);
+    limited.map_err(|cause| Error::reading(origin, cause))?;
+    if !header.trim_ascii_start().starts_with(b"sl ") || !header.ends_with(b"\n") {
+        return Err(Error::content(origin, "not a socket table: no header line; is --proc-root a copy of /proc?"));
+    }
+    match TcpNetEntries::from_buf_read(header.as_slice().chain(table), current_system_info()) {
+        Ok(TcpNetEntries(entries)) => Ok(entries),
+        Err(procfs::ProcError::Io(cause, _)) => Err(Error::reading(origin, cause)),
+        Err(error) => Err(Error::content(origin, format!("not a socket table: {error}"))),
+    }
+}
+
+fn socket(entry: &TcpNetEntry) -> Option<Socket> {
+    let state = State::from_kernel(entry.state.to_u8())?;
+    let local = Endpoint::new(entry.local_address.ip(), entry.local_address.port());
+    let remote = Endpoint::new(entry.remote_address.ip(), entry.remote_address.port());
+    Some(Socket {
+        uid: entry.uid,
+        inode: entry.inode,
+        accept_queue: (state == State::Listen).then_some(AcceptQueue { waiting: entry.rx_queue, limit: None }),
+        ..Socket::bare(state, local, remote)
+    })
+}

@@ -1,0 +1,120 @@
+//! The world a check looks at: paths, choices and time, passed in and never global.
+
+use crate::base::capabilities::{self, Raised};
+use crate::base::deadline::Deadline;
+use std::cell::OnceCell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+#[derive(Clone, Debug)]
+pub struct World {
+    /// Where processes and `/proc/net` are read.
+    pub proc_root: PathBuf,
+    /// Where service profiles are looked for before the embedded ones.
+    pub thresholds: PathBuf,
+    pub source: Source,
+    pub netns: Netns,
+    /// A recorded dump to read instead of this machine's sockets.
+    pub replay: Option<PathBuf>,
+    pub deadline: Deadline,
+    /// Filled by [`crate::kernel::netns::place`].
+    pub(crate) place: OnceCell<Place>,
+}
+
+impl World {
+    /// This machine, now.
+    pub fn here(deadline: Deadline) -> World {
+        World {
+            proc_root: PathBuf::from("/proc"),
+            thresholds: PathBuf::from("/etc/connleak/thresholds"),
+            source: Source::default(),
+            netns: Netns::default(),
+            replay: None,
+            deadline,
+            place: OnceCell::new(),
+        }
+    }
+
+    /// Whether `/proc` is another machine's or container's, so that names of users don't apply.
+    pub fn is_foreign(&self) -> bool {
+        self.proc_root != Path::new("/proc")
+    }
+
+    /// Whether `/proc` shows no processes of others (hidepid), or their folders but not what is in them:
+    /// process 1 is always there.
+    pub fn hides_processes(&self) -> bool {
+        fs::read(self.proc_root.join("1/stat")).is_err()
+    }
+
+    /// Rights to read other users' processes, where this program was given any. Not below a
+    /// directory that the caller names: a link planted there would lead anywhere.
+    pub fn raise(&self) -> Option<Raised> {
+        (!self.is_foreign()).then(capabilities::raise)
+    }
+}
+
+/// Which source the caller wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// Netlink; `/proc` where netlink is refused or sees another namespace.
+    #[default]
+    Auto,
+    Netlink,
+    Proc,
+}
+
+impl FromStr for Source {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "auto" => Ok(Source::Auto),
+            "netlink" => Ok(Source::Netlink),
+            "proc" => Ok(Source::Proc),
+            _ => Err(format!("unknown source '{text}'; use auto, netlink or proc")),
+        }
+    }
+}
+
+/// `--netns`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Netns {
+    /// Our own, or with `--proc-root` that of its process 1.
+    #[default]
+    Home,
+    /// All that this host has, as far as they can be found.
+    All,
+    OfProcess(u32),
+    /// As `ip netns add` names it.
+    Named(String),
+}
+
+impl FromStr for Netns {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        if text == "self" {
+            return Ok(Netns::Home);
+        }
+        if text == "all" {
+            return Ok(Netns::All);
+        }
+        if let Ok(pid) = text.parse() {
+            return Ok(Netns::OfProcess(pid));
+        }
+        if text.is_empty() || text.starts_with('.') || text.contains('/') {
+            return Err(format!("bad namespace '{text}': use self, all, a pid, or a name from 'ip netns list'"));
+        }
+        Ok(Netns::Named(text.to_owned()))
+    }
+}
+
+/// A network namespace to read.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The directory with its `tcp` and `tcp6`.
+    pub net_dir: PathBuf,
+    /// Whether the calling thread is in it, so that netlink sees it too.
+    pub is_ours: bool,
+}

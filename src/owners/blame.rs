@@ -1,0 +1,297 @@
+//! Who has these sockets: owners, peers and groups, largest first.
+
+mod share;
+mod suspect;
+
+pub use share::Group;
+pub use suspect::Suspect;
+
+use crate::base::duration::Span;
+use crate::kernel::cgroup::{self, container};
+use crate::kernel::owner::{Owners, Process};
+use crate::options::args::{By, Common};
+use crate::report::{Owner, Peer, Report, Share, rounded};
+use crate::service::profile::Profile;
+use crate::service::tenant_key::{Key, Plain};
+use serde_json::{Value, json};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+/// The group of sockets without a holder.
+const UNKNOWN: &str = "unknown";
+
+/// How suspects are grouped, and how many entries lists have.
+#[derive(Clone, Copy, Debug)]
+pub struct Grouping {
+    pub by: By,
+    /// What [`By::Tenant`] stands for.
+    pub tenant: Plain,
+    pub top: usize,
+}
+
+impl Grouping {
+    pub fn new(common: &Common, profile: &Profile) -> Grouping {
+        let tenant = match profile.tenants.key {
+            Some(Key::Plain(plain)) => plain,
+            // What needs more than the holder, target::resolve refuses.
+            _ => Plain::Unit,
+        };
+        Grouping { by: common.by.unwrap_or_default(), tenant, top: common.top() }
+    }
+}
+
+#[derive(Debug)]
+pub struct Blame {
+    pub owners: Vec<Owner>,
+    shares: Vec<Share>,
+    pub peers: Vec<Peer>,
+    /// By the key that was asked for.
+    pub groups: Vec<Group>,
+    /// Sockets for which nobody was found.
+    pub unowned: u64,
+    /// Sockets that no process has accepted yet.
+    pub waiting: u64,
+    orphaned: u64,
+    total: u64,
+    grouping: Grouping,
+}
+
+#[derive(Default)]
+struct Count {
+    sockets: u64,
+    oldest: Option<u32>,
+    peers: BTreeMap<IpAddr, u64>,
+}
+
+impl Count {
+    fn oldest_seconds(&self) -> Option<f64> {
+        self.oldest.map(|millis| rounded(f64::from(millis) / 1000.0, 1))
+    }
+
+    fn add(&mut self, suspect: &Suspect) {
+        self.sockets += 1;
+        self.oldest = self.oldest.max(suspect.age);
+        if !suspect.is_ghost() {
+            *self.peers.entry(suspect.remote.ip).or_default() += 1;
+        }
+    }
+
+    fn merge(&mut self, other: &Count) {
+        self.sockets += other.sockets;
+        self.oldest = self.oldest.max(other.oldest);
+        for (peer, sockets) in &other.peers {
+            *self.peers.entry(*peer).or_default() += sockets;
+        }
+    }
+}
+
+impl Blame {
+    /// Counts every suspect for its first holder.
+    pub fn new(suspects: &[Suspect], owners: &Owners, grouping: Grouping) -> Blame {
+        let mut by_who: BTreeMap<Who, (&Suspect, Count)> = BTreeMap::new();
+        for suspect in suspects {
+            let who = Who::new(suspect, owners, grouping);
+            by_who.entry(who).or_insert((suspect, Count::default())).1.add(suspect);
+        }
+        let mut all = Count::default();
+        // In the order of pids, as the keys begin with them.
+        let mut by_process: Vec<(u32, Option<&Process>, Count)> = Vec::new();
+        let mut by_key: BTreeMap<String, Count> = BTreeMap::new();
+        let mut by_name: BTreeMap<String, Count> = BTreeMap::new();
+        for (who, (suspect, count)) in by_who {
+            let holder = owners.of(suspect.holder_inode).next();
+            all.merge(&count);
+            by_key.entry(key(suspect, holder, grouping)).or_default().merge(&count);
+            if let Some(process) = holder {
+                by_name.entry(share::name(process)).or_default().merge(&count);
+            }
+            match by_process.last_mut() {
+                Some((pid, _, sum)) if *pid == who.holder => sum.merge(&count),
+                _ => by_process.push((who.holder, holder, count)),
+            }
+        }
+        let orphaned = suspects.iter().filter(|suspect| suspect.is_kernels()).count() as u64;
+        let unowned = by_process.first().filter(|(pid, ..)| *pid == 0).map_or(0, |(.., all)| all.sockets - orphaned);
+        let owner = |(_, process, count): (u32, Option<&Process>, Count)| Some(owner(process?, count, grouping.top));
+        let mut owners: Vec<Owner> = by_process.into_iter().filter_map(owner).collect();
+        owners.sort_unstable_by_key(|owner| (Reverse(owner.sockets), owner.pid));
+        owners.truncate(grouping.top);
+        let groups = share::largest(by_key, grouping.top);
+        let shares = share::with_other(share::largest(by_name, grouping.top), all.sockets);
+        let waiting = suspects.iter().filter(|suspect| suspect.is_waiting()).count() as u64;
+        let (peers, total) = (largest(all.peers, grouping.top), all.sockets);
+        Blame { owners, shares, peers, groups, unowned, waiting, orphaned, total, grouping }
+    }
+
+    /// Who to look at first, for the first line.
+    pub fn headline(&self) -> Vec<String> {
+        let mut parts = Vec::new();
+        if let Some(owner) = self.owners.first() {
+            parts.push(format!("{} of {} held by {owner}", owner.sockets, self.total));
+        }
+        if self.waiting > 0 {
+            parts.push(format!("{} not accepted yet", self.waiting));
+        }
+        let is_part = (1..self.total).contains(&self.orphaned);
+        parts.extend(is_part.then(|| format!("{} of no process any more", self.orphaned)));
+        if let Some(group) = self.groups.first().filter(|group| self.names(group)) {
+            let of = match self.grouping.by {
+                By::User => "of user",
+                By::Tenant => "of tenant",
+                _ => "in",
+            };
+            parts.push(format!("{} of {} {of} {}", group.sockets, self.total, cgroup::shown(&group.key)));
+        }
+        if let Some(peer) = self.peers.first() {
+            parts.push(format!("{} with peer {}", peer.sockets, peer.address));
+        }
+        parts
+    }
+
+    /// Whether a group tells more than owners and peers do.
+    fn names(&self, group: &Group) -> bool {
+        !matches!(self.grouping.by, By::Owner | By::Peer) && group.key != UNKNOWN
+    }
+
+    /// What the first line must say where owners were looked for and not all were found.
+    pub fn shortfall(&self, owners: &Owners) -> Option<String> {
+        let why = match (owners.late, owners.refused) {
+            (true, _) => "no time left to look".to_owned(),
+            (false, 0) => "no process visible here has them".to_owned(),
+            (false, 1) => "1 process may not be read".to_owned(),
+            (false, refused) => format!("{refused} processes may not be read"),
+        };
+        (self.unowned > 0).then(|| format!("owners partial: {} of {} sockets without, {why}", self.unowned, self.total))
+    }
+
+    /// Long text: owners and groups, from `-vv` the sockets with all their holders.
+    pub fn details(&self, suspects: &[Suspect], owners: &Owners, verbose: u8) -> Vec<String> {
+        let mut lines = Vec::new();
+        if verbose >= 1 {
+            lines.extend(self.owners.iter().map(|owner| {
+                let peers: Vec<_> =
+                    owner.peers.iter().map(|peer| format!("{} ({})", peer.address, peer.sockets)).collect();
+                let oldest = aged(owner.oldest_seconds);
+                format!("owner {owner}: {}{oldest}, peers {}", sockets(owner.sockets), peers.join(", "))
+            }));
+            if self.grouping.by != By::Owner {
+                let line = |group: &Group| {
+                    format!("group {}: {}{}", group.key, sockets(group.sockets), aged(group.oldest_seconds))
+                };
+                lines.extend(self.groups.iter().map(line));
+            }
+        }
+        if verbose >= 2 {
+            let mut oldest_first: Vec<&Suspect> = suspects.iter().collect();
+            oldest_first
+                .sort_unstable_by_key(|suspect| (Reverse(suspect.age), suspect.local, suspect.remote, suspect.inode));
+            lines.extend(oldest_first.iter().take(self.grouping.top).map(|suspect| socket_line(suspect, owners)));
+            if suspects.len() > self.grouping.top {
+                lines.push(format!("... {} more sockets; see --top", suspects.len() - self.grouping.top));
+            }
+        }
+        lines
+    }
+
+    /// What all checks that blame say of it.
+    pub fn tell(&self, report: &mut Report) {
+        report.owners.clone_from(&self.owners);
+        report.shares.clone_from(&self.shares);
+        let mut put = |key: &str, value: Value| report.extra.insert(key.to_owned(), value);
+        put("peers", json!(self.peers));
+        put("groups", json!(self.groups));
+        put("waiting", json!(self.waiting));
+    }
+}
+
+fn owner(process: &Process, count: Count, top: usize) -> Owner {
+    let Process { pid, command, unit, cgroup, uid, user, .. } = process.clone();
+    let container = cgroup.as_deref().and_then(container::name);
+    let (sockets, oldest_seconds, peers) = (count.sockets, count.oldest_seconds(), largest(count.peers, top));
+    Owner { pid, command, unit, container, uid, user, sockets, oldest_seconds, peers }
+}
+
+/// `1 socket`, `2 sockets`.
+pub fn sockets(count: u64) -> String {
+    format!("{count} socket{}", if count == 1 { "" } else { "s" })
+}
+
+fn aged(oldest_seconds: Option<f64>) -> String {
+    oldest_seconds.map_or(String::new(), |seconds| format!(", oldest {}", Span::millis((seconds * 1000.0) as u64)))
+}
+
+fn socket_line(suspect: &Suspect, owners: &Owners) -> String {
+    let Suspect { state, local, remote, inode, .. } = *suspect;
+    let age = suspect.age.map_or(String::new(), |age| format!(" for {}", Span::millis(u64::from(age))));
+    let holders: Vec<_> = owners.of(suspect.holder_inode).map(|process| Named(process).to_string()).collect();
+    let held = match (suspect.is_waiting(), holders.is_empty()) {
+        (true, true) => "not accepted yet".to_owned(),
+        (true, false) => format!("not accepted yet by {}", holders.join(", ")),
+        (false, true) if suspect.is_kernels() => "of no process any more".to_owned(),
+        (false, true) => format!("inode {inode}, holder unknown"),
+        (false, false) => format!("inode {inode} of {}", holders.join(", ")),
+    };
+    if suspect.is_ghost() {
+        return format!("ghost, {held}");
+    }
+    format!("socket {local} from {remote} {state}{age}, {held}")
+}
+
+/// What decides on a socket's holder and group. Names are made once for all sockets of one.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Who {
+    /// Its pid; 0: nobody is known.
+    holder: u32,
+    /// Where the group is not the holder's.
+    user: Option<u32>,
+    peer: Option<IpAddr>,
+}
+
+impl Who {
+    fn new(suspect: &Suspect, owners: &Owners, grouping: Grouping) -> Who {
+        let holder = owners.of(suspect.holder_inode).next().map_or(0, |process| process.pid);
+        let by_peer = matches!((grouping.by, grouping.tenant), (By::Peer, _) | (By::Tenant, Plain::Peer(_)));
+        let user = (holder == 0 && !suspect.is_waiting()).then_some(suspect.uid);
+        Who { holder, user, peer: by_peer.then_some(suspect.remote.ip) }
+    }
+}
+
+fn key(suspect: &Suspect, holder: Option<&Process>, grouping: Grouping) -> String {
+    let of_holder = |text: &dyn Fn(&Process) -> String| holder.map_or_else(|| UNKNOWN.to_owned(), text);
+    let unit = |process: &Process| process.unit.clone().unwrap_or_else(|| "no unit".to_owned());
+    // The socket itself tells its user, but not while it waits in an accept queue.
+    let user = |process: &Process| process.user.clone().unwrap_or_else(|| process.uid.to_string());
+    match (grouping.by, grouping.tenant) {
+        (By::Owner, _) => of_holder(&|process| Named(process).to_string()),
+        (By::Unit, _) | (By::Tenant, Plain::Unit) => of_holder(&unit),
+        (By::User, _) | (By::Tenant, Plain::User) => match holder {
+            None if suspect.inode != 0 => suspect.uid.to_string(),
+            _ => of_holder(&user),
+        },
+        (By::Peer, _) | (By::Tenant, Plain::Peer(_)) if suspect.is_ghost() => UNKNOWN.to_owned(),
+        (By::Peer, _) => suspect.remote.ip.to_string(),
+        (By::Tenant, tenant) => {
+            let cgroup = holder.and_then(|process| process.cgroup.as_deref());
+            tenant.name(suspect.remote.ip, None, cgroup).unwrap_or_else(|| UNKNOWN.to_owned())
+        }
+    }
+}
+
+fn largest(counts: BTreeMap<IpAddr, u64>, top: usize) -> Vec<Peer> {
+    let peer = |(address, sockets): (IpAddr, u64)| Peer { address: address.to_string(), sockets };
+    let mut peers: Vec<Peer> = counts.into_iter().map(peer).collect();
+    peers.sort_unstable_by(|a, b| b.sockets.cmp(&a.sockets).then_with(|| a.address.cmp(&b.address)));
+    peers.truncate(top);
+    peers
+}
+
+/// A process in one breath: `php-fpm[1234]`.
+pub struct Named<'a>(pub &'a Process);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}]", self.0.command, self.0.pid)
+    }
+}

@@ -1,0 +1,5 @@
+//! Whose sockets they are, and who is to be named.
+
+pub mod blame;
+pub mod ghosts;
+pub mod holders;

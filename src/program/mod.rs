@@ -1,0 +1,6 @@
+//! A check as a process: it starts, is bounded and confined, prints and exits.
+
+pub mod child;
+pub mod help;
+pub mod run;
+pub mod seccomp;

@@ -1,0 +1,326 @@
+//! The outcome of a check as data, and what all renderers share.
+
+use super::{json, nagios, prometheus};
+use crate::kernel::cgroup;
+use crate::kernel::socket::Side;
+use crate::kernel::source::{Origin, Seen};
+use crate::report::verdict::{Limits, ServiceState, Verdict};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::fmt;
+use std::str::FromStr;
+
+/// The profile of ports that no other profile has.
+pub const GENERIC: &str = "generic";
+
+/// Which service was checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// The profile's name; where there are no ports, whose sockets are meant: `unit nginx.service`.
+    pub profile: String,
+    pub ports: Vec<u16>,
+    pub side: Side,
+}
+
+impl Service {
+    pub fn ports_text(&self) -> String {
+        let ports: Vec<_> = self.ports.iter().map(u16::to_string).collect();
+        ports.join(",")
+    }
+}
+
+impl fmt::Display for Service {
+    /// `memcached:11211`; `port 4711` where there is no profile for it; `pid 4711` without ports.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.ports.is_empty() {
+            f.write_str(&self.profile)
+        } else if self.profile == GENERIC {
+            write!(f, "port {}", self.ports_text())
+        } else {
+            write!(f, "{}:{}", self.profile, self.ports_text())
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    None,
+    Seconds,
+    Percent,
+    Bytes,
+}
+
+impl Unit {
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Unit::None => "",
+            Unit::Seconds => "s",
+            Unit::Percent => "%",
+            Unit::Bytes => "B",
+        }
+    }
+}
+
+/// One number with its limits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metric {
+    /// `[a-z0-9_]` only.
+    pub name: &'static str,
+    /// `None`: unknown this time; left out of the output.
+    pub value: Option<f64>,
+    pub unit: Unit,
+    pub limits: Limits,
+    /// For Prometheus' HELP.
+    pub help: &'static str,
+}
+
+/// A number of one tenant, beside the metrics that are always there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// The label of performance data, `[a-z0-9_]` only and nobody else's.
+    pub label: String,
+    /// As it calls itself.
+    pub tenant: String,
+    pub metric: Metric,
+}
+
+/// A process that holds sockets of the service.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Owner {
+    pub pid: u32,
+    pub command: String,
+    pub unit: Option<String>,
+    /// The container's id or name, or its pod's, by [`crate::kernel::cgroup::container::name`].
+    pub container: Option<String>,
+    pub uid: u32,
+    pub user: Option<String>,
+    pub sockets: u64,
+    /// `None`: ages are unknown.
+    pub oldest_seconds: Option<f64>,
+    /// The peers with most of them, largest first.
+    pub peers: Vec<Peer>,
+}
+
+impl fmt::Display for Owner {
+    /// `php-fpm[1234] (unit php-fpm.service, user www-data)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}] (", self.command, self.pid)?;
+        if let Some(unit) = &self.unit {
+            write!(f, "unit {}, ", cgroup::shown(unit))?;
+        }
+        // Often the unit is the container's own scope.
+        let is_told = |name: &&String| self.unit.as_ref().is_some_and(|unit| unit.contains(*name));
+        if let Some(container) = self.container.as_ref().filter(|name| !is_told(name)) {
+            write!(f, "container {container}, ")?;
+        }
+        match &self.user {
+            Some(user) => write!(f, "user {user})"),
+            None => write!(f, "uid {})", self.uid),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Peer {
+    pub address: String,
+    pub sockets: u64,
+}
+
+/// Sockets of all processes that go by one name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Share {
+    /// The unit, else command and user: names that outlive processes.
+    pub owner: String,
+    pub sockets: u64,
+}
+
+/// How much of the truth was seen.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Complete {
+    pub source: &'static str,
+    /// Whether every socket of the namespaces was seen.
+    pub sockets: bool,
+    /// Whether every socket that was asked for found its owner.
+    pub owners: bool,
+    /// Sockets whose owner was looked for and not found.
+    pub unowned: u64,
+    /// Network namespaces looked at, or known to have no socket.
+    pub namespaces: u64,
+    /// Those that may not be looked into.
+    pub namespaces_refused: u64,
+    /// Those that were not reached in time.
+    pub namespaces_late: u64,
+}
+
+/// What a check found. All outputs and the exit code come from here, so they can't disagree.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The check's name without `check_`, as in `closewait`.
+    pub check: &'static str,
+    /// `None` where the check ended before it knew.
+    pub service: Option<Service>,
+    pub state: ServiceState,
+    /// The first line's text, without the state.
+    pub headline: String,
+    /// What the first line must say of the view's limits, before anything else is cut.
+    pub missing: Vec<String>,
+    pub reasons: Vec<String>,
+    pub metrics: Vec<Metric>,
+    /// Of the largest tenants; their set changes with them.
+    pub parts: Vec<Part>,
+    pub owners: Vec<Owner>,
+    /// The largest and, last, all others in one: for readers that keep each name they ever saw.
+    pub shares: Vec<Share>,
+    /// `None` where the check ended before it looked.
+    pub complete: Option<Complete>,
+    /// Long text, a line each.
+    pub details: Vec<String>,
+    /// What the check adds to the JSON object.
+    pub extra: Map<String, Value>,
+}
+
+impl Report {
+    /// A verdict over what a source showed, still without words and numbers.
+    pub fn new(check: &'static str, service: Service, seen: &Seen, verdict: Verdict) -> Report {
+        let mut report = Report::failed(check, verdict.state, String::new());
+        report.service = Some(service);
+        report.reasons = verdict.reasons;
+        report.complete = Some(Complete {
+            source: seen.origin.name(),
+            sockets: seen.missing.is_none(),
+            owners: seen.origin != Origin::Replay,
+            unowned: 0,
+            namespaces: seen.namespaces.seen,
+            namespaces_refused: seen.namespaces.refused,
+            namespaces_late: seen.namespaces.late,
+        });
+        if seen.origin == Origin::Replay {
+            report.missing.push(format!("replayed from {}, so without owners", seen.how));
+        }
+        if let Some(missing) = &seen.missing {
+            report.is_incomplete(format!("sockets incomplete: {missing}"));
+        }
+        report
+    }
+
+    /// The report of a check that could not come to a verdict.
+    pub fn failed(check: &'static str, state: ServiceState, why: String) -> Report {
+        Report {
+            check,
+            service: None,
+            state,
+            headline: why,
+            missing: Vec::new(),
+            reasons: Vec::new(),
+            metrics: Vec::new(),
+            parts: Vec::new(),
+            owners: Vec::new(),
+            shares: Vec::new(),
+            complete: None,
+            details: Vec::new(),
+            extra: Map::new(),
+        }
+    }
+
+    /// What could not be seen makes an OK UNKNOWN; a known problem stays what it is.
+    pub fn is_incomplete(&mut self, why: String) {
+        self.missing.push(why);
+        self.state = self.state.max(ServiceState::Unknown);
+    }
+
+    /// Sockets whose owner was looked for in vain: said, but no doubt about the count. That a
+    /// recorded dump has none is said already.
+    pub fn lacks_owners(&mut self, unowned: u64, why: Option<String>) {
+        if let Some(complete) = &mut self.complete {
+            complete.unowned = unowned;
+            if complete.source != Origin::Replay.name() {
+                complete.owners = unowned == 0;
+                self.missing.extend(why);
+            }
+        }
+    }
+
+    /// The first line's text in at most `longest` bytes: what was found, then what is missing, which
+    /// is never cut for it. Where the missing is the verdict's reason it comes first.
+    pub fn summary(&self, longest: usize) -> String {
+        let missing = self.missing.join("; ");
+        let mut headline = self.headline.clone();
+        if let Some(Complete { namespaces: count @ 2.., .. }) = self.complete {
+            headline += &format!(", {count} network namespaces seen");
+        }
+        if missing.is_empty() {
+            return cut(&headline, longest);
+        }
+        if self.state == ServiceState::Unknown {
+            return cut(&format!("{missing}; {headline}"), longest);
+        }
+        let headline = cut(&headline, longest.saturating_sub(missing.len() + 2));
+        cut(&format!("{headline}; {missing}"), longest)
+    }
+}
+
+/// The text, or as much of it as leaves room for dots.
+fn cut(text: &str, longest: usize) -> String {
+    if text.len() <= longest {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(longest.saturating_sub(3));
+    format!("{}...", &text[..end])
+}
+
+/// `-o`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    #[default]
+    Nagios,
+    Json,
+    Prometheus,
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "nagios" => Ok(Format::Nagios),
+            "json" => Ok(Format::Json),
+            "prometheus" => Ok(Format::Prometheus),
+            _ => Err(format!("unknown output '{text}'; use nagios, json or prometheus")),
+        }
+    }
+}
+
+impl Format {
+    /// Whether it names owners also where nothing is wrong.
+    pub fn names_owners(self) -> bool {
+        self != Format::Nagios
+    }
+
+    /// The whole output, with its last newline.
+    pub fn render(self, report: &Report) -> String {
+        match self {
+            Format::Nagios => nagios::render(report),
+            Format::Json => json::render(report),
+            Format::Prometheus => prometheus::render(std::slice::from_ref(report)),
+        }
+    }
+}
+
+impl Report {
+    /// Every number with the label that performance data give it.
+    pub fn labelled(&self) -> impl Iterator<Item = (&str, &Metric)> {
+        let metrics = self.metrics.iter().map(|metric| (metric.name, metric));
+        metrics.chain(self.parts.iter().map(|part| (part.label.as_str(), &part.metric)))
+    }
+}
+
+/// A number as it is judged, shown and stored everywhere: at most `digits` decimals.
+pub fn rounded(value: f64, digits: i32) -> f64 {
+    let scale = 10f64.powi(digits);
+    (value * scale).round() / scale
+}
+
+/// A time in milliseconds as such a number of seconds.
+pub fn seconds(millis: u32) -> f64 {
+    rounded(f64::from(millis) / 1000.0, 1)
+}

@@ -1,0 +1,382 @@
+//! Service profiles: YAML to [`Profile`]. The only user of the YAML crate.
+//!
+//! Search order: the file given, `NAME.yaml` in the thresholds directory, the embedded default.
+
+pub mod map;
+mod states;
+
+pub use states::{States, Stuck};
+
+use crate::base::duration::Span;
+use crate::base::error::{Error, Result};
+use crate::base::read_limited;
+use crate::kernel::socket::{Side, State};
+use crate::report::range::Range;
+use crate::report::verdict::Limits;
+use crate::service::tenant_key::Key;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// Far more than any profile needs.
+const LARGEST_FILE: u64 = 64 * 1024;
+
+/// One service's ports and thresholds. DESIGN.md has the commented form.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    pub service: String,
+    pub ports: Vec<u16>,
+    pub side: Option<Side>,
+    /// Connections that the service accepts by default.
+    pub limit: Option<u64>,
+    #[serde(default)]
+    pub close_wait: CloseWait,
+    #[serde(default)]
+    pub growth: Growth,
+    #[serde(default)]
+    pub orphans: Orphans,
+    #[serde(default)]
+    pub idle: Idle,
+    #[serde(default)]
+    pub states: States,
+    #[serde(default)]
+    pub tenants: Tenants,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloseWait {
+    pub min_age: Option<Span>,
+    pub warning: Option<Range>,
+    pub critical: Option<Range>,
+    #[serde(default)]
+    pub ratio: Ratio,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ratio {
+    /// Percent of ESTABLISHED.
+    pub warning: Option<Range>,
+    pub critical: Option<Range>,
+    pub min_count: Option<u64>,
+}
+
+/// Time left until the limit.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Growth {
+    pub warning: Option<Span>,
+    pub critical: Option<Span>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Orphans {
+    pub wait: Option<Span>,
+    pub ignore: Option<Vec<State>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Idle {
+    pub min_age: Option<Span>,
+    /// Idle connections beyond the expected ones.
+    pub warning: Option<Range>,
+    pub critical: Option<Range>,
+    /// Normal spares of one pool: of one client host, on the host itself of one unit and user.
+    pub expected: Option<u64>,
+    /// Of ESTABLISHED, percent.
+    #[serde(default)]
+    pub share: Ratio,
+    /// Idle ones that never carried a byte.
+    #[serde(default)]
+    pub never_used: Limits,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tenants {
+    pub key: Option<Key>,
+    /// Percent of the pool.
+    #[serde(default)]
+    pub share: Limits,
+    /// Connections from which on a tenant may be an outlier.
+    pub min_count: Option<u64>,
+}
+
+impl CloseWait {
+    pub fn limits(&self) -> Limits {
+        Limits { warning: self.warning, critical: self.critical }
+    }
+}
+
+impl Idle {
+    pub fn limits(&self) -> Limits {
+        Limits { warning: self.warning, critical: self.critical }
+    }
+}
+
+impl Ratio {
+    pub fn limits(&self) -> Limits {
+        Limits { warning: self.warning, critical: self.critical }
+    }
+}
+
+struct Embedded {
+    name: &'static str,
+    /// As in the YAML; held to it by a test, so that a port finds its profile without parsing all.
+    ports: &'static [u16],
+    yaml: &'static str,
+}
+
+macro_rules! embedded {
+    ($($name:literal: $ports:expr,)*) => {
+        &[$(Embedded {
+            name: $name,
+            ports: &$ports,
+            yaml: include_str!(concat!("../../thresholds/", $name, ".yaml")),
+        }),*]
+    };
+}
+
+const EMBEDDED: &[Embedded] = embedded! {
+    "cassandra": [9042],
+    "elasticsearch": [9200],
+    "generic": [],
+    "http": [80, 443, 8080],
+    "imap": [143, 993],
+    "kafka": [9092],
+    "ldap": [389, 636],
+    "memcached": [11211],
+    "mongodb": [27017],
+    "mysql": [3306],
+    "mysql-router": [6446],
+    "pgbouncer": [6432],
+    "postgresql": [5432],
+    "proxysql": [6033],
+    "rabbitmq": [5672],
+    "redis": [6379],
+};
+
+/// The profile that `-P` names: a file where it has a slash or ends in .yaml, else a name.
+pub fn named(name: &str, thresholds: &Path) -> Result<Profile> {
+    if name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml") {
+        return from_file(Path::new(name));
+    }
+    if let Some(profile) = installed(name, thresholds)? {
+        return Ok(profile);
+    }
+    if let Some(found) = EMBEDDED.iter().find(|embedded| embedded.name == name) {
+        return parse(found.yaml, Path::new(found.name));
+    }
+    let mut known: Vec<String> = EMBEDDED.iter().map(|embedded| embedded.name.to_owned()).collect();
+    known.extend(files(thresholds)?.iter().filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())));
+    known.sort_unstable();
+    known.dedup();
+    Err(Error::Usage(format!("unknown profile '{name}'; known are {}, or give a file", known.join(", "))))
+}
+
+/// The profile in which `port` is listed: that of its well-known service, else the first installed
+/// file in the order of names. `None`: no profile has it.
+pub fn of_port(port: u16, thresholds: &Path) -> Result<Option<Profile>> {
+    let well_known = EMBEDDED.iter().find(|embedded| embedded.ports.contains(&port));
+    if let Some(found) = well_known {
+        let installed = installed(found.name, thresholds)?;
+        if installed.as_ref().is_none_or(|profile| profile.ports.contains(&port)) {
+            return installed.map_or_else(|| parse(found.yaml, Path::new(found.name)), Ok).map(Some);
+        }
+    }
+    for path in files(thresholds)? {
+        let profile = from_file(&path)?;
+        if profile.ports.contains(&port) {
+            return Ok(Some(profile));
+        }
+    }
+    Ok(None)
+}
+
+fn installed(name: &str, thresholds: &Path) -> Result<Option<Profile>> {
+    let path = thresholds.join(format!("{name}.yaml"));
+    match from_file(&path) {
+        Err(Error::File { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        profile => profile.map(Some),
+    }
+}
+
+/// The installed profiles' files in the order of their names.
+fn files(thresholds: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(thresholds) {
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|cause| Error::reading(thresholds, cause))?,
+    };
+    let mut files: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    files.sort_unstable();
+    Ok(files)
+}
+
+fn from_file(path: &Path) -> Result<Profile> {
+    parse(&read_limited::read(path, LARGEST_FILE)?, path)
+}
+
+/// Parses and checks one profile. `origin` is named in errors, with line and column.
+pub fn parse(yaml: &str, origin: &Path) -> Result<Profile> {
+    let profile: Profile = serde_yaml::from_str(yaml).map_err(|error| explain(&error, yaml, origin))?;
+    let wrong = |key: &str, why: &str| Err(Error::content(origin, format!("{key}: {why}")));
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+    if profile.service.is_empty() || profile.service.len() > 32 || !profile.service.bytes().all(is_plain) {
+        return wrong("service", "use 1 to 32 of a-z, 0-9, - and _");
+    }
+    if profile.ports.contains(&0) {
+        return wrong("ports", "port 0 does not exist; use 1 to 65535");
+    }
+    if profile.ports.len() > crate::kernel::source::diag::MOST_PORTS {
+        return wrong("ports", "more than 256; split the profile");
+    }
+    if profile.limit == Some(0) {
+        return wrong("limit", "0 accepts nothing; leave the key out where there is no limit");
+    }
+    Ok(profile)
+}
+
+/// One line with place, key and remedy from the YAML crate's error.
+fn explain(error: &serde_yaml::Error, yaml: &str, origin: &Path) -> Error {
+    explained(error, yaml, origin, "see 'Profiles' in the man page")
+}
+
+fn explained(error: &serde_yaml::Error, yaml: &str, origin: &Path, see: &str) -> Error {
+    let text = error.to_string().replace('\n', " ");
+    // The place is said once, in front.
+    let text = text.split(" at line ").next().unwrap_or(&text).to_owned();
+    let remedy = if yaml.trim().is_empty() {
+        "the file is empty; "
+    } else if text.contains("invalid type: integer") || text.contains("invalid type: floating") {
+        "quote ranges, give durations a unit; "
+    } else {
+        ""
+    };
+    let place =
+        error.location().map_or(String::new(), |place| format!("line {} column {}: ", place.line(), place.column()));
+    Error::content(origin, format!("{place}{text} ({remedy}{see})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::verdict::ServiceState::{Critical, Ok as Good, Warning};
+
+    fn nowhere() -> &'static Path {
+        Path::new("/nonexistent/thresholds")
+    }
+
+    /// A thresholds directory with these files.
+    fn installed_files(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, yaml) in files {
+            std::fs::write(dir.path().join(name), yaml).unwrap();
+        }
+        dir
+    }
+
+    const MINE: &str = "service: mine\nports: [4711]\nclose_wait: {warning: \"7\"}\n";
+
+    #[test]
+    fn every_embedded_profile_is_as_the_index_says() {
+        for embedded in EMBEDDED {
+            let profile = parse(embedded.yaml, Path::new(embedded.name)).unwrap();
+            assert_eq!((profile.service.as_str(), &profile.ports[..]), (embedded.name, embedded.ports));
+            assert_eq!(named(embedded.name, nowhere()).unwrap(), profile);
+            for port in embedded.ports {
+                assert_eq!(of_port(*port, nowhere()).unwrap().as_ref(), Some(&profile), "{port}");
+            }
+        }
+        assert!(EMBEDDED.is_sorted_by_key(|embedded| embedded.name));
+        let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/thresholds")).unwrap();
+        assert_eq!(files.count(), EMBEDDED.len(), "a file that is not embedded");
+    }
+
+    #[test]
+    fn a_port_is_in_one_profile_only() {
+        let mut seen = std::collections::HashMap::new();
+        for embedded in EMBEDDED {
+            for port in embedded.ports {
+                assert_eq!(seen.insert(port, embedded.name), None, "{port} of {}", embedded.name);
+            }
+        }
+        assert_eq!(of_port(4711, nowhere()).unwrap(), None);
+    }
+
+    /// Whoever reaches critical has passed warning; and no threshold is forgotten or mute.
+    #[test]
+    fn warning_is_below_critical() {
+        let steps = |limits: Limits| (0..200_000).map(move |value| limits.judge(f64::from(value)));
+        let rises = |limits: Limits| steps(limits).is_sorted() && steps(limits).next() == Some(Good);
+        for embedded in EMBEDDED {
+            let profile = parse(embedded.yaml, Path::new(embedded.name)).unwrap();
+            let name = embedded.name;
+            for limits in [profile.close_wait.limits(), profile.close_wait.ratio.limits(), profile.tenants.share] {
+                assert!(rises(limits), "{name}: {limits:?}");
+                let states: Vec<_> = steps(limits).collect();
+                assert!(states.contains(&Warning) && states.contains(&Critical), "{name}: {limits:?}");
+            }
+            let (idle, states) = (profile.idle, profile.states);
+            assert!(rises(idle.limits()) && idle.min_age.is_some(), "{name}: idle");
+            assert!(rises(idle.share.limits()) && rises(idle.never_used), "{name}: idle");
+            assert!(states.by_state.iter().all(|(_, limits)| rises(*limits)), "{name}: states");
+            let others = [states.ratio.limits(), states.stuck.limits(), states.half_open, states.accept_queue];
+            assert!(others.iter().chain([&states.ephemeral_ports]).all(|limits| rises(*limits)), "{name}: states");
+            // Time left: less is worse.
+            assert!(profile.growth.warning > profile.growth.critical, "{name}: growth");
+            assert!(profile.close_wait.min_age.is_some() && profile.close_wait.ratio.min_count.is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_installed_file_wins_over_the_embedded_one() {
+        let dir = installed_files(&[("redis.yaml", "service: redis\nports: [6379, 6380]\nlimit: 5\n")]);
+        assert_eq!(named("redis", dir.path()).unwrap().limit, Some(5));
+        assert_eq!(of_port(6379, dir.path()).unwrap().unwrap().limit, Some(5));
+        assert_eq!(of_port(6380, dir.path()).unwrap().unwrap().limit, Some(5));
+        assert_ne!(named("redis", nowhere()).unwrap().limit, Some(5));
+        // One that gave the port up gives up its service too: the port has no profile then.
+        let dir = installed_files(&[("redis.yaml", "service: redis\nports: [6380]\n")]);
+        assert_eq!(of_port(6379, dir.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_users_own_file_is_found_by_port_and_name() {
+        let dir = installed_files(&[("mine.yaml", MINE), ("notes.txt", "not: [a profile"), ("x.yaml.bak", "]")]);
+        assert_eq!(of_port(4711, dir.path()).unwrap().unwrap().service, "mine");
+        assert_eq!(named("mine", dir.path()).unwrap().ports, [4711]);
+        assert_eq!(named(dir.path().join("mine.yaml").to_str().unwrap(), nowhere()).unwrap().ports, [4711]);
+        let unknown = named("mein", dir.path()).unwrap_err().to_string();
+        assert!(unknown.contains("memcached, mine, mongodb"), "{unknown}");
+    }
+
+    #[test]
+    fn a_broken_file_is_an_error_and_never_a_silent_default() {
+        let dir = installed_files(&[("a.yaml", "service: a\nports: [1]\nwarnign: 5\n"), ("mine.yaml", MINE)]);
+        let error = of_port(4711, dir.path()).unwrap_err().to_string();
+        assert!(error.contains("a.yaml: line 3") && error.contains("warnign"), "{error}");
+        let dir = installed_files(&[("memcached.yaml", "")]);
+        assert!(of_port(11211, dir.path()).unwrap_err().to_string().contains("memcached.yaml: "));
+        assert!(named("memcached", dir.path()).is_err());
+        std::fs::remove_file(dir.path().join("memcached.yaml")).unwrap();
+        std::fs::create_dir(dir.path().join("memcached.yaml")).unwrap();
+        assert!(of_port(11211, dir.path()).is_err());
+        // The directory itself: missing is fine, anything else is not.
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert!(of_port(4711, &file).is_err());
+    }
+
+    #[test]
+    fn seconds_may_go_without_a_unit() {
+        let profile = parse("service: x\nports: []\nclose_wait: {min_age: 90}\n", Path::new("x")).unwrap();
+        assert_eq!(profile.close_wait.min_age, Some(Span::seconds(90)));
+    }
+}
