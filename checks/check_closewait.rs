@@ -6,7 +6,7 @@ use connleak::base::error::Result;
 use connleak::kernel::owner::{Holders, Owners};
 use connleak::kernel::select::Match;
 use connleak::kernel::socket::{Side, State, StateSet};
-use connleak::kernel::source::{self, Query, Seen};
+use connleak::kernel::source::{self, Coverage, Query};
 use connleak::kernel::tally::Tally;
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
@@ -127,7 +127,7 @@ impl Rules {
             verdict.judge(&self.ratio, ratio, || format!("{ratio}% of {of} ESTABLISHED"));
         }
         if let Some(oldest) = oldest.filter(|_| found.ages_known()) {
-            verdict.judge(&self.oldest, seconds(oldest), || format!("oldest {}", shown(oldest)));
+            verdict.judge(&self.oldest, seconds(oldest), || format!("oldest {}", age(oldest)));
         }
         verdict
     }
@@ -153,7 +153,7 @@ impl Rules {
 
 /// What the tables show of the service.
 struct Found {
-    seen: Seen,
+    seen: Coverage,
     tally: Tally,
     /// In CLOSE_WAIT for the minimal age at least, and ghosts.
     stuck: Vec<Suspect>,
@@ -243,7 +243,7 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
     let mut report = Report::new("closewait", target.service.clone(), &found.seen, verdict);
     report.headline = headline(target, rules, found, &report.reasons, blame);
     report.metrics = metrics(rules, found, established);
-    blame.tell(&mut report);
+    blame.add_to(&mut report);
     report.extra.insert("min_age_seconds".into(), json!(rules.min_age.as_millis() as f64 / 1000.0));
     report.extra.insert("ages_known".into(), json!(found.ages_known()));
     if let Some([server, client]) = found.sides {
@@ -260,19 +260,19 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
         }
     }
     if at_worst != state {
-        let oldest = shown(found.oldest_at_most.unwrap_or(0));
+        let oldest = age(found.oldest_at_most.unwrap_or(0));
         report.is_incomplete(format!("probes or writes hide ages: maybe {} more, oldest {oldest}", found.maybe_stuck));
     }
     if found.unsure > 0 {
         report.is_incomplete(format!("{} more in CLOSE_WAIT can't be told whose they are", found.unsure));
     }
     if let Some(ghosts) = &found.ghosts {
-        ghosts.tell(&mut report);
+        ghosts.add_to(&mut report);
     }
     report
 }
 
-fn shown(millis: u32) -> Span {
+fn age(millis: u32) -> Span {
     Span::millis(u64::from(millis))
 }
 
@@ -284,7 +284,7 @@ fn headline(target: &Target, rules: &Rules, found: &Found, reasons: &[String], b
         parts.insert(0, counted);
     }
     if let Some(oldest) = found.oldest.filter(|_| !reasons.iter().any(|reason| reason.starts_with("oldest"))) {
-        parts.push(format!("oldest {}", shown(oldest)));
+        parts.push(format!("oldest {}", age(oldest)));
     }
     if found.young > 0 {
         parts.push(format!("{} younger", found.young));

@@ -3,10 +3,10 @@
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
 use connleak::base::error::{Error, Result};
-use connleak::growth::observe::{Plan, Seen};
+use connleak::growth::observe::{Observation, Plan};
 use connleak::growth::outcome::{Measure, Rules};
 use connleak::growth::pool::Connection;
-use connleak::growth::process_usage::Footprint;
+use connleak::growth::process_usage::ProcessUsage;
 use connleak::history::state_dir;
 use connleak::history::{History, Updated};
 use connleak::kernel::owner::Holders;
@@ -111,8 +111,8 @@ impl Growth {
     }
 }
 
-fn present(seen: Seen, args: &Args<Growth>, target: &Target) -> Report {
-    let Seen { found, view, suspects, owners, processes, unread, lacking, .. } = seen;
+fn present(seen: Observation, args: &Args<Growth>, target: &Target) -> Report {
+    let Observation { found, view, suspects, owners, processes, unread, lacking, .. } = seen;
     let (rules, verbose) = (args.own.rules(&args.common, &target.profile), args.common.verbose);
     let silences: Vec<f64> = suspects.iter().filter_map(Connection::silence).collect();
     let age = |connection: &Connection| connection.silence().map(|seconds| (seconds * 1000.0) as u32);
@@ -124,9 +124,9 @@ fn present(seen: Seen, args: &Args<Growth>, target: &Target) -> Report {
     let mut report = Report::new("conn_growth", target.service.clone(), &view, verdict);
     report.headline = headline;
     report.metrics = found.metrics(&rules);
-    blame.tell(&mut report);
+    blame.add_to(&mut report);
     report.extra.extend(found.extra());
-    report.extra.insert("processes".into(), processes.iter().map(Footprint::json).collect());
+    report.extra.insert("processes".into(), processes.iter().map(ProcessUsage::json).collect());
     if !suspects.is_empty() {
         report.lacks_owners(blame.unowned, blame.shortfall(&owners));
     }

@@ -152,6 +152,57 @@ fn arrows_turned_back(source: &Source) -> Vec<String> {
     found
 }
 
+/// The module path of a file within its program or the library: `kernel/source/diag`; its crate's folder before it.
+fn module_of(path: &str) -> (&str, &str) {
+    let crates =
+        ["src/bin/connleak/", "checks/check_conn_idle/", "checks/check_conn_states/", "checks/check_conn_tenants/"];
+    let root = crates.into_iter().chain(["checks/check_orphans_after_stop/", "src/", "checks/"]);
+    let root = root.into_iter().find(|root| path.starts_with(root)).unwrap_or("");
+    (root, path[root.len()..].trim_end_matches(".rs").trim_end_matches("/mod"))
+}
+
+/// Files that use each other in a circle. A module and its own submodules are one thing.
+fn circles(sources: &[Source]) -> Vec<String> {
+    let modules: Vec<_> = sources.iter().map(|source| module_of(&source.path)).collect();
+    let used_by = |index: usize| {
+        let (root, own) = modules[index];
+        let parent = own.rsplit_once('/').map_or("", |(parent, _)| parent);
+        let mut used = Vec::new();
+        for (_, line) in &sources[index].code {
+            for (prefix, base) in [("crate::", ""), ("super::", parent)] {
+                for (at, _) in line.match_indices(prefix) {
+                    let rest = line[at + prefix.len()..].replace("::", "/");
+                    let path = if base.is_empty() { rest } else { format!("{base}/{rest}") };
+                    let is_named = |name: &str| {
+                        path.strip_prefix(name)
+                            .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+                    };
+                    let named = (0..modules.len()).filter(|at| modules[*at].0 == root && is_named(modules[*at].1));
+                    used.extend(named.max_by_key(|at| modules[*at].1.len()));
+                }
+            }
+        }
+        let is_other = |at: &usize| {
+            let other = modules[*at].1;
+            !own.starts_with(&format!("{other}/")) && !other.starts_with(&format!("{own}/")) && *at != index
+        };
+        used.retain(is_other);
+        used
+    };
+    let edges: Vec<Vec<usize>> = (0..modules.len()).map(used_by).collect();
+    let reaches = |from: usize, to: usize| {
+        let (mut seen, mut open) = (vec![false; edges.len()], edges[from].clone());
+        while let Some(at) = open.pop() {
+            if !std::mem::replace(&mut seen[at], true) {
+                open.extend(&edges[at]);
+            }
+        }
+        seen[to]
+    };
+    let turned = |at: &usize| reaches(*at, *at);
+    (0..edges.len()).filter(turned).map(|at| format!("{} uses itself in a circle", sources[at].path)).collect()
+}
+
 fn worldly_where_pure(source: &Source) -> Vec<String> {
     let mut found = Vec::new();
     if PURE.iter().any(|module| source.is_below(module)) {
@@ -212,6 +263,17 @@ fn hold(rule: Rule) {
 #[test]
 fn arrows_never_turn_back() {
     hold(arrows_turned_back);
+}
+
+#[test]
+fn no_files_use_each_other_in_a_circle() {
+    assert_eq!(circles(&sources()), [""; 0]);
+    let turned = [
+        Source::new("src/history/place.rs", "use super::trouble::obstacle;"),
+        Source::new("src/history/trouble.rs", "use crate::history::place::Place;"),
+        Source::new("src/history/mod.rs", "use place::Place;"),
+    ];
+    assert_eq!(circles(&turned).len(), 2);
 }
 
 #[test]

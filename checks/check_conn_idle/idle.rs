@@ -3,7 +3,7 @@
 pub mod spares;
 
 use connleak::base::duration::Span;
-use connleak::kernel::source::Seen;
+use connleak::kernel::source::Coverage;
 use connleak::owners::blame::Blame;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
 use connleak::report::{Metric, Unit, rounded, seconds};
@@ -41,7 +41,7 @@ impl Rules {
             verdict.judge(&self.share, share, || format!("{share}% of {established} ESTABLISHED"));
         }
         if let Some(oldest) = oldest {
-            verdict.judge(&self.oldest, seconds(oldest), || format!("oldest {}", shown(oldest)));
+            verdict.judge(&self.oldest, seconds(oldest), || format!("oldest {}", age(oldest)));
         }
         verdict
     }
@@ -72,7 +72,7 @@ impl Rules {
 
 /// What the tables show of the service.
 pub struct Found {
-    pub seen: Seen,
+    pub seen: Coverage,
     pub established: u64,
     /// Idle for the minimal age and no spares, longest first.
     pub idlers: Vec<Idler>,
@@ -114,7 +114,7 @@ impl Found {
             parts.push(format!("{} ESTABLISHED", self.established));
         }
         if let Some(oldest) = numbers.oldest.filter(|_| !is_said(&parts, "oldest")) {
-            parts.push(format!("oldest {}", shown(oldest)));
+            parts.push(format!("oldest {}", age(oldest)));
         }
         if !reasons.is_empty() {
             parts.extend(blame.headline());
@@ -161,6 +161,6 @@ fn share(idle: u64, established: u64) -> f64 {
     if idle == 0 { 0.0 } else { rounded(idle as f64 * 100.0 / established.max(idle) as f64, 2) }
 }
 
-fn shown(millis: u32) -> Span {
+fn age(millis: u32) -> Span {
     Span::millis(u64::from(millis))
 }

@@ -173,7 +173,7 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
     let mut report = Report::new("conn_idle", target.service.clone(), &found.seen, verdict);
     report.headline = format!("{} {}", target.service, found.headline(rules, &report.reasons, blame));
     report.metrics = found.metrics(rules);
-    blame.tell(&mut report);
+    blame.add_to(&mut report);
     report.extra.insert("min_age_seconds".into(), json!(rules.min_age.as_millis() as f64 / 1000.0));
     report.extra.insert("expected".into(), json!(rules.expected));
     report.extra.insert("ages_known".into(), json!(found.ages_known()));

@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use state_counts::found::Found;
 use state_counts::judge::{self, Doubt, Finding, Rules};
 use state_counts::usual::{self, Unusual};
-use state_counts::{Mix, TIME_WAIT_LASTS};
+use state_counts::{StateCounts, TIME_WAIT_LASTS};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -187,7 +187,7 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
         report.lacks_owners(blame.unowned, blame.shortfall(&owners));
     }
     match usual {
-        Ok(Some(unusual)) => drop(report.extra.insert("unusual".into(), unusual.iter().map(told).collect())),
+        Ok(Some(unusual)) => drop(report.extra.insert("unusual".into(), unusual.iter().map(unusual_json).collect())),
         Ok(None) if args.own.baseline == Some(Compare::Auto) => {
             report.missing.push("no history yet of this service at this hour: not compared with the usual".into());
         }
@@ -241,7 +241,7 @@ fn gather(target: &Target, rules: &Rules, world: &World) -> Result<Found> {
         Err(why) => (EphemeralPorts::usual(), Some(why)),
     };
     let min_age = u32::try_from(rules.min_age.as_millis()).unwrap_or(u32::MAX);
-    let mut mix = Mix::new(min_age, fin_timeout(world), PortUse::new(range));
+    let mut mix = StateCounts::new(min_age, fin_timeout(world), PortUse::new(range));
     let (mut sockets, mut unsure) = (Vec::new(), Vec::new());
     let seen = source::visit(world, &query, &mut |socket| {
         let is_listener = socket.state == State::Listen;
@@ -280,7 +280,7 @@ fn compare(args: &Args<ConnStates>, target: &Target, found: &Found, world: &Worl
     Ok(usual.map(|usual| usual::unusual(&found.mix, usual::both_ends(&found.sockets), &usual)))
 }
 
-fn told(unusual: &Unusual) -> Value {
+fn unusual_json(unusual: &Unusual) -> Value {
     let Unusual { state, count, usual } = unusual;
     json!({"state": state.name(), "count": count, "usual": usual.number, "days": usual.days})
 }
@@ -296,7 +296,7 @@ fn present(target: &Target, rules: &Rules, found: &Found, findings: &[Finding], 
     parts.extend(judge::oddity(&found.mix));
     report.headline = format!("{} {}", target.service, parts.join(", "));
     report.metrics = rules.metrics(&found.mix, range_known);
-    blame.tell(&mut report);
+    blame.add_to(&mut report);
     report.extra.extend(found.extra(rules));
     let at_worst = rules.judge(&found.with_unsure, &[], range_known, Doubt::Worst);
     let mut unknown = Vec::new();

@@ -5,7 +5,7 @@ pub mod found;
 pub mod judge;
 pub mod usual;
 
-use connleak::kernel::headroom::{PortUse, Room};
+use connleak::kernel::headroom::{Headroom, PortUse};
 use connleak::kernel::socket::{Endpoint, Side, Socket, State};
 use connleak::kernel::tally::Tally;
 use judge::Doubt;
@@ -44,7 +44,7 @@ impl Queue {
 }
 
 #[derive(Clone, Debug)]
-pub struct Mix {
+pub struct StateCounts {
     /// Milliseconds; younger closings are normal.
     min_age: u32,
     /// net.ipv4.tcp_fin_timeout, milliseconds.
@@ -68,9 +68,9 @@ pub struct Mix {
     pub ports: PortUse,
 }
 
-impl Mix {
-    pub fn new(min_age: u32, fin_timeout: u32, ports: PortUse) -> Mix {
-        Mix {
+impl StateCounts {
+    pub fn new(min_age: u32, fin_timeout: u32, ports: PortUse) -> StateCounts {
+        StateCounts {
             min_age,
             fin_timeout,
             tally: Tally::default(),
@@ -184,7 +184,7 @@ impl Mix {
         places.iter().filter(usable).find(listens).copied()
     }
 
-    pub fn busiest_ports(&self) -> Option<Room> {
+    pub fn busiest_ports(&self) -> Option<Headroom> {
         self.ports.busiest()
     }
 }
@@ -218,8 +218,8 @@ mod tests {
         Socket { accept_queue: Some(AcceptQueue { waiting, limit }), ..socket(State::Listen, local) }
     }
 
-    fn mix(sockets: &[Socket]) -> Mix {
-        let mut mix = Mix::new(60_000, 60_000, PortUse::new(EphemeralPorts::parse("1024 9999", "").unwrap()));
+    fn mix(sockets: &[Socket]) -> StateCounts {
+        let mut mix = StateCounts::new(60_000, 60_000, PortUse::new(EphemeralPorts::parse("1024 9999", "").unwrap()));
         sockets.iter().for_each(|socket| mix.add(socket, Side::Server));
         mix
     }

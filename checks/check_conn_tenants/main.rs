@@ -15,7 +15,7 @@ use connleak::service::profile::Profile;
 use connleak::service::target::{self, Target};
 use connleak::service::tenant_key::{Key, Plain};
 use serde_json::{Value, json};
-use tenancy::census::{Ages, Counts, Judged, Rules, Tenant, connections, shown};
+use tenancy::census::{Ages, Counts, Judged, Rules, Tenant, connections, display_name};
 use tenancy::found::Found;
 use tenancy::pooler::Pooler;
 use tenancy::{label, look};
@@ -129,7 +129,7 @@ fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, 
     report.headline = headline(target, rules, found, &report.reasons, &blame);
     report.parts = parts(rules, found, &labels);
     report.metrics = metrics(rules, found, outliers.len(), report.parts.len());
-    blame.tell(&mut report);
+    blame.add_to(&mut report);
     report.extra.insert("key".into(), json!(found.key.to_string()));
     report.extra.insert("limit".into(), json!(rules.limit));
     report.extra.insert("tenants".into(), tenants(rules, found, &labels, &named, &outliers));
@@ -179,13 +179,13 @@ fn headline(target: &Target, rules: &Rules, found: &Found, reasons: &[String], b
         "{} of {} {tenants} by {}",
         connections(census.total),
         census.tenants.len(),
-        shown(&found.key.to_string())
+        display_name(&found.key.to_string())
     ));
     if let Some(largest) = census.tenants.first().filter(|_| reasons.is_empty()) {
         let most = largest.counts.connections;
         let of = rules.limit.map_or(String::new(), |limit| format!(" of limit {limit}"));
         let share = rules.share(most, census);
-        parts.push(format!("largest {} with {most}, {share}%{of}", shown(&largest.name)));
+        parts.push(format!("largest {} with {most}, {share}%{of}", display_name(&largest.name)));
     }
     if census.pooled.connections > 0 {
         parts.push(format!("{} by poolers", census.pooled.connections));
@@ -214,7 +214,7 @@ fn details(rules: &Rules, found: &Found, verbose: u8, top: usize) -> Vec<String>
             let counts = tenant.counts;
             format!(
                 "tenant {}: {}, {share}%, {} in CLOSE_WAIT, {} idle",
-                shown(&tenant.name),
+                display_name(&tenant.name),
                 connections(counts.connections),
                 counts.close_wait,
                 counts.idle

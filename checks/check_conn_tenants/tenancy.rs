@@ -16,7 +16,7 @@ use connleak::kernel::user::Users;
 use connleak::kernel::world::World;
 use connleak::service::profile::map::TenantMap;
 use connleak::service::tenant_key::{Key, Plain};
-use look::{Connection, End, Look};
+use look::{Connection, End, Snapshot};
 use regex_lite::Regex;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -82,7 +82,7 @@ pub struct People {
 type Known = (Option<u32>, Option<u32>, Option<u64>, Option<IpAddr>);
 
 impl People {
-    pub fn find(world: &World, look: &Look, naming: Naming) -> People {
+    pub fn find(world: &World, look: &Snapshot, naming: Naming) -> People {
         let by_peer = matches!(naming, Naming::Plain(Plain::Peer(_)));
         let ends = look.connections.iter().flat_map(|connection| [&connection.client, &connection.server]);
         let wanted = ends.flatten().filter(|_| !by_peer).chain(&look.listeners);

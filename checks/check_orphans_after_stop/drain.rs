@@ -8,15 +8,15 @@ use connleak::base::error::{Error, Result};
 use connleak::kernel::owner::{self, Holders, Owners};
 use connleak::kernel::select::{Match, Selection};
 use connleak::kernel::socket::{Socket, State, StateSet};
-use connleak::kernel::source::{self, Query, Seen};
+use connleak::kernel::source::{self, Coverage, Query};
 use connleak::kernel::world::World;
 use connleak::service::baseline::Baseline;
 use std::time::Instant;
 
 /// What one look shows.
 #[derive(Debug)]
-pub struct View {
-    pub seen: Seen,
+pub struct Leftovers {
+    pub seen: Coverage,
     pub left: Vec<Left>,
     pub time_wait: u64,
     /// Not in the baseline.
@@ -27,14 +27,14 @@ pub struct View {
 
 /// Where to look, and what is no orphan.
 #[derive(Clone, Copy, Debug)]
-pub struct Aftermath<'a> {
+pub struct Drain<'a> {
     pub world: &'a World,
     pub selection: &'a Selection,
     pub ignore: &'a [State],
 }
 
-impl Aftermath<'_> {
-    fn visit(&self, states: StateSet, each: &mut dyn FnMut(&Left, bool)) -> Result<Seen> {
+impl Drain<'_> {
+    fn visit(&self, states: StateSet, each: &mut dyn FnMut(&Left, bool)) -> Result<Coverage> {
         let selection = self.selection;
         let query = Query { states, ports: &selection.ports, side: selection.side, times: false };
         source::visit(self.world, &query, &mut |socket| match selection.matches(socket) {
@@ -45,7 +45,7 @@ impl Aftermath<'_> {
     }
 
     /// Everything but ignored states and, with a baseline, new sockets.
-    pub fn look(&self, baseline: Option<&Baseline>) -> Result<View> {
+    pub fn look(&self, baseline: Option<&Baseline>) -> Result<Leftovers> {
         let (mut left, mut time_wait, mut new, mut unsure) = (Vec::new(), 0, 0, 0);
         let seen = self.visit(StateSet::ALL, &mut |found, is_sure| {
             let state = found.socket.state;
@@ -59,14 +59,19 @@ impl Aftermath<'_> {
                 unsure += 1;
             }
         })?;
-        Ok(View { seen, left, time_wait, new, unsure })
+        Ok(Leftovers { seen, left, time_wait, new, unsure })
     }
 
     /// Looks until nothing is left or the wait is over.
     ///
     /// # Errors
     /// Besides what the source says: when `signals` ask to end.
-    pub fn settle(&self, baseline: Option<&Baseline>, wait: Span, signals: Option<&Interrupt>) -> Result<(View, Span)> {
+    pub fn settle(
+        &self,
+        baseline: Option<&Baseline>,
+        wait: Span,
+        signals: Option<&Interrupt>,
+    ) -> Result<(Leftovers, Span)> {
         let started = Instant::now();
         // A recorded dump doesn't change.
         let wait = if self.world.replay.is_some() { Span::seconds(0) } else { wait };

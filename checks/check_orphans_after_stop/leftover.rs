@@ -148,7 +148,7 @@ fn fate(state: State, rest: Option<u32>) -> String {
 }
 
 fn called(process: &Process, role: Role) -> String {
-    let unit = process.unit.as_ref().map_or(String::new(), |unit| format!(" of {}", cgroup::shown(unit)));
+    let unit = process.unit.as_ref().map_or(String::new(), |unit| format!(" of {}", cgroup::label(unit)));
     format!("{}[{}]{unit}, {}", process.command, process.pid, role.words())
 }
 

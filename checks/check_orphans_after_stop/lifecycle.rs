@@ -111,7 +111,7 @@ fn read_pid(path: &Path) -> Result<Option<u32>> {
 /// When a stop was first seen.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Seen {
+struct StopRecord {
     boot_id: String,
     /// Seconds since the boot.
     uptime: f64,
@@ -132,15 +132,15 @@ pub fn started(memory: &Path) -> Result<()> {
 pub fn stopped_for(memory: &Path) -> Result<f64> {
     let (boot_id, uptime) = (boot::boot_id()?, boot::uptime());
     let known = match read_limited::read(memory, 4096) {
-        Ok(text) => serde_json::from_str::<Seen>(&text).ok(),
+        Ok(text) => serde_json::from_str::<StopRecord>(&text).ok(),
         Err(Error::File { cause, .. }) if cause.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
     match known {
         Some(seen) if seen.boot_id == boot_id && seen.uptime <= uptime => Ok(uptime - seen.uptime),
         _ => {
-            let seen =
-                serde_json::to_string(&Seen { boot_id, uptime }).map_err(|error| Error::content(memory, error))?;
+            let seen = serde_json::to_string(&StopRecord { boot_id, uptime })
+                .map_err(|error| Error::content(memory, error))?;
             atomic_file::write(memory, &seen, 0o600)?;
             Ok(0.0)
         }
@@ -157,7 +157,7 @@ mod tests {
         let memory = dir.path().join("m.json");
         started(&memory).unwrap();
         assert_eq!(stopped_for(&memory).unwrap(), 0.0);
-        let old = Seen { boot_id: boot::boot_id().unwrap(), uptime: boot::uptime() - 40.0 };
+        let old = StopRecord { boot_id: boot::boot_id().unwrap(), uptime: boot::uptime() - 40.0 };
         fs::write(&memory, serde_json::to_string(&old).unwrap()).unwrap();
         assert!((40.0..50.0).contains(&stopped_for(&memory).unwrap()));
         for foreign in ["rubbish", "{\"boot_id\":\"x\",\"uptime\":1.0}", "{\"boot_id\":\"x\"}"] {

@@ -20,7 +20,7 @@ use connleak::report::verdict::{Limits, ServiceState, Verdict, word};
 use connleak::report::{Metric, Report, Unit, rounded};
 use connleak::service::baseline::Baseline;
 use connleak::service::target::{self, Target};
-use drain::{Aftermath, View};
+use drain::{Drain, Leftovers};
 use leftover::{Class, Left};
 use lifecycle::Watched;
 use serde_json::json;
@@ -104,8 +104,8 @@ pub fn check(args: &Args<Orphans>, world: &World) -> Result<Report> {
     let rules = Rules::new(args, &target);
     let watched = Watched { unit: own.unit.clone(), process: own.process.clone(), pid_file: own.pid_file.clone() };
     refuse_mixed_uses(args, &watched)?;
-    let aftermath = Aftermath { world, selection: &target.selection, ignore: &rules.ignore };
-    let scene = Scene { args, target: &target, rules: &rules, aftermath };
+    let drain = Drain { world, selection: &target.selection, ignore: &rules.ignore };
+    let scene = Scene { args, target: &target, rules: &rules, drain };
     if let Some(path) = &own.save_baseline {
         return scene.save_baseline(path);
     }
@@ -126,8 +126,8 @@ pub fn check(args: &Args<Orphans>, world: &World) -> Result<Report> {
     // The watchdog must not speak before a command that outlasts its time has been ended.
     world.deadline.extend(stop_command::ENDING);
     let signals = Interrupt::watch()?;
-    let mut baseline = aftermath.take_baseline()?;
-    let output = stop_command::run(&args.rest, time_limit, &signals, &mut || aftermath.follow(&mut baseline))?;
+    let mut baseline = drain.take_baseline()?;
+    let output = stop_command::run(&args.rest, time_limit, &signals, &mut || drain.follow(&mut baseline))?;
     let mut report = scene.settle(Some(&baseline), Some(&signals))?;
     if args.common.verbose > 0 {
         report.details.extend(output.iter().map(|line| format!("stop command: {line}")));
@@ -179,7 +179,7 @@ impl Rules {
 
 /// The last look, and how long after the stop it was.
 struct Settled {
-    view: View,
+    view: Leftovers,
     after: Span,
     /// What the service is doing, where that says that nothing is to be asserted yet.
     excuse: Option<String>,
@@ -189,19 +189,19 @@ struct Scene<'a> {
     args: &'a Args<Orphans>,
     target: &'a Target,
     rules: &'a Rules,
-    aftermath: Aftermath<'a>,
+    drain: Drain<'a>,
 }
 
 impl Scene<'_> {
     fn settle(&self, baseline: Option<&Baseline>, signals: Option<&Interrupt>) -> Result<Report> {
-        let (view, after) = self.aftermath.settle(baseline, self.rules.wait, signals)?;
+        let (view, after) = self.drain.settle(baseline, self.rules.wait, signals)?;
         Ok(self.judge(&Settled { view, after, excuse: None }, baseline))
     }
 
     fn save_baseline(&self, path: &Path) -> Result<Report> {
-        let baseline = self.aftermath.take_baseline()?;
-        baseline.save(path, &self.target.service, netns::identity(self.aftermath.world)?)?;
-        let mut view = self.aftermath.look(None)?;
+        let baseline = self.drain.take_baseline()?;
+        baseline.save(path, &self.target.service, netns::identity(self.drain.world)?)?;
+        let mut view = self.drain.look(None)?;
         view.left.clear();
         let count = baseline.count();
         let excuse = Some(format!("baseline of {count} sockets saved to {}", path.display()));
@@ -213,8 +213,8 @@ impl Scene<'_> {
         let memory =
             state_dir::open(self.args.own.state_dir.as_deref())?.join(watched.memory_name(&self.target.service));
         let wait = self.rules.wait;
-        let running = watched.running(self.aftermath.world)?;
-        let mut view = self.aftermath.look(None)?;
+        let running = watched.running(self.drain.world)?;
+        let mut view = self.drain.look(None)?;
         let (after, excuse) = match running {
             Some(process) => {
                 lifecycle::started(&memory)?;
@@ -240,7 +240,7 @@ impl Scene<'_> {
         }
         let verbose = self.args.common.verbose;
         let holders = if verbose > 1 { Holders::All } else { Holders::First };
-        let owners = drain::owners(self.aftermath.world, left, holders);
+        let owners = drain::owners(self.drain.world, left, holders);
         let listeners = match baseline {
             Some(baseline) if !baseline.listeners.is_empty() => baseline.listeners.clone(),
             _ => leftover::listeners(left, &owners),
@@ -256,7 +256,7 @@ impl Scene<'_> {
             report.headline += ", nothing was there before: is it the right port?";
         }
         report.metrics = self.metrics(settled);
-        blame.tell(&mut report);
+        blame.add_to(&mut report);
         let remaining = left.iter().take(grouping.top).map(|left| leftover::json(left, &owners, &listeners));
         report.extra.insert("remaining".into(), remaining.collect());
         report.lacks_owners(blame.unowned, blame.shortfall(&owners));

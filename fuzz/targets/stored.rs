@@ -4,7 +4,7 @@
 
 use connleak::service::baseline::Content;
 use connleak::history::Row;
-use connleak::growth::detector_state::{Memory, Moment, VERSION};
+use connleak::growth::detector_state::{DetectorState, Moment, VERSION};
 use connleak::growth::detector::{Sample, Socket};
 use std::sync::OnceLock;
 
@@ -35,14 +35,14 @@ fn row(bytes: &[u8]) {
 
 /// Whatever was read, the next runs end and store it again.
 fn memory(bytes: &[u8]) {
-    let Some(mut memory) = Memory::restore(VERSION, bytes) else { return };
+    let Some(mut memory) = DetectorState::restore(VERSION, bytes) else { return };
     let stored = memory.store();
-    let again = Memory::restore(VERSION, &stored).expect("what was stored is read");
+    let again = DetectorState::restore(VERSION, &stored).expect("what was stored is read");
     assert_eq!(again.store(), stored);
     for minute in 100..104 {
         memory.learn(&moment(minute), look(minute), 120, 1.0);
     }
-    assert!(Memory::restore(VERSION, &memory.store()).is_some());
+    assert!(DetectorState::restore(VERSION, &memory.store()).is_some());
 }
 
 /// A real memory with bytes changed: two tell the place, one the value.
@@ -58,7 +58,7 @@ fn damaged(edits: &[u8]) -> Vec<u8> {
 
 /// Of a service that leaks.
 fn real() -> Vec<u8> {
-    let mut memory = Memory::new(120);
+    let mut memory = DetectorState::new(120);
     for minute in 0..60 {
         memory.learn(&moment(minute), look(minute), 120, 1.0);
     }

@@ -7,7 +7,7 @@ use std::fs;
 
 /// An instant (seconds since 1970) as told at `now`: `14:05`, with the date where that is another day.
 /// Where no zone is known it is UTC, and says so.
-pub fn told(at: f64, now: f64) -> String {
+pub fn describe(at: f64, now: f64) -> String {
     let zone = zone();
     let (zone, mark) = zone.map_or((TimeZone::UTC, "Z"), |zone| (zone, ""));
     let instant = |seconds: f64| Timestamp::from_second(seconds as i64).unwrap_or_default().to_zoned(zone.clone());
@@ -31,9 +31,9 @@ mod tests {
     #[test]
     fn another_day_is_told_with_its_date() {
         let noon = 1_700_049_600.0;
-        assert!(!told(noon, noon + 60.0).contains('-') || told(noon, noon + 60.0).len() > 6);
-        let old = told(noon, noon + 3.0 * 86_400.0);
+        assert!(!describe(noon, noon + 60.0).contains('-') || describe(noon, noon + 60.0).len() > 6);
+        let old = describe(noon, noon + 3.0 * 86_400.0);
         assert!(old.starts_with("2023-11-1") && old.contains(':'), "{old}");
-        assert!(!told(-1e300, 1e300).is_empty());
+        assert!(!describe(-1e300, 1e300).is_empty());
     }
 }

@@ -5,7 +5,7 @@ use crate::growth::pool::{Connection, Pool, hashed, is_sampled};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// Of [`Memory`] as it is stored; another one is begun anew.
+/// Of [`DetectorState`] as it is stored; another one is begun anew.
 pub const VERSION: u32 = 3;
 /// Sockets that are followed one by one; above it a sample of them.
 const MOST_SOCKETS: usize = 4096;
@@ -17,7 +17,7 @@ const USUAL_PACE: f64 = 60.0;
 const MOST_NAMES: usize = 256;
 
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Memory {
+pub struct DetectorState {
     detector: Detector,
     /// By [`Connection::group`].
     pub names: BTreeMap<u32, String>,
@@ -69,9 +69,9 @@ pub struct Turnover {
     pub minutes: f64,
 }
 
-impl Memory {
-    pub fn new(limit: u32) -> Memory {
-        Memory {
+impl DetectorState {
+    pub fn new(limit: u32) -> DetectorState {
+        DetectorState {
             detector: Detector::new(USUAL_PACE, limit),
             names: BTreeMap::new(),
             thinning: 0,
@@ -82,7 +82,7 @@ impl Memory {
     }
 
     /// From what the run before stored; `None`: it is unreadable or of another version.
-    pub fn restore(version: u32, bytes: &[u8]) -> Option<Memory> {
+    pub fn restore(version: u32, bytes: &[u8]) -> Option<DetectorState> {
         (version == VERSION).then(|| postcard::from_bytes(bytes).ok()).flatten()
     }
 
@@ -122,7 +122,7 @@ impl Memory {
         }
     }
 
-    /// What was thought of the last look; `speed` as in [`Memory::learn`].
+    /// What was thought of the last look; `speed` as in [`DetectorState::learn`].
     pub fn verdict(&self, speed: f64) -> Verdict {
         in_real_time(self.detector.verdict(), speed)
     }
@@ -208,7 +208,7 @@ fn in_real_time(verdict: Verdict, speed: f64) -> Verdict {
 mod tests {
     use super::*;
     use crate::kernel::socket::{Endpoint, Side, State as TcpState, Times};
-    use crate::kernel::source::{Origin, Seen};
+    use crate::kernel::source::{Coverage, Origin};
 
     fn pool(cookies: impl Iterator<Item = u64>) -> Pool {
         let end = |port| Endpoint::new([127, 0, 0, 1].into(), port);
@@ -224,25 +224,25 @@ mod tests {
             cookies.map(|cookie| Connection { socket: socket(cookie), side: Side::Client }).collect();
         let mut counts = [0; 11];
         counts[TcpState::Established as usize - 1] = connections.len() as u64;
-        let seen = Seen::new(Origin::Netlink, String::new());
+        let seen = Coverage::new(Origin::Netlink, String::new());
         Pool { seen, connections, counts, instance: 7, listeners: Vec::new(), ports: None, unsure: 0 }
     }
 
     /// Runs of one boot at these seconds, each with the connections of these cookies.
-    fn run(memory: &mut Memory, uptime: f64, cookies: std::ops::Range<u64>) -> Learned {
+    fn run(memory: &mut DetectorState, uptime: f64, cookies: std::ops::Range<u64>) -> Learned {
         let moment = Moment { wall: 1e9 + uptime, uptime, boot_id: "5c7f-boot".to_owned() };
         memory.learn(&moment, pool(cookies).sample(), 100_000, 1.0)
     }
 
     #[test]
     fn what_is_stored_comes_back_and_learns_on_alike() {
-        let mut memory = Memory::new(100_000);
+        let mut memory = DetectorState::new(100_000);
         for minute in 0..6u32 {
             run(&mut memory, 60.0 * f64::from(minute), 1..20 + u64::from(minute));
         }
         memory.names.insert(pool(1..2).connections[0].group(), "php-fpm (customer42)".to_owned());
         let stored = memory.store();
-        let mut restored = Memory::restore(VERSION, &stored).unwrap();
+        let mut restored = DetectorState::restore(VERSION, &stored).unwrap();
         assert_eq!(restored.store(), stored);
         let (one, other) = (run(&mut memory, 400.0, 3..40), run(&mut restored, 400.0, 3..40));
         assert_eq!((one.verdict, one.turnover), (other.verdict, other.turnover));
@@ -253,15 +253,15 @@ mod tests {
 
     #[test]
     fn what_can_t_be_read_is_none() {
-        let stored = Memory::new(1).store();
-        assert!(Memory::restore(VERSION + 1, &stored).is_none());
-        assert!(Memory::restore(VERSION, &stored[..stored.len() - 1]).is_none());
-        assert!(Memory::restore(VERSION, b"").is_none());
+        let stored = DetectorState::new(1).store();
+        assert!(DetectorState::restore(VERSION + 1, &stored).is_none());
+        assert!(DetectorState::restore(VERSION, &stored[..stored.len() - 1]).is_none());
+        assert!(DetectorState::restore(VERSION, b"").is_none());
     }
 
     #[test]
     fn the_pace_is_the_median() {
-        let mut memory = Memory::new(9);
+        let mut memory = DetectorState::new(9);
         assert_eq!(memory.pace(), None);
         // A recheck after 2 s and an outage of an hour are not the schedule.
         for uptime in [0.0, 60.0, 62.0, 120.0, 180.0, 3780.0, 3840.0] {
@@ -277,8 +277,8 @@ mod tests {
 
     #[test]
     fn thinning_keeps_at_most_4096_and_never_grows_back() {
-        let mut memory = Memory::new(9);
-        assert_eq!(run(&mut Memory::new(100), 0.0, 1..1).sampled, 1.0, "all of nothing");
+        let mut memory = DetectorState::new(9);
+        assert_eq!(run(&mut DetectorState::new(100), 0.0, 1..1).sampled, 1.0, "all of nothing");
         assert_eq!(run(&mut memory, 0.0, 1..4097).sampled, 1.0);
         let mut kept = HashSet::new();
         for (minute, most) in [(1.0, 4098), (2.0, 40_000), (3.0, 4_097), (4.0, 40_000)] {
@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn thinner_is_neither_opened_nor_closed() {
-        let mut memory = Memory::new(9);
+        let mut memory = DetectorState::new(9);
         run(&mut memory, 0.0, 1..4097);
         let turnover = run(&mut memory, 60.0, 1..8193).turnover.unwrap();
         assert_eq!(turnover.closed, 0.0);
@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn turnover_counts_by_identity() {
-        let mut memory = Memory::new(9);
+        let mut memory = DetectorState::new(9);
         assert_eq!(run(&mut memory, 0.0, 1..11).turnover, None, "the first run");
         let turnover = run(&mut memory, 120.0, 4..14).turnover;
         assert_eq!(turnover, Some(Turnover { opened: 3.0, closed: 3.0, minutes: 2.0 }));
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn runs_of_one_instant_count_once() {
-        let mut memory = Memory::new(9);
+        let mut memory = DetectorState::new(9);
         let (mut opened, mut learned) = (0.0, 0);
         for run_of_many in 0..40u32 {
             let uptime = 100.0 + 0.2 * f64::from(run_of_many);
@@ -333,7 +333,7 @@ mod tests {
     fn a_group_is_named_by_a_connection_that_has_a_holder() {
         let mut many = pool(1..300);
         many.connections[0].socket.inode = 0;
-        let mut memory = Memory::new(9);
+        let mut memory = DetectorState::new(9);
         let nameless = memory.nameless(&many);
         assert_eq!(nameless.values().map(|connection| connection.socket.inode).collect::<Vec<_>>(), [2]);
         memory.names.insert(many.connections[0].group(), "x".to_owned());
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_rehearsal_tells_real_time() {
-        let (mut real, mut rehearsed) = (Memory::new(60), Memory::new(60));
+        let (mut real, mut rehearsed) = (DetectorState::new(60), DetectorState::new(60));
         let mut told = Vec::new();
         for step in 0..60u32 {
             let cookies = || 1..8 + u64::from(step) * 2;

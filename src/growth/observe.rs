@@ -9,10 +9,10 @@ mod processes;
 use crate::base::error::{Error, Result};
 use crate::base::local_time;
 use crate::growth::detector::Verdict;
-use crate::growth::detector_state::{self, Learned, Memory, Moment};
-use crate::growth::outcome::{Found, Measure};
+use crate::growth::detector_state::{self, DetectorState, Learned, Moment};
+use crate::growth::outcome::{Measure, Outcome};
 use crate::growth::pool::Connection;
-use crate::growth::process_usage::Footprint;
+use crate::growth::process_usage::ProcessUsage;
 use crate::history::{Condensed, Group, History, Previous, Sample, Step, Updated, Usual};
 use crate::kernel::boot;
 use crate::kernel::headroom;
@@ -42,10 +42,10 @@ pub struct Plan<'a> {
 
 /// What one look gives.
 #[derive(Debug)]
-pub struct Seen {
-    pub found: Found,
+pub struct Observation {
+    pub found: Outcome,
     /// How complete the view is.
-    pub view: source::Seen,
+    pub view: source::Coverage,
     /// Where connections are looked at: each once, and their number by TCP state as in a [`Sample`].
     pub connections: Vec<Connection>,
     pub counts: [u64; 11],
@@ -53,7 +53,7 @@ pub struct Seen {
     pub suspects: Vec<Connection>,
     pub owners: Owners,
     /// Where descriptors or memory are looked at.
-    pub processes: Vec<Footprint>,
+    pub processes: Vec<ProcessUsage>,
     /// What could not be read, to be said.
     pub unread: Vec<String>,
     /// What is missing from the amount, so that OK would be a guess.
@@ -113,7 +113,7 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// Where the sockets, the processes or the history can't be read. What can't be stored is in the
     /// result.
-    pub fn see(&self, history: &mut History, holders: Holders, world: &World) -> Result<Updated<Seen>> {
+    pub fn see(&self, history: &mut History, holders: Holders, world: &World) -> Result<Updated<Observation>> {
         match self.measure {
             Measure::Connections => connections::see(self, history, holders, world),
             Measure::Descriptors | Measure::Memory => processes::see(self, history, world),
@@ -141,8 +141,8 @@ impl<'a> Plan<'a> {
         past: Past,
         look: L,
         anew: impl FnOnce() -> Result<L>,
-        judge: impl FnOnce(L, Past) -> Result<Step<Seen>>,
-    ) -> Result<Updated<Seen>> {
+        judge: impl FnOnce(L, Past) -> Result<Step<Observation>>,
+    ) -> Result<Updated<Observation>> {
         history.wait_at_most(world.deadline.left() / 2);
         let name = past.name.clone();
         history.update(&name, |previous| {
@@ -159,7 +159,7 @@ impl<'a> Plan<'a> {
 struct Past {
     name: String,
     runs: u64,
-    memory: Option<Memory>,
+    memory: Option<DetectorState>,
     /// The same as it is stored.
     state: Option<(u32, Vec<u8>)>,
     usual: Option<Usual>,
@@ -169,7 +169,7 @@ struct Past {
 
 impl Past {
     fn new(name: String, previous: Previous) -> Past {
-        let known = previous.state.as_ref().map(|(version, state)| Memory::restore(*version, state));
+        let known = previous.state.as_ref().map(|(version, state)| DetectorState::restore(*version, state));
         let unread = match known {
             Some(None) => vec!["what earlier runs learned is of another version: learning anew".to_owned()],
             _ => Vec::new(),
@@ -191,13 +191,13 @@ fn now() -> f64 {
 /// The group that leaks and since when, by the wall clock.
 fn leaking(learned: &Learned, moment: &Moment, name: impl Fn(u32) -> String) -> Option<(String, String)> {
     match &learned.verdict {
-        Verdict::Leak(leak) => Some((name(leak.group), local_time::told(moment.wall - leak.onset, moment.wall))),
+        Verdict::Leak(leak) => Some((name(leak.group), local_time::describe(moment.wall - leak.onset, moment.wall))),
         _ => None,
     }
 }
 
 /// What the history keeps of a look; `counts`: by TCP state.
-fn sample(moment: &Moment, found: &Found, instance: u64, counts: [u64; 11]) -> Sample {
+fn sample(moment: &Moment, found: &Outcome, instance: u64, counts: [u64; 11]) -> Sample {
     let count = |number: f64| number.round().max(0.0) as u64;
     let each = found.measure.each();
     let group = |(name, amount): &(String, u64)| Group { name: name.clone(), count: amount / each };
@@ -209,7 +209,7 @@ fn sample(moment: &Moment, found: &Found, instance: u64, counts: [u64; 11]) -> S
         boot: moment.boot_id.clone(),
         instance,
         counts,
-        limit: headroom::choose(&found.rooms).map(|room| room.limit / each),
+        limit: headroom::choose(&found.headrooms).map(|headroom| headroom.limit / each),
         sampled: (found.learned.sampled * 1e6) as u32,
         groups: found.groups.iter().map(group).collect(),
         other: 0,
@@ -220,7 +220,7 @@ fn sample(moment: &Moment, found: &Found, instance: u64, counts: [u64; 11]) -> S
 }
 
 /// The state that the next run goes on from: what an incomplete look lacks has not ended, so it is the one before.
-fn state(memory: &Memory, before: Option<(u32, Vec<u8>)>, is_whole: bool) -> Vec<u8> {
+fn state(memory: &DetectorState, before: Option<(u32, Vec<u8>)>, is_whole: bool) -> Vec<u8> {
     match before {
         Some((detector_state::VERSION, before)) if !is_whole => before,
         _ => memory.store(),
@@ -228,8 +228,8 @@ fn state(memory: &Memory, before: Option<(u32, Vec<u8>)>, is_whole: bool) -> Vec
 }
 
 /// How many of the detector's items there can be.
-fn capacity(found: &Found) -> u32 {
+fn capacity(found: &Outcome) -> u32 {
     let each = found.measure.each();
-    let left = headroom::choose(&found.rooms).map(|room| (found.amount + room.left()) / each);
+    let left = headroom::choose(&found.headrooms).map(|headroom| (found.amount + headroom.left()) / each);
     left.and_then(|items| u32::try_from(items).ok()).unwrap_or(u32::MAX)
 }

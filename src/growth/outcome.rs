@@ -6,7 +6,7 @@ use crate::growth::detector::{Leak, Verdict as Trend, Witness};
 use crate::growth::detector_state::{Learned, Turnover};
 use crate::growth::process_usage::MIB;
 use crate::history::Usual;
-use crate::kernel::headroom::{self, Room, What};
+use crate::kernel::headroom::{self, Headroom, Resource};
 use crate::options::args::LimitChoice;
 use crate::owners::blame::Blame;
 use crate::report::verdict::{Limits, ServiceState, Verdict, word};
@@ -96,7 +96,7 @@ pub struct Rules {
 
 /// One look and what it taught.
 #[derive(Debug)]
-pub struct Found {
+pub struct Outcome {
     pub measure: Measure,
     /// Connections, descriptors or bytes.
     pub amount: u64,
@@ -106,14 +106,14 @@ pub struct Found {
     /// The group that leaks, and since when by the wall clock.
     pub leaking: Option<(String, String)>,
     /// What may run out, and how much of it is used.
-    pub rooms: Vec<Room>,
+    pub headrooms: Vec<Headroom>,
     /// Seconds of the longest silence, where silences are known.
     pub idle_oldest: Option<f64>,
     /// At this hour; `None`: not known yet, or not asked for.
     pub usual: Option<Usual>,
 }
 
-impl Found {
+impl Outcome {
     pub fn leak(&self) -> Option<&Leak> {
         match &self.learned.verdict {
             Trend::Leak(leak) => Some(leak),
@@ -122,13 +122,13 @@ impl Found {
     }
 
     /// What runs out first.
-    fn first(&self) -> Option<&Room> {
-        headroom::choose(&self.rooms)
+    fn first(&self) -> Option<&Headroom> {
+        headroom::choose(&self.headrooms)
     }
 
     /// Percent of what runs out first.
     fn used(&self) -> Option<f64> {
-        self.first().map(|room| rounded(room.used as f64 * 100.0 / room.limit.max(1) as f64, 1))
+        self.first().map(|headroom| rounded(headroom.used as f64 * 100.0 / headroom.limit.max(1) as f64, 1))
     }
 
     pub fn judge(&self, rules: &Rules) -> Verdict {
@@ -172,7 +172,7 @@ impl Found {
         format!("{:+}{unit}", per_minute(rate))
     }
 
-    /// For the first line. `reasons`: of [`Found::judge`].
+    /// For the first line. `reasons`: of [`Outcome::judge`].
     pub fn headline(&self, rules: &Rules, reasons: &[String], blame: Option<&Blame>) -> String {
         let trend = match &self.learned.verdict {
             Trend::Learning { samples: 1 } => Some("learning, 1 sample".to_owned()),
@@ -200,14 +200,14 @@ impl Found {
     fn level(&self) -> String {
         let amount = |with_unit| self.measure.amount(self.amount, with_unit);
         match self.first() {
-            Some(Room { what: What::Connections, limit, .. }) => {
+            Some(Headroom { what: Resource::Connections, limit, .. }) => {
                 format!("{} of {}", amount(false), self.measure.amount(*limit, false))
             }
-            Some(Room { what: what @ What::Memory { .. }, used, limit }) => {
+            Some(Headroom { what: what @ Resource::Memory { .. }, used, limit }) => {
                 let [used, limit] = [used, limit].map(|bytes| Measure::Memory.amount(*bytes, false));
                 format!("{}, {used} of {limit} {what}", amount(true))
             }
-            Some(room) => format!("{}, {} of {} {}", amount(true), room.used, room.limit, room.what),
+            Some(headroom) => format!("{}, {} of {} {}", amount(true), headroom.used, headroom.limit, headroom.what),
             None => amount(true),
         }
     }
@@ -300,7 +300,7 @@ impl Found {
                 limits: rules.used,
                 ..metric("used", self.used(), Unit::Percent, "Percent of what runs out first.")
             },
-            metric("limit", self.first().map(|room| room.limit as f64), unit, "Of what runs out first."),
+            metric("limit", self.first().map(|headroom| headroom.limit as f64), unit, "Of what runs out first."),
             metric("growth", Some(self.growth(rate)), unit, "Growth a minute."),
             metric("left", leak.map(|leak| leak.left.likely.round()), Unit::Seconds, "Seconds until full."),
             number("suspects", Some(leak.map_or(0.0, |leak| leak.suspects as f64)), "What speaks for a leak."),
@@ -329,15 +329,15 @@ mod tests {
     use super::*;
     use crate::growth::detector::TimeLeft;
 
-    fn found(verdict: Trend, used: u64, limit: u64) -> Found {
+    fn found(verdict: Trend, used: u64, limit: u64) -> Outcome {
         let leaking = matches!(verdict, Trend::Leak(_)).then(|| ("php-fpm".to_owned(), "14:05".to_owned()));
-        Found {
+        Outcome {
             measure: Measure::Connections,
             amount: used,
             groups: Vec::new(),
             learned: Learned { verdict, ..Learned::nothing() },
             leaking,
-            rooms: vec![Room { what: What::Connections, used, limit }],
+            headrooms: vec![Headroom { what: Resource::Connections, used, limit }],
             idle_oldest: None,
             usual: None,
         }
@@ -387,7 +387,11 @@ mod tests {
     #[test]
     fn numbers_are_of_what_runs_out_first() {
         let mut found = found(Trend::Steady, 10, 512);
-        found.rooms.push(Room { what: What::OpenFiles { pid: 3, command: "x".into() }, used: 1000, limit: 1024 });
+        found.headrooms.push(Headroom {
+            what: Resource::OpenFiles { pid: 3, command: "x".into() },
+            used: 1000,
+            limit: 1024,
+        });
         let metrics = found.metrics(&rules());
         let value = |name: &str| metrics.iter().find(|metric| metric.name == name).and_then(|metric| metric.value);
         assert_eq!((value("used"), value("limit")), (Some(97.7), Some(1024.0)));
@@ -398,7 +402,7 @@ mod tests {
     #[test]
     fn more_than_usual_is_a_warning_once_it_is_known() {
         let mut found = found(Trend::Steady, 31, 512);
-        let state = |found: &Found| found.judge(&rules()).state;
+        let state = |found: &Outcome| found.judge(&rules()).state;
         assert_eq!(state(&found), ServiceState::Ok);
         assert_eq!(found.headline(&rules(), &[], None), "steady, 31 of 512, learning what is usual at this hour");
         found.usual = Some(Usual { number: 21.0, days: 3, same_weekday: false });

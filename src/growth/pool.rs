@@ -6,7 +6,7 @@ use crate::growth::detector;
 use crate::kernel::headroom::PortUse;
 use crate::kernel::select::{Match, Selection};
 use crate::kernel::socket::{Endpoint, Side, Socket, State, StateSet};
-use crate::kernel::source::{self, Query, Seen};
+use crate::kernel::source::{self, Coverage, Query};
 use crate::kernel::world::World;
 use std::collections::{HashMap, HashSet};
 
@@ -66,7 +66,7 @@ pub fn is_sampled(identity: u64, thinning: u32) -> bool {
 
 #[derive(Debug)]
 pub struct Pool {
-    pub seen: Seen,
+    pub seen: Coverage,
     /// ESTABLISHED and CLOSE_WAIT: what counts against a limit.
     pub connections: Vec<Connection>,
     /// By TCP state, in the order of [`State::NAMES`]; each connection once.

@@ -44,7 +44,7 @@ pub struct Choice<'a> {
 
 /// One process and what it has.
 #[derive(Debug)]
-pub struct Footprint {
+pub struct ProcessUsage {
     pub process: Process,
     /// Descriptors, or bytes of resident memory.
     pub amount: u64,
@@ -56,16 +56,16 @@ pub struct Footprint {
 }
 
 #[derive(Debug, Default)]
-pub struct Footprints {
+pub struct ProcessUsages {
     /// The largest first.
-    pub all: Vec<Footprint>,
+    pub all: Vec<ProcessUsage>,
     /// Smaller ones that are left out.
     pub others: usize,
     /// What could not be read.
     pub lacking: Vec<String>,
 }
 
-impl Footprint {
+impl ProcessUsage {
     pub fn name(&self) -> String {
         format!("{}[{}]", self.process.command, self.process.pid)
     }
@@ -84,13 +84,13 @@ impl Footprint {
     /// `php-fpm[1234] (unit php-fpm.service, user www-data)`.
     pub fn described(&self) -> String {
         let Process { unit, uid, user, .. } = &self.process;
-        let unit = unit.as_ref().map_or_else(String::new, |unit| format!("unit {}, ", cgroup::shown(unit)));
+        let unit = unit.as_ref().map_or_else(String::new, |unit| format!("unit {}, ", cgroup::label(unit)));
         let user = user.as_ref().map_or_else(|| format!("uid {uid}"), |user| format!("user {user}"));
         format!("{} ({unit}{user})", self.name())
     }
 }
 
-impl Footprints {
+impl ProcessUsages {
     pub fn oldest(&self) -> u64 {
         self.all.iter().map(|process| process.started).min().unwrap_or(0)
     }
@@ -124,8 +124,8 @@ pub fn tempered(verdict: Verdict, watched: f64, used: f64) -> Verdict {
 }
 
 /// Reads the chosen processes: their descriptors, or their resident memory.
-pub fn read(world: &World, choice: Choice, memory: bool) -> Footprints {
-    let mut found = Footprints::default();
+pub fn read(world: &World, choice: Choice, memory: bool) -> ProcessUsages {
+    let mut found = ProcessUsages::default();
     let users = if world.is_foreign() { Users::default() } else { Users::read() };
     let listed = owner::processes(world);
     if listed.is_empty() {
@@ -148,7 +148,7 @@ pub fn read(world: &World, choice: Choice, memory: bool) -> Footprints {
             break;
         }
         match of_process(world, process.pid, choice.unit, memory, &users) {
-            Ok(footprint) => found.all.extend(footprint),
+            Ok(usage) => found.all.extend(usage),
             Err(Errno::NOENT | Errno::SRCH) => {}
             Err(errno) => {
                 refused += 1;
@@ -178,7 +178,7 @@ fn of_process(
     unit: Option<&str>,
     memory: bool,
     users: &Users,
-) -> Result<Option<Footprint>, Errno> {
+) -> Result<Option<ProcessUsage>, Errno> {
     let _rights = world.raise();
     let dir = owner::open_process(world, pid)?;
     let path = owner::open(dir.as_fd(), "cgroup").map(|file| cgroup::cgroup_path(File::from(file)))?;
@@ -198,7 +198,7 @@ fn of_process(
         let count = items.len() as u64;
         (items, count)
     };
-    Ok(Some(Footprint { process: owner::describe(pid, dir.as_fd(), users), amount, started, cgroup: path, items }))
+    Ok(Some(ProcessUsage { process: owner::describe(pid, dir.as_fd(), users), amount, started, cgroup: path, items }))
 }
 
 /// What tells each MiB of a process from all others, the lowest first.
@@ -220,14 +220,14 @@ mod tests {
     use super::*;
     use crate::base::deadline::Deadline;
     use crate::growth::detector::Leak;
-    use crate::growth::detector_state::{Memory, Moment};
+    use crate::growth::detector_state::{DetectorState, Moment};
     use std::time::Duration;
 
     const HOUR: f64 = 3600.0;
     /// MiB that there can be.
     const LIMIT: u32 = 1000;
 
-    fn footprint(bytes: u64) -> Footprint {
+    fn usage(bytes: u64) -> ProcessUsage {
         let (pid, started) = (7, 99);
         let process = Process {
             pid,
@@ -238,17 +238,17 @@ mod tests {
             uid: 33,
             user: None,
         };
-        Footprint { process, amount: bytes, started, cgroup: None, items: stack(pid, started, bytes) }
+        ProcessUsage { process, amount: bytes, started, cgroup: None, items: stack(pid, started, bytes) }
     }
 
     /// When a process whose memory goes so is reported first, in hours, checked each five minutes for `hours`.
     fn first_leak(hours: u32, limit: u32, mib: impl Fn(f64) -> f64) -> Option<(f64, Leak)> {
-        let mut memory = Memory::new(limit);
+        let mut memory = DetectorState::new(limit);
         (0..hours * 12).find_map(|check| {
             let at = f64::from(check) * 300.0;
             // It breathes a little, as all do.
             let level = mib(at / HOUR) + f64::from(check * 7 % 5);
-            let found = Footprints { all: vec![footprint(level as u64 * MIB)], ..Footprints::default() };
+            let found = ProcessUsages { all: vec![usage(level as u64 * MIB)], ..ProcessUsages::default() };
             let moment = Moment { wall: 1e9 + at, uptime: 1000.0 + at, boot_id: "b".to_owned() };
             let learned = memory.learn(&moment, found.sample(99), limit, 1.0);
             match tempered(learned.verdict, learned.watched, level / f64::from(limit)) {
@@ -282,7 +282,7 @@ mod tests {
         let plain = |hour: f64| 200.0 + 25.0 * (hour - 4.0).max(0.0);
         let (at, leak) = first_leak(40, LIMIT, plain).expect("800 MiB in 32 hours");
         assert!((10.0..30.0).contains(&at), "{at}");
-        assert!((leak.rate * HOUR - 25.0).abs() < 5.0 && leak.group == footprint(0).group(), "{leak:?}");
+        assert!((leak.rate * HOUR - 25.0).abs() < 5.0 && leak.group == usage(0).group(), "{leak:?}");
         let left = (1000.0 - plain(at)) / 25.0 * HOUR;
         assert!((leak.left.likely - left).abs() < 0.3 * left, "{left}: {leak:?}");
         let below_a_sawtooth = |hour: f64| plain(hour) + 100.0 * (hour / 2.0).fract();

@@ -21,7 +21,7 @@ pub use store::Tier;
 
 use crate::base::error::{Error, Result};
 use connect::connect;
-use place::{Known, Place};
+use place::{DatabaseFile, Place};
 use rusqlite::Connection;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ const LONGEST_SERVICE: usize = 256;
 pub struct History {
     /// Before `place`, whose lock must outlive it.
     db: Connection,
-    known: Known,
+    known: DatabaseFile,
     /// Why nothing can be stored; what is there can be read.
     frozen: Option<String>,
     place: Place,
@@ -203,7 +203,7 @@ impl History {
     fn read<T: Default>(
         &self,
         service: &str,
-        read: impl FnOnce(&Connection, &store::Known) -> std::result::Result<T, Trouble>,
+        read: impl FnOnce(&Connection, &store::StoredService) -> std::result::Result<T, Trouble>,
     ) -> Result<T> {
         let service = &service[..service.floor_char_boundary(LONGEST_SERVICE)];
         let read = || -> std::result::Result<T, Trouble> {

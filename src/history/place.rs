@@ -1,12 +1,11 @@
 //! The directory and files of a history: ours, held while in use, put aside when unusable.
 
-use super::trouble::obstacle;
 use crate::base::backoff::Pauses;
-use crate::base::error::{Error, Result};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use crate::base::error::{Error, Result, plain};
+use rustix::fd::OwnedFd;
 use rustix::fs::{
-    Access, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, accessat, flock, fstat, mknodat, openat,
-    renameat, statat,
+    Access, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, StatVfsMountFlags, accessat, flock, fstat,
+    fstatvfs, mknodat, openat, renameat, statat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -38,7 +37,7 @@ impl fmt::Display for Aside {
 
 /// The database file as it was seen: its inode, and whether it was empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known(Option<(u64, bool)>);
+pub struct DatabaseFile(Option<(u64, bool)>);
 
 /// A directory of our own, held by a shared lock: SQLite must not have a file open that is renamed.
 #[derive(Debug)]
@@ -68,20 +67,37 @@ impl Place {
         Ok(place)
     }
 
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.dir.as_fd()
-    }
-
     pub fn database(&self) -> PathBuf {
         self.path.join(DATABASE)
     }
 
-    pub fn is_writable(&self) -> std::result::Result<(), Errno> {
+    fn is_writable(&self) -> std::result::Result<(), Errno> {
         accessat(&self.dir, ".", Access::WRITE_OK, AtFlags::EACCESS)?;
         match accessat(&self.dir, DATABASE, Access::WRITE_OK, AtFlags::EACCESS) {
             Err(Errno::NOENT) => Ok(()),
             access => access,
         }
+    }
+
+    /// What the file system has against writing: SQLite's own words don't tell.
+    pub fn obstacle(&self) -> Option<String> {
+        let disk = fstatvfs(&self.dir).ok()?;
+        let remedy = "or choose another --state-dir";
+        if disk.f_flag.contains(StatVfsMountFlags::RDONLY) {
+            return Some(format!("can't write the history: the file system is read-only; remount it {remedy}"));
+        }
+        if let Err(errno) = self.is_writable() {
+            let cause = errno.into();
+            return Some(format!("can't write the history: {}; chown it {remedy}", plain(&cause)));
+        }
+        // A page and its like must fit; some file systems count no inodes at all.
+        if disk.f_bavail.saturating_mul(disk.f_frsize) < 64 * 1024 {
+            return Some(format!("can't write the history: the file system is full; free some space {remedy}"));
+        }
+        if disk.f_files > 0 && disk.f_favail == 0 {
+            return Some(format!("can't write the history: the file system has no inodes left; remove files {remedy}"));
+        }
+        None
     }
 
     fn hold(&self, until: Instant) -> Result<()> {
@@ -117,7 +133,7 @@ impl Place {
 
     /// Makes sure that the database is a file of ours, empty where there was none. The files are looked at, never opened: closing one would drop SQLite's locks on it
     /// (fcntl(2), POSIX locks).
-    pub fn prepare(&self) -> Result<Known> {
+    pub fn prepare(&self) -> Result<DatabaseFile> {
         for name in COMPANIONS.iter().chain([&DATABASE]) {
             if let Some(stat) = self.stat(name)? {
                 let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
@@ -131,7 +147,7 @@ impl Place {
             Ok(()) | Err(Errno::EXIST) => {}
             // Can't write there; what is there can be read.
             Err(errno) if self.stat(DATABASE)?.is_none() => {
-                let why = obstacle(self);
+                let why = self.obstacle();
                 let failed = Error::File { path: self.database(), doing: "make the history", cause: errno.into() };
                 return Err(why.map_or(failed, |why| Error::content(&self.database(), why)));
             }
@@ -144,8 +160,8 @@ impl Place {
         Ok(self.stat(DATABASE)?.is_some_and(|stat| stat.st_size > 0))
     }
 
-    fn known(&self) -> Result<Known> {
-        Ok(Known(self.stat(DATABASE)?.map(|stat| (stat.st_ino, stat.st_size == 0))))
+    fn known(&self) -> Result<DatabaseFile> {
+        Ok(DatabaseFile(self.stat(DATABASE)?.map(|stat| (stat.st_ino, stat.st_size == 0))))
     }
 
     /// Whether a log lies beside an empty database: SQLite would throw it away.
@@ -168,7 +184,7 @@ impl Place {
 
     /// Renames the database as it was known, which we must not have open any more, and all that
     /// belongs to it. `None`: another process did.
-    pub fn put_aside(&self, known: Known, why: &str, until: Instant) -> Result<Option<Aside>> {
+    pub fn put_aside(&self, known: DatabaseFile, why: &str, until: Instant) -> Result<Option<Aside>> {
         let _ = flock(&self.dir, FlockOperation::Unlock);
         let locked = self.lock(FlockOperation::NonBlockingLockExclusive, until).map_err(|errno| self.locked(errno));
         let aside = locked.and_then(|()| {

@@ -2,13 +2,13 @@
 
 use super::Previous;
 use super::sample::{Condensed, Group, Recorded, Row, Sample};
-use super::store::{DAY, HOUR, Known, Tier, unpack};
+use super::store::{DAY, HOUR, StoredService, Tier, unpack};
 use super::trouble::Trouble;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::HashMap;
 
 /// What the service's last run left.
-pub fn previous(db: &Connection, known: &Known) -> Result<Previous, Trouble> {
+pub fn previous(db: &Connection, known: &StoredService) -> Result<Previous, Trouble> {
     Ok(Previous { state: state(db, known.id)?, runs: known.runs.cast_unsigned() })
 }
 
@@ -18,7 +18,7 @@ fn state(db: &Connection, service: i64) -> Result<Option<(u32, Vec<u8>)>, Troubl
 }
 
 /// Single runs of the last `back` milliseconds before the service's last one, oldest first.
-pub fn samples(db: &Connection, known: &Known, back: i64) -> Result<Vec<Recorded>, Trouble> {
+pub fn samples(db: &Connection, known: &StoredService, back: i64) -> Result<Vec<Recorded>, Trouble> {
     let mut found = Vec::new();
     each(db, known, Tier::Runs, back, |at, wall, row, names| {
         let (groups, other) = named(&row, names)?;
@@ -43,7 +43,7 @@ pub fn samples(db: &Connection, known: &Known, back: i64) -> Result<Vec<Recorded
 }
 
 /// Five minutes or hours, oldest first; the last one may still grow.
-pub fn condensed(db: &Connection, known: &Known, tier: Tier, back: i64) -> Result<Vec<Condensed>, Trouble> {
+pub fn condensed(db: &Connection, known: &StoredService, tier: Tier, back: i64) -> Result<Vec<Condensed>, Trouble> {
     let mut found = Vec::new();
     each(db, known, tier, back, |slot, wall, row, names| {
         let mean = |sum: u64| sum as f64 / row.runs as f64;
@@ -71,7 +71,7 @@ pub fn condensed(db: &Connection, known: &Known, tier: Tier, back: i64) -> Resul
 
 fn each(
     db: &Connection,
-    known: &Known,
+    known: &StoredService,
     tier: Tier,
     back: i64,
     mut take: impl FnMut(i64, i64, Row, &mut Names) -> Result<(), Trouble>,
@@ -152,7 +152,7 @@ const WEEK: i64 = 7 * DAY;
 /// twelve hours don't count: what accumulates now must not make itself usual.
 pub fn usual(
     db: &Connection,
-    known: &Known,
+    known: &StoredService,
     wall: i64,
     number: impl Fn(&Condensed) -> f64,
 ) -> Result<Option<Usual>, Trouble> {

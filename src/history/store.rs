@@ -46,7 +46,7 @@ impl Tier {
 
 /// A service as it stands.
 #[derive(Clone, Copy, Debug)]
-pub struct Known {
+pub struct StoredService {
     pub id: i64,
     /// Its last run on the history's clock.
     pub at: i64,
@@ -56,10 +56,10 @@ pub struct Known {
     kept: i64,
 }
 
-pub fn service(db: &Connection, service: &str) -> Result<Option<Known>, Trouble> {
+pub fn service(db: &Connection, service: &str) -> Result<Option<StoredService>, Trouble> {
     let sql = "SELECT id, at, runs, kept FROM service WHERE service = ?";
     let found = db.query_row(sql, [service], |row| {
-        Ok(Known { id: row.get(0)?, at: row.get(1)?, runs: row.get(2)?, kept: row.get(3)? })
+        Ok(StoredService { id: row.get(0)?, at: row.get(1)?, runs: row.get(2)?, kept: row.get(3)? })
     });
     Ok(found.optional()?)
 }
@@ -72,7 +72,7 @@ pub fn add(db: &Connection, name: &str, sample: &Sample, state: (u32, &[u8])) ->
         Some(known) => known,
         None => {
             db.execute("INSERT INTO service (service, at, runs, kept) VALUES (?, ?, 0, 0)", params![name, at])?;
-            Known { id: db.last_insert_rowid(), at, runs: 0, kept: 0 }
+            StoredService { id: db.last_insert_rowid(), at, runs: 0, kept: 0 }
         }
     };
     let row = row(db, known.id, sample, boot, at / HOUR)?;

@@ -3,8 +3,6 @@
 use super::place::Place;
 use crate::base::error::Error;
 use rusqlite::ErrorCode;
-use rustix::fs::{StatVfsMountFlags, fstatvfs};
-use std::io;
 
 #[derive(Debug)]
 pub enum Trouble {
@@ -71,30 +69,9 @@ impl Trouble {
                 format!("written by a newer connleak (format {format}); upgrade this one or choose another --state-dir")
             }
             trouble if trouble.is_lock() => "the history is locked by another process; see who with 'fuser'".to_owned(),
-            Trouble::Sql(error) => obstacle(place).unwrap_or_else(|| plain(error)),
+            Trouble::Sql(error) => place.obstacle().unwrap_or_else(|| plain(error)),
         }
     }
-}
-
-/// What the file system has against writing: SQLite's own words don't tell.
-pub fn obstacle(place: &Place) -> Option<String> {
-    let disk = fstatvfs(place.fd()).ok()?;
-    let remedy = "or choose another --state-dir";
-    if disk.f_flag.contains(StatVfsMountFlags::RDONLY) {
-        return Some(format!("can't write the history: the file system is read-only; remount it {remedy}"));
-    }
-    if let Err(errno) = place.is_writable() {
-        let cause = io::Error::from(errno);
-        return Some(format!("can't write the history: {}; chown it {remedy}", crate::base::error::plain(&cause)));
-    }
-    // A page and its like must fit; some file systems count no inodes at all.
-    if disk.f_bavail.saturating_mul(disk.f_frsize) < 64 * 1024 {
-        return Some(format!("can't write the history: the file system is full; free some space {remedy}"));
-    }
-    if disk.f_files > 0 && disk.f_favail == 0 {
-        return Some(format!("can't write the history: the file system has no inodes left; remove files {remedy}"));
-    }
-    None
 }
 
 fn plain(error: &rusqlite::Error) -> String {

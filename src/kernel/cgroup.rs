@@ -53,7 +53,7 @@ fn walk(dir: &Path, path: &str, each: &mut impl FnMut(u64, &str), depth: usize) 
 }
 
 /// A unit, path or group's name as a line has room for it: of a long one both ends.
-pub fn shown(name: &str) -> Cow<'_, str> {
+pub fn label(name: &str) -> Cow<'_, str> {
     if name.len() <= LONGEST_SHOWN {
         return name.into();
     }
@@ -69,9 +69,9 @@ mod tests {
     #[test]
     fn a_long_path_is_shown_by_both_ends() {
         let path = format!("/{}/last", "ä".repeat(2000));
-        let cut = shown(&path);
+        let cut = label(&path);
         assert!(cut.len() <= LONGEST_SHOWN && cut.starts_with("/ä") && cut.ends_with("ä/last"), "{cut}");
-        assert_eq!(shown("/short"), "/short");
+        assert_eq!(label("/short"), "/short");
     }
 
     #[test]

@@ -15,9 +15,9 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
-/// Something of which there is only so much.
+/// A resource that can run out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum Resource {
     /// What is counted itself, by option or profile: the connections that the service accepts.
     Connections,
     /// The soft limit of open files (RLIMIT_NOFILE) of one process.
@@ -28,28 +28,28 @@ pub enum What {
     Memory { cgroup: String },
 }
 
-impl fmt::Display for What {
+impl fmt::Display for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            What::Connections => f.write_str("connections"),
-            What::OpenFiles { pid, command } => write!(f, "open files of {command}[{pid}]"),
-            What::EphemeralPorts { source, destination } => {
+            Resource::Connections => f.write_str("connections"),
+            Resource::OpenFiles { pid, command } => write!(f, "open files of {command}[{pid}]"),
+            Resource::EphemeralPorts { source, destination } => {
                 write!(f, "ephemeral ports from {source} to {destination}")
             }
-            What::Memory { cgroup } => write!(f, "memory of {cgroup}"),
+            Resource::Memory { cgroup } => write!(f, "memory of {cgroup}"),
         }
     }
 }
 
-/// How much of it is left.
+/// What of a resource is used, and its limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Room {
-    pub what: What,
+pub struct Headroom {
+    pub what: Resource,
     pub used: u64,
     pub limit: u64,
 }
 
-impl Room {
+impl Headroom {
     pub fn left(&self) -> u64 {
         self.limit.saturating_sub(self.used)
     }
@@ -57,20 +57,20 @@ impl Room {
 
 /// The one that runs out first: each leaked connection takes one of each, so it is the one with the
 /// fewest left; of several the fullest, then the first given.
-pub fn choose(rooms: &[Room]) -> Option<&Room> {
+pub fn choose(headrooms: &[Headroom]) -> Option<&Headroom> {
     // used / limit, compared without division: a limit of 0 is full.
-    let fuller = |a: &Room, b: &Room| {
+    let fuller = |a: &Headroom, b: &Headroom| {
         let cross = |used: u64, limit: u64| u128::from(used.max(1)) * u128::from(limit);
         cross(b.used, a.limit).cmp(&cross(a.used, b.limit))
     };
-    rooms.iter().min_by(|a, b| a.left().cmp(&b.left()).then_with(|| fuller(a, b)))
+    headrooms.iter().min_by(|a, b| a.left().cmp(&b.left()).then_with(|| fuller(a, b)))
 }
 
 /// What was read of processes' limits.
 #[derive(Debug, Default)]
 pub struct OpenFiles {
-    /// The process with the fewest descriptors left. Without a limit it has no room to tell.
-    pub least: Option<Room>,
+    /// The process with the fewest descriptors left. Without a limit it has no headroom to tell.
+    pub least: Option<Headroom>,
     /// What could not be read, to be said.
     pub unread: Vec<String>,
 }
@@ -79,7 +79,7 @@ pub struct OpenFiles {
 pub fn open_files(world: &World, holders: &[(u32, String)]) -> OpenFiles {
     let _rights = world.raise();
     let mut files = OpenFiles::default();
-    let (mut rooms, mut refused, mut why) = (Vec::new(), 0usize, String::new());
+    let (mut headrooms, mut refused, mut why) = (Vec::new(), 0usize, String::new());
     for (index, (pid, command)) in holders.iter().enumerate() {
         if world.deadline.is_near() {
             files.unread.push(format!("open files of {} processes not read in time", holders.len() - index));
@@ -87,7 +87,11 @@ pub fn open_files(world: &World, holders: &[(u32, String)]) -> OpenFiles {
         }
         match of_process(&world.proc_root.join(pid.to_string())) {
             Ok(Some((used, limit))) => {
-                rooms.push(Room { what: What::OpenFiles { pid: *pid, command: command.clone() }, used, limit });
+                headrooms.push(Headroom {
+                    what: Resource::OpenFiles { pid: *pid, command: command.clone() },
+                    used,
+                    limit,
+                });
             }
             Ok(None) => {}
             Err(error) => {
@@ -100,7 +104,7 @@ pub fn open_files(world: &World, holders: &[(u32, String)]) -> OpenFiles {
         why = format!("{why} (and of {} more)", refused - 1);
     }
     files.unread.extend((refused > 0).then_some(why));
-    files.least = choose(&rooms).cloned();
+    files.least = choose(&headrooms).cloned();
     files
 }
 
@@ -138,7 +142,7 @@ fn count(fds: &Path) -> Result<u64> {
 
 /// The cgroup with the fewest bytes left below its memory.max, of those that hold these bytes. A limit
 /// holds for all cgroups below. `None`: there is no limit, or it can't be read here.
-pub fn memory(world: &World, bytes: &BTreeMap<String, u64>) -> Option<Room> {
+pub fn memory(world: &World, bytes: &BTreeMap<String, u64>) -> Option<Headroom> {
     // The cgroups are this machine's.
     if world.is_foreign() {
         return None;
@@ -155,11 +159,11 @@ pub fn memory(world: &World, bytes: &BTreeMap<String, u64>) -> Option<Room> {
         let file = root.join(cgroup.strip_prefix("/").ok()?).join("memory.max");
         read_limited::read(&file, 64).ok()?.trim().parse::<u64>().ok()
     };
-    let room = |(cgroup, used): (&Path, u64)| {
-        let what = What::Memory { cgroup: cgroup.display().to_string() };
-        Some(Room { what, used, limit: limit(cgroup)? })
+    let headroom = |(cgroup, used): (&Path, u64)| {
+        let what = Resource::Memory { cgroup: cgroup.display().to_string() };
+        Some(Headroom { what, used, limit: limit(cgroup)? })
     };
-    choose(&used.into_iter().filter_map(room).collect::<Vec<_>>()).cloned()
+    choose(&used.into_iter().filter_map(headroom).collect::<Vec<_>>()).cloned()
 }
 
 /// The local ports that the kernel gives to connect(2).
@@ -251,11 +255,11 @@ impl PortUse {
     }
 
     /// The source and destination that have the fewest left. `None`: no socket was added.
-    pub fn busiest(&self) -> Option<Room> {
+    pub fn busiest(&self) -> Option<Headroom> {
         // By address where equal, so that every run names the same one.
         let busiest = self.used.iter().max_by_key(|(ends, ports)| (ports.len(), std::cmp::Reverse(**ends)));
-        busiest.map(|((source, destination), ports)| Room {
-            what: What::EphemeralPorts { source: *source, destination: *destination },
+        busiest.map(|((source, destination), ports)| Headroom {
+            what: Resource::EphemeralPorts { source: *source, destination: *destination },
             used: ports.len() as u64,
             limit: self.ports.count(),
         })
@@ -268,22 +272,22 @@ mod tests {
     use crate::base::deadline::Deadline;
     use std::time::Duration;
 
-    fn room(used: u64, limit: u64) -> Room {
-        Room { what: What::Connections, used, limit }
+    fn headroom(used: u64, limit: u64) -> Headroom {
+        Headroom { what: Resource::Connections, used, limit }
     }
 
     #[test]
     fn the_fewest_left_runs_out_first() {
-        let rooms = [room(10, 512), room(1000, 1024), room(28_000, 28_231)];
-        assert_eq!(choose(&rooms), Some(&rooms[1]));
+        let headrooms = [headroom(10, 512), headroom(1000, 1024), headroom(28_000, 28_231)];
+        assert_eq!(choose(&headrooms), Some(&headrooms[1]));
         assert_eq!(choose(&[]), None);
-        let over = [room(1, 3), room(9, 5)];
+        let over = [headroom(1, 3), headroom(9, 5)];
         assert_eq!(choose(&over), Some(&over[1]), "over its limit nothing is left");
-        let even = [room(10, 20), room(90, 100), room(990, 1000)];
+        let even = [headroom(10, 20), headroom(90, 100), headroom(990, 1000)];
         assert_eq!(choose(&even), Some(&even[2]), "the fullest");
-        let none = [room(5, 5), room(0, 0)];
+        let none = [headroom(5, 5), headroom(0, 0)];
         assert_eq!(choose(&none), Some(&none[1]), "what there is none of");
-        assert_eq!(choose(&[room(5, 6), room(5, 6)]), Some(&room(5, 6)));
+        assert_eq!(choose(&[headroom(5, 6), headroom(5, 6)]), Some(&headroom(5, 6)));
     }
 
     #[test]
@@ -321,9 +325,9 @@ mod tests {
         used.add(&client(1, 50, 9, State::Established));
         used.add(&client(1, 109, 9, State::Established));
         used.add(&client(2, 104, 9, State::TimeWait));
-        let room = used.busiest().unwrap();
-        assert_eq!((room.used, room.limit, room.left()), (5, 9, 4));
-        assert_eq!(room.what.to_string(), "ephemeral ports from 10.0.0.2 to 10.0.0.9:3306");
+        let headroom = used.busiest().unwrap();
+        assert_eq!((headroom.used, headroom.limit, headroom.left()), (5, 9, 4));
+        assert_eq!(headroom.what.to_string(), "ephemeral ports from 10.0.0.2 to 10.0.0.9:3306");
     }
 
     fn process(root: &Path, pid: u32, soft: &str, fds: u32) {
@@ -351,9 +355,9 @@ mod tests {
         process(root.path(), 9, "unlimited", 40);
         let holders = [7, 8, 9, 4711].map(|pid| (pid, "php-fpm".to_owned()));
         let files = open_files(&world(root.path()), &holders);
-        let room = files.least.unwrap();
-        assert_eq!((room.used, room.limit), (12, 16));
-        assert_eq!(room.what.to_string(), "open files of php-fpm[8]");
+        let headroom = files.least.unwrap();
+        assert_eq!((headroom.used, headroom.limit), (12, 16));
+        assert_eq!(headroom.what.to_string(), "open files of php-fpm[8]");
         assert_eq!(files.unread, [""; 0], "one that ended holds nothing");
     }
 
@@ -377,7 +381,7 @@ mod tests {
     fn this_process_and_this_namespace_are_read() {
         let here = World::here(Deadline::after(Duration::from_secs(9)));
         let files = open_files(&here, &[(std::process::id(), "me".to_owned())]);
-        assert!(files.unread.is_empty() && files.least.is_none_or(|room| room.used > 2 && room.limit > 2));
+        assert!(files.unread.is_empty() && files.least.is_none_or(|headroom| headroom.used > 2 && headroom.limit > 2));
         assert!(EphemeralPorts::read(&here).unwrap().count() > 0);
     }
 }

@@ -138,18 +138,18 @@ impl Sought {
 }
 
 /// The sockets of all processes whose cgroup path `belongs`.
-pub struct Found {
+pub struct MemberSockets {
     pub processes: usize,
     /// That may not be read; one more where processes are hidden or can't be listed.
     pub refused: usize,
     pub inodes: HashSet<u64>,
 }
 
-pub fn sockets_of(world: &World, belongs: impl Fn(&str) -> bool) -> Found {
+pub fn sockets_of(world: &World, belongs: impl Fn(&str) -> bool) -> MemberSockets {
     let _rights = world.raise();
     let listed = processes(world);
     let refused = usize::from(listed.is_empty() || world.hides_processes());
-    let mut found = Found { processes: 0, refused, inodes: HashSet::new() };
+    let mut found = MemberSockets { processes: 0, refused, inodes: HashSet::new() };
     for Listed { pid, .. } in listed {
         let Ok(dir) = open_process(world, pid) else { continue };
         let cgroup = open(dir.as_fd(), "cgroup").ok().and_then(|file| cgroup::cgroup_path(File::from(file)));

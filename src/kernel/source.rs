@@ -53,7 +53,7 @@ impl Origin {
 
 /// What a source saw.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct Coverage {
     pub origin: Origin,
     /// How it looked, for `-vvv`.
     pub how: String,
@@ -64,9 +64,9 @@ pub struct Seen {
     pub namespaces: Namespaces,
 }
 
-impl Seen {
-    pub fn new(origin: Origin, how: String) -> Seen {
-        Seen { origin, how, rows: 0, missing: None, namespaces: Namespaces::default() }
+impl Coverage {
+    pub fn new(origin: Origin, how: String) -> Coverage {
+        Coverage { origin, how, rows: 0, missing: None, namespaces: Namespaces::default() }
     }
 }
 
@@ -91,8 +91,8 @@ impl Default for Namespaces {
 ///
 /// # Errors
 /// When no row could be read at all. A view that breaks off later is returned with
-/// [`Seen::missing`], as what was seen may already be a problem.
-pub fn visit(world: &World, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Seen> {
+/// [`Coverage::missing`], as what was seen may already be a problem.
+pub fn visit(world: &World, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Coverage> {
     if let Some(file) = &world.replay {
         return replay::visit(file, query, each);
     }

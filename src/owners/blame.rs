@@ -142,7 +142,7 @@ impl Blame {
                 By::Tenant => "of tenant",
                 _ => "in",
             };
-            parts.push(format!("{} of {} {of} {}", group.sockets, self.total, cgroup::shown(&group.key)));
+            parts.push(format!("{} of {} {of} {}", group.sockets, self.total, cgroup::label(&group.key)));
         }
         if let Some(peer) = self.peers.first() {
             parts.push(format!("{} with peer {}", peer.sockets, peer.address));
@@ -195,8 +195,8 @@ impl Blame {
         lines
     }
 
-    /// What all checks that blame say of it.
-    pub fn tell(&self, report: &mut Report) {
+    /// Adds owners, groups and peers to a report.
+    pub fn add_to(&self, report: &mut Report) {
         report.owners.clone_from(&self.owners);
         report.shares.clone_from(&self.shares);
         let mut put = |key: &str, value: Value| report.extra.insert(key.to_owned(), value);

@@ -9,7 +9,7 @@ use crate::kernel::members;
 use crate::kernel::owner::descriptors::{self, Descriptor, Descriptors};
 use crate::kernel::select::Match;
 use crate::kernel::socket::{Endpoint, Side, Socket, State, StateSet};
-use crate::kernel::source::{self, Query, Seen};
+use crate::kernel::source::{self, Coverage, Query};
 use crate::kernel::world::{Netns, World};
 use crate::owners::blame::Suspect;
 use crate::report::Report;
@@ -77,7 +77,7 @@ fn search(world: &World, target: &Target, unit: Option<&str>) -> Result<Ghosts> 
             before.is_some()
         });
     }
-    Ok(suspected.told(look))
+    Ok(suspected.finish(look))
 }
 
 /// What one look shows.
@@ -97,7 +97,7 @@ struct Tables {
     any_unheld: bool,
 }
 
-type Visit = fn(&World, &Query, &mut dyn FnMut(&Socket)) -> Result<Seen>;
+type Visit = fn(&World, &Query, &mut dyn FnMut(&Socket)) -> Result<Coverage>;
 
 impl Suspected<'_> {
     fn are_named(&self) -> bool {
@@ -166,7 +166,7 @@ impl Suspected<'_> {
         Ok(Tables { unseen, untold, any_unheld })
     }
 
-    fn told(&self, look: Look) -> Ghosts {
+    fn finish(&self, look: Look) -> Ghosts {
         let Look { ghosts, mut missing } = look;
         let mut sockets: Vec<Suspect> = ghosts
             .iter()
@@ -186,7 +186,7 @@ impl Suspected<'_> {
 
 impl Ghosts {
     /// Adds what a report says beside the number.
-    pub fn tell(&self, report: &mut Report) {
+    pub fn add_to(&self, report: &mut Report) {
         report.extra.insert("ghosts".into(), json!({"sockets": self.count, "elsewhere": self.elsewhere}));
         self.missing.iter().for_each(|why| report.is_incomplete(why.clone()));
     }

@@ -56,8 +56,8 @@ pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
     let watchdog = watch(name);
     let mut args = match args::parse::<A>(std::env::args_os().skip(1)) {
         Ok(Asked::Run(args)) => args,
-        Ok(Asked::Help) => say(&help::text::<A>()),
-        Ok(Asked::Version) => say(&format!("{} {}\n", A::PROGRAM, env!("CARGO_PKG_VERSION"))),
+        Ok(Asked::Help) => print_and_exit(&help::text::<A>()),
+        Ok(Asked::Version) => print_and_exit(&format!("{} {}\n", A::PROGRAM, env!("CARGO_PKG_VERSION"))),
         Err(refused) => {
             let outlet = Outlet { junit: refused.junit, ..Outlet::default() };
             *OUTLET.lock().unwrap_or_else(PoisonError::into_inner) = Some(outlet);
@@ -171,7 +171,7 @@ fn watch(name: &'static str) -> Thread {
 }
 
 /// Prints help or version, which are no verdict: 3.
-fn say(text: &str) -> ! {
+fn print_and_exit(text: &str) -> ! {
     let _ = std::io::stdout().write_all(text.as_bytes());
     exit(ServiceState::Unknown.exit_code())
 }

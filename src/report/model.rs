@@ -3,7 +3,7 @@
 use super::{json, nagios, prometheus};
 use crate::kernel::cgroup;
 use crate::kernel::socket::Side;
-use crate::kernel::source::{Origin, Seen};
+use crate::kernel::source::{Coverage, Origin};
 use crate::report::verdict::{Limits, ServiceState, Verdict};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -106,7 +106,7 @@ impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}[{}] (", self.command, self.pid)?;
         if let Some(unit) = &self.unit {
-            write!(f, "unit {}, ", cgroup::shown(unit))?;
+            write!(f, "unit {}, ", cgroup::label(unit))?;
         }
         // Often the unit is the container's own scope.
         let is_told = |name: &&String| self.unit.as_ref().is_some_and(|unit| unit.contains(*name));
@@ -181,7 +181,7 @@ pub struct Report {
 
 impl Report {
     /// A verdict over what a source showed, still without words and numbers.
-    pub fn new(check: &'static str, service: Service, seen: &Seen, verdict: Verdict) -> Report {
+    pub fn new(check: &'static str, service: Service, seen: &Coverage, verdict: Verdict) -> Report {
         let mut report = Report::failed(check, verdict.state, String::new());
         report.service = Some(service);
         report.reasons = verdict.reasons;

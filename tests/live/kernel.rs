@@ -3,7 +3,7 @@
 use crate::lab::Lab;
 use connleak::kernel::socket::{Endpoint, Side, Socket, State, StateSet};
 use connleak::kernel::source::netlink::{self, Dump};
-use connleak::kernel::source::{Query, Seen, proc};
+use connleak::kernel::source::{Coverage, Query, proc};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::RefCell;
@@ -16,7 +16,7 @@ const LISTENERS: [u16; 10] = [19999, 20000, 20001, 20002, 20015, 20016, 20017, 2
 
 type Row = (Endpoint, Endpoint, State, u64);
 
-fn rows(visit: impl FnOnce(&mut dyn FnMut(&Socket)) -> connleak::base::error::Result<Seen>) -> BTreeSet<Row> {
+fn rows(visit: impl FnOnce(&mut dyn FnMut(&Socket)) -> connleak::base::error::Result<Coverage>) -> BTreeSet<Row> {
     let mut rows = BTreeSet::new();
     let seen = visit(&mut |socket| {
         let row = (socket.local, socket.remote, socket.state, socket.inode);

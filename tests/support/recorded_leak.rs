@@ -4,12 +4,12 @@
 //! `recorded_leak STATE_DIR [MINUTES]`: ends now, at one look a minute. The leak begins at 5/8 of it.
 
 use connleak::growth::detector::Verdict;
-use connleak::growth::detector_state::{self, Memory, Moment};
+use connleak::growth::detector_state::{self, DetectorState, Moment};
 use connleak::growth::pool::{Connection, Pool};
 use connleak::history::state_dir;
 use connleak::history::{Group, History, Sample, Step};
 use connleak::kernel::socket::{Endpoint, Side, Socket, State, Times};
-use connleak::kernel::source::{Origin, Seen};
+use connleak::kernel::source::{Coverage, Origin};
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -108,7 +108,7 @@ impl Story {
         counts[State::Established as usize - 1] = connections.len() as u64;
         counts[State::TimeWait as usize - 1] = 30 + (self.chance() * 12.0) as u64;
         counts[State::Listen as usize - 1] = 1;
-        let seen = Seen::new(Origin::Netlink, String::new());
+        let seen = Coverage::new(Origin::Netlink, String::new());
         let instance = 1 + u64::from(minute >= self.restart());
         Pool { seen, connections, counts, instance, listeners: Vec::new(), ports: None, unsure: 0 }
     }
@@ -121,7 +121,7 @@ fn main() {
     let mut history = History::open(&dir, Duration::from_secs(600)).expect("a history").history;
     let end = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64();
     let mut story = Story { minutes, held: Vec::new(), cookies: 0, seed: 7 };
-    let mut memory = Memory::new(LIMIT);
+    let mut memory = DetectorState::new(LIMIT);
     for minute in 0..minutes {
         story.minute(minute);
         let pool = story.pool(minute);

@@ -1,19 +1,19 @@
 //! What one look at a service's states found: the mix, the sockets behind a finding, words and JSON.
 
 use super::judge::{Doubt, Finding, Rules, Whose, ports};
-use super::{Mix, Queue};
+use super::{Queue, StateCounts};
 use connleak::kernel::socket::{Side, State};
-use connleak::kernel::source::Seen;
+use connleak::kernel::source::Coverage;
 use connleak::owners::blame::{Suspect, sockets};
 use serde_json::{Map, Value, json};
 use std::cmp::Reverse;
 
 /// What the tables show of the service.
 pub struct Found {
-    pub seen: Seen,
-    pub mix: Mix,
+    pub seen: Coverage,
+    pub mix: StateCounts,
     /// With those of which it can't be told whose they are.
-    pub with_unsure: Mix,
+    pub with_unsure: StateCounts,
     pub unsure: u64,
     pub sockets: Vec<(Side, Suspect)>,
     /// Why the range of ephemeral ports isn't known; the usual one stands for it then.

@@ -1,9 +1,9 @@
 //! A mix of states against its thresholds: findings, each with whose sockets it is about, and metrics.
 
 use super::usual::Unusual;
-use super::{Mix, Queue, TIME_WAIT_LASTS};
+use super::{Queue, StateCounts, TIME_WAIT_LASTS};
 use connleak::base::duration::Span;
-use connleak::kernel::headroom::{Room, What};
+use connleak::kernel::headroom::{Headroom, Resource};
 use connleak::kernel::socket::{Endpoint, Side, State};
 use connleak::owners::blame::sockets;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
@@ -66,7 +66,7 @@ impl Rules {
     }
 
     /// What is wrong, the worst first. `range_known`: whether the ephemeral ports' range was read.
-    pub fn judge(&self, mix: &Mix, unusual: &[Unusual], range_known: bool, doubt: Doubt) -> Vec<Finding> {
+    pub fn judge(&self, mix: &StateCounts, unusual: &[Unusual], range_known: bool, doubt: Doubt) -> Vec<Finding> {
         let mut found = Findings(Vec::new());
         let at_worst = doubt == Doubt::Worst;
         if let Some(queue) = mix.accept_queue(doubt) {
@@ -106,7 +106,7 @@ impl Rules {
     }
 
     /// `12 stuck for 1m or more (FIN_WAIT1 10, LAST_ACK 2)`.
-    fn stuck_said(&self, mix: &Mix, stuck: u64) -> String {
+    fn stuck_said(&self, mix: &StateCounts, stuck: u64) -> String {
         let count = |(state, name): &(State, &str)| match mix.stuck.count(Side::Both, *state) {
             0 => None,
             count => Some(format!("{name} {count}")),
@@ -116,7 +116,7 @@ impl Rules {
     }
 
     /// Always the same set; what isn't known has no value.
-    pub fn metrics(&self, mix: &Mix, range_known: bool) -> Vec<Metric> {
+    pub fn metrics(&self, mix: &StateCounts, range_known: bool) -> Vec<Metric> {
         let none = Limits::default();
         let metric = |name, value, unit, limits, help| Metric { name, value, unit, limits, help };
         let mut metrics = vec![metric(
@@ -182,16 +182,16 @@ fn filled(queue: &Queue, percent: f64) -> String {
 }
 
 /// The source and destination with the fewest ephemeral ports left.
-pub fn ports(mix: &Mix) -> Option<(Room, IpAddr, Endpoint)> {
+pub fn ports(mix: &StateCounts) -> Option<(Headroom, IpAddr, Endpoint)> {
     let room = mix.busiest_ports()?;
     match room.what {
-        What::EphemeralPorts { source, destination } => Some((room, source, destination)),
+        Resource::EphemeralPorts { source, destination } => Some((room, source, destination)),
         _ => None,
     }
 }
 
 /// A range of which all is reserved is used up.
-pub fn ports_percent(room: &Room) -> f64 {
+pub fn ports_percent(room: &Headroom) -> f64 {
     if room.limit == 0 { 100.0 } else { rounded(room.used as f64 * 100.0 / room.limit as f64, 2) }
 }
 
@@ -200,7 +200,7 @@ fn tenths(percent: f64) -> f64 {
 }
 
 /// What no kernel as it is released shows.
-pub fn oddity(mix: &Mix) -> Option<String> {
+pub fn oddity(mix: &StateCounts) -> Option<String> {
     let lasts = Span::millis(u64::from(TIME_WAIT_LASTS));
     let longest = Span::millis(u64::from(mix.longest_rest));
     (mix.lasting > 0)

@@ -1,6 +1,6 @@
 //! What of a mix of states is unusual for the hour, by the history of check_conn_growth.
 
-use super::Mix;
+use super::StateCounts;
 use connleak::base::error::Result;
 use connleak::history::{History, Usual};
 use connleak::kernel::socket::{Endpoint, Side, State, scope};
@@ -56,7 +56,7 @@ pub fn read(dir: &Path, series: &str, wall: i64, left: Duration) -> Result<Optio
 }
 
 /// Which states have many more sockets than usual. `twice`: see [`both_ends`].
-pub fn unusual(mix: &Mix, twice: [u64; 2], usual: &[(State, Usual)]) -> Vec<Unusual> {
+pub fn unusual(mix: &StateCounts, twice: [u64; 2], usual: &[(State, Usual)]) -> Vec<Unusual> {
     let count = |state: State| {
         let count = mix.tally.count(Side::Both, state);
         match state {
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn only_many_more_than_usual_are_unusual() {
-        let mut mix = Mix::new(0, 0, PortUse::new(EphemeralPorts::usual()));
+        let mut mix = StateCounts::new(0, 0, PortUse::new(EphemeralPorts::usual()));
         (0..250).for_each(|port| mix.add(&socket(State::TimeWait, port, 80), Side::Client));
         let usual = |number| [(State::TimeWait, Usual { number, days: 3, same_weekday: false })];
         assert_eq!(unusual(&mix, [0, 0], &usual(201.0)), []);

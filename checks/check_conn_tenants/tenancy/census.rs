@@ -179,7 +179,10 @@ impl Rules {
             Some(tenant) => {
                 let outliers = if count == 1 { "outlier" } else { "outliers" };
                 let (most, median) = (tenant.counts.connections, rounded(outlier::middle(&sizes), 1));
-                format!("{count} {outliers}, tenant {} with {most} connections, median {median}", shown(&tenant.name))
+                format!(
+                    "{count} {outliers}, tenant {} with {most} connections, median {median}",
+                    display_name(&tenant.name)
+                )
             }
             None => "0 outliers".to_owned(),
         });
@@ -229,8 +232,9 @@ impl Judged {
         let Some((_, value, index)) = breaches.iter().max_by(worse) else { return };
         let more = if breaches.len() > 1 { format!(" and {} more", breaches.len() - 1) } else { String::new() };
         let tenant = &census.tenants[*index];
-        self.verdict
-            .judge(limits, *value, || format!("tenant {}{more}: {}", shown(&tenant.name), words(&tenant.counts)));
+        self.verdict.judge(limits, *value, || {
+            format!("tenant {}{more}: {}", display_name(&tenant.name), words(&tenant.counts))
+        });
         self.named.extend(breaches.iter().map(|(_, _, index)| index));
     }
 }
@@ -248,7 +252,7 @@ pub fn connections(count: u64) -> String {
 }
 
 /// A name as text shows it: command lines and paths make long ones.
-pub fn shown(name: &str) -> String {
+pub fn display_name(name: &str) -> String {
     const LONGEST: usize = 48;
     if name.chars().count() <= LONGEST {
         return name.to_owned();

@@ -1,7 +1,7 @@
 //! The service's connections with their tenants, and the poolers among their holders.
 
 use super::census::{Ages, Census, Judged};
-use super::look::{Connection, Look};
+use super::look::{Connection, Snapshot};
 use super::pooler::{self, Pooler};
 use super::whose::Naming;
 use super::{People, Whose};
@@ -15,7 +15,7 @@ use std::collections::HashSet;
 /// The service's connections with their tenants.
 pub struct Found {
     pub key: Key,
-    pub look: Look,
+    pub look: Snapshot,
     pub people: People,
     /// Of each connection.
     pub whose: Vec<Whose>,
@@ -27,7 +27,7 @@ pub struct Found {
 }
 
 impl Found {
-    pub fn new(world: &World, key: Key, look: Look, naming: Naming, ages: &Ages) -> Found {
+    pub fn new(world: &World, key: Key, look: Snapshot, naming: Naming, ages: &Ages) -> Found {
         let mut people = People::find(world, &look, naming);
         let whose: Vec<Whose> = look.connections.iter().map(|connection| people.whose(connection)).collect();
         let counts = look.connections.iter().map(|connection| ages.count(&connection.socket));

@@ -3,7 +3,7 @@
 use connleak::base::error::Result;
 use connleak::kernel::select::{Match, Selection};
 use connleak::kernel::socket::{Endpoint, Side, Socket, State, StateSet};
-use connleak::kernel::source::{self, Query, Seen};
+use connleak::kernel::source::{self, Coverage, Query};
 use connleak::kernel::world::World;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -34,8 +34,8 @@ pub struct Connection {
 }
 
 #[derive(Debug)]
-pub struct Look {
-    pub seen: Seen,
+pub struct Snapshot {
+    pub seen: Coverage,
     pub connections: Vec<Connection>,
     pub listeners: Vec<End>,
     /// Connections of which it can't be told whether they are selected.
@@ -43,7 +43,7 @@ pub struct Look {
 }
 
 /// Looks once. A connection with both ends selected is held by its client's, as in [`connleak::growth::pool`].
-pub fn look(world: &World, selection: &Selection) -> Result<Look> {
+pub fn look(world: &World, selection: &Selection) -> Result<Snapshot> {
     let counted = |state| matches!(state, State::Established | State::CloseWait);
     // In FIN_WAIT a client that has closed only its sending half is still there.
     let states = [State::Established, State::CloseWait, State::FinWait1, State::FinWait2, State::Listen];
@@ -81,5 +81,5 @@ pub fn look(world: &World, selection: &Selection) -> Result<Look> {
         Connection { socket, client, server, peer }
     };
     let connections = selected.into_iter().map(connection).collect();
-    Ok(Look { seen, connections, listeners, unsure })
+    Ok(Snapshot { seen, connections, listeners, unsure })
 }

@@ -76,38 +76,38 @@ impl Scene {
         let port = self.address.port();
         let closewait = format!("check_closewait -p {port} --side client --min-age 1s -w 3 -c 8");
         let look = |scene: &Scene, wanted| scene.judge(&closewait, wanted, check_closewait::check);
-        self.tell(
+        self.narrate(
             "connleak demo: a connection leak, found and fixed. All of it happens inside this process, on \
             127.0.0.1, and takes about ten seconds.\n",
         )?;
-        self.tell(&format!(
+        self.narrate(&format!(
             "1. A server on port {port}, and a client with a pool of {POOL} connections to it. All is \
             well, and a check says so, each minute:\n"
         ))?;
         look(self, ServiceState::Ok)?;
-        self.tell(
+        self.narrate(
             "2. Now and then the server closes a connection, as servers do. The client opens a new one, but has a \
             bug: it forgets to close the old one. The kernel keeps such a socket in CLOSE_WAIT for ever.\n",
         )?;
         self.leak(4)?;
         look(self, ServiceState::Warning)?;
-        self.tell("3. The service still answers, CPU and memory look fine, nobody looks. The leak goes on.\n")?;
+        self.narrate("3. The service still answers, CPU and memory look fine, nobody looks. The leak goes on.\n")?;
         self.leak(8)?;
         look(self, ServiceState::Critical)?;
         self.who(&format!("connleak who -p {port} --side client"))?;
-        self.tell(
+        self.narrate(
             "Both say how many, since when, and who: this very process. Unfixed, the client runs out \
             of descriptors or the server out of connections, and everything fails at once.\n",
         )?;
-        self.tell("4. The fix: the client closes what it no longer uses.\n")?;
+        self.narrate("4. The fix: the client closes what it no longer uses.\n")?;
         self.forgotten.clear();
         look(self, ServiceState::Ok)?;
-        self.tell("5. A deploy stops server and client. Is anything left?\n")?;
+        self.narrate("5. A deploy stops server and client. Is anything left?\n")?;
         (self.listener, self.server) = (None, Vec::new());
         self.client.clear();
         let orphans = format!("check_orphans_after_stop -p {port} --wait 5s");
         self.judge(&orphans, ServiceState::Ok, check_orphans_after_stop::check)?;
-        self.tell(
+        self.narrate(
             "Now yours: 'check_closewait -p 3306 -v' judges a service's sockets, 'connleak who' shows who has \
             which. See 'man connleak'.",
         )
@@ -187,7 +187,7 @@ impl Scene {
         screen::print(&format!("   $ {line}\n{table}\n"))
     }
 
-    fn tell(&self, text: &str) -> Result<(), String> {
+    fn narrate(&self, text: &str) -> Result<(), String> {
         self.clear()?;
         screen::print(&(self.wrapped(text.trim_end(), "") + if text.ends_with('\n') { "\n" } else { "" }))
     }

@@ -12,14 +12,14 @@ use connleak::base::duration::Span;
 use connleak::base::error::{Error, Result};
 use connleak::base::local_time;
 use connleak::growth::detector::{self, Verdict};
-use connleak::growth::detector_state::{Learned, Memory, Moment};
+use connleak::growth::detector_state::{DetectorState, Learned, Moment};
 use connleak::growth::observe::Plan;
-use connleak::growth::outcome::{Found, Measure, Rules};
+use connleak::growth::outcome::{Measure, Outcome, Rules};
 use connleak::growth::pool::hashed;
 use connleak::growth::process_usage::tempered;
 use connleak::history::state_dir;
 use connleak::history::{History, Recorded, Tier};
-use connleak::kernel::headroom::{Room, What};
+use connleak::kernel::headroom::{Headroom, Resource};
 use connleak::kernel::socket::State;
 use connleak::kernel::world::World;
 use connleak::options::args::{self, Args, Asked, Command, LimitChoice, Pids, Speed};
@@ -112,7 +112,7 @@ fn story(args: &Args<FromHistory>) -> Result<String> {
         left_critical: own.left_critical.or(growth.critical),
         baseline_warning: None,
     };
-    Ok(tell(&samples, &plan, &rules, &target))
+    Ok(describe(&samples, &plan, &rules, &target))
 }
 
 /// Five minutes together as long as single runs are not kept.
@@ -126,9 +126,9 @@ fn samples(history: &History, name: &str) -> Result<Vec<Recorded>> {
 }
 
 /// A line whenever state or trend change, and how often it would have paged.
-fn tell(samples: &[Recorded], plan: &Plan, rules: &Rules, target: &Target) -> String {
+fn describe(samples: &[Recorded], plan: &Plan, rules: &Rules, target: &Target) -> String {
     let mut text = String::new();
-    let (mut memory, mut before, mut pages) = (Memory::new(u32::MAX), None, 0);
+    let (mut memory, mut before, mut pages) = (DetectorState::new(u32::MAX), None, 0);
     let now = samples.last().map_or(0.0, wall);
     for run in samples {
         let found = judge(run, plan, &mut memory);
@@ -141,7 +141,7 @@ fn tell(samples: &[Recorded], plan: &Plan, rules: &Rules, target: &Target) -> St
             let _ = writeln!(
                 text,
                 "{} {} - {} {says}",
-                local_time::told(wall(run), now),
+                local_time::describe(wall(run), now),
                 verdict.state.to_string().to_uppercase(),
                 target.service
             );
@@ -153,7 +153,7 @@ fn tell(samples: &[Recorded], plan: &Plan, rules: &Rules, target: &Target) -> St
         text,
         "{} samples since {}: it would have paged {pages} time{}, by counts alone",
         samples.len(),
-        local_time::told(from, to),
+        local_time::describe(from, to),
         if pages == 1 { "" } else { "s" }
     );
     text
@@ -163,7 +163,7 @@ fn wall(run: &Recorded) -> f64 {
     run.sample.wall as f64 / 1000.0
 }
 
-fn judge(run: &Recorded, plan: &Plan, memory: &mut Memory) -> Found {
+fn judge(run: &Recorded, plan: &Plan, memory: &mut DetectorState) -> Outcome {
     let (sample, measure) = (&run.sample, plan.measure);
     let each = measure.each();
     let items = sample.counts[State::Established as usize - 1] + sample.counts[State::CloseWait as usize - 1];
@@ -190,12 +190,12 @@ fn judge(run: &Recorded, plan: &Plan, memory: &mut Memory) -> Found {
     let leaking = match &learned.verdict {
         Verdict::Leak(leak) => {
             let name = groups.iter().find(|(name, _)| id(name) == leak.group).map_or("a group", |(name, _)| name);
-            Some((name.to_owned(), local_time::told(moment.wall - leak.onset, moment.wall)))
+            Some((name.to_owned(), local_time::describe(moment.wall - leak.onset, moment.wall)))
         }
         _ => None,
     };
-    let room = |limit| Room { what: What::Connections, used: items * each, limit };
+    let headroom = |limit| Headroom { what: Resource::Connections, used: items * each, limit };
     let (idle_oldest, usual) = (None, None);
-    let rooms = limit.map(room).into_iter().collect();
-    Found { measure, amount: items * each, groups, learned, leaking, rooms, idle_oldest, usual }
+    let headrooms = limit.map(headroom).into_iter().collect();
+    Outcome { measure, amount: items * each, groups, learned, leaking, headrooms, idle_oldest, usual }
 }

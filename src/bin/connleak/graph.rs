@@ -19,7 +19,7 @@ use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
 use connleak::base::error::{Result, plain};
 use connleak::growth::detector::Verdict;
-use connleak::growth::detector_state::Memory;
+use connleak::growth::detector_state::DetectorState;
 use connleak::history::History;
 use connleak::history::state_dir;
 use connleak::kernel::select::Cidr;
@@ -232,7 +232,7 @@ impl Graph {
     fn service(&self, history: &History, name: &str) -> Result<Option<Judged>> {
         let since = self.since.unwrap_or(Span::seconds(86_400));
         let Some(recording) = past::read(history, name, since.0)? else { return Ok(None) };
-        let memory = history.peek(name)?.state.and_then(|(version, state)| Memory::restore(version, &state));
+        let memory = history.peek(name)?.state.and_then(|(version, state)| DetectorState::restore(version, &state));
         Ok(Some(judge(recording, memory.as_ref(), choice::speed(name))))
     }
 }
@@ -244,7 +244,7 @@ impl Judged {
     }
 }
 
-fn judge(recording: Recording, memory: Option<&Memory>, speed: f64) -> Judged {
+fn judge(recording: Recording, memory: Option<&DetectorState>, speed: f64) -> Judged {
     let mut bar = progress::Bar::new("replaying");
     let alarms = replay::alarms(&recording, |done, all| bar.at(done as u64, all as u64));
     let estimate = estimate::of(&recording, memory, speed);

@@ -6,6 +6,7 @@ mod gather;
 mod ghosts;
 mod row;
 mod table;
+mod text;
 mod tree;
 
 use crate::screen::{self, Screen};

@@ -1,23 +1,23 @@
 //! The connections of a service, by group of owners.
 
-use super::{Past, Plan, Seen, capacity, leaking, moment, sample, state};
+use super::{Observation, Past, Plan, capacity, leaking, moment, sample, state};
 use crate::base::error::Result;
 use crate::growth::detector::Verdict;
-use crate::growth::detector_state::{self, Learned, Memory, Moment};
-use crate::growth::outcome::{Found, Measure};
+use crate::growth::detector_state::{self, DetectorState, Learned, Moment};
+use crate::growth::outcome::{Measure, Outcome};
 use crate::growth::pool::{self, Connection, Pool};
 use crate::history::{History, Step, Updated};
 use crate::kernel::cgroup;
-use crate::kernel::headroom::{self, EphemeralPorts, OpenFiles, PortUse, Room, What};
+use crate::kernel::headroom::{self, EphemeralPorts, Headroom, OpenFiles, PortUse, Resource};
 use crate::kernel::owner::{self, Holders, Owners, Process};
 use crate::kernel::world::World;
 use std::collections::{BTreeMap, BTreeSet};
 
-pub fn see(plan: &Plan, history: &mut History, holders: Holders, world: &World) -> Result<Updated<Seen>> {
+pub fn see(plan: &Plan, history: &mut History, holders: Holders, world: &World) -> Result<Updated<Observation>> {
     let past = plan.past(history);
-    let look = Look::new(plan, world)?;
+    let look = PoolSample::new(plan, world)?;
     let searched = Searched::new(plan, &look.pool, past.memory.as_ref(), holders, world);
-    let anew = || Look::new(plan, world);
+    let anew = || PoolSample::new(plan, world);
     let mut updated = plan.record(history, world, past, look, anew, |look, past| judge(plan, look, &searched, past))?;
     let seen = &mut updated.value;
     seen.owners = match searched.everything || seen.suspects.is_empty() {
@@ -27,18 +27,18 @@ pub fn see(plan: &Plan, history: &mut History, holders: Holders, world: &World) 
     Ok(updated)
 }
 
-struct Look {
+struct PoolSample {
     pool: Pool,
     moment: Moment,
     unread: Vec<String>,
 }
 
-impl Look {
-    fn new(plan: &Plan, world: &World) -> Result<Look> {
+impl PoolSample {
+    fn new(plan: &Plan, world: &World) -> Result<PoolSample> {
         let mut unread = Vec::new();
         let ports = EphemeralPorts::read(world).map(PortUse::new).map_err(|error| unread.push(error.to_string())).ok();
         let pool = pool::look(world, &plan.target.selection, ports)?;
-        Ok(Look { pool, moment: moment()?, unread })
+        Ok(PoolSample { pool, moment: moment()?, unread })
     }
 }
 
@@ -52,8 +52,8 @@ struct Searched {
 }
 
 impl Searched {
-    fn new(plan: &Plan, pool: &Pool, known: Option<&Memory>, holders: Holders, world: &World) -> Searched {
-        let (fresh, suspects) = (Memory::new(0), known.map_or_else(Vec::new, |memory| memory.suspects(pool)));
+    fn new(plan: &Plan, pool: &Pool, known: Option<&DetectorState>, holders: Holders, world: &World) -> Searched {
+        let (fresh, suspects) = (DetectorState::new(0), known.map_or_else(Vec::new, |memory| memory.suspects(pool)));
         let everything = plan.limit.is_none() || !suspects.is_empty();
         let mut sockets: Vec<(u64, u32)> = match everything {
             true => pool.connections.iter().map(of_inode).collect(),
@@ -64,8 +64,8 @@ impl Searched {
         }
         let owners = owner::find(world, &sockets, if suspects.is_empty() { Holders::First } else { holders });
         let holders: BTreeSet<(u32, &str)> = match plan.limit {
-            None => owners.processes.iter().map(tell).collect(),
-            Some(_) => suspects.iter().flat_map(|suspect| owners.of(suspect.socket.inode)).map(tell).collect(),
+            None => owners.processes.iter().map(pid_and_name).collect(),
+            Some(_) => suspects.iter().flat_map(|suspect| owners.of(suspect.socket.inode)).map(pid_and_name).collect(),
         };
         let holders: Vec<_> = holders.into_iter().map(|(pid, command)| (pid, command.to_owned())).collect();
         let mut files = headroom::open_files(world, &holders);
@@ -77,10 +77,10 @@ impl Searched {
 
     /// Unit, else command and user, of groups that have no name yet. One whose holder isn't found gets
     /// it from a later run.
-    fn names(&self, memory: &Memory, pool: &Pool) -> Vec<(u32, String)> {
+    fn names(&self, memory: &DetectorState, pool: &Pool) -> Vec<(u32, String)> {
         let nameless = memory.nameless(pool).into_iter();
         let name = |process: &Process| match &process.unit {
-            Some(unit) => cgroup::shown(unit).into_owned(),
+            Some(unit) => cgroup::label(unit).into_owned(),
             None => {
                 let user = process.user.clone().unwrap_or_else(|| process.uid.to_string());
                 format!("{} ({user})", process.command)
@@ -92,23 +92,23 @@ impl Searched {
     }
 }
 
-fn judge(plan: &Plan, look: Look, searched: &Searched, past: Past) -> Result<Step<Seen>> {
-    let Look { pool, moment, mut unread } = look;
+fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Result<Step<Observation>> {
+    let PoolSample { pool, moment, mut unread } = look;
     let Past { memory: known, state: before, usual, unread: of_past, .. } = past;
     unread.extend(of_past);
     unread.extend_from_slice(&searched.files.unread);
-    let mut found = Found {
+    let mut found = Outcome {
         measure: Measure::Connections,
         amount: pool.connections.len() as u64,
         groups: Vec::new(),
         learned: Learned::nothing(),
         leaking: None,
-        rooms: rooms(plan, &pool, searched),
+        headrooms: headrooms(plan, &pool, searched),
         idle_oldest: pool.idle_oldest(),
         usual,
     };
     let capacity = capacity(&found);
-    let mut memory = known.unwrap_or_else(|| Memory::new(capacity));
+    let mut memory = known.unwrap_or_else(|| DetectorState::new(capacity));
     found.learned = memory.learn(&moment, pool.sample(), capacity, f64::from(plan.speed));
     let names = searched.names(&memory, &pool);
     memory.names.extend(names);
@@ -123,14 +123,14 @@ fn judge(plan: &Plan, look: Look, searched: &Searched, past: Past) -> Result<Ste
     let sample = sample(&moment, &found, pool.instance, pool.counts);
     let (owners, processes) = (Owners::default(), Vec::new());
     let Pool { seen: view, connections, counts, .. } = pool;
-    let value = Seen { found, view, connections, counts, suspects, owners, processes, unread, lacking };
+    let value = Observation { found, view, connections, counts, suspects, owners, processes, unread, lacking };
     Ok(Step { sample, state, version: detector_state::VERSION, value })
 }
 
 /// What may run out.
-fn rooms(plan: &Plan, pool: &Pool, searched: &Searched) -> Vec<Room> {
+fn headrooms(plan: &Plan, pool: &Pool, searched: &Searched) -> Vec<Headroom> {
     let used = pool.connections.len() as u64;
-    let connections = plan.limit.map(|limit| Room { what: What::Connections, used, limit });
+    let connections = plan.limit.map(|limit| Headroom { what: Resource::Connections, used, limit });
     let ports = pool.ports.as_ref().and_then(PortUse::busiest);
     connections.into_iter().chain(searched.files.least.clone()).chain(ports).collect()
 }
@@ -157,7 +157,7 @@ fn by_group(pool: &Pool, names: &BTreeMap<u32, String>) -> Vec<(String, u64)> {
     by_name
 }
 
-fn tell(process: &Process) -> (u32, &str) {
+fn pid_and_name(process: &Process) -> (u32, &str) {
     (process.pid, &process.command)
 }
 

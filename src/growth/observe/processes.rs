@@ -1,34 +1,34 @@
 //! Descriptors or memory of a service's processes.
 
-use super::{Past, Plan, Seen, capacity, leaking, moment, sample, state};
+use super::{Observation, Past, Plan, capacity, leaking, moment, sample, state};
 use crate::base::error::{Error, Result};
-use crate::growth::detector_state::{self, Learned, Memory, Moment};
-use crate::growth::outcome::{Found, Measure};
+use crate::growth::detector_state::{self, DetectorState, Learned, Moment};
+use crate::growth::outcome::{Measure, Outcome};
 use crate::growth::pool;
-use crate::growth::process_usage::{self, Choice, Footprint, Footprints, MIB};
+use crate::growth::process_usage::{self, Choice, MIB, ProcessUsage, ProcessUsages};
 use crate::history::{History, Step, Updated};
-use crate::kernel::headroom::{self, Room, What};
+use crate::kernel::headroom::{self, Headroom, Resource};
 use crate::kernel::owner::{self, Holders, Owners};
 use crate::kernel::socket::State;
-use crate::kernel::source::{Origin, Seen as View};
+use crate::kernel::source::{Coverage, Origin};
 use crate::kernel::world::World;
 use std::collections::BTreeMap;
 
-pub fn see(plan: &Plan, history: &mut History, world: &World) -> Result<Updated<Seen>> {
+pub fn see(plan: &Plan, history: &mut History, world: &World) -> Result<Updated<Observation>> {
     let past = plan.past(history);
-    let look = Look::new(plan, world)?;
-    plan.record(history, world, past, look, || Look::new(plan, world), |look, past| judge(plan, look, past))
+    let look = UsageSample::new(plan, world)?;
+    plan.record(history, world, past, look, || UsageSample::new(plan, world), |look, past| judge(plan, look, past))
 }
 
-struct Look {
-    footprints: Footprints,
-    rooms: Vec<Room>,
+struct UsageSample {
+    usages: ProcessUsages,
+    headrooms: Vec<Headroom>,
     moment: Moment,
     unread: Vec<String>,
 }
 
-impl Look {
-    fn new(plan: &Plan, world: &World) -> Result<Look> {
+impl UsageSample {
+    fn new(plan: &Plan, world: &World) -> Result<UsageSample> {
         let (common, mut unread) = (plan.common, Vec::new());
         let listed: Vec<u32> = plan.pids.iter().flat_map(|pids| pids.0.iter().copied()).collect();
         let by_port = (!plan.target.selection.ports.is_empty()).then(|| holders(plan, world)).transpose()?;
@@ -38,25 +38,25 @@ impl Look {
             unit: common.unit.as_deref(),
             uid: plan.target.selection.uid,
         };
-        let mut footprints = process_usage::read(world, choice, plan.measure == Measure::Memory);
-        footprints.lacking.extend(by_port.and_then(|(_, lacking)| lacking));
-        if footprints.all.is_empty() && !footprints.lacking.is_empty() {
-            return Err(Error::Usage(footprints.lacking.join("; ")));
+        let mut usages = process_usage::read(world, choice, plan.measure == Measure::Memory);
+        usages.lacking.extend(by_port.and_then(|(_, lacking)| lacking));
+        if usages.all.is_empty() && !usages.lacking.is_empty() {
+            return Err(Error::Usage(usages.lacking.join("; ")));
         }
-        let amount = footprints.all.iter().map(|process| process.amount).sum();
-        let own = plan.limit.map(|limit| Room { what: What::Connections, used: amount, limit });
-        let rooms = match plan.measure {
-            Measure::Memory => headroom::memory(world, &footprints.by_cgroup()),
+        let amount = usages.all.iter().map(|process| process.amount).sum();
+        let own = plan.limit.map(|limit| Headroom { what: Resource::Connections, used: amount, limit });
+        let headrooms = match plan.measure {
+            Measure::Memory => headroom::memory(world, &usages.by_cgroup()),
             _ => {
-                let process = |footprint: &Footprint| (footprint.process.pid, footprint.process.command.clone());
-                let files = headroom::open_files(world, &footprints.all.iter().map(process).collect::<Vec<_>>());
+                let process = |usage: &ProcessUsage| (usage.process.pid, usage.process.command.clone());
+                let files = headroom::open_files(world, &usages.all.iter().map(process).collect::<Vec<_>>());
                 unread.extend(files.unread);
                 files.least
             }
         };
         // A limit that is given is the limit.
-        let rooms = own.or(rooms).into_iter().collect();
-        Ok(Look { footprints, rooms, moment: moment()?, unread })
+        let headrooms = own.or(headrooms).into_iter().collect();
+        Ok(UsageSample { usages, headrooms, moment: moment()?, unread })
     }
 }
 
@@ -77,45 +77,46 @@ fn holders(plan: &Plan, world: &World) -> Result<(Vec<u32>, Option<String>)> {
     Ok((owners.processes.iter().map(|process| process.pid).collect(), lacking.or(pool.seen.missing)))
 }
 
-fn judge(plan: &Plan, look: Look, past: Past) -> Result<Step<Seen>> {
-    let Look { footprints, rooms, moment, mut unread } = look;
+fn judge(plan: &Plan, look: UsageSample, past: Past) -> Result<Step<Observation>> {
+    let UsageSample { usages, headrooms, moment, mut unread } = look;
     unread.extend(past.unread);
-    if footprints.others > 0 {
-        let (followed, all) = (footprints.all.len(), footprints.all.len() + footprints.others);
+    if usages.others > 0 {
+        let (followed, all) = (usages.all.len(), usages.all.len() + usages.others);
         unread.push(format!("the {followed} largest of {all} processes are followed"));
     }
-    let amount: u64 = footprints.all.iter().map(|process| process.amount).sum();
-    let groups = footprints.all.iter().map(|process| (process.name(), process.amount));
-    let mut found = Found {
+    let amount: u64 = usages.all.iter().map(|process| process.amount).sum();
+    let groups = usages.all.iter().map(|process| (process.name(), process.amount));
+    let mut found = Outcome {
         measure: plan.measure,
         amount,
         groups: groups.collect(),
         learned: Learned::nothing(),
         leaking: None,
-        rooms,
+        headrooms,
         idle_oldest: None,
         usual: past.usual,
     };
     let capacity = capacity(&found);
-    let mut memory = past.memory.unwrap_or_else(|| Memory::new(capacity));
+    let mut memory = past.memory.unwrap_or_else(|| DetectorState::new(capacity));
     // Processes of a user come and go by themselves; of all others the oldest stands for the service.
-    let instance = if plan.common.user.is_some() { 0 } else { footprints.oldest() };
-    found.learned = memory.learn(&moment, footprints.sample(instance), capacity, f64::from(plan.speed));
-    let used = headroom::choose(&found.rooms).map_or(0.0, |room| room.used as f64 / room.limit.max(1) as f64);
+    let instance = if plan.common.user.is_some() { 0 } else { usages.oldest() };
+    found.learned = memory.learn(&moment, usages.sample(instance), capacity, f64::from(plan.speed));
+    let used =
+        headroom::choose(&found.headrooms).map_or(0.0, |headroom| headroom.used as f64 / headroom.limit.max(1) as f64);
     found.learned.verdict = process_usage::tempered(found.learned.verdict, found.learned.watched, used);
-    let names: BTreeMap<u32, String> = footprints.all.iter().map(|one| (one.group(), one.described())).collect();
+    let names: BTreeMap<u32, String> = usages.all.iter().map(|one| (one.group(), one.described())).collect();
     found.leaking = leaking(&found.learned, &moment, |group| {
         names.get(&group).cloned().unwrap_or_else(|| "a process that is gone".to_owned())
     });
     let mut counts = [0; 11];
     counts[State::Established as usize - 1] = if plan.measure == Measure::Memory { amount / MIB } else { amount };
     let sample = sample(&moment, &found, instance, counts);
-    let how = format!("{} processes", footprints.all.len());
-    let view = View { rows: footprints.all.len() as u64, ..View::new(Origin::Proc, how) };
+    let how = format!("{} processes", usages.all.len());
+    let view = Coverage { rows: usages.all.len() as u64, ..Coverage::new(Origin::Proc, how) };
     let (suspects, owners) = (Vec::new(), Owners::default());
-    let (processes, lacking) = (footprints.all, footprints.lacking);
+    let (processes, lacking) = (usages.all, usages.lacking);
     let state = state(&memory, past.state, lacking.is_empty());
     let (connections, counts) = (Vec::new(), [0; 11]);
-    let value = Seen { found, view, connections, counts, suspects, owners, processes, unread, lacking };
+    let value = Observation { found, view, connections, counts, suspects, owners, processes, unread, lacking };
     Ok(Step { sample, state, version: detector_state::VERSION, value })
 }

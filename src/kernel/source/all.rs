@@ -1,6 +1,6 @@
 //! Visit the sockets of all network namespaces, each once.
 
-use super::{Namespaces, Origin, Query, Seen, netlink, proc};
+use super::{Coverage, Namespaces, Origin, Query, netlink, proc};
 use crate::base::error::Result;
 use crate::kernel::netns::host::{self, LivedIn};
 use crate::kernel::netns::{self, Inside};
@@ -14,26 +14,26 @@ use std::path::Path;
 /// from `/proc`.
 ///
 /// # Errors
-/// When there is no /proc. All else that can't be seen is said in [`Seen::missing`].
-pub fn visit(world: &World, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Seen> {
+/// When there is no /proc. All else that can't be seen is said in [`Coverage::missing`].
+pub fn visit(world: &World, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Coverage> {
     let _rights = world.raise();
     let host = host::look(world)?;
     let origin = if world.source == Source::Proc { Origin::Proc } else { Origin::Netlink };
-    let mut seen = Seen::new(origin, String::new());
+    let mut seen = Coverage::new(origin, String::new());
     seen.namespaces = Namespaces { seen: 0, refused: 0, late: 0 };
     let mut tour = Tour { world, query, seen, empty: 0, by_proc: 0 };
     for namespace in &host.lived_in {
-        tour.add(if world.deadline.is_near() { View::Late } else { tour.lived_in(namespace, each) });
+        tour.add(if world.deadline.is_near() { NamespaceView::Late } else { tour.lived_in(namespace, each) });
     }
     for path in &host.mounted {
-        tour.add(if world.deadline.is_near() { View::Late } else { tour.mounted(path, &host.lived_in, each) });
+        tour.add(if world.deadline.is_near() { NamespaceView::Late } else { tour.mounted(path, &host.lived_in, each) });
     }
     Ok(tour.end(host.hidden))
 }
 
 /// How one namespace was seen.
-enum View {
-    Sockets(Seen),
+enum NamespaceView {
+    Sockets(Coverage),
     /// It has none: its counters tell.
     Empty,
     Refused,
@@ -45,17 +45,17 @@ enum View {
 struct Tour<'a> {
     world: &'a World,
     query: &'a Query<'a>,
-    seen: Seen,
+    seen: Coverage,
     empty: u64,
     by_proc: u64,
 }
 
 impl Tour<'_> {
-    fn lived_in(&self, namespace: &LivedIn, each: &mut dyn FnMut(&Socket)) -> View {
-        let Some(process) = namespace.process() else { return View::Gone };
+    fn lived_in(&self, namespace: &LivedIn, each: &mut dyn FnMut(&Socket)) -> NamespaceView {
+        let Some(process) = namespace.process() else { return NamespaceView::Gone };
         let net_dir = process.join("net");
         if self.skips_empty() && netns::is_empty(&net_dir) {
-            return View::Empty;
+            return NamespaceView::Empty;
         }
         let mut each = |socket: &Socket| each(&Socket { netns: namespace.identity, ..*socket });
         if self.world.source != Source::Proc {
@@ -69,43 +69,44 @@ impl Tour<'_> {
                     .and_then(|inside| inside.done.ok()),
             };
             if let Some(Ok(seen)) = socket.map(|socket| netlink::visit(&socket, self.query, &mut each)) {
-                return View::Sockets(seen);
+                return NamespaceView::Sockets(seen);
             }
         }
         if self.world.source == Source::Netlink {
-            return View::Refused;
+            return NamespaceView::Refused;
         }
         match proc::visit(&net_dir, self.query, &mut each) {
-            Ok(seen) => View::Sockets(seen),
+            Ok(seen) => NamespaceView::Sockets(seen),
             // Another process of it can still tell, once.
             Err(_) => match namespace.process().filter(|other| *other != process) {
-                Some(other) => {
-                    proc::visit(&other.join("net"), self.query, &mut each).map_or(View::Refused, View::Sockets)
-                }
-                None if namespace.process().is_none() => View::Gone,
-                None => View::Refused,
+                Some(other) => proc::visit(&other.join("net"), self.query, &mut each)
+                    .map_or(NamespaceView::Refused, NamespaceView::Sockets),
+                None if namespace.process().is_none() => NamespaceView::Gone,
+                None => NamespaceView::Refused,
             },
         }
     }
 
-    fn mounted(&self, path: &Path, lived_in: &[LivedIn], each: &mut dyn FnMut(&Socket)) -> View {
+    fn mounted(&self, path: &Path, lived_in: &[LivedIn], each: &mut dyn FnMut(&Socket)) -> NamespaceView {
         let Ok(inside) = File::open(path).and_then(|file| netns::inside(file, netlink::open)) else {
             let is_gone = host::mounted(self.world, &[]).is_ok_and(|all| all.iter().all(|mounted| mounted != path));
-            return if is_gone { View::Gone } else { View::Refused };
+            return if is_gone { NamespaceView::Gone } else { NamespaceView::Refused };
         };
-        let Inside { identity: Some(identity), is_empty, done: Ok(socket) } = inside else { return View::Refused };
+        let Inside { identity: Some(identity), is_empty, done: Ok(socket) } = inside else {
+            return NamespaceView::Refused;
+        };
         if lived_in.iter().any(|known| known.identity == identity) {
-            return View::Gone;
+            return NamespaceView::Gone;
         }
         if self.skips_empty() && is_empty {
-            return View::Empty;
+            return NamespaceView::Empty;
         }
         // Without a process there is no /proc to read.
         if self.world.source == Source::Proc {
-            return View::Refused;
+            return NamespaceView::Refused;
         }
         let mut each = |socket: &Socket| each(&Socket { netns: identity, ..*socket });
-        netlink::visit(&socket, self.query, &mut each).map_or(View::Refused, View::Sockets)
+        netlink::visit(&socket, self.query, &mut each).map_or(NamespaceView::Refused, NamespaceView::Sockets)
     }
 
     /// The counters don't count what is only bound.
@@ -113,17 +114,17 @@ impl Tour<'_> {
         self.query.states != StateSet::ALL_AND_BOUND
     }
 
-    fn add(&mut self, view: View) {
+    fn add(&mut self, view: NamespaceView) {
         let namespaces = &mut self.seen.namespaces;
         match view {
-            View::Gone => {}
-            View::Late => namespaces.late += 1,
-            View::Refused => namespaces.refused += 1,
-            View::Empty => {
+            NamespaceView::Gone => {}
+            NamespaceView::Late => namespaces.late += 1,
+            NamespaceView::Refused => namespaces.refused += 1,
+            NamespaceView::Empty => {
                 self.empty += 1;
                 namespaces.seen += 1;
             }
-            View::Sockets(seen) => {
+            NamespaceView::Sockets(seen) => {
                 namespaces.seen += 1;
                 self.seen.rows += seen.rows;
                 if seen.origin == Origin::Proc {
@@ -138,7 +139,7 @@ impl Tour<'_> {
         }
     }
 
-    fn end(self, hidden: Vec<String>) -> Seen {
+    fn end(self, hidden: Vec<String>) -> Coverage {
         let Tour { mut seen, empty, by_proc, .. } = self;
         let Namespaces { seen: count, refused, late } = seen.namespaces;
         let all = count + refused + late;

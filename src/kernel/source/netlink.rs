@@ -1,7 +1,7 @@
 //! Sockets from the kernel by NETLINK_SOCK_DIAG: complete, exact, with ages and cookies.
 
 use super::diag::{self, Framed, Message};
-use super::{Origin, Query, Seen};
+use super::{Coverage, Origin, Query};
 use crate::base::error::{Error, Result};
 use crate::kernel::socket::Socket;
 use rustix::fd::OwnedFd;
@@ -30,7 +30,7 @@ pub fn open() -> Result<OwnedFd> {
 }
 
 /// Shows the sockets of the network namespace that `socket` is of.
-pub fn visit(socket: &OwnedFd, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Seen> {
+pub fn visit(socket: &OwnedFd, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Coverage> {
     match visit_by(Dump::Combined, socket, query, each) {
         Err(Error::Kernel { .. }) => visit_by(Dump::ByFamily, socket, query, each),
         seen => seen,
@@ -43,12 +43,12 @@ fn refused(call: &'static str) -> impl Fn(Errno) -> Error {
 
 /// # Errors
 /// [`Error::Kernel`] only while `each` has seen nothing, so that the caller may try another way.
-pub fn visit_by(dump: Dump, socket: &OwnedFd, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Seen> {
+pub fn visit_by(dump: Dump, socket: &OwnedFd, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Coverage> {
     let (kind, families, how): (_, &[u8], _) = match dump {
         Dump::Combined => (diag::COMBINED, &[0], "one combined sock_diag dump"),
         Dump::ByFamily => (diag::BY_FAMILY, &[diag::AF_INET, diag::AF_INET6], "two sock_diag dumps by family"),
     };
-    let mut seen = Seen::new(Origin::Netlink, how.to_owned());
+    let mut seen = Coverage::new(Origin::Netlink, how.to_owned());
     // Not zeroed: what the kernel doesn't fill costs no page.
     let mut buffer = Box::new_uninit_slice(RECEIVE_BUFFER);
     for family in families {
@@ -70,7 +70,7 @@ pub fn visit_by(dump: Dump, socket: &OwnedFd, query: &Query, each: &mut dyn FnMu
 fn receive(
     socket: &OwnedFd,
     buffer: &mut [MaybeUninit<u8>],
-    seen: &mut Seen,
+    seen: &mut Coverage,
     each: &mut dyn FnMut(&Socket),
 ) -> std::result::Result<(), Errno> {
     loop {
@@ -136,7 +136,7 @@ mod tests {
     }
 
     /// What [`visit`] makes of a kernel that answers so.
-    fn told(answers: &[Vec<u8>]) -> Result<Seen> {
+    fn told(answers: &[Vec<u8>]) -> Result<Coverage> {
         let (ours, kernel) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
         for answer in answers {

@@ -1,6 +1,6 @@
 //! Sockets from `/proc/net/tcp` and `tcp6`: no ages, no cookies, but readable almost everywhere.
 
-use super::{Origin, Query, Seen};
+use super::{Coverage, Origin, Query};
 use crate::base::error::{Error, Result};
 use crate::kernel::socket::{AcceptQueue, Endpoint, Socket, State};
 use procfs::net::{TcpNetEntries, TcpNetEntry};
@@ -14,7 +14,7 @@ use std::path::Path;
 const LONGEST_HEADER: u64 = 1024;
 
 /// Shows the sockets listed in `net_dir`'s `tcp` and, where there is IPv6, `tcp6`.
-pub fn visit(net_dir: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Seen> {
+pub fn visit(net_dir: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Coverage> {
     // tcp6 comes first: where it is missing as the process has ended, and not as IPv6 is switched off,
     // there is no tcp any more.
     let of_ipv6 = match read(&net_dir.join("tcp6")) {
@@ -24,7 +24,7 @@ pub fn visit(net_dir: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Re
     let mut entries = read(&net_dir.join("tcp"))?;
     entries.extend(of_ipv6);
     let how = format!("{}/tcp and tcp6", net_dir.display());
-    let seen = Seen { rows: entries.len() as u64, ..Seen::new(Origin::Proc, how) };
+    let seen = Coverage { rows: entries.len() as u64, ..Coverage::new(Origin::Proc, how) };
     // While the table changes, the kernel's seq_file repeats rows, up to half of them (6.18).
     let mut shown = HashSet::new();
     for socket in entries.iter().filter_map(socket) {

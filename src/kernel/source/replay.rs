@@ -1,7 +1,7 @@
 //! Sockets from a recorded raw netlink dump, as `ss -tanie -D FILE` (iproute2) writes it.
 
 use super::diag::{self, Framed, HEADER, Message};
-use super::{Origin, Query, Seen};
+use super::{Coverage, Origin, Query};
 use crate::base::error::{Error, Result};
 use crate::kernel::socket::Socket;
 use std::fs::File;
@@ -11,9 +11,9 @@ use std::path::Path;
 /// The kernel fills at most 32 KiB at once; a longer message is no dump's.
 const LONGEST_MESSAGE: usize = 64 * 1024;
 
-pub fn visit(path: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Seen> {
+pub fn visit(path: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Coverage> {
     let file = File::open(path).map_err(|cause| Error::reading(path, cause))?;
-    let mut seen = Seen::new(Origin::Replay, path.display().to_string());
+    let mut seen = Coverage::new(Origin::Replay, path.display().to_string());
     let mut reader = BufReader::new(file);
     let mut message = Vec::new();
     let (mut ends, mut combined) = (0, false);

@@ -2,7 +2,7 @@
 
 use super::recording::Recording;
 use connleak::growth::detector::{Leak, Leaking, Series, TimeLeft, Verdict, time_left};
-use connleak::growth::detector_state::Memory;
+use connleak::growth::detector_state::DetectorState;
 
 /// Stretches of time that the search for the onset looks at.
 const STRETCHES: usize = 400;
@@ -37,7 +37,7 @@ pub struct Estimate {
 }
 
 /// What is known of a recording's growth: by the check's own memory where there is one.
-pub fn of(recording: &Recording, memory: Option<&Memory>, speed: f64) -> Option<Estimate> {
+pub fn of(recording: &Recording, memory: Option<&DetectorState>, speed: f64) -> Option<Estimate> {
     match memory.map(|memory| (memory, memory.verdict(speed))) {
         Some((memory, Verdict::Leak(leak))) => leaking(recording, memory, &leak),
         Some((_, Verdict::Growing { .. })) => of_counts(recording, Judge::Load),
@@ -46,7 +46,7 @@ pub fn of(recording: &Recording, memory: Option<&Memory>, speed: f64) -> Option<
     }
 }
 
-fn leaking(recording: &Recording, memory: &Memory, leak: &Leak) -> Option<Estimate> {
+fn leaking(recording: &Recording, memory: &DetectorState, leak: &Leak) -> Option<Estimate> {
     let now = *recording.times.last()?;
     let group = memory.names.get(&leak.group).cloned();
     Some(Estimate {

@@ -75,7 +75,7 @@ pub fn html(title: &str, charts: &[Chart], now: f64) -> Result<String, String> {
 fn section(chart: &Chart, rows: usize) -> Section {
     let recording = chart.drawn.recording;
     let (headline, mood) = match chart.drawn.estimate {
-        Some(estimate) => said(estimate),
+        Some(estimate) => estimate_text(estimate),
         None => match chart.calm {
             Calm::Learning => ("Learning: too few samples to judge".to_owned(), "calm"),
             Calm::Steady => ("Steady: nothing speaks of a leak".to_owned(), "calm"),
@@ -102,7 +102,7 @@ fn section(chart: &Chart, rows: usize) -> Section {
     }
 }
 
-fn said(estimate: &Estimate) -> (String, &'static str) {
+fn estimate_text(estimate: &Estimate) -> (String, &'static str) {
     let since = format!("{} since {} UTC", words::rate(estimate.rate), words::instant(estimate.onset));
     let full = match estimate.left {
         Some(left) if left.likely > 0.0 => {

@@ -72,7 +72,7 @@ impl Table {
         let fields: Vec<&str> = line.split(',').map(|field| field.trim().trim_matches('"').trim()).collect();
         if fields.len() < 2 || fields.len() > MOST_COLUMNS + 1 {
             let (has, most) = (fields.len(), MOST_COLUMNS + 1);
-            return Err(format!("'{}': {has} fields; write timestamp,count with 2 to {most}", shown(line)));
+            return Err(format!("'{}': {has} fields; write timestamp,count with 2 to {most}", quoted(line)));
         }
         if self.names.is_empty() {
             // A first row whose time is broken must not pass as a header.
@@ -100,9 +100,9 @@ impl Table {
             return Err(format!("{} fields where {} were expected", fields.len(), self.names.len() + 1));
         }
         let time = fields[0].parse::<f64>().ok().filter(|time| time.is_finite() && *time >= 0.0);
-        let time = time.ok_or_else(|| format!("time '{}': write seconds since 1970", shown(fields[0])))?;
+        let time = time.ok_or_else(|| format!("time '{}': write seconds since 1970", quoted(fields[0])))?;
         if time >= LATEST {
-            return Err(format!("time '{}': after the year 9999; write seconds, not milliseconds", shown(fields[0])));
+            return Err(format!("time '{}': after the year 9999; write seconds, not milliseconds", quoted(fields[0])));
         }
         let before = self.numbers.len();
         for (field, name) in fields[1..].iter().zip(&self.names) {
@@ -115,7 +115,7 @@ impl Table {
                 Ok(number) if number.is_finite() && number >= 0.0 => self.numbers.push(number),
                 _ => {
                     self.numbers.truncate(before);
-                    return Err(format!("{} '{}': write a number from 0", shown(name), shown(field)));
+                    return Err(format!("{} '{}': write a number from 0", quoted(name), quoted(field)));
                 }
             }
         }
@@ -224,7 +224,7 @@ fn counted(columns: &[Column]) -> (String, Vec<f64>) {
 }
 
 /// A bad token as it can be shown: short, one line.
-fn shown(text: &str) -> String {
+fn quoted(text: &str) -> String {
     let text: String = text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect();
     let short: String = text.chars().take(40).collect();
     if short.len() < text.len() { format!("{short}…") } else { short }

@@ -2,7 +2,7 @@
 
 use super::gather::View;
 use super::row::Row;
-use super::table::{age_text, more, peers_text, states, tinted};
+use super::text::{age_text, more, peers_text, states, tinted};
 use super::tree::Branch;
 use crate::screen::{Screen, visible, wrapped};
 

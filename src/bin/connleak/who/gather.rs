@@ -10,7 +10,7 @@ use connleak::kernel::headroom::EphemeralPorts;
 use connleak::kernel::owner::{Holders, Owners, Process};
 use connleak::kernel::select::Match;
 use connleak::kernel::socket::{Endpoint, Side, Socket, State, StateSet};
-use connleak::kernel::source::{self, Origin, Query, Seen};
+use connleak::kernel::source::{self, Coverage, Origin, Query};
 use connleak::kernel::user::Users;
 use connleak::kernel::world::World;
 use connleak::owners::blame::Suspect;
@@ -25,7 +25,7 @@ pub struct View {
     pub by: By,
     /// Worst first.
     pub rows: Vec<Row>,
-    pub seen: Seen,
+    pub seen: Coverage,
     /// All rows together.
     pub all: Row,
     /// Owners of all rows, also of those that are not shown.
@@ -101,12 +101,12 @@ impl View {
 }
 
 /// The note of a recording.
-pub fn replayed(seen: &Seen) -> String {
+pub fn replayed(seen: &Coverage) -> String {
     format!("replayed from {}, so without owners", seen.how)
 }
 
 impl Sockets {
-    fn read(target: &Target, world: &World) -> Result<(Sockets, Seen)> {
+    fn read(target: &Target, world: &World) -> Result<(Sockets, Coverage)> {
         let selection = &target.selection;
         let query = Query { states: StateSet::ALL, ports: &selection.ports, side: selection.side, times: true };
         let (held, ends, kernel) = Default::default();
