@@ -13,6 +13,7 @@ use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping, Suspect};
 use connleak::owners::ghosts::{self, Ghosts};
 use connleak::owners::holders;
+use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
 use connleak::report::{Format, Metric, Report, Unit, rounded, seconds};
@@ -132,6 +133,20 @@ impl Rules {
         verdict
     }
 
+    /// Should all that isn't known count: up to so many more sockets, of up to any age.
+    fn at_worst(&self, found: &Found) -> ServiceState {
+        let low = found.stuck.len() as u64;
+        let high = low + found.maybe_stuck + found.unsure;
+        let mut worst = self.count.at_worst(low as f64, high as f64);
+        if high >= self.ratio_min_count {
+            let [low, high] = [low.max(self.ratio_min_count), high].map(|stuck| found.ratio(stuck));
+            worst = worst.max(self.ratio.at_worst(low, high));
+        }
+        let of = |age: Option<u32>| age.map_or(0.0, seconds);
+        let oldest = if found.ages_known() { of(found.oldest_at_most) } else { f64::INFINITY };
+        worst.max(self.oldest.at_worst(of(found.oldest).min(oldest), oldest))
+    }
+
     /// `12 sockets (server 7, client 5) in CLOSE_WAIT for 1m or more and 3 ghosts`.
     fn counted(&self, stuck: u64, found: &Found) -> String {
         let (stuck, and_ghosts) = match &found.ghosts {
@@ -165,11 +180,11 @@ struct Found {
     young: u64,
     /// Among the young those that may be older: keepalive probes hide the time of the FIN.
     maybe_stuck: u64,
-    /// In CLOSE_WAIT, but it can't be told whose.
+    /// In CLOSE_WAIT, maybe for the minimal age, but it can't be told whose.
     unsure: u64,
     /// The age of the oldest CLOSE_WAIT, milliseconds.
     oldest: Option<u32>,
-    /// The same, should probes and writes hide as much as they can.
+    /// The same, should probes and writes hide as much as they can, and all be meant that may be.
     oldest_at_most: Option<u32>,
     /// In CLOSE_WAIT for a time that is not known: counted as stuck.
     ageless: u64,
@@ -204,13 +219,17 @@ fn gather(target: &Target, min_age: Span, world: &World) -> Result<Found> {
     };
     let (mut tally, mut stuck) = (Tally::default(), Vec::new());
     let (mut sides, mut young, mut maybe_stuck, mut unsure) = ([0, 0], 0, 0, 0);
-    let (mut oldest, mut oldest_at_most, mut ageless) = (None, None, 0);
+    let (mut oldest, mut oldest_at_most, mut unsure_oldest, mut ageless) = (None, None, None, 0);
     let seen = source::visit(world, &query, &mut |socket| {
         let side = match selection.matches(socket) {
             Match::No => return,
             Match::Yes(side) => side,
             Match::Unsure => {
-                unsure += u64::from(socket.state == State::CloseWait);
+                if socket.state == State::CloseWait {
+                    let age = socket.close_wait_age();
+                    unsure += u64::from(age.is_none_or(|age| u64::from(age.at_most) >= min_age.as_millis()));
+                    unsure_oldest = unsure_oldest.max(age.map(|age| age.at_most));
+                }
                 return;
             }
         };
@@ -232,14 +251,13 @@ fn gather(target: &Target, min_age: Span, world: &World) -> Result<Found> {
         }
     })?;
     let sides = (selection.side == Side::Both).then_some(sides);
+    let oldest_at_most = oldest_at_most.max(unsure_oldest);
     Ok(Found { seen, tally, stuck, ghosts: None, sides, young, maybe_stuck, unsure, oldest, oldest_at_most, ageless })
 }
 
 fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blame: &Blame) -> Report {
-    let stuck = found.stuck.len() as u64;
     let established = found.tally.count(Side::Both, State::Established);
-    let at_worst = rules.judge(stuck + found.maybe_stuck, found.oldest_at_most, found).state;
-    let state = verdict.state;
+    let at_worst = rules.at_worst(found).max(verdict.state);
     let mut report = Report::new("closewait", target.service.clone(), &found.seen, verdict);
     report.headline = headline(target, rules, found, &report.reasons, blame);
     report.metrics = metrics(rules, found, established);
@@ -249,23 +267,23 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
     if let Some([server, client]) = found.sides {
         report.extra.insert("sides".into(), json!({"server": server, "client": client}));
     }
+    let mut unknown = Vec::new();
     if !found.ages_known() {
         // Of several network namespaces one may tell them and another not.
-        report.missing.push(match found.tally.count(Side::Both, State::CloseWait) - found.ageless {
-            0 => "ages unknown, all CLOSE_WAIT counted".into(),
+        unknown.push(match found.tally.count(Side::Both, State::CloseWait) - found.ageless {
+            0 => "ages unknown, all CLOSE_WAIT counted".to_owned(),
             _ => format!("ages of {} unknown, all of these counted", found.ageless),
         });
         if rules.oldest != Limits::default() {
-            report.is_incomplete("the oldest can't be judged".into());
+            unknown.push("the oldest can't be judged".to_owned());
         }
     }
-    if at_worst != state {
+    if found.maybe_stuck > 0 || found.oldest_at_most > found.oldest {
         let oldest = age(found.oldest_at_most.unwrap_or(0));
-        report.is_incomplete(format!("probes or writes hide ages: maybe {} more, oldest {oldest}", found.maybe_stuck));
+        unknown.push(format!("probes or writes hide ages: maybe {} more, oldest {oldest}", found.maybe_stuck));
     }
-    if found.unsure > 0 {
-        report.is_incomplete(format!("{} more in CLOSE_WAIT can't be told whose they are", found.unsure));
-    }
+    unknown.extend(doubt::whose(found.unsure, "in CLOSE_WAIT"));
+    report.doubt(at_worst, unknown);
     if let Some(ghosts) = &found.ghosts {
         ghosts.add_to(&mut report);
     }

@@ -46,15 +46,20 @@ impl Rules {
         verdict
     }
 
-    /// Whether what isn't known may make it worse: any number of `unknown` more may be idle.
-    pub fn may_be_worse(&self, found: &Found, state: ServiceState) -> bool {
-        let (known, unknown) = (found.known(), found.unaged + found.unsure);
-        let idle = (1..=unknown).map(|more| Numbers { idle: known.idle + more, ..known });
-        let unused =
-            (1..=unknown + found.unused_unknown).map(|more| Numbers { never_used: known.never_used + more, ..known });
-        let mut judged = idle.chain(unused).map(|numbers| self.judge(&numbers, found.established, String::new).state);
-        let oldest_unknown = unknown > 0 && self.oldest != Limits::default();
-        oldest_unknown || judged.any(|worse| worse > state)
+    /// Should all that isn't known count: any number of it may be idle, for any time, or never used.
+    pub fn at_worst(&self, found: &Found, known: ServiceState) -> ServiceState {
+        let (numbers, unknown) = (found.known(), found.unaged + found.unsure);
+        let of = |limits: &Limits, low: u64, more: u64| limits.at_worst(low as f64, (low + more) as f64);
+        let mut worst = known.max(of(&self.count, numbers.idle, unknown));
+        worst = worst.max(of(&self.never_used, numbers.never_used, unknown + found.unused_unknown));
+        if unknown > 0 && numbers.idle + unknown >= self.share_min_count {
+            let [low, high] = [numbers.idle.max(self.share_min_count), numbers.idle + unknown];
+            worst = worst.max(self.share.at_worst(share(low, found.established), share(high, found.established)));
+        }
+        if unknown > 0 {
+            worst = worst.max(self.oldest.at_worst(numbers.oldest.map_or(0.0, seconds), f64::INFINITY));
+        }
+        worst
     }
 
     /// `12 connections (server 7, client 5) without data for 30m or more beyond 6 spares`.

@@ -13,6 +13,7 @@ use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping, Suspect};
 use connleak::owners::holders;
+use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
 use connleak::report::{Format, Report};
@@ -184,16 +185,11 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
     if found.unaged > 0 {
         unknown.push(format!("silences unknown: any of {} ESTABLISHED may be idle", found.unaged));
     }
-    if found.unsure > 0 {
-        unknown.push(format!("{} more idle can't be told whose they are", found.unsure));
+    unknown.extend(doubt::whose(found.unsure, "idle"));
+    let at_worst = rules.at_worst(found, state);
+    if found.unused_unknown > 0 && at_worst != state {
+        unknown.push("this kernel doesn't tell which were never used".to_owned());
     }
-    if rules.may_be_worse(found, state) {
-        if found.unused_unknown > 0 {
-            unknown.push("this kernel doesn't tell which were never used".to_owned());
-        }
-        unknown.into_iter().for_each(|what| report.is_incomplete(what));
-    } else {
-        report.missing.extend(unknown);
-    }
+    report.doubt(at_worst, unknown);
     report
 }

@@ -18,6 +18,7 @@ use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping, Suspect};
 use connleak::owners::holders;
+use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
 use connleak::report::{Format, GENERIC, Report};
@@ -300,9 +301,7 @@ fn present(target: &Target, rules: &Rules, found: &Found, findings: &[Finding], 
     report.extra.extend(found.extra(rules));
     let at_worst = rules.judge(&found.with_unsure, &[], range_known, Doubt::Worst);
     let mut unknown = Vec::new();
-    if found.unsure > 0 {
-        unknown.push(format!("{} more can't be told whose they are", found.unsure));
-    }
+    unknown.extend(doubt::whose(found.unsure, ""));
     if found.mix.maybe_stuck > 0 {
         unknown.push(format!("{} closing for an unknown time", found.mix.maybe_stuck));
     }
@@ -313,11 +312,7 @@ fn present(target: &Target, rules: &Rules, found: &Found, findings: &[Finding], 
     if let Some(why) = found.no_range.as_ref().filter(|_| found.mix.busiest_ports().is_some()) {
         unknown.push(format!("ephemeral ports not judged: {why}"));
     }
-    if at_worst.first().is_some_and(|worst| worst.state > state) {
-        unknown.into_iter().for_each(|what| report.is_incomplete(what));
-    } else {
-        report.missing.extend(unknown);
-    }
+    report.doubt(at_worst.first().map_or(ServiceState::Ok, |worst| worst.state.max(state)), unknown);
     report
 }
 

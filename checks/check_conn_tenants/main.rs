@@ -8,6 +8,7 @@ use connleak::base::error::Result;
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping};
+use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState};
 use connleak::report::{Metric, Part, Report, Unit};
@@ -149,25 +150,21 @@ fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, 
 /// Says what the verdict may lack, where that could change it.
 fn doubts(rules: &Rules, found: &Found, state: ServiceState, report: &mut Report) {
     let census = &found.census;
+    let mut doubts = Vec::new();
     if rules.at_worst(census, false).verdict.state != state {
-        report.is_incomplete(if found.ages_known {
-            "probes or writes hide ages: a tenant may have more in CLOSE_WAIT".into()
+        doubts.push(if found.ages_known {
+            "probes or writes hide ages: a tenant may have more in CLOSE_WAIT".to_owned()
         } else {
-            "ages unknown: idle connections can't be judged".into()
+            "ages unknown: idle connections can't be judged".to_owned()
         });
     }
     let unknown = census.unknown.connections;
     if unknown > 0 {
-        let said =
-            format!("{unknown} of {} of unknown tenants ({})", connections(census.total), census.unknown_words());
-        match rules.at_worst(census, true).verdict.state == state {
-            true => report.missing.push(said),
-            false => report.is_incomplete(said),
-        }
+        let (all, why) = (connections(census.total), census.unknown_words());
+        doubts.push(format!("{unknown} of {all} of unknown tenants ({why})"));
     }
-    if found.look.unsure > 0 {
-        report.is_incomplete(format!("{} more that may not be meant", connections(found.look.unsure)));
-    }
+    doubts.extend(doubt::whose(found.unsure.connections, ""));
+    report.doubt(rules.at_worst(&found.with_unsure(), true).verdict.state, doubts);
     report.missing.extend(found.poolers_missing.clone());
 }
 

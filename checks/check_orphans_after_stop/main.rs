@@ -15,6 +15,7 @@ use connleak::kernel::socket::State;
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping, Suspect};
+use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict, word};
 use connleak::report::{Metric, Report, Unit, rounded};
@@ -260,8 +261,12 @@ impl Scene<'_> {
         let remaining = left.iter().take(grouping.top).map(|left| leftover::json(left, &owners, &listeners));
         report.extra.insert("remaining".into(), remaining.collect());
         report.lacks_owners(blame.unowned, blame.shortfall(&owners));
-        if settled.view.unsure > 0 && settled.excuse.is_none() {
-            report.is_incomplete(format!("{} more can't be told whose they are", settled.view.unsure));
+        if settled.excuse.is_none() {
+            let (count, unsure) = (left.len() as f64, settled.view.unsure);
+            report.doubt(
+                rules.count.at_worst(count, count + unsure as f64),
+                doubt::whose(unsure, "").into_iter().collect(),
+            );
         }
         report.details = blame.details(&held, &owners, verbose.min(1));
         if verbose > 1 {

@@ -1,6 +1,7 @@
 //! What a check says: metrics, state and owners in one [`Report`], and its forms.
 
 pub mod batch;
+pub mod doubt;
 pub mod json;
 pub mod junit;
 mod model;

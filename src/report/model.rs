@@ -222,12 +222,6 @@ impl Report {
         }
     }
 
-    /// What could not be seen makes an OK UNKNOWN; a known problem stays what it is.
-    pub fn is_incomplete(&mut self, why: String) {
-        self.missing.push(why);
-        self.state = self.state.max(ServiceState::Unknown);
-    }
-
     /// Sockets whose owner was looked for in vain: said, but no doubt about the count. That a
     /// recorded dump has none is said already.
     pub fn lacks_owners(&mut self, unowned: u64, why: Option<String>) {

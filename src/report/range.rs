@@ -24,6 +24,11 @@ impl Range {
         let inside = self.start <= value && value <= self.end;
         inside == self.alert_inside
     }
+
+    /// Whether any value from `low` to `high` would alert.
+    pub fn may_alert(&self, low: f64, high: f64) -> bool {
+        if self.alert_inside { high >= self.start && low <= self.end } else { low < self.start || high > self.end }
+    }
 }
 
 /// A decimal number as the guideline means it: no exponent, no `nan`, no `inf`.

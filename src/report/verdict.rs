@@ -30,6 +30,16 @@ impl Limits {
         self.breached(value).map_or(ServiceState::Ok, |(state, _)| state)
     }
 
+    /// The worst state of any value from `low` to `high`: what a number may be of which only the bounds are known.
+    pub fn at_worst(&self, low: f64, high: f64) -> ServiceState {
+        let alerts = |range: Option<Range>| range.is_some_and(|range| range.may_alert(low, high));
+        match (alerts(self.critical), alerts(self.warning)) {
+            (true, _) => ServiceState::Critical,
+            (_, true) => ServiceState::Warning,
+            _ => ServiceState::Ok,
+        }
+    }
+
     /// The worst limit that `value` breaches.
     pub fn breached(&self, value: f64) -> Option<(ServiceState, Range)> {
         let alerts = |range: Option<Range>| range.filter(|range| range.alerts(value));
@@ -88,6 +98,23 @@ mod tests {
         assert_eq!(limits("5", "3").judge(4.0), Critical);
         assert_eq!(Limits::default().judge(1e9), Ok);
         assert_eq!(limits("", "@0:0").judge(0.0), Critical);
+    }
+
+    #[test]
+    fn the_worst_of_all_that_a_number_may_be() {
+        for (limit, low, high, alerts) in [
+            ("5", 3.0, 5.0, false),
+            ("5", 3.0, 6.0, true),
+            ("5:", 4.0, 9.0, true),
+            ("5:9", 5.0, 9.0, false),
+            ("@5:6", 1.0, 4.0, false),
+            ("@5:6", 1.0, 9.0, true),
+            ("@5:6", 6.0, 9.0, true),
+            ("@5:6", 7.0, 9.0, false),
+        ] {
+            assert_eq!(limits(limit, "").at_worst(low, high) == Warning, alerts, "{limit} {low} {high}");
+            assert_eq!(limits(limit, limit).at_worst(low, high) == Critical, alerts, "{limit} {low} {high}");
+        }
     }
 
     #[test]

@@ -7,50 +7,86 @@ mod postgres;
 #[path = "../support/tmux.rs"]
 mod tmux;
 
-mod age;
-mod churn;
-mod clock;
-mod closing;
-mod companion;
-mod containers;
-mod crowd;
-mod daemon;
-mod demo;
-mod ends;
-mod ghosts;
-mod growth;
-mod holder;
-mod hostile;
-mod icinga;
-mod icinga_cluster;
-mod idle;
-mod junit;
-mod kernel;
-mod leak;
-mod left;
-mod nagios;
-mod namespace;
-mod nested;
-mod nrpe;
-mod pgbouncer;
-mod pool;
-mod processes;
-mod progress;
-mod prometheus;
-mod python;
-mod recipes;
-mod regular;
-mod replay;
-mod restart;
-mod rights;
-mod scarce;
-mod select;
-mod soak;
-mod states;
-mod stopping;
-mod sudo;
-mod tenants;
-mod unit;
-mod unprivileged;
-mod watch;
-mod who;
+/// check_closewait.
+mod closewait {
+    pub mod ages;
+    pub mod ghosts;
+    pub mod holders;
+    pub mod peer_has_closed;
+}
+
+/// check_conn_growth.
+mod growth {
+    pub mod real_pools;
+    pub mod rehearsed;
+}
+
+/// check_orphans_after_stop.
+mod orphans {
+    pub mod around_a_restart;
+    pub mod client_pool;
+    pub mod junit;
+    pub mod one_shot;
+    pub mod recipes;
+    pub mod regular_check;
+    pub mod stop_command;
+}
+
+/// check_conn_states.
+mod states {
+    pub mod rules;
+}
+
+/// check_conn_idle.
+mod idle {
+    pub mod rules;
+}
+
+/// check_conn_tenants.
+mod tenants {
+    pub mod keys;
+    pub mod pgbouncer;
+}
+
+/// connleak itself.
+mod companion {
+    pub mod demo;
+    pub mod graph_progress;
+    pub mod run;
+    pub mod watch;
+    pub mod who;
+}
+
+/// Kernels, namespaces, rights, processes: what holds for every check.
+mod host {
+    pub mod churn;
+    pub mod clock;
+    pub mod containers;
+    pub mod crowd;
+    pub mod doubt;
+    pub mod ends;
+    pub mod hostile_names;
+    pub mod kernel_filters;
+    pub mod namespaces;
+    pub mod nested_namespaces;
+    pub mod processes;
+    pub mod replay;
+    pub mod rights;
+    pub mod scarce_resources;
+    pub mod select;
+    pub mod soak;
+    pub mod unit;
+    pub mod unprivileged;
+}
+
+/// Real monitoring systems and other programs that run the checks.
+mod integrations {
+    pub mod daemon;
+    pub mod icinga;
+    pub mod icinga_cluster;
+    pub mod nagios;
+    pub mod nrpe;
+    pub mod prometheus;
+    pub mod python;
+    pub mod sudo;
+}

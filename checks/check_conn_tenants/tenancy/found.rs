@@ -1,6 +1,6 @@
 //! The service's connections with their tenants, and the poolers among their holders.
 
-use super::census::{Ages, Census, Judged};
+use super::census::{Ages, Census, Counts, Judged};
 use super::look::{Connection, Snapshot};
 use super::pooler::{self, Pooler};
 use super::whose::Naming;
@@ -20,6 +20,8 @@ pub struct Found {
     /// Of each connection.
     pub whose: Vec<Whose>,
     pub census: Census,
+    /// Of connections that may not be meant at all.
+    pub unsure: Counts,
     pub poolers: Vec<Pooler>,
     /// Why poolers may have more.
     pub poolers_missing: Option<String>,
@@ -32,6 +34,8 @@ impl Found {
         let whose: Vec<Whose> = look.connections.iter().map(|connection| people.whose(connection)).collect();
         let counts = look.connections.iter().map(|connection| ages.count(&connection.socket));
         let census = Census::new(whose.iter().cloned().zip(counts));
+        let mut unsure = Counts::default();
+        look.unsure.iter().for_each(|socket| unsure.add(&ages.count(socket)));
         let ages_known = look.connections.iter().all(|connection| connection.socket.times.is_some())
             && look.seen.origin != Origin::Proc;
         let ends = look.connections.iter().flat_map(|connection| [&connection.client, &connection.server]).flatten();
@@ -50,7 +54,15 @@ impl Found {
                 .unwrap_or_else(|error| (Vec::new(), Some(error.to_string()))),
         };
         let poolers_missing = missing.map(|why| format!("poolers incomplete: {why}"));
-        Found { key, look, people, whose, census, poolers, poolers_missing, ages_known }
+        Found { key, look, people, whose, census, unsure, poolers, poolers_missing, ages_known }
+    }
+
+    /// With all that may be meant, as of an unknown tenant.
+    pub fn with_unsure(&self) -> Census {
+        let mut census = self.census.clone();
+        census.unknown.add(&self.unsure);
+        census.total += self.unsure.connections;
+        census
     }
 
     /// The connections that the reasons are about: those of the tenants they name, else all.

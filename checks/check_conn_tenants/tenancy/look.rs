@@ -38,8 +38,8 @@ pub struct Snapshot {
     pub seen: Coverage,
     pub connections: Vec<Connection>,
     pub listeners: Vec<End>,
-    /// Connections of which it can't be told whether they are selected.
-    pub unsure: u64,
+    /// Sockets of connections of which it can't be told whether they are selected.
+    pub unsure: Vec<Socket>,
 }
 
 /// Looks once. A connection with both ends selected is held by its client's, as in [`connleak::growth::pool`].
@@ -48,7 +48,7 @@ pub fn look(world: &World, selection: &Selection) -> Result<Snapshot> {
     // In FIN_WAIT a client that has closed only its sending half is still there.
     let states = [State::Established, State::CloseWait, State::FinWait1, State::FinWait2, State::Listen];
     let query = Query { states: StateSet::of(&states), ports: &selection.ports, side: Side::Both, times: true };
-    let (mut listeners, mut unsure) = (Vec::new(), 0);
+    let (mut listeners, mut unsure) = (Vec::new(), Vec::new());
     let mut ends: HashMap<(u32, Endpoint, Endpoint), End> = HashMap::new();
     let mut selected: Vec<(Socket, Side)> = Vec::new();
     let seen = source::visit(world, &query, &mut |socket| {
@@ -59,7 +59,7 @@ pub fn look(world: &World, selection: &Selection) -> Result<Snapshot> {
         ends.insert((socket.scope(), socket.local, socket.remote), End::of(socket));
         match selection.matches(socket) {
             Match::Yes(side) if counted(socket.state) => selected.push((*socket, side)),
-            Match::Unsure if counted(socket.state) => unsure += 1,
+            Match::Unsure if counted(socket.state) => unsure.push(*socket),
             _ => {}
         }
     })?;

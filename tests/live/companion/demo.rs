@@ -1,6 +1,6 @@
 //! connleak demo: the newcomer's first command, as anyone.
 
-use crate::companion::masked;
+use crate::companion::run::masked;
 use crate::lab::Lab;
 use crate::lab::run::{CONNLEAK, as_nobody, public_copy, run};
 use std::path::Path;

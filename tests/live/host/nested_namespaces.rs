@@ -1,6 +1,6 @@
 //! Process and user namespaces within a host: whom a check can name from outside, and from inside.
 
-use crate::containers::child;
+use crate::host::containers::child;
 use crate::lab::run::{CLOSEWAIT, Outcome, as_nobody, hold_to_contract, public_copy, run};
 use crate::lab::{CLOSE_WAIT, Lab, Peer, example};
 use std::path::Path;

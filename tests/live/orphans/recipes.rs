@@ -1,9 +1,9 @@
 //! The recipes for CI, as README and the man page print them, run for real.
 
+use crate::integrations::python::python;
 use crate::lab::Lab;
 use crate::lab::run::{ORPHANS, Outcome, run};
-use crate::pool::Redis;
-use crate::python::python;
+use crate::orphans::client_pool::Redis;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

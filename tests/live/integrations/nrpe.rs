@@ -1,6 +1,6 @@
 //! A real nrpe and check_nrpe, with the files of contrib/nrpe.
 
-use crate::daemon::{Daemon, Story, contrib, missing, plugins};
+use crate::integrations::daemon::{Daemon, Story, contrib, missing, plugins};
 use crate::lab::Lab;
 use crate::lab::run::{CLOSEWAIT, Outcome, run};
 use std::fs::{self, Permissions};

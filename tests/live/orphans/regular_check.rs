@@ -1,8 +1,8 @@
 //! As a regular service check: running, draining, judged, running again.
 
+use crate::host::unit::Service;
 use crate::lab::run::{ORPHANS, Outcome};
 use crate::lab::{CLOSE_WAIT, Lab, Peer};
-use crate::unit::Service;
 use std::fs;
 use std::thread::sleep;
 use std::time::Duration;

@@ -1,10 +1,10 @@
 //! Rights given to the program's file, or handed on by who starts it: they name processes, and no more.
 
+use crate::host::namespaces::Name;
 use crate::lab::run::{
     CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, as_nobody, hold_to_contract, poll, public_copy, run,
 };
 use crate::lab::{Lab, Peer};
-use crate::namespace::Name;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};

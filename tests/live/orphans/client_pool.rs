@@ -1,8 +1,8 @@
 //! A real Redis and a real client library's pool: a leaking one is caught, a closed one passes.
 
+use crate::integrations::python::python;
 use crate::lab::Lab;
 use crate::lab::run::{ORPHANS, Outcome, Started, poll};
-use crate::python::python;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! A running Icinga 2 with the files of contrib/icinga2, read through its REST API and its PerfdataWriter.
 
-use crate::daemon::{Daemon, SHOWN, Story, ask_json, contrib, missing, plugins, tool};
+use crate::integrations::daemon::{Daemon, SHOWN, Story, ask_json, contrib, missing, plugins, tool};
 use crate::lab::Lab;
 use crate::lab::run::{CLOSEWAIT, Check, GROWTH, IDLE, ORPHANS, STATES, TENANTS, perfdata};
 use serde_json::{Value, json};

@@ -1,10 +1,10 @@
 //! Processes that come and go by the thousand, hide, or hold all they may: holders are found all the same.
 
+use crate::host::unit::Service;
 use crate::lab::run::{
     CHECK, CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, Started, as_nobody, check, hold_to_contract, public_copy, run,
 };
 use crate::lab::{CLOSE_WAIT, Lab, Peer, example};
-use crate::unit::Service;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};

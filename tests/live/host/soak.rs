@@ -2,7 +2,7 @@
 //!
 //! A few rounds here; `tests/soak` gives it 20,000, with the checks as they are shipped.
 
-use crate::churn::come_and_go;
+use crate::host::churn::come_and_go;
 use crate::lab::run::{CLOSEWAIT, Check, GROWTH, IDLE, ORPHANS, STATES, TENANTS, hold_to_contract, run};
 use crate::lab::{ESTABLISHED, Lab};
 use std::fs;

@@ -1,6 +1,6 @@
 //! connleak watch on a terminal and without one, on connections that are really leaked.
 
-use crate::companion::{any, connleak, looks, wait_for_looks};
+use crate::companion::run::{any, connleak, looks, wait_for_looks};
 use crate::lab::run::{CONNLEAK, GROWTH, poll, run, start};
 use crate::lab::{CLOSE_WAIT, Lab, Peer};
 use crate::tmux::Tmux;

@@ -1,6 +1,6 @@
 //! A running Nagios 4 with the files of contrib/nagios, read through its status.dat.
 
-use crate::daemon::{Daemon, Story, contrib, missing, plugins, tool};
+use crate::integrations::daemon::{Daemon, Story, contrib, missing, plugins, tool};
 use crate::lab::Lab;
 use crate::lab::run::perfdata;
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
 //! `--netns all`: containers imitated by namespaces of their own, each with the same addresses.
 
+use crate::host::unit::Service;
 use crate::lab::run::{CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, STATES, TENANTS, poll};
 use crate::lab::{CLOSE_WAIT, Lab, Peer, example};
-use crate::unit::Service;
 use rustix::thread::gettid;
 use std::fs;
 use std::net::{TcpListener, TcpStream};

@@ -1,11 +1,11 @@
 //! connleak who against a real memcached with a forgetful client, and a PostgreSQL pool that loses
 //! connections on errors.
 
-use crate::companion::{any, assert_golden, connleak, looks, wait_for_looks};
+use crate::companion::run::{any, assert_golden, connleak, looks, wait_for_looks};
+use crate::integrations::python::python;
 use crate::lab::run::{CONNLEAK, Running, Started, as_nobody, finish, poll, public_copy, run, start};
 use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab};
 use crate::postgres::Postgres;
-use crate::python::python;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};

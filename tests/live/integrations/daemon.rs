@@ -1,8 +1,8 @@
 //! Monitoring systems that a test starts with its own configuration, and the service that they watch.
 
+use crate::host::unit::Service;
 use crate::lab::run::{CLOSEWAIT, GROWTH, IDLE, ORPHANS, STATES, Started, TENANTS, finish, poll};
 use crate::lab::{CLOSE_WAIT, Lab, Peer};
-use crate::unit::Service;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 use std::fs::{self, File};

@@ -1,6 +1,6 @@
 //! A real Prometheus that scrapes a real node_exporter, with the rules and the dashboard of contrib/.
 
-use crate::daemon::{Daemon, SHOWN, Story, ask_json, contrib, missing, tool};
+use crate::integrations::daemon::{Daemon, SHOWN, Story, ask_json, contrib, missing, tool};
 use crate::lab::Lab;
 use crate::lab::run::{CLOSEWAIT, Check, GROWTH, IDLE, Outcome, STATES};
 use serde_json::Value;

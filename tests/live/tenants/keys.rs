@@ -1,8 +1,8 @@
 //! check_conn_tenants on known loads: each key counts exactly, from either end.
 
+use crate::host::unit::Service;
 use crate::lab::run::{CLOSEWAIT, Outcome, TENANTS, poll};
 use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab, Peer, example};
-use crate::unit::Service;
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;

@@ -1,9 +1,9 @@
 //! `--ghosts`: sockets that left the tables while their descriptor stays open.
 
-use crate::companion::connleak;
+use crate::companion::run::connleak;
+use crate::host::unit::Service;
 use crate::lab::run::{CLOSEWAIT, Outcome, hold_to_contract, run};
 use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab, Peer, example};
-use crate::unit::Service;
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;

@@ -1,7 +1,7 @@
 //! A master and an agent of Icinga 2 in two namespaces: the leak is the agent's, the master shows it.
 
-use crate::daemon::{Story, missing};
-use crate::icinga::{Api, HARD, Icinga, SOFT};
+use crate::integrations::daemon::{Story, missing};
+use crate::integrations::icinga::{Api, HARD, Icinga, SOFT};
 use crate::lab::Lab;
 use crate::lab::run::CLOSEWAIT;
 
