@@ -8,7 +8,7 @@ use std::path::Path;
 const ROOMS: [&str; 9] = ["base", "kernel", "history", "report", "options", "service", "owners", "growth", "program"];
 
 /// Modules that do no I/O and read no clock, each with all below its folder.
-const PURE: [&str; 21] = [
+const PURE: [&str; 22] = [
     "src/base/backoff",
     "src/base/duration",
     "src/kernel/proc_stat",
@@ -23,6 +23,7 @@ const PURE: [&str; 21] = [
     "src/growth/detector",
     "src/growth/detector_state",
     "src/growth/outcome",
+    "checks/check_closewait/judge",
     "checks/check_conn_idle/idle",
     "checks/check_conn_states/state_counts",
     "checks/check_conn_tenants/tenancy/census",
@@ -154,8 +155,13 @@ fn arrows_turned_back(source: &Source) -> Vec<String> {
 
 /// The module path of a file within its program or the library: `kernel/source/diag`; its crate's folder before it.
 fn module_of(path: &str) -> (&str, &str) {
-    let crates =
-        ["src/bin/connleak/", "checks/check_conn_idle/", "checks/check_conn_states/", "checks/check_conn_tenants/"];
+    let crates = [
+        "src/bin/connleak/",
+        "checks/check_closewait/",
+        "checks/check_conn_idle/",
+        "checks/check_conn_states/",
+        "checks/check_conn_tenants/",
+    ];
     let root = crates.into_iter().chain(["checks/check_orphans_after_stop/", "src/", "checks/"]);
     let root = root.into_iter().find(|root| path.starts_with(root)).unwrap_or("");
     (root, path[root.len()..].trim_end_matches(".rs").trim_end_matches("/mod"))

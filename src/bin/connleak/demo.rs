@@ -1,7 +1,7 @@
 //! A leak in a nutshell: a server and a client that forgets its sockets, inside this process on
 //! loopback, and what the real checks say of them.
 
-#[path = "../../../checks/check_closewait.rs"]
+#[path = "../../../checks/check_closewait/main.rs"]
 #[allow(dead_code, reason = "its main is the check's own")]
 mod check_closewait;
 #[path = "../../../checks/check_orphans_after_stop/main.rs"]
