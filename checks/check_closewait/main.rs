@@ -181,7 +181,7 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
             unknown.push("the oldest can't be judged".to_owned());
         }
     }
-    if found.maybe_stuck > 0 || found.oldest_at_most > found.oldest {
+    if found.maybe_stuck > 0 || (at_worst != report.state && found.oldest_at_most > found.oldest) {
         let oldest = age(found.oldest_at_most.unwrap_or(0));
         unknown.push(format!("probes or writes hide ages: maybe {} more, oldest {oldest}", found.maybe_stuck));
     }

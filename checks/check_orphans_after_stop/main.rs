@@ -11,6 +11,7 @@ use connleak::base::error::{Error, Result};
 use connleak::history::state_dir;
 use connleak::kernel::netns;
 use connleak::kernel::owner::Holders;
+use connleak::kernel::scope;
 use connleak::kernel::socket::State;
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
@@ -211,8 +212,8 @@ impl Scene<'_> {
 
     /// The regular check: nothing is asserted while the service runs or drains.
     fn watch(&self, watched: &Watched) -> Result<Report> {
-        let memory =
-            state_dir::open(self.args.own.state_dir.as_deref())?.join(watched.memory_name(&self.target.service));
+        let memory = state_dir::open(self.args.own.state_dir.as_deref())?
+            .join(watched.memory_name(&self.target.service, &scope::key(self.drain.world)?));
         let wait = self.rules.wait;
         let running = watched.running(self.drain.world)?;
         let mut view = self.drain.look(None)?;

@@ -2,6 +2,7 @@
 //! its silence.
 
 use crate::base::error::Result;
+use crate::base::fnv::fnv64;
 use crate::growth::detector;
 use crate::kernel::headroom::PortUse;
 use crate::kernel::select::{Match, Selection};
@@ -26,7 +27,7 @@ impl Connection {
             Some(cookie) if netns == 0 => cookie.get(),
             // Before Linux 5.4 each network namespace counted its cookies by itself.
             Some(cookie) => hashed(format!("{netns} {cookie}").as_bytes()),
-            None => hashed(format!("{:?}", (netns, inode, local, remote)).as_bytes()),
+            None => hashed(format!("{netns} {inode} {local} {remote}").as_bytes()),
         }
     }
 
@@ -53,9 +54,7 @@ impl Connection {
 
 /// FNV-1a, mixed once more so that its high bits can choose samples.
 pub fn hashed(bytes: &[u8]) -> u64 {
-    let hash = bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = fnv64(bytes);
     (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 

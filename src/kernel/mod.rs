@@ -7,6 +7,7 @@ pub mod members;
 pub mod netns;
 pub mod owner;
 pub mod proc_stat;
+pub mod scope;
 pub mod select;
 pub mod socket;
 pub mod source;

@@ -19,6 +19,7 @@ mod closewait {
 mod growth {
     pub mod real_pools;
     pub mod rehearsed;
+    pub mod series;
 }
 
 /// check_orphans_after_stop.

@@ -17,9 +17,10 @@ use connleak::growth::observe::Plan;
 use connleak::growth::outcome::{Measure, Outcome, Rules};
 use connleak::growth::pool::hashed;
 use connleak::growth::process_usage::tempered;
-use connleak::history::state_dir;
 use connleak::history::{History, Recorded, Tier};
+use connleak::history::{series, state_dir};
 use connleak::kernel::headroom::{Headroom, Resource};
+use connleak::kernel::scope;
 use connleak::kernel::socket::State;
 use connleak::kernel::world::World;
 use connleak::options::args::{self, Args, Asked, Command, LimitChoice, Pids, Speed};
@@ -87,7 +88,9 @@ pub fn or_files(words: Vec<OsString>) -> std::result::Result<(), String> {
 
 fn story(args: &Args<FromHistory>) -> Result<String> {
     let (common, own) = (&args.common, &args.own);
-    let world = World::here(Deadline::after(common.timeout.unwrap_or_default().after.0));
+    let mut world = World::here(Deadline::after(common.timeout.unwrap_or_default().after.0));
+    world.netns = common.netns.clone().unwrap_or_default();
+    world.proc_root = common.proc_root.clone().unwrap_or(world.proc_root);
     let target = target::name_any(common, &own.pid, &world)?;
     let measure = own.metric.unwrap_or_default();
     let limit = own.limit.map(|chosen| measure.limit(Some(chosen), None)).transpose()?.flatten();
@@ -100,9 +103,11 @@ fn story(args: &Args<FromHistory>) -> Result<String> {
         let why = "check_conn_growth has recorded nothing there; run it as this user, or name its --state-dir";
         return Err(Error::Usage(format!("no history of '{name}': {why}")));
     };
-    let samples = samples(&history, &name)?;
+    let recorded = history.services()?;
+    let key = series::find(&recorded, &name, &scope::key(&world).unwrap_or_default()).unwrap_or_default();
+    let samples = samples(&history, key)?;
     if samples.is_empty() {
-        let known = history.services()?.join("', '");
+        let known = recorded.join("', '");
         return Err(Error::Usage(format!("no history of '{name}'; known are '{known}': give the check's options")));
     }
     let growth = &target.profile.growth;

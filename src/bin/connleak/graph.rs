@@ -21,7 +21,8 @@ use connleak::base::error::{Result, plain};
 use connleak::growth::detector::Verdict;
 use connleak::growth::detector_state::DetectorState;
 use connleak::history::History;
-use connleak::history::state_dir;
+use connleak::history::{series, state_dir};
+use connleak::kernel::scope;
 use connleak::kernel::select::Cidr;
 use connleak::kernel::socket::Side;
 use connleak::kernel::world::{Netns, Source};
@@ -214,17 +215,26 @@ impl Graph {
         if known.is_empty() {
             return Err(format!("{}: {none}", dir.display()));
         }
-        let mut wanted = self.services().map_err(|why| why.to_string())?;
-        if wanted.is_empty() {
-            wanted.clone_from(&known);
-        }
+        let wanted = self.services().map_err(|why| why.to_string())?;
+        // A namespace that is gone has no key any more; what was recorded there is found by its name.
+        let scope = scope::key(&self.world()).unwrap_or_default();
+        let found = |name: &String| {
+            let recorded: Vec<String> = known.iter().take(8).map(|key| format!("'{}'", words::plain(key))).collect();
+            let unknown = || format!("{}: no history of '{name}'; recorded are {}", dir.display(), recorded.join(", "));
+            series::find(&known, name, &scope).map(str::to_owned).ok_or_else(unknown)
+        };
+        let keys = match wanted.is_empty() {
+            true => known.clone(),
+            false => wanted.iter().map(found).collect::<std::result::Result<Vec<_>, _>>()?,
+        };
         let mut judged = Vec::new();
-        for name in wanted {
-            let found = self.service(&history, &name).map_err(|why| why.to_string())?;
-            judged.push(found.ok_or_else(|| {
-                let known: Vec<String> = known.iter().take(8).map(|name| format!("'{}'", words::plain(name))).collect();
-                format!("{}: no history of '{name}'; recorded are {}", dir.display(), known.join(", "))
-            })?);
+        for key in &keys {
+            let mut one = self.service(&history, key).map_err(|why| why.to_string())?.ok_or(none)?;
+            // Which host's it is matters where several are drawn.
+            if keys.iter().filter(|other| series::name(other) == series::name(key)).count() == 1 {
+                one.recording.name = series::name(key).to_owned();
+            }
+            judged.push(one);
         }
         Ok(judged)
     }

@@ -14,7 +14,7 @@ use crate::kernel::world::World;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub fn see(plan: &Plan, history: &mut History, holders: Holders, world: &World) -> Result<Updated<Observation>> {
-    let past = plan.past(history);
+    let past = plan.past(history, world)?;
     let look = PoolSample::new(plan, world)?;
     let searched = Searched::new(plan, &look.pool, past.memory.as_ref(), holders, world);
     let anew = || PoolSample::new(plan, world);

@@ -15,7 +15,7 @@ use crate::kernel::world::World;
 use std::collections::BTreeMap;
 
 pub fn see(plan: &Plan, history: &mut History, world: &World) -> Result<Updated<Observation>> {
-    let past = plan.past(history);
+    let past = plan.past(history, world)?;
     let look = UsageSample::new(plan, world)?;
     plan.record(history, world, past, look, || UsageSample::new(plan, world), |look, past| judge(plan, look, past))
 }

@@ -2,7 +2,7 @@
 
 use crate::lab::run::{GROWTH, Outcome, Started, run};
 use crate::lab::{ESTABLISHED, Lab, Peer};
-use connleak::history::History;
+use connleak::history::{History, series};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
@@ -153,7 +153,7 @@ fn runs_at_once_lose_nothing() {
         }
         let history = History::open(&state.path().join("0"), PACE).unwrap().history;
         let services = history.services().unwrap();
-        assert_eq!(services, ["port 4242 both rehearsal 3600"]);
+        assert_eq!(services.iter().map(|key| series::name(key)).collect::<Vec<_>>(), ["port 4242 both rehearsal 3600"]);
         assert_eq!(history.samples(&services[0], 60 * PACE).unwrap().len() as u64, 3 * AT_ONCE);
     });
 }
