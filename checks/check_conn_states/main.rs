@@ -12,7 +12,7 @@ use connleak::kernel::headroom::{EphemeralPorts, PortUse};
 use connleak::kernel::netns;
 use connleak::kernel::owner::{Holders, Owners};
 use connleak::kernel::select::Match;
-use connleak::kernel::socket::{State, StateSet};
+use connleak::kernel::socket::{Side, State, StateSet};
 use connleak::kernel::source::{self, Query};
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
@@ -22,6 +22,7 @@ use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
 use connleak::report::{Format, GENERIC, Report};
+use connleak::service::listener;
 use connleak::service::profile::{self, States};
 use connleak::service::target::{self, Target};
 use serde_json::{Value, json};
@@ -171,6 +172,7 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
         return Err(Error::Usage("--baseline is of this host and hour: it can't be used with --replay".into()));
     }
     let target = target::resolve(common, world)?.of_unit(common, world)?;
+    listener::check_options(common, &target, world)?;
     let rules = rules(args, target.profile.states.clone().or(&profile::named(GENERIC, &world.thresholds)?.states));
     let found = gather(&target, &rules, world)?;
     let gathered = world.deadline.elapsed();
@@ -195,6 +197,8 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
         Ok(None) => {}
         Err(error) => report.is_incomplete(format!("not compared with the usual: {error}")),
     }
+    let is_connected = found.mix.sockets(Side::Both) + found.unsure > 0;
+    listener::add_absence(&mut report, common, &target, world, is_connected);
     report.details = blame.details(&suspects, &owners, common.verbose);
     if common.verbose > 2 {
         let (seen, took) = (&found.seen, world.deadline.elapsed() - gathered);

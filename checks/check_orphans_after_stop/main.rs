@@ -90,6 +90,8 @@ impl FromStr for Ignore {
 impl Command for Orphans {
     const PROGRAM: &'static str = "check_orphans_after_stop";
     const REST: Option<&'static str> = Some(" [-- STOP COMMAND]");
+    // That nothing listens is what it asserts.
+    const WITHOUT: &'static [&'static str] = &["--require-listener"];
 
     fn junit(&self) -> Option<&Path> {
         self.junit.as_deref()

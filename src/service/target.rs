@@ -124,6 +124,7 @@ fn of_service(common: &Common, world: &World) -> Result<Target> {
         Some(name) => profile::named(name, &world.thresholds)?,
         None => of_ports(&ports, world)?,
     };
+    let profile = profile::complete(profile, &world.thresholds)?;
     if let (Some(By::Tenant), Some(key @ (Key::Cwd(_) | Key::Cmd(_) | Key::Map(_)))) = (common.by, &profile.tenants.key)
     {
         return Err(Error::Usage(format!(

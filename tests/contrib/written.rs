@@ -167,15 +167,15 @@ fn the_dashboard_has_its_panels_and_names_our_metrics_only() {
 fn every_file_is_tested() {
     let tests = ["tests/contrib/main.rs", "tests/contrib/written.rs", "tests/live", "tests/packages.rs"];
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut texts = String::new();
-    for path in tests.map(|path| root.join(path)) {
-        let files = if path.is_dir() {
-            fs::read_dir(&path).unwrap().map(|file| file.unwrap().path()).collect()
+    fn read(path: &Path, texts: &mut String) {
+        if path.is_dir() {
+            fs::read_dir(path).unwrap().for_each(|entry| read(&entry.unwrap().path(), texts));
         } else {
-            vec![path]
-        };
-        files.iter().for_each(|file| texts.push_str(&fs::read_to_string(file).unwrap()));
+            texts.push_str(&fs::read_to_string(path).unwrap());
+        }
     }
+    let mut texts = String::new();
+    tests.iter().for_each(|path| read(&root.join(path), &mut texts));
     for folder in fs::read_dir(contrib()).unwrap().map(|entry| entry.unwrap().path()) {
         for file in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()) {
             let name = format!("{}/{file}", folder.file_name().unwrap().to_str().unwrap());

@@ -60,6 +60,7 @@ mod companion {
 
 /// Kernels, namespaces, rights, processes: what holds for every check.
 mod host {
+    pub mod absence;
     pub mod churn;
     pub mod clock;
     pub mod containers;
