@@ -1,10 +1,9 @@
 //! connleak graph on a file that comes slowly: a bar on a terminal, and nothing where there is none.
 
 use crate::lab::Lab;
-use crate::lab::run::{CONNLEAK, poll};
+use crate::lab::run::{CONNLEAK, PATIENCE, poll};
 use crate::tmux::Tmux;
 use std::fs::read_to_string;
-use std::time::Duration;
 
 /// It is looked at each 8,192 lines, and a bar is for what takes longer than a second.
 const SLOWLY: &str = "slowly() { sleep 1.5; seq 9000 | sed s/$/,5/; sleep 3; echo 9001,5; }";
@@ -25,7 +24,7 @@ fn what_takes_long_is_shown_on_a_terminal_and_nowhere_else() {
         assert!(!ended.contains("reading"), "{ended}");
         let said = dir.path().join("said");
         let is_said = || read_to_string(&said).is_ok_and(|said| said.ends_with('\n'));
-        assert!(poll(Duration::from_secs(20), is_said));
+        assert!(poll(PATIENCE, is_said));
         assert_eq!(read_to_string(&said).unwrap(), "unseen.html: unseen.csv: 9,001 samples.\n");
     });
 }

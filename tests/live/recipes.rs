@@ -3,7 +3,7 @@
 use crate::lab::Lab;
 use crate::lab::run::{ORPHANS, Outcome, run};
 use crate::pool::Redis;
-use crate::python::python;
+use crate::python::{prepare_python, python};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -91,6 +91,7 @@ fn the_shell_recipe_works() {
 /// GitHub runs a step's text by `bash -e`.
 #[test]
 fn the_workflow_step_parses_and_its_command_works() {
+    prepare_python();
     Lab::test(|lab| {
         let Some(python) = python(lab) else { return };
         let step = tempfile::NamedTempFile::new().unwrap();
@@ -124,6 +125,7 @@ def app():
 
 #[test]
 fn the_pytest_recipe_works() {
+    prepare_python();
     Lab::test(|lab| {
         let Some(python) = python(lab) else { return };
         let Some(job) = Job::new(lab) else { return };
