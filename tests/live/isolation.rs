@@ -43,12 +43,17 @@ fn a_lab_is_alone_and_reaps_whom_nobody_waits_for() {
             assert!(seen.lines().skip(2).all(|line| line.trim_start().starts_with("lo:")), "{seen}");
         }
         assert!(!fs::read_to_string("/proc/self/mountinfo").unwrap().contains(" - nsfs "));
-        // A daemon, whose parent ends before it.
-        Command::new("sh").args(["-c", "sleep 0.2 &"]).stdin(Stdio::null()).status().unwrap();
-        assert!(processes().0.contains("sleep"));
+        // A daemon, whose parent ends before it: until its input does.
+        let mut parent = Command::new("sh");
+        parent.args(["-c", "exec 3<&0; cat <&3 &"]).stdin(Stdio::piped());
+        let mut parent = parent.spawn().unwrap();
+        let input = parent.stdin.take();
+        parent.wait().unwrap();
+        assert!(poll(PATIENCE, || processes().0.contains("cat")));
+        drop(input);
         assert!(poll(PATIENCE, || {
             let (alive, ended) = processes();
-            !alive.contains("sleep") && ended.is_empty()
+            !alive.contains("cat") && ended.is_empty()
         }));
     });
 }
