@@ -86,9 +86,9 @@ fn a_leak_is_told_from_load_and_from_its_end() {
         let limit = LIMIT.to_string();
         let limit = ["--limit", &limit, "--rehearse", "60"];
         let (mut leaking, mut healthy) = (Service::start(lab, 4242, 4), Service::start(lab, 4243, 8));
-        let (mut found, mut was_steady, mut leaks) = (None, false, None);
+        let (mut found, mut was_steady, mut leaks, mut told) = (None, false, None, Vec::new());
         let begun = Instant::now();
-        for second in 0..40 {
+        for second in 0..56 {
             leaking.work(4242, 4, second);
             healthy.work(4243, 8, second);
             if second >= 8 {
@@ -108,9 +108,10 @@ fn a_leak_is_told_from_load_and_from_its_end() {
                 found = Some((second, bad));
                 break;
             }
+            told.push(bad.stdout);
             sleep((begun + PACE * (second + 1)).saturating_duration_since(Instant::now()));
         }
-        let (second, bad) = found.expect("the leak is found");
+        let (second, bad) = found.unwrap_or_else(|| panic!("no leak is found: {told:?}"));
         assert!(was_steady && second > 8, "second {second}: {bad:?}");
         let text = bad.text();
         assert!(bad.code < 3 && text.contains(" leak in "), "{bad:?}");
