@@ -68,6 +68,7 @@ mod host {
     pub mod doubt;
     pub mod ends;
     pub mod hostile_names;
+    pub mod isolation;
     pub mod kernel_filters;
     pub mod namespaces;
     pub mod nested_namespaces;

@@ -1,7 +1,7 @@
 //! connleak watch on a terminal and without one, on connections that are really leaked.
 
 use crate::companion::run::{any, connleak, looks, wait_for_looks};
-use crate::lab::run::{CONNLEAK, GROWTH, poll, run, start};
+use crate::lab::run::{CONNLEAK, GROWTH, PATIENCE, poll, run, start};
 use crate::lab::{CLOSE_WAIT, Lab, Peer};
 use crate::tmux::Tmux;
 use connleak::history::{History, series};
@@ -138,7 +138,7 @@ fn a_terminal_that_goes_ends_the_watch() {
         tmux.wait_for(&["ESTABLISHED 3"]);
         let program = format!("/proc/{}", tmux.program());
         drop(tmux);
-        assert!(poll(Duration::from_secs(10), || !Path::new(&program).exists()), "{program} is still there");
+        assert!(poll(PATIENCE, || !Path::new(&program).exists()), "{program} is still there");
     });
 }
 
