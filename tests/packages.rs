@@ -4,6 +4,7 @@
 #[path = "support/run.rs"]
 mod run;
 
+use connleak::program::suite::{Program, SUITE};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -50,6 +51,17 @@ fn cargo(args: &[&str]) -> Output {
 fn build() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| drop(cargo(&["build", "--release", "--locked", "--bins"])));
+}
+
+/// Bytes of each program, as it is shipped.
+#[test]
+fn programs_stay_as_small_as_the_table_says() {
+    build();
+    for Program { name, largest, .. } in SUITE {
+        let size = fs::metadata(Path::new(ROOT).join("target/release").join(name)).unwrap().len();
+        println!("{name}: {size} bytes");
+        assert!(largest.is_none_or(|largest| size < largest), "{name} has {size} bytes, at most {largest:?}");
+    }
 }
 
 fn deb(dir: &Path) -> PathBuf {

@@ -4,3 +4,4 @@ pub mod child;
 pub mod help;
 pub mod run;
 pub mod seccomp;
+pub mod suite;

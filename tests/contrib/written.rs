@@ -21,7 +21,7 @@ fn has(test: &str, tool: &str) -> bool {
 /// A file with the checks where they were built.
 fn with_built_checks(text: &str) -> String {
     CHECKS.iter().fold(text.to_owned(), |text, check| {
-        text.replace(&format!("/usr/lib/nagios/plugins/{} ", check.name), &format!("{} ", check.binary))
+        text.replace(&format!("/usr/lib/nagios/plugins/{} ", check.name()), &format!("{} ", check.0))
     })
 }
 
@@ -111,7 +111,7 @@ fn sensu_resources_have_the_documented_fields() {
         );
         let spec = &resource["spec"];
         assert_eq!(spec["output_metric_format"], "nagios_perfdata", "{resource}");
-        assert!(spec["command"].as_str().unwrap().starts_with(&format!("{} -P memcached", check.name)), "{resource}");
+        assert!(spec["command"].as_str().unwrap().starts_with(&format!("{} -P memcached", check.name())), "{resource}");
         assert!(spec["interval"].as_u64() > spec["timeout"].as_u64() && spec["publish"] == true, "{resource}");
         assert_eq!(spec["runtime_assets"][0], "connleak");
         assert!(spec["subscriptions"][0].is_string() && resource["metadata"]["namespace"].is_string());

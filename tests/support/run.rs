@@ -4,6 +4,8 @@
 
 #[path = "perfdata.rs"]
 pub mod perfdata;
+#[path = "suite.rs"]
+pub mod suite;
 
 use perfdata::Output;
 use serde_json::Value;
@@ -15,16 +17,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+#[allow(unused_imports, reason = "each test file uses a part")]
+pub use suite::{CLOSEWAIT, CONNLEAK, Check, GROWTH, IDLE, ORPHANS, STATES, TENANTS};
 
 pub const CHECK: &str = CLOSEWAIT.0;
-pub const CLOSEWAIT: Check = Check(env!("CARGO_BIN_EXE_check_closewait"));
-pub const ORPHANS: Check = Check(env!("CARGO_BIN_EXE_check_orphans_after_stop"));
-pub const STATES: Check = Check(env!("CARGO_BIN_EXE_check_conn_states"));
-pub const IDLE: Check = Check(env!("CARGO_BIN_EXE_check_conn_idle"));
-pub const GROWTH: Check = Check(env!("CARGO_BIN_EXE_check_conn_growth"));
-/// The companion, which keeps to another contract than the checks.
-pub const CONNLEAK: &str = env!("CARGO_BIN_EXE_connleak");
-pub const TENANTS: Check = Check(env!("CARGO_BIN_EXE_check_conn_tenants"));
 
 /// For what must come, however slow the machine: that it doesn't fails a test, when it does proves nothing.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -62,10 +58,6 @@ impl Outcome {
         json
     }
 }
-
-/// A program of the suite, by its path.
-#[derive(Clone, Copy, Debug)]
-pub struct Check(pub &'static str);
 
 impl Check {
     /// Runs it in the calling thread's namespace.
