@@ -17,10 +17,10 @@ pub fn write(path: &Path, content: &str, mode: u32) -> Result<()> {
     if dir == Path::new("/dev") || fs::symlink_metadata(path).is_ok_and(is_device) {
         return Err(Error::content(path, "a device can't be written whole; give a file's name, or leave it out"));
     }
-    let permissions = Permissions::from_mode(mode);
-    let mut file =
-        tempfile::Builder::new().prefix(".connleak").permissions(permissions).tempfile_in(dir).map_err(failed)?;
+    let mut file = tempfile::Builder::new().prefix(".connleak").tempfile_in(dir).map_err(failed)?;
     file.write_all(content.as_bytes()).map_err(failed)?;
+    // Not as it is made, which the umask would narrow.
+    file.as_file().set_permissions(Permissions::from_mode(mode)).map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
     Ok(())
 }

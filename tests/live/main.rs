@@ -24,6 +24,7 @@ mod hostile;
 mod icinga;
 mod icinga_cluster;
 mod idle;
+mod inherited;
 mod junit;
 mod kernel;
 mod leak;
