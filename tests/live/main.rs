@@ -52,6 +52,7 @@ mod states;
 mod stopping;
 mod sudo;
 mod tenants;
+mod textfile;
 mod unit;
 mod units;
 mod unprivileged;
