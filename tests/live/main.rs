@@ -68,6 +68,7 @@ mod host {
     pub mod doubt;
     pub mod ends;
     pub mod hostile_names;
+    pub mod inherited;
     pub mod isolation;
     pub mod kernel_filters;
     pub mod namespaces;
@@ -87,9 +88,12 @@ mod integrations {
     pub mod daemon;
     pub mod icinga;
     pub mod icinga_cluster;
+    pub mod machine;
     pub mod nagios;
     pub mod nrpe;
     pub mod prometheus;
     pub mod python;
     pub mod sudo;
+    pub mod textfile;
+    pub mod units;
 }
