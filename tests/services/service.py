@@ -122,7 +122,8 @@ def fill(service, most):
             how = ending(one, 2)
             return kept, f"answered \"{why}\", then {how[0]}" if str(why) else "closed without a word (FIN)"
         kept.append(one)
-    return kept, f"not reached with {most}"
+    told = left(service, kept)[1]
+    return kept, f"{most} are answered; of these {told} at the clients"
 
 
 def closed(kept):
