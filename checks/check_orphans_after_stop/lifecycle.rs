@@ -66,7 +66,7 @@ impl Watched {
         Ok(found.into_iter().find_map(|(pid, dir)| self.names(pid, dir.as_fd())))
     }
 
-    /// Of the file that remembers the stop: one for each service and way to watch it.
+    /// The name of the file that remembers the stop: one for each service and way to watch it.
     pub fn memory_name(&self, service: &Service, scope: &str) -> String {
         let name = self.key(service, scope);
         let plain: String =

@@ -52,12 +52,12 @@ const SILENT_CHECKS: f64 = 2.0;
 const SILENT_FAST: f64 = 20.0;
 /// Share of the headroom a fast leak must have taken: sudden load is common, a fifth of all room at once is not.
 const STAKE_FAST: f64 = 0.2;
-/// The same where half of the habits are known: silences have not been watched for long enough to know their end, or
+/// The stake where half of the habits are known: silences have not been watched for long enough to know their end, or
 /// sockets come back from silence but hardly any is ever closed, as in a pool, which may still be growing.
 const STAKE_HALF_KNOWN: f64 = 0.25;
-/// The same where neither closes nor returns are known: these connections may be meant to stay.
+/// The stake where neither closes nor returns are known: these connections may be meant to stay.
 const STAKE_UNKNOWN: f64 = 0.5;
-/// The same for sockets that are in use: nothing but their growth speaks against them.
+/// The stake for sockets that are in use: nothing but their growth speaks against them.
 const STAKE_BUSY: f64 = 0.5;
 /// Share of the limit that silent newcomers hold in a rush.
 const STAKE_RUSH: f64 = 0.2;

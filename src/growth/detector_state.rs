@@ -5,7 +5,7 @@ use crate::growth::pool::{Connection, Pool, hashed, is_sampled};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// Of [`DetectorState`] as it is stored; another one is begun anew.
+/// The version of [`DetectorState`] as it is stored; another one is begun anew.
 pub const VERSION: u32 = 3;
 /// Sockets that are followed one by one; above it a sample of them.
 const MOST_SOCKETS: usize = 4096;

@@ -174,7 +174,7 @@ struct Past {
     name: String,
     runs: u64,
     memory: Option<DetectorState>,
-    /// The same as it is stored.
+    /// The detector's state as it is stored: its version and bytes.
     state: Option<(u32, Vec<u8>)>,
     usual: Option<Usual>,
     /// What is to be said of it.

@@ -100,7 +100,7 @@ pub struct Outcome {
     pub measure: Measure,
     /// Connections, descriptors or bytes.
     pub amount: u64,
-    /// The same by group's name, the largest first.
+    /// The amounts by group's name, the largest first.
     pub groups: Vec<(String, u64)>,
     pub learned: Learned,
     /// The group that leaks, and since when by the wall clock.

@@ -72,7 +72,7 @@ pub struct Pool {
     pub counts: [u64; 11],
     /// The lowest cookie of the listeners; 0: none is seen.
     pub instance: u64,
-    /// Of the service itself: inode and user of each.
+    /// The service's own listeners: inode and user of each.
     pub listeners: Vec<(u64, u32)>,
     pub ports: Option<PortUse>,
     /// Connections of which it can't be told whether they are selected.

@@ -24,7 +24,7 @@ pub fn open(chosen: Option<&Path>) -> Result<PathBuf> {
     Err(refused.unwrap_or_else(|| Error::Usage("no state directory; name one with --state-dir".into())))
 }
 
-/// The same where it already is; nothing is made. `None`: it is nowhere.
+/// The directory of the effective user where there is one; nothing is made. `None`: it is nowhere.
 ///
 /// # Errors
 /// Where that can't be told.

@@ -54,7 +54,7 @@ pub struct Selection {
     pub peers: Vec<Cidr>,
     pub locals: Vec<Cidr>,
     pub uid: Option<u32>,
-    /// Of `--unit`, or the processes of `--pid`.
+    /// Who belongs to `--unit`, or the processes of `--pid`.
     pub unit: Option<Members>,
 }
 

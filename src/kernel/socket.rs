@@ -219,7 +219,7 @@ pub struct Socket {
     /// Milliseconds until the kernel's running timer acts (`idiag_expires`): for what no process
     /// has, until it is gone or tried again. `None`: no timer runs, or /proc, which doesn't tell it.
     pub timer_rest: Option<u32>,
-    /// Of a listener.
+    /// How many wait to be accepted; only a listener has it.
     pub accept_queue: Option<AcceptQueue>,
     /// /proc doesn't tell them, and what is no full socket (SYN_RECV, TIME_WAIT) has none.
     pub times: Option<Times>,

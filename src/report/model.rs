@@ -166,7 +166,7 @@ pub struct Report {
     pub missing: Vec<String>,
     pub reasons: Vec<String>,
     pub metrics: Vec<Metric>,
-    /// Of the largest tenants; their set changes with them.
+    /// A metric for each of the largest tenants; their set changes with them.
     pub parts: Vec<Part>,
     pub owners: Vec<Owner>,
     /// The largest and, last, all others in one: for readers that keep each name they ever saw.

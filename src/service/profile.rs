@@ -98,7 +98,7 @@ pub struct Idle {
     pub critical: Option<Range>,
     /// Normal spares of one pool: of one client host, on the host itself of one unit and user.
     pub expected: Option<u64>,
-    /// Of ESTABLISHED, percent.
+    /// Idle connections in percent of ESTABLISHED.
     #[serde(default)]
     pub share: Ratio,
     /// Idle ones that never carried a byte.

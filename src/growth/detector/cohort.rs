@@ -5,7 +5,7 @@ use super::habits::Group;
 use super::scene::{Finding, Scene, Witness};
 use super::table::Tracked;
 
-/// Of the connections that were closed, at most this share was older than the age bar before its margin.
+/// The share of the connections that were closed which may be older than the age bar before its margin.
 const RARE: f64 = 0.01;
 const MARGIN: f64 = 1.25;
 /// Fewer sockets are no trend.

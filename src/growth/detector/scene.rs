@@ -37,7 +37,7 @@ impl Scene<'_> {
         group.settled.last().unwrap_or(0.0) - group.settled.peak((onset - span).max(self.epoch), onset)
     }
 
-    /// The same for the service as a whole, sockets of any age.
+    /// The growth of the service as a whole, sockets of any age.
     pub fn grown_in_all(&self, onset: f64, span: f64) -> f64 {
         (self.total - self.totals.peak((onset - span).max(self.epoch), onset)) / self.scale
     }

@@ -5,7 +5,7 @@ use super::scene::{Finding, Scene, Witness};
 use super::table::Tracked;
 use super::{STAKE_HALF_KNOWN, STAKE_UNKNOWN, State, histogram};
 
-/// Of the silences that ended, at most this share was longer than the bar before its margin.
+/// The share of the silences that ended which may be longer than the bar before its margin.
 const RARE: f64 = 0.01;
 /// The bar stands this much above the longest usual silence: timeouts jitter, and a bin is 20 % wide.
 const MARGIN: f64 = 1.25;

@@ -135,7 +135,7 @@ fn headrooms(plan: &Plan, pool: &Pool, searched: &Searched) -> Vec<Headroom> {
     connections.into_iter().chain(searched.files.least.clone()).chain(ports).collect()
 }
 
-/// Of a group whose holder was not found the user at least.
+/// The group's name; where its holder was not found its user's at least.
 fn name(pool: &Pool, names: &BTreeMap<u32, String>, group: u32) -> String {
     let one = || pool.connections.iter().find(|connection| connection.group() == group);
     let uid = || one().map(|connection| format!("uid {}", connection.socket.uid));

@@ -442,7 +442,7 @@ mod tests {
             prop_assert!(seen[before..].iter().all(Result::is_err));
         }
 
-        /// The same inside a message whose header was made to fit: attributes don't pass half.
+        /// Any bytes inside a message whose header was made to fit: attributes don't pass half.
         #[test]
         fn a_message_shortened_with_its_header_invents_nothing(sent in sent(), at: prop::sample::Index) {
             let mut bytes = encode(&sent);
