@@ -457,3 +457,54 @@ fn a_short_set_of_days_is_judged_well() {
         "false {alarms}, found {found} of 10, early {early}, median lead {lead:.2}"
     );
 }
+
+/// Whether each look from 12,000 s on finds the leak, where `told` changes what the detector is told.
+fn leaks_as(told: impl Fn(usize, Sample) -> Sample) -> Vec<bool> {
+    let service = Service { limit: 400, ..Service::new(every(120.0, 10_000.0, 30_000.0).map(|born| lost(1, born))) };
+    let mut detector = Detector::new(60.0, 400);
+    let looks = every(60.0, 0.0, 24_000.0).enumerate();
+    let verdicts = looks.map(|(look, now)| (now, detector.step(&told(look, service.sample(now)))));
+    verdicts.filter(|(now, _)| *now > 12_000.0).map(|(_, verdict)| matches!(verdict, Verdict::Leak(_))).collect()
+}
+
+#[test]
+fn a_look_that_stalled_ends_no_silence() {
+    let late = |sample: Sample| Sample { uptime: sample.uptime + 5.0, ..sample };
+    let leaks = leaks_as(|look, sample| if look % 20 == 5 { late(sample) } else { sample });
+    assert!(leaks.iter().all(|leaks| *leaks), "{leaks:?}");
+}
+
+#[test]
+fn clocks_on_both_sides_of_a_look_tell_how_late_it_is() {
+    // Of a loaded host each look takes a while, of a rehearsal many seconds: more than the silences of a short past.
+    let late = |sample: Sample, took: f64| Sample { uptime: sample.uptime + took, took, ..sample };
+    let leaks = leaks_as(|look, sample| late(sample, (look % 3) as f64 * 20.0));
+    assert!(leaks.iter().all(|leaks| *leaks), "{leaks:?}");
+}
+
+#[test]
+fn a_host_that_slept_wakes_up_with_its_leak() {
+    let slept = |look: usize| if look >= 300 { 7200.0 } else { 0.0 };
+    for told in [1.0, 0.0] {
+        let leaks = leaks_as(|look, sample| Sample {
+            uptime: sample.uptime + slept(look),
+            suspended: told * slept(look),
+            ..sample
+        });
+        assert!(leaks.iter().all(|leaks| *leaks), "told {told}: {leaks:?}");
+    }
+}
+
+#[test]
+fn an_outage_of_the_checks_is_no_suspend() {
+    // Each is used once while nobody looks, and is by chance a little more idle afterwards than it was before.
+    let service = Service::new(every(120.0, 10_000.0, 15_000.0).map(|born| lost(1, born)));
+    let mut detector = Detector::new(60.0, 400);
+    every(60.0, 0.0, 15_001.0).for_each(|now| {
+        detector.step(&service.sample(now));
+    });
+    let mut sample = service.sample(22_200.0);
+    sample.sockets.iter_mut().for_each(|socket| socket.idle += (socket.cookie * 37 % 100) as f64 - 7200.0);
+    detector.step(&sample);
+    assert_eq!(detector.watched(), 22_200.0);
+}

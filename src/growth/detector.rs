@@ -157,7 +157,9 @@ impl Detector {
     /// Takes one sample and judges it.
     pub fn step(&mut self, sample: &Sample) -> Verdict {
         if self.is_due(sample) {
-            let tick = self.clock.tick(sample);
+            let elapsed = self.clock.since_last(sample).unwrap_or(0.0);
+            let asleep = self.table.asleep(&sample.sockets, elapsed, self.interval);
+            let tick = self.clock.tick(sample, asleep);
             self.samples = self.samples.saturating_add(1);
             self.observe(sample, &tick);
             self.judge(sample);

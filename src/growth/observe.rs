@@ -22,6 +22,7 @@ use crate::kernel::source;
 use crate::kernel::world::World;
 use crate::options::args::{Common, Pids};
 use crate::service::target::Target;
+use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -181,6 +182,12 @@ impl Past {
 /// When a look is taken.
 fn moment() -> Result<Moment> {
     Ok(Moment { wall: now(), uptime: boot::uptime(), boot_id: boot::boot_id()? })
+}
+
+/// Seconds since the boot that the host spent in suspend.
+fn suspended() -> f64 {
+    let awake = clock_gettime(ClockId::Monotonic);
+    (boot::uptime() - awake.tv_sec as f64 - awake.tv_nsec as f64 / 1e9).max(0.0)
 }
 
 /// Seconds since 1970.
