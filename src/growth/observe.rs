@@ -19,11 +19,12 @@ use crate::kernel::boot;
 use crate::kernel::headroom;
 use crate::kernel::owner::{Holders, Owners};
 use crate::kernel::scope;
-use crate::kernel::socket::State;
+use crate::kernel::socket::{Side, State};
 use crate::kernel::source;
 use crate::kernel::world::{Source, World};
 use crate::options::args::{Common, Pids};
 use crate::service::target::Target;
+use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -85,6 +86,13 @@ impl<'a> Plan<'a> {
     pub fn new(common: &'a Common, pids: &'a [Pids], target: &'a Target) -> Plan<'a> {
         let (measure, limit) = (Measure::Connections, target.profile.limit);
         Plan { common, pids, target, measure, limit, baseline: false, speed: 1 }
+    }
+
+    /// Whether the limit is full by design: that of a pool, which its owner bounded, or of the memory of a heap.
+    pub fn may_be_full(&self) -> bool {
+        let is_own = self.limit == self.target.profile.limit;
+        let is_pool = self.target.service.side == Side::Client && self.limit.is_some() && !is_own;
+        is_pool || self.measure == Measure::Memory
     }
 
     /// The history's key for it: what is looked at, on which host, in which network namespace.
@@ -195,6 +203,12 @@ impl Past {
 /// When a look is taken.
 fn moment() -> Result<Moment> {
     Ok(Moment { wall: now(), uptime: boot::uptime(), boot_id: boot::boot_id()? })
+}
+
+/// Seconds since the boot that the host spent in suspend.
+fn suspended() -> f64 {
+    let awake = clock_gettime(ClockId::Monotonic);
+    (boot::uptime() - awake.tv_sec as f64 - awake.tv_nsec as f64 / 1e9).max(0.0)
 }
 
 /// Seconds since 1970.

@@ -58,7 +58,7 @@ impl<R: BufRead> Reader<R> {
             close_wait: self.field(fields.next(), "close_wait")?,
             time_wait: self.field(fields.next(), "time_wait")?,
             other: self.field(fields.next(), "other")?,
-            sockets: Vec::new(),
+            ..Sample::default()
         };
         let expected: usize = self.field(fields.next(), "nsock")?;
         while self.next_line()? {

@@ -1,12 +1,13 @@
 //! The connections of a service, by group of owners.
 
-use super::{Observation, Past, Plan, capacity, leaking, moment, sample, state};
+use super::{Observation, Past, Plan, capacity, leaking, moment, sample, state, suspended};
 use crate::base::error::Result;
-use crate::growth::detector::Verdict;
+use crate::growth::detector::{self, Verdict};
 use crate::growth::detector_state::{self, DetectorState, Learned, Moment};
 use crate::growth::outcome::{Measure, Outcome};
 use crate::growth::pool::{self, Connection, Pool};
 use crate::history::{History, Step, Updated};
+use crate::kernel::boot;
 use crate::kernel::cgroup;
 use crate::kernel::headroom::{self, EphemeralPorts, Headroom, OpenFiles, PortUse, Resource};
 use crate::kernel::owner::{self, Holders, Owners, Process};
@@ -30,6 +31,9 @@ pub fn see(plan: &Plan, history: &mut History, holders: Holders, world: &World) 
 struct PoolSample {
     pool: Pool,
     moment: Moment,
+    /// Seconds between the clocks before and after the sockets were read.
+    took: f64,
+    suspended: f64,
     unread: Vec<String>,
 }
 
@@ -37,8 +41,10 @@ impl PoolSample {
     fn new(plan: &Plan, world: &World) -> Result<PoolSample> {
         let mut unread = Vec::new();
         let ports = EphemeralPorts::read(world).map(PortUse::new).map_err(|error| unread.push(error.to_string())).ok();
+        let before = boot::uptime();
         let pool = pool::look(world, &plan.target.selection, ports)?;
-        Ok(PoolSample { pool, moment: moment()?, unread })
+        let moment = moment()?;
+        Ok(PoolSample { pool, took: moment.uptime - before, moment, suspended: suspended(), unread })
     }
 }
 
@@ -93,7 +99,7 @@ impl Searched {
 }
 
 fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Result<Step<Observation>> {
-    let PoolSample { pool, moment, mut unread } = look;
+    let PoolSample { pool, moment, took, suspended, mut unread } = look;
     let Past { memory: known, state: before, usual, unread: of_past, .. } = past;
     unread.extend(of_past);
     unread.extend_from_slice(&searched.files.unread);
@@ -105,11 +111,13 @@ fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Resu
         leaking: None,
         headrooms: headrooms(plan, &pool, searched),
         idle_oldest: pool.idle_oldest(),
+        may_be_full: plan.may_be_full(),
         usual,
     };
     let capacity = capacity(&found);
     let mut memory = known.unwrap_or_else(|| DetectorState::new(capacity));
-    found.learned = memory.learn(&moment, pool.sample(), capacity, f64::from(plan.speed));
+    let seen = detector::Sample { suspended, took, ..pool.sample() };
+    found.learned = memory.learn(&moment, seen, capacity, f64::from(plan.speed));
     let names = searched.names(&memory, &pool);
     memory.names.extend(names);
     found.groups = by_group(&pool, &memory.names);
