@@ -16,6 +16,7 @@ mod containers;
 mod crowd;
 mod daemon;
 mod demo;
+mod director;
 mod ends;
 mod ghosts;
 mod growth;
