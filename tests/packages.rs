@@ -121,10 +121,15 @@ fn assert_complete(root: &Path, plugins: &str) {
         assert!(installed.exists() || packed.exists(), "{page}");
     }
     for folder in names("contrib") {
-        let examples = root.join("usr/share/doc/connleak/examples").join(&folder);
+        let examples = root.join("usr/share/connleak/contrib").join(&folder);
         let packed: Vec<_> = fs::read_dir(examples).unwrap().collect();
         assert_eq!(packed.len(), names(&format!("contrib/{folder}")).len(), "{folder}");
     }
+    // The README's commands, from there.
+    let readme = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
+    let named = readme.split([' ', '\n', '`', ')']).filter(|word| word.starts_with("contrib/") && !word.contains('*'));
+    let missing: Vec<_> = named.filter(|path| !root.join("usr/share/connleak").join(path).exists()).collect();
+    assert_eq!(missing, [""; 0]);
     assert!(root.join("usr/share/bash-completion/completions/connleak.bash").exists());
     assert!(root.join("usr/bin/connleak").exists());
 }
@@ -150,6 +155,41 @@ fn the_deb_installs_works_keeps_changed_profiles_and_goes_without_a_trace() {
     dpkg(root, &["--purge", "connleak"]);
     let left: Vec<_> = files(root).into_iter().filter(|path| path.contains("connleak")).collect();
     assert_eq!(left, [""; 0]);
+}
+
+/// What Debian's own checker calls an error.
+#[test]
+fn lintian_finds_no_error_in_the_deb() {
+    if !has("lintian_finds_no_error…", &["lintian", "cargo-deb"]) {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let package = deb(dir.path());
+    let mut lintian = Command::new("lintian");
+    succeed(lintian.args(["--no-cfg", "--allow-root", "--fail-on=error"]).arg(&package));
+    let scripts = succeed(Command::new("dpkg-deb").arg("--ctrl-tarfile").arg(&package)).stdout;
+    let scripts = String::from_utf8_lossy(&scripts);
+    assert!(!scripts.contains("DEBHELPER") && scripts.contains("interest-noawait /usr/sbin/nrpe"), "{scripts}");
+}
+
+/// For users that come after the package: by its triggers, or by name.
+#[test]
+fn each_monitoring_user_gets_a_folder_of_his_own() {
+    if !has("each_monitoring_user…", &[]) {
+        return;
+    }
+    let root = TempDir::new().unwrap();
+    let make = |users: &[&str]| {
+        succeed(Command::new("packaging/state-dirs").args(users).env("DPKG_ROOT", root.path()));
+    };
+    let state = root.path().join("var/lib/connleak");
+    make(&[]);
+    assert!(!state.join("65534").exists());
+    make(&["nobody", "no-such-user"]);
+    let meta = fs::metadata(state.join("65534")).unwrap();
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!((meta.mode() & 0o777, meta.uid()), (0o700, 65534));
+    assert_eq!(fs::metadata(&state).unwrap().mode() & 0o777, 0o755);
 }
 
 #[test]

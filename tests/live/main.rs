@@ -86,6 +86,7 @@ mod host {
 /// Real monitoring systems and other programs that run the checks.
 mod integrations {
     pub mod daemon;
+    pub mod director;
     pub mod icinga;
     pub mod icinga_cluster;
     pub mod machine;

@@ -7,7 +7,7 @@ use std::fs;
 /// The machine has contrib/ as `/srv/shared/contrib`.
 fn machine(test: &str) -> Option<Machine> {
     let machine = Machine::new().map_err(|why| skip_test(test, &why)).ok()?;
-    for folder in ["prometheus", "systemd"] {
+    for folder in ["cron", "prometheus", "systemd"] {
         let from = format!("{}/contrib/{folder}", env!("CARGO_MANIFEST_DIR"));
         fs::create_dir_all(machine.shared().join("contrib").join(folder)).unwrap();
         for file in fs::read_dir(from).unwrap().map(|file| file.unwrap()) {
@@ -45,6 +45,45 @@ fn a_check_lives_below_the_filter_of_each_unit() {
     }
     assert_eq!(output.matches("-rw-r--r-- 1 0 0 ").count(), 4, "readable for node_exporter: {output}");
     assert!(output.contains("history"), "the history is where the unit says: {output}");
+}
+
+/// By the journal, and for real but for the program that sends it.
+#[test]
+fn a_mail_comes_where_a_state_changes() {
+    let Some(machine) = machine("units::a_mail_comes_where_a_state_changes") else { return };
+    fs::write(machine.shared().join("mail"), "#!/bin/sh\necho \"mail $*\"; cat\n").unwrap();
+    fs::write(machine.shared().join("new.yaml"), "service: new\nports: [4711]\n").unwrap();
+    let output = machine.run(&format!(
+        "{INSTALL}
+        cp /srv/shared/contrib/systemd/connleak* /etc/systemd/system/
+        install /srv/shared/contrib/cron/connleak-on-change /usr/local/sbin/
+        install /srv/shared/mail /usr/local/sbin/
+        sed -i 's/^Type=oneshot/&\\nStandardOutput=append:\\/srv\\/shared\\/mails/' /etc/systemd/system/connleak-mail@.service
+        systemctl daemon-reload
+        look() {{
+            systemctl start connleak@new.service || :
+            sleep 0.5
+            while [ \"$(systemctl is-active connleak-mail@new.service)\" = activating ]; do sleep 0.1; done
+            systemctl is-failed connleak-mail@new.service && exit 1
+            echo look >>/srv/shared/mails
+        }}
+        look
+        look
+        mkdir -p /etc/connleak/thresholds
+        cp /srv/shared/new.yaml /etc/connleak/thresholds/
+        look
+        look"
+    ));
+    let mails = fs::read_to_string(machine.shared().join("mails")).unwrap();
+    let [broken, again, well, quiet, _] = &mails.split("look\n").collect::<Vec<_>>()[..] else {
+        panic!("{mails} {output}")
+    };
+    assert!(
+        broken.contains("mail -s connleak: new on ") && broken.contains("UNKNOWN - unknown profile 'new'"),
+        "{mails}"
+    );
+    assert!(well.contains("mail -s connleak: new on ") && well.contains("CLOSEWAIT OK - new:4711"), "{mails}");
+    assert!(!well.contains("UNKNOWN") && again.is_empty() && quiet.is_empty(), "{mails}");
 }
 
 /// Each check, not only those that have a unit, and whatever the outer filter does with seccomp(2).
