@@ -67,6 +67,7 @@ mod host {
     pub mod ends;
     pub mod hostile_names;
     pub mod kernel_filters;
+    pub mod mptcp;
     pub mod namespaces;
     pub mod nested_namespaces;
     pub mod processes;
