@@ -104,6 +104,11 @@ impl StateSet {
         StateSet(states.iter().fold(0, |mask, state| mask | 1 << *state as u8))
     }
 
+    #[must_use]
+    pub fn with(self, state: State) -> StateSet {
+        StateSet(self.0 | 1 << state as u8)
+    }
+
     pub fn contains(self, state: State) -> bool {
         self.0 & (1 << state as u8) != 0
     }
@@ -200,9 +205,24 @@ pub struct Age {
     pub at_most: u32,
 }
 
+/// Which table a row is of, and with it whether the row is a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    #[default]
+    Tcp,
+    /// A connection over one or several subflows, each of them a row in TCP's table too.
+    Mptcp,
+    /// A subflow, or an MPTCP listener, as TCP's table shows it: its state is not the connection's.
+    Subflow,
+    /// A socket of MPTCP whose peer speaks plain TCP: its row in TCP's table tells more.
+    Fallback,
+}
+
 /// One socket of one source. Which fields a source can't know is said at each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Socket {
+    /// What a source shows is of TCP or of MPTCP, but for a listener's; /proc can't tell.
+    pub protocol: Protocol,
     pub state: State,
     pub local: Endpoint,
     pub remote: Endpoint,
@@ -277,6 +297,7 @@ impl Socket {
     /// One of which no more is known than its state and ends.
     pub fn bare(state: State, local: Endpoint, remote: Endpoint) -> Socket {
         Socket {
+            protocol: Protocol::Tcp,
             state,
             local,
             remote,

@@ -197,6 +197,7 @@ impl Report {
         if seen.origin == Origin::Replay {
             report.missing.push(format!("replayed from {}, so without owners", seen.how));
         }
+        report.missing.extend(seen.remark.clone());
         if let Some(missing) = &seen.missing {
             report.is_incomplete(format!("sockets incomplete: {missing}"));
         }

@@ -71,6 +71,7 @@ mod host {
     pub mod inherited;
     pub mod isolation;
     pub mod kernel_filters;
+    pub mod mptcp;
     pub mod namespaces;
     pub mod nested_namespaces;
     pub mod processes;

@@ -8,7 +8,7 @@ use connleak::growth::detector_state::{self, DetectorState, Moment};
 use connleak::growth::pool::{Connection, Pool};
 use connleak::history::state_dir;
 use connleak::history::{Group, History, Sample, Step};
-use connleak::kernel::socket::{Endpoint, Side, Socket, State, Times};
+use connleak::kernel::socket::{Endpoint, Protocol, Side, Socket, State, Times};
 use connleak::kernel::source::{Coverage, Origin};
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -88,6 +88,7 @@ impl Story {
         let socket = |held: &Held| {
             let idle = ((minute as f64 - held.last) * 60_000.0) as u32 + 900;
             Socket {
+                protocol: Protocol::Tcp,
                 netns: 0,
                 accept_queue: None,
                 state: State::Established,

@@ -235,8 +235,9 @@ impl Graph {
         }
         let missing = wanted.iter().find(|name| judged.iter().all(|(service, _)| service != *name));
         if let Some(name) = missing {
-            known.dedup();
-            let known: Vec<String> = known.iter().take(8).map(|key| format!("'{}'", words::plain(key))).collect();
+            let mut names: Vec<&str> = known.iter().map(|key| series::name(key)).collect();
+            names.dedup();
+            let known: Vec<String> = names.iter().take(8).map(|name| format!("'{}'", words::plain(name))).collect();
             return Err(format!("{places}: no history of '{name}'; recorded are {}", known.join(", ")));
         }
         Ok(judged.into_iter().map(|(_, judged)| judged).collect())
