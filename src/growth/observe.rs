@@ -17,7 +17,7 @@ use crate::history::{Condensed, Group, History, Previous, Sample, Step, Updated,
 use crate::kernel::boot;
 use crate::kernel::headroom;
 use crate::kernel::owner::{Holders, Owners};
-use crate::kernel::socket::State;
+use crate::kernel::socket::{Side, State};
 use crate::kernel::source;
 use crate::kernel::world::World;
 use crate::options::args::{Common, Pids};
@@ -84,6 +84,13 @@ impl<'a> Plan<'a> {
     pub fn new(common: &'a Common, pids: &'a [Pids], target: &'a Target) -> Plan<'a> {
         let (measure, limit) = (Measure::Connections, target.profile.limit);
         Plan { common, pids, target, measure, limit, baseline: false, speed: 1 }
+    }
+
+    /// Whether the limit is full by design: that of a pool, which its owner bounded, or of the memory of a heap.
+    pub fn may_be_full(&self) -> bool {
+        let is_own = self.limit == self.target.profile.limit;
+        let is_pool = self.target.service.side == Side::Client && self.limit.is_some() && !is_own;
+        is_pool || self.measure == Measure::Memory
     }
 
     /// The history's name for it: other options see other sockets, or the same ones differently.

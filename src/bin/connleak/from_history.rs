@@ -196,6 +196,7 @@ fn judge(run: &Recorded, plan: &Plan, memory: &mut DetectorState) -> Outcome {
     };
     let headroom = |limit| Headroom { what: Resource::Connections, used: items * each, limit };
     let (idle_oldest, usual) = (None, None);
+    let may_be_full = plan.may_be_full();
     let headrooms = limit.map(headroom).into_iter().collect();
-    Outcome { measure, amount: items * each, groups, learned, leaking, headrooms, idle_oldest, usual }
+    Outcome { measure, amount: items * each, groups, learned, leaking, headrooms, idle_oldest, may_be_full, usual }
 }

@@ -111,6 +111,7 @@ fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Resu
         leaking: None,
         headrooms: headrooms(plan, &pool, searched),
         idle_oldest: pool.idle_oldest(),
+        may_be_full: plan.may_be_full(),
         usual,
     };
     let capacity = capacity(&found);

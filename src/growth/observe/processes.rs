@@ -94,6 +94,7 @@ fn judge(plan: &Plan, look: UsageSample, past: Past) -> Result<Step<Observation>
         leaking: None,
         headrooms,
         idle_oldest: None,
+        may_be_full: plan.may_be_full(),
         usual: past.usual,
     };
     let capacity = capacity(&found);
