@@ -64,7 +64,7 @@ impl Alarm {
 
     /// Whether it still stands although no witness has found it at this sample.
     pub fn stands(&self, scene: &Scene) -> bool {
-        let believed = (self.found - self.onset).min(LONGEST).max(SHORTEST).max(CHECKS * scene.interval);
+        let believed = (self.found - self.onset).clamp(SHORTEST, LONGEST).max(CHECKS * scene.interval);
         if scene.now - self.found > believed {
             return false;
         }
