@@ -4,6 +4,7 @@ use crate::base::duration::Span;
 use crate::base::error::{Error, Result};
 use crate::growth::detector::{Leak, Verdict as Trend, Witness};
 use crate::growth::detector_state::{Learned, Turnover};
+use crate::growth::near;
 use crate::growth::process_usage::MIB;
 use crate::history::Usual;
 use crate::kernel::headroom::{self, Headroom, Resource};
@@ -13,9 +14,6 @@ use crate::report::verdict::{Limits, ServiceState, Verdict, word};
 use crate::report::{Metric, Unit, rounded};
 use serde_json::{Map, Value, json};
 use std::str::FromStr;
-
-/// Percent of the limit from which nothing is fine: the next crest of the load fills it.
-const NEAR: f64 = 95.0;
 
 /// `--metric`: what may leak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -150,7 +148,9 @@ impl Outcome {
         }
         if let Some(used) = self.used() {
             verdict.judge(&rules.used, used, || format!("{used}% of the limit"));
-            if let Some((state, says)) = self.near(used).filter(|(state, _)| verdict.state < *state) {
+            if let Some((state, says)) =
+                near::judge(&self.learned.verdict, used, self.may_be_full).filter(|(state, _)| verdict.state < *state)
+            {
                 verdict.state = state;
                 verdict.reasons.push(format!("{used}% of the limit{says}"));
             }
@@ -166,17 +166,6 @@ impl Outcome {
             }
         }
         verdict
-    }
-
-    /// What nearly all of the limit in use means, and what is said of it.
-    fn near(&self, used: f64) -> Option<(ServiceState, &'static str)> {
-        let means = match self.learned.verdict {
-            Trend::Leak(_) => (ServiceState::Critical, " while it leaks"),
-            Trend::Learning { .. } => (ServiceState::Warning, " before it is known what is usual"),
-            Trend::Steady | Trend::Growing { .. } if self.may_be_full => return None,
-            Trend::Steady | Trend::Growing { .. } => (ServiceState::Warning, ": hardly any is left"),
-        };
-        (used >= NEAR).then_some(means)
     }
 
     /// `+3.2`, `+3.2 MiB`.

@@ -20,7 +20,11 @@ const CASES: &[(&str, &str)] = &[
     ("ok_first_run", "-v -p 11211 --proc-root tests/fixtures/calm --state-dir @"),
     ("ok_learning", "2 runs: -p 11211 --limit 40 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600"),
     ("ok_steady", "4 runs: -vv -p 11211 --limit 40 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600"),
-    ("ok_steady_full", "4 runs: -p 6379 --limit 25 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600"),
+    (
+        "ok_steady_full",
+        "4 runs: -p 6379 --side client --limit 25 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600",
+    ),
+    ("warning_full", "4 runs: -p 6379 --limit 25 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600"),
     ("ok_no_limit", "4 runs: -p 4711 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600"),
     (
         "ok_usual_not_known",

@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 
 /// The leak stands while this share of its suspects is still there and has not moved.
 const STANDING: f64 = 0.6;
-/// Seconds, or six checks, after which a leak that no witness finds again has stopped: it no longer runs out.
-const BELIEVED: f64 = 86_400.0;
+/// A leak that no witness finds again rests, at night or at a full limit, and is believed for as long as it had gone on:
+/// for an hour or six checks at least, a day at most. Then it has stopped.
+const SHORTEST: f64 = 3600.0;
 const CHECKS: f64 = 6.0;
+const LONGEST: f64 = 86_400.0;
 /// Seconds, or share of the time left, in which a better forecast is believed.
 const LATELY: f64 = 1800.0;
 const HASTE: f64 = 0.25;
@@ -62,7 +64,8 @@ impl Alarm {
 
     /// Whether it still stands although no witness has found it at this sample.
     pub fn stands(&self, scene: &Scene) -> bool {
-        if scene.now - self.found > BELIEVED.max(CHECKS * scene.interval) {
+        let believed = (self.found - self.onset).clamp(SHORTEST, LONGEST).max(CHECKS * scene.interval);
+        if scene.now - self.found > believed {
             return false;
         }
         let present = scene.table.iter().filter(|socket| socket.suspect).count();
