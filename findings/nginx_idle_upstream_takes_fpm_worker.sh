@@ -24,9 +24,8 @@ http {
     upstream php { server 127.0.0.1:9000; keepalive 8; }
     server {
         listen 127.0.0.1:808$n;
-        include /etc/nginx/fastcgi_params;
-        location /a.php { fastcgi_pass php; fastcgi_keep_conn on; fastcgi_param SCRIPT_FILENAME /var/www/html/a.php; }
-        location /status { fastcgi_pass 127.0.0.1:9001; fastcgi_param SCRIPT_FILENAME /status; }
+        location /a.php { fastcgi_pass php; fastcgi_keep_conn on; include /etc/nginx/fastcgi_params; fastcgi_param SCRIPT_FILENAME /var/www/html/a.php; }
+        location /status { fastcgi_pass 127.0.0.1:9001; include /etc/nginx/fastcgi_params; fastcgi_param SCRIPT_FILENAME /status; }
     }
 }
 N

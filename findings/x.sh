@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Dovecot's imap service has process_limit 1024: the 1025th is told so. Before the login imap-login has 100 processes
+# of one client each, the 101st waits.
+# Seen: below 1000 signed-in clients the next login gets no answer at all, as each session also is a client of the auth and anvil
+# services, whose client_limit is 1000: a warning at the start is the only word about it. And before the login nobody waits: a new
+# client is served, and the oldest one that hasn't logged in is thrown out for it (FIN, CLOSE_WAIT in a forgetful
+# client): of 150 silent connections a hundred are ESTABLISHED, be there 150 or 1000.
+# dovecot-core and dovecot-imapd 1:2.3.19.1+dfsg1-2.1+deb12u7 (Debian 12)
+V=1:2.3.19.1+dfsg1-2.1+deb12u7
+DEBIAN="dovecot-core=$V dovecot-imapd=$V"
+. "$(dirname "$0")/lib.sh"
+install -d -m 777 /tmp/mail
+rm -f /etc/dovecot/conf.d/*auth*
+sed -i 's/^.include auth.*//' /etc/dovecot/conf.d/*.conf
+cat >/etc/dovecot/local.conf <<'C'
+listen = 127.0.0.1
+log_path = /mnt/dovecot.log
+disable_plaintext_auth = no
+mail_location = maildir:/tmp/mail/%u
+mail_max_userip_connections = 10000
+passdb {
+  driver = static
+  args = nopassword=y
+}
+userdb {
+  driver = static
+  args = uid=nobody gid=nogroup home=/tmp/mail/%u
+}
+C
+ulimit -n 10000
+dovecot -F 2>/dev/null &
+listens 143
+cat >fill.py <<'P'
+import resource, socket, subprocess, sys, time
+def connect():
+    one = socket.create_connection(("127.0.0.1", 143))
+    one.settimeout(6)
+    return one, one.recv(500).startswith(b"* OK")
+if sys.argv[1] == "silent":
+    kept = [connect() for _ in range(150)]
+    time.sleep(1)
+    state = lambda name: len(subprocess.run(["ss", "-Htan", "state", name, "dport = :143"], capture_output=True, text=True).stdout.splitlines())
+    print(sum(greeted for _, greeted in kept), "greeted,", state("established"), "ESTABLISHED,", state("close-wait"), "CLOSE-WAIT")
+else:
+    kept = []
+    try:
+        while len(kept) < 1100:
+            one, _ = connect()
+            one.sendall(b"a LOGIN u p\r\n")
+            if b"a OK" not in one.recv(500):
+                break
+            kept.append(one)
+        told = "a word"
+    except TimeoutError:
+        told = "no answer"
+    print("between 980 and 1000" if 980 <= len(kept) <= 1000 else len(kept), "signed in, the next one gets", told)
+P
+seen "150 clients that say nothing" "150 greeted, 100 ESTABLISHED, 50 CLOSE-WAIT" "$(python3 fill.py silent)"
+sleep 1
+seen "one client after the other" "between 980 and 1000 signed in, the next one gets no answer" "$(python3 fill.py login)"
+seen "its own idea of the limit" 1024 "$(doveconf -h service/imap/process_limit 2>/dev/null)"
+grep -vE "Login:|Logged" /mnt/dovecot.log | tail -12; done_
