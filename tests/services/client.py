@@ -89,7 +89,7 @@ class Recipe:
             self.npm.append(NODE)
         over_time = len(sys.argv) == 3
         main = (lambda: yard.run(self, sys.argv[1] == "--leaking", float(sys.argv[2]))) if over_time else self.measure
-        lab.run(main, seconds=int(float(sys.argv[2]) * 60) + 400 if over_time else 560, debian=servers.PINS[self.server_name] + self.debian, pypi=self.pypi, npm=self.npm, prepare=self.build)
+        lab.run(main, seconds=int(float(sys.argv[2]) * 60) + 400 if over_time else 560 if self.build != rust else 1500, debian=servers.PINS[self.server_name] + self.debian, pypi=self.pypi, npm=self.npm, prepare=self.build)
 
     def program(self):
         environment = {**os.environ, "PYTHONPATH": ""}
@@ -114,9 +114,13 @@ class Recipe:
         idle = one.states()
         cells.append(f"{self.order(one)}; {idle} at rest after {self.width} at once")
         cells.append(sockets.keepalive(sockets.is_client_of(self.server.port)))
+        is_kept = cells[-1] != "not seen"
         cells.append(self.server_closes(one))
         one.end()
-        cells.append(self.leak())
+        leak = self.leak()
+        if not is_kept:
+            cells[2], cells[3], cells[4] = "no pool: none at rest", self.keepalive, "nothing is idle; held ones as in the leak"
+        cells.append(leak)
         print(f"clients: | {self.name} | " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |")
 
     def order(self, one):
@@ -134,7 +138,8 @@ class Recipe:
             before = now
         if len(set(taken)) == 1:
             return "LIFO (five times the same)"
-        if len(set(taken)) >= 3 and taken[0] == taken[3] and taken[1] == taken[4]:
+        turn = len(before)
+        if len(set(taken)) == min(turn, len(taken)) >= 2 and (turn >= len(taken) or taken[0] == taken[turn]):
             return "FIFO (in turn)"
         return "no order: " + " ".join(str(sorted(set(taken)).index(port)) for port in taken)
 
@@ -164,6 +169,7 @@ class Recipe:
         while done < 20 and (answer := one.say("leak", 12)) == "ok":
             done += 1
         time.sleep(1)
+        self.keepalive = sockets.keepalive(sockets.is_client_of(self.server.port))
         words = f"{self.mistake}, {done} times: {one.states()}"
         if done < 20:
             words += f", the next: {short(answer)}"
@@ -177,3 +183,10 @@ class Recipe:
 
 def short(text):
     return re.sub(r"(0x[0-9a-f]+|\b\d{5,}\b)", "N", text)[:110]
+
+
+def rust():
+    """Builds adapter_rust for the three of it; where downloads are kept, the build is too."""
+    target = f"{os.environ.get('SERVICES_CACHE', '/mnt')}/target"
+    lab.sh(f"cp -r {HERE}/adapter_rust /mnt/rust && mkdir /mnt/rust/src && mv /mnt/rust/main.rs /mnt/rust/src/ && cd /mnt/rust"
+           f" && CARGO_TARGET_DIR={target} nice cargo build -q && cp {target}/debug/client /mnt/client")

@@ -53,11 +53,11 @@ def install(debian, pypi, npm):
         with open("/usr/sbin/policy-rc.d", "w", encoding="ascii") as policy:
             policy.write("#!/bin/sh\nexit 101\n")  # a package must not start its service
         os.chmod("/usr/sbin/policy-rc.d", 0o755)
-        archives = f"-o Dir::Cache::archives={cache}/debs -o APT::Keep-Downloaded-Packages=1" if cache else ""
+        archives = f"-o Dir::Cache::archives={cache}/debs -o Debug::NoLocking=1 -o APT::Keep-Downloaded-Packages=1" if cache else ""
         command = (f"DEBIAN_FRONTEND=noninteractive nice apt-get -o APT::Sandbox::User=root {archives} install -qq -y --allow-downgrades"
                    f" --no-install-recommends {' '.join(debian)}")
         if subprocess.run(f"{command} >/mnt/apt.log 2>&1", shell=True).returncode:
-            sh("apt-get update -qq")
+            sh("dpkg --configure -a; apt-get update -qq", check=False)
             if subprocess.run(f"{command} >/mnt/apt.log 2>&1", shell=True).returncode:
                 sys.exit(open("/mnt/apt.log").read()[-800:] + "\nnot measured: a pinned version is no longer to be had")
     if pypi:

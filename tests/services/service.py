@@ -108,6 +108,8 @@ def fill(service, most):
     while len(kept) < most:
         try:
             one = service.connect(3)
+        except EOFError as why:
+            return kept, f"closed before TLS is set up ({why})"
         except OSError as why:
             return kept, f"connect fails: {why.strerror or why}"
         try:
