@@ -31,9 +31,9 @@ def redis(one):
     line(one, b"PING\r\n", b"+PONG")
 
 
-def http(path="/", status=b"HTTP/1.1 "):
+def http(path="/", method="GET"):
     def hello(one):
-        answer = line(one, f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode(), b"HTTP/1.")
+        answer = line(one, f"{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode(), b"HTTP/1.")
         if answer[9:12] in (b"503", b"429"):
             raise EOFError(printable(answer.split(b"\r\n")[0]))
     return hello

@@ -139,7 +139,7 @@ def idle(service, patience, one=None):
     how, seconds, text = ending(one, patience)
     row = [row for row in sockets.client_side(service.port) if row.local_port == one.getsockname()[1]] if how == "FIN" else []
     one.close()
-    told = f' after "{printable(text)}"' if text else ""
+    told = f' after "{printable(text)}"' if printable(text) else ""
     if how == "never":
         return f"never (looked {patience} s)"
     return f"{how}{told} at {seconds:.1f} s" + (f", client {sockets.states(row)}" if row else "")

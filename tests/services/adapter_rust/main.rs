@@ -42,7 +42,7 @@ async fn ask(one: &mut tokio::net::TcpStream) -> std::io::Result<()> {
 
 impl Client for Deadpool {
     fn bound(&self) -> String {
-        format!("{} here (4 for each core), then waits", self.pool.status().max_size)
+        format!("{} here (2 for each core), then waits", self.pool.status().max_size)
     }
 
     async fn burst(&self, count: usize) -> Told {
