@@ -34,10 +34,10 @@ impl Rules {
         verdict
     }
 
-    /// Should all that isn't known count: up to so many more sockets, of up to any age.
-    pub fn at_worst(&self, found: &Found) -> ServiceState {
+    /// Should all that isn't known count: up to so many more sockets, of up to any age, and `ghosts`.
+    pub fn at_worst(&self, found: &Found, ghosts: u64) -> ServiceState {
         let low = found.stuck.len() as u64;
-        let high = low + found.maybe_stuck + found.unsure;
+        let high = low + found.maybe_stuck + found.unsure + ghosts;
         let mut worst = self.count.at_worst(low as f64, high as f64);
         if high >= self.ratio_min_count {
             let [low, high] = [low.max(self.ratio_min_count), high].map(|stuck| found.ratio(stuck));
@@ -51,8 +51,8 @@ impl Rules {
     /// `12 sockets (server 7, client 5) in CLOSE_WAIT for 1m or more and 3 ghosts`.
     pub fn counted(&self, stuck: u64, found: &Found) -> String {
         let (stuck, and_ghosts) = match &found.ghosts {
-            Some(ghosts) => (stuck - ghosts.count, format!(" and {ghosts}")),
-            None => (stuck, String::new()),
+            Some(ghosts) if ghosts.count > 0 || ghosts.was_asked => (stuck - ghosts.count, format!(" and {ghosts}")),
+            _ => (stuck, String::new()),
         };
         let sockets = if stuck == 1 { "socket" } else { "sockets" };
         let sides = match found.sides {
@@ -73,7 +73,7 @@ pub struct Found {
     pub tally: Tally,
     /// In CLOSE_WAIT for the minimal age at least, and ghosts.
     pub stuck: Vec<Suspect>,
-    /// `None`: not asked for.
+    /// `None`: not looked for.
     pub ghosts: Option<Ghosts>,
     /// Stuck sockets on the server's and on the client's side, where both were asked for.
     pub sides: Option<[u64; 2]>,
@@ -81,6 +81,8 @@ pub struct Found {
     pub young: u64,
     /// Among the young those that may be older: keepalive probes hide the time of the FIN.
     pub maybe_stuck: u64,
+    /// Among the stuck those whose probes hide the age, for data arrived long enough ago.
+    pub probed: u64,
     /// In CLOSE_WAIT, maybe for the minimal age, but it can't be told whose.
     pub unsure: u64,
     /// The age of the oldest CLOSE_WAIT, milliseconds.
@@ -129,9 +131,7 @@ pub fn metrics(rules: &Rules, found: &Found, established: u64) -> Vec<Metric> {
         metric("close_wait_ratio", ratio, Unit::Percent, rules.ratio, "close_wait in percent of established."),
         metric("close_wait_oldest", oldest, Unit::Seconds, rules.oldest, "Seconds since the oldest CLOSE_WAIT's FIN."),
     ];
-    if let Some(ghosts) = &found.ghosts {
-        let count = ghosts.missing.is_empty().then_some(ghosts.count as f64);
-        metrics.push(metric("ghosts", count, Unit::None, none, "Of close_wait what only a descriptor is left of."));
-    }
+    let ghosts = found.ghosts.as_ref().and_then(Ghosts::known).map(|count| count as f64);
+    metrics.push(metric("ghosts", ghosts, Unit::None, none, "Of close_wait what only a descriptor is left of."));
     metrics
 }

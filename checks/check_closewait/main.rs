@@ -4,16 +4,17 @@ mod judge;
 
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
-use connleak::base::error::Result;
+use connleak::base::error::{Error, Result};
 use connleak::kernel::owner::{Holders, Owners};
 use connleak::kernel::select::Match;
-use connleak::kernel::socket::{Side, State, StateSet};
+use connleak::kernel::socket::{Age, Side, Socket, State, StateSet};
 use connleak::kernel::source::{self, Query};
 use connleak::kernel::tally::Tally;
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping, Suspect};
-use connleak::owners::ghosts;
+use connleak::owners::ghosts::Ghosts;
+use connleak::owners::ghosts::{self, Looking};
 use connleak::owners::holders;
 use connleak::report::doubt;
 use connleak::report::range::Range;
@@ -54,9 +55,14 @@ pub struct Closewait {
     #[argh(option, arg_name = "DURATION")]
     oldest_critical: Option<Span>,
 
-    /// count sockets too that left the tables by a reset while their descriptor stays open
+    /// be UNKNOWN where sockets that left the tables by a reset, while their descriptor stays open,
+    /// can't all be looked for; they count anyway
     #[argh(switch)]
     ghosts: bool,
+
+    /// don't count them
+    #[argh(switch)]
+    no_ghosts: bool,
 }
 
 impl Command for Closewait {
@@ -73,10 +79,9 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     listener::check_options(common, &target, world)?;
     let rules = rules(args, &target.profile);
     let mut found = gather(&target, rules.min_age, world)?;
-    if args.own.ghosts {
-        let mut ghosts = ghosts::find(world, &target, common.unit.as_deref())?;
+    found.ghosts = look_for_ghosts(args, &target, &rules, &found, world)?;
+    if let Some(ghosts) = &mut found.ghosts {
         found.stuck.append(&mut ghosts.sockets);
-        found.ghosts = Some(ghosts);
     }
     let gathered = world.deadline.elapsed();
     let verdict = rules.judge(found.stuck.len() as u64, found.oldest, &found);
@@ -103,6 +108,25 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     Ok(report)
 }
 
+fn look_for_ghosts(
+    args: &Args<Closewait>,
+    target: &Target,
+    rules: &Rules,
+    found: &Found,
+    world: &World,
+) -> Result<Option<Ghosts>> {
+    if args.own.ghosts && args.own.no_ghosts {
+        return Err(Error::Usage("--ghosts and --no-ghosts contradict each other; give one".into()));
+    }
+    if args.own.no_ghosts {
+        return Ok(None);
+    }
+    let known = rules.judge(found.stuck.len() as u64, found.oldest, found).state;
+    let matters = |more| rules.at_worst(found, more) > known;
+    let looking = if args.own.ghosts { Looking::Asked } else { Looking::ByDefault(&matters) };
+    ghosts::find(world, target, args.common.unit.as_deref(), looking)
+}
+
 /// The thresholds in force.
 fn rules(args: &Args<Closewait>, profile: &Profile) -> Rules {
     let (own, profile) = (&args.own, &profile.close_wait);
@@ -125,7 +149,7 @@ fn gather(target: &Target, min_age: Span, world: &World) -> Result<Found> {
         times: true,
     };
     let (mut tally, mut stuck) = (Tally::default(), Vec::new());
-    let (mut sides, mut young, mut maybe_stuck, mut unsure) = ([0, 0], 0, 0, 0);
+    let (mut sides, mut young, mut maybe_stuck, mut unsure, mut probed) = ([0, 0], 0, 0, 0, 0);
     let (mut oldest, mut oldest_at_most, mut unsure_oldest, mut ageless) = (None, None, None, 0);
     let seen = source::visit(world, &query, &mut |socket| {
         let side = match selection.matches(socket) {
@@ -148,8 +172,10 @@ fn gather(target: &Target, min_age: Span, world: &World) -> Result<Found> {
         ageless += u64::from(age.is_none());
         oldest = oldest.max(age.map(|age| age.at_least));
         oldest_at_most = oldest_at_most.max(age.map(|age| age.at_most));
+        let is_probed = age.is_some_and(|age| is_hidden_by_probes(socket, age, min_age));
+        probed += u64::from(is_probed);
         // An unknown age counts: better a question too many than a leak unseen.
-        if age.is_none_or(|age| u64::from(age.at_least) >= min_age.as_millis()) {
+        if is_probed || age.is_none_or(|age| u64::from(age.at_least) >= min_age.as_millis()) {
             sides[usize::from(side == Side::Client)] += 1;
             stuck.push(Suspect::new(socket, age.map(|age| age.at_least)));
         } else {
@@ -159,12 +185,23 @@ fn gather(target: &Target, min_age: Span, world: &World) -> Result<Found> {
     })?;
     let sides = (selection.side == Side::Both).then_some(sides);
     let oldest_at_most = oldest_at_most.max(unsure_oldest);
-    Ok(Found { seen, tally, stuck, ghosts: None, sides, young, maybe_stuck, unsure, oldest, oldest_at_most, ageless })
+    let ghosts = None;
+    Ok(Found { seen, tally, stuck, ghosts, sides, young, maybe_stuck, probed, unsure, oldest, oldest_at_most, ageless })
+}
+
+/// Whether keepalive probes are answered so often that no look ever shows the minimal age: the peer closed
+/// its sending half only, or its host answers for a minute yet. Then the time since data tells.
+fn is_hidden_by_probes(socket: &Socket, age: Age, min_age: Span) -> bool {
+    let until_next = socket.timer_rest.filter(|_| socket.keepalive);
+    let longest = until_next.map(|rest| u64::from(age.at_least) + u64::from(rest));
+    let min_age = min_age.as_millis();
+    longest.is_some_and(|longest| longest < min_age) && u64::from(age.at_most) >= min_age
 }
 
 fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blame: &Blame) -> Report {
     let established = found.tally.count(Side::Both, State::Established);
-    let at_worst = rules.at_worst(found).max(verdict.state);
+    let at_worst = rules.at_worst(found, 0).max(verdict.state);
+    let known = verdict.state;
     let mut report = Report::new("closewait", target.service.clone(), &found.seen, verdict);
     report.headline = headline(target, rules, found, &report.reasons, blame);
     report.metrics = metrics(rules, found, established);
@@ -185,6 +222,9 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
             unknown.push("the oldest can't be judged".to_owned());
         }
     }
+    if found.probed > 0 {
+        unknown.push(format!("probes hide the ages of {}, counted by the time since data", found.probed));
+    }
     if found.maybe_stuck > 0 || (at_worst != report.state && found.oldest_at_most > found.oldest) {
         let oldest = age(found.oldest_at_most.unwrap_or(0));
         unknown.push(format!("probes or writes hide ages: maybe {} more, oldest {oldest}", found.maybe_stuck));
@@ -192,7 +232,7 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
     unknown.extend(doubt::whose(found.unsure, "in CLOSE_WAIT"));
     report.doubt(at_worst, unknown);
     if let Some(ghosts) = &found.ghosts {
-        ghosts.add_to(&mut report);
+        ghosts.add_to(&mut report, |more| rules.at_worst(found, more).max(known));
     }
     report
 }

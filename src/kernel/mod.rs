@@ -12,5 +12,6 @@ pub mod select;
 pub mod socket;
 pub mod source;
 pub mod tally;
+pub mod unhashed;
 pub mod user;
 pub mod world;

@@ -47,20 +47,24 @@ pub fn own_identity() -> Option<u32> {
 /// Whether a namespace has no TCP socket at all: its own counters tell, without a walk of the host's
 /// table. What can't be read is not empty.
 pub fn is_empty(net_dir: &Path) -> bool {
-    let numbers = |name: &str, row: &str, fields: &[&str]| -> Option<u64> {
-        let table = match fs::read_to_string(net_dir.join(name)) {
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound && name == "sockstat6" => return Some(0),
-            table => table.ok()?,
-        };
-        let mut words = table.lines().find_map(|line| line.strip_prefix(row))?.split_whitespace();
-        let mut sum = 0;
-        while let (Some(field), Some(number)) = (words.next(), words.next()) {
-            sum += if fields.contains(&field) { number.parse().ok()? } else { 0 };
-        }
-        Some(sum)
-    };
     // sockstat6 comes first: where it is missing as the process has ended, sockstat is as well.
-    numbers("sockstat6", "TCP6:", &["inuse"]) == Some(0) && numbers("sockstat", "TCP:", &["inuse", "tw"]) == Some(0)
+    counter(net_dir, "sockstat6", "TCP6:", &["inuse"]) == Some(0)
+        && counter(net_dir, "sockstat", "TCP:", &["inuse", "tw"]) == Some(0)
+}
+
+/// The sum of a row's fields in a file of counters. Without IPv6 there is no `sockstat6`, and none of its
+/// sockets.
+pub fn counter(net_dir: &Path, name: &str, row: &str, fields: &[&str]) -> Option<u64> {
+    let table = match fs::read_to_string(net_dir.join(name)) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound && name == "sockstat6" => return Some(0),
+        table => table.ok()?,
+    };
+    let mut words = table.lines().find_map(|line| line.strip_prefix(row))?.split_whitespace();
+    let mut sum = 0;
+    while let (Some(field), Some(number)) = (words.next(), words.next()) {
+        sum += if fields.contains(&field) { number.parse().ok()? } else { 0 };
+    }
+    Some(sum)
 }
 
 /// Whether a namespace has sockets of MPTCP, listeners too, by its count of them: what can't be read

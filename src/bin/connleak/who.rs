@@ -17,6 +17,7 @@ use connleak::kernel::owner::Process;
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command, Common, Pids, Top};
 use connleak::owners::blame::Named;
+use connleak::owners::ghosts::Looking;
 use connleak::service::profile::Profile;
 use connleak::service::target::{self, Target};
 use connleak::service::tenant_key::{Key, Plain};
@@ -44,9 +45,14 @@ pub struct Who {
     #[argh(switch)]
     tree: bool,
 
-    /// also count descriptors of sockets that no table shows any more, as after a reset
+    /// descriptors of sockets that no table shows any more, as after a reset, are told anyway; with
+    /// this also in which processes they could not be looked for
     #[argh(switch)]
     ghosts: bool,
+
+    /// don't look for them
+    #[argh(switch)]
+    no_ghosts: bool,
 
     /// most rows; default 20
     #[argh(option, arg_name = "N")]
@@ -186,8 +192,12 @@ impl Who {
             return Err(Error::Usage("--tree shows processes: leave --by out, or give --by pid".into()));
         }
         let mut view = View::gather(&target, by, world)?;
-        if self.ghosts {
-            view.ghosts = Some(ghosts::find(&target, args.common.unit.as_deref(), world, &mut view.notes)?);
+        if self.ghosts && self.no_ghosts {
+            return Err(Error::Usage("--ghosts and --no-ghosts contradict each other; give one".into()));
+        }
+        if !self.no_ghosts {
+            let looking = if self.ghosts { Looking::Asked } else { Looking::ByDefault(&|more| more > 0) };
+            view.ghosts = ghosts::find(&target, args.common.unit.as_deref(), looking, world, &mut view.notes)?;
         }
         let top = self.top.map_or(20, |Top(top)| top);
         let hidden = view.rows.len().saturating_sub(top);

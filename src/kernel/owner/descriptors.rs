@@ -6,7 +6,7 @@ use crate::kernel::world::World;
 use rustix::fd::AsFd;
 use rustix::fs::getxattr;
 use rustix::io::Errno;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::path::PathBuf;
 
@@ -37,22 +37,38 @@ pub struct Descriptors {
     pub late: bool,
 }
 
-/// Reads all processes. Those are meant that hold a socket for which `is_theirs`, or that `belongs` knows
-/// by user and cgroup path, which is read only when asked for.
+/// Whose descriptors are read.
+#[derive(Clone, Copy, Debug)]
+pub enum Scope<'a> {
+    All,
+    /// Of these users, and of others while a socket of the service has not been met.
+    Users(&'a HashSet<u32>),
+}
+
+/// Reads processes. Those are meant that hold one of the sockets `theirs`, or that `belongs` knows by user
+/// and cgroup path, which is read only when asked for.
 pub fn read(
     world: &World,
-    is_theirs: impl Fn(u64) -> bool,
+    theirs: &HashSet<u64>,
+    scope: Scope,
     belongs: impl Fn(u32, &dyn Fn() -> Option<String>) -> bool,
 ) -> Descriptors {
     let _rights = world.raise();
     let is_hidden = world.hides_processes();
-    let listed = processes(world);
+    let mut listed = processes(world);
+    if let Scope::Users(users) = scope {
+        listed.sort_by_key(|process| !users.contains(&process.uid));
+    }
+    let mut unmet: HashSet<u64> = if matches!(scope, Scope::All) { HashSet::new() } else { theirs.clone() };
     let refused_meant = usize::from(listed.is_empty());
     let mut all = Descriptors { refused: usize::from(is_hidden), is_hidden, refused_meant, ..Descriptors::default() };
     let mut sockets = Vec::new();
     for Listed { pid, uid } in listed {
         if world.deadline.is_near() {
             all.late = true;
+            break;
+        }
+        if matches!(scope, Scope::Users(users) if !users.contains(&uid)) && unmet.is_empty() {
             break;
         }
         let Ok(dir) = open_process(world, pid) else { continue };
@@ -65,9 +81,10 @@ pub fn read(
             all.refused_meant += usize::from(belongs);
             continue;
         }
-        let is_meant = belongs || sockets.iter().any(|(inode, _)| is_theirs(*inode));
+        let is_meant = belongs || sockets.iter().any(|(inode, _)| theirs.contains(inode));
         all.meant += usize::from(is_meant);
         for (inode, fd) in &sockets {
+            unmet.remove(inode);
             let descriptor = Descriptor { pid, fd: *fd, uid, is_meant };
             let known = all.open.entry(*inode).or_insert(descriptor);
             if is_meant && !known.is_meant {
@@ -83,7 +100,8 @@ impl Descriptor {
         world.proc_root.join(format!("{}/fd/{}", self.pid, self.fd))
     }
 
-    /// Whether the kernel calls the socket's protocol TCP.
+    /// Whether the socket may be TCP's. What an MPTCP listener accepted is called MPTCP too, also where its
+    /// client speaks plain TCP (6.18).
     ///
     /// # Errors
     /// When it can't be told.
@@ -94,7 +112,7 @@ impl Descriptor {
             Ok(length) => {
                 let name = name[..length].trim_ascii_end();
                 let name = name.strip_suffix(b"\0").unwrap_or(name);
-                Ok(matches!(name, b"TCP" | b"TCPv6"))
+                Ok(matches!(name, b"TCP" | b"TCPv6" | b"MPTCP" | b"MPTCPv6"))
             }
             // No longer than 32 bytes with the last zero; closed meanwhile.
             Err(Errno::RANGE | Errno::NOENT | Errno::SRCH) => Ok(false),

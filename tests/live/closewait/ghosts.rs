@@ -35,7 +35,7 @@ fn haunted(lab: &Lab, count: u32) -> (Peer, Peer) {
 fn a_reset_after_close_wait_hides_nothing() {
     Lab::test(|lab| {
         let (mut server, mut client) = haunted(lab, 4);
-        let unseen = CLOSEWAIT.run(&["-p27401", "--min-age=0s", "-w0"]);
+        let unseen = CLOSEWAIT.run(&["-p27401", "--min-age=0s", "-w0", "--no-ghosts"]);
         assert_eq!((unseen.code, unseen.value("close_wait")), (0, 0.0), "the tables don't show them: {unseen:?}");
         let outcome = look(&["-vv"]);
         assert_eq!((outcome.code, outcome.value("ghosts"), outcome.value("close_wait")), (1, 4.0, 4.0), "{outcome:?}");
@@ -221,8 +221,61 @@ fn connleak_who_names_their_process() {
         let expected = serde_json::json!([{"pid": server.pid(), "command": "peer", "sockets": 3}]);
         assert_eq!(json["ghosts"], expected);
         assert_eq!(json["complete"]["namespaces"], 2, "{json}");
-        assert!(!connleak(&["who", "-p27401"]).contains("ghosts"));
+        assert!(connleak(&["who", "-p27401"]).contains(&told), "by default");
+        assert!(!connleak(&["who", "-p27401", "--no-ghosts"]).contains("ghosts"));
         server.say("close s");
         assert!(!connleak(&["who", "-p27401", "--ghosts"]).contains("ghosts"));
+    });
+}
+
+/// Nobody has to ask: what keepalive turns into a ghost within a minute would else never be seen.
+#[test]
+fn ghosts_count_unless_they_are_switched_off() {
+    Lab::test(|lab| {
+        let (mut server, mut client) = (lab.peer(), lab.peer());
+        // As a Go server listens; its clients speak plain TCP.
+        server.say("mptcp");
+        server.say(&format!("listen l {ADDRESS}"));
+        client.say(&format!("connect c {ADDRESS} 30"));
+        client.say(&format!("connect used {ADDRESS} 1"));
+        server.say("accept s l 31");
+        let look = |more: &[&str]| CLOSEWAIT.run(&[&["-p27401", "--side=server"], more].concat());
+        let healthy = look(&[]);
+        assert_eq!((healthy.code, healthy.value("ghosts")), (0, 0.0), "{healthy:?}");
+        client.say("shutdown c");
+        lab.wait_for(CLOSE_WAIT, 27401, 30);
+        client.say("reset c");
+        lab.wait_for(CLOSE_WAIT, 27401, 0);
+        let found = look(&[]);
+        assert_eq!((found.code, found.value("ghosts"), found.value("close_wait")), (2, 30.0, 30.0), "{found:?}");
+        assert!(found.text().contains(&format!("30 of 30 held by peer[{}]", server.pid())), "{found:?}");
+        let off = look(&["--no-ghosts"]);
+        assert_eq!((off.code, off.value("close_wait"), off.output().value("ghosts")), (0, 0.0, None), "{off:?}");
+        let both = look(&["--ghosts", "--no-ghosts"]);
+        assert!(both.code == 3 && both.text().contains("contradict"), "{both:?}");
+        // A user who may not read the server's process is told of it, and how many there may be.
+        let blind = CLOSEWAIT.unprivileged(&["-p27401", "--side=server"]);
+        assert!(blind.code == 3 && blind.text().contains("processes of the service may not be read"), "{blind:?}");
+        assert_eq!(blind.output().value("ghosts"), None, "{blind:?}");
+    });
+}
+
+/// A client that has forgotten all its connections is not known by any, while another one keeps the service known.
+#[test]
+fn ghosts_of_a_process_without_any_socket_are_doubt() {
+    Lab::test(|lab| {
+        let (mut server, _used) = lab.connected(ADDRESS, 1);
+        let mut leaker = lab.peer();
+        leaker.say(&format!("connect gone {ADDRESS} 30"));
+        server.say("accept t l 30");
+        server.say("reset t");
+        lab.wait_for(ESTABLISHED, 27401, 2);
+        let outcome = CLOSEWAIT.run(&["-p27401"]);
+        assert_eq!(outcome.code, 3, "{outcome:?}");
+        assert!(outcome.text().contains("ghosts of processes without any socket"), "{outcome:?}");
+        assert!(outcome.text().contains(&leaker.pid().to_string()), "{outcome:?}");
+        leaker.end();
+        let gone = CLOSEWAIT.run(&["-p27401"]);
+        assert_eq!((gone.code, gone.value("ghosts")), (0, 0.0), "{gone:?}");
     });
 }

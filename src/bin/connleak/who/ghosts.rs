@@ -5,7 +5,7 @@ use connleak::base::error::Result;
 use connleak::kernel::owner::{self, Holders, Process};
 use connleak::kernel::world::World;
 use connleak::owners::blame::Named;
-use connleak::owners::ghosts;
+use connleak::owners::ghosts::{self, Looking};
 use connleak::service::target::Target;
 
 pub struct Haunted {
@@ -14,8 +14,14 @@ pub struct Haunted {
 }
 
 /// Most ghosts first. What is to be said of them goes to `notes`.
-pub fn find(target: &Target, unit: Option<&str>, world: &World, notes: &mut Vec<String>) -> Result<Vec<Haunted>> {
-    let found = ghosts::find(world, target, unit)?;
+pub fn find(
+    target: &Target,
+    unit: Option<&str>,
+    looking: Looking,
+    world: &World,
+    notes: &mut Vec<String>,
+) -> Result<Option<Vec<Haunted>>> {
+    let Some(found) = ghosts::find(world, target, unit, looking)? else { return Ok(None) };
     let sockets: Vec<_> = found.sockets.iter().map(|ghost| (ghost.holder_inode, ghost.uid)).collect();
     let owners = owner::find(world, &sockets, Holders::First);
     let mut haunted: Vec<Haunted> = Vec::new();
@@ -40,5 +46,6 @@ pub fn find(target: &Target, unit: Option<&str>, world: &World, notes: &mut Vec<
         notes.push(format!("{} more ghosts in processes that have no socket of the service", found.elsewhere));
     }
     notes.extend(found.missing);
-    Ok(haunted)
+    notes.extend(found.doubts.into_iter().map(|(_, why)| why));
+    Ok(Some(haunted))
 }

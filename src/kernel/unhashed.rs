@@ -1,0 +1,86 @@
+//! How many TCP sockets no table shows, by the kernel's own counters: without a look at any process.
+//!
+//! `alloc` in `net/sockstat` counts the TCP sockets of the whole machine until their descriptor is closed,
+//! `inuse` those in the tables of one namespace (net/ipv4/proc.c, Linux 6.18). The rest were reset, were
+//! never bound or connected, or are of a namespace that wasn't counted.
+
+use crate::kernel::netns::{self, counter, host};
+use crate::kernel::owner::{self, Listed};
+use crate::kernel::world::{Netns, World};
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+/// The machine's first PID namespace (PROC_PID_INIT_INO, include/linux/proc_ns.h): only there are all
+/// processes seen, and with them all namespaces.
+const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// Whether surely no descriptor is left of a socket that the tables lack. `false`: there may be some.
+pub fn none(world: &World) -> bool {
+    // The counters are read at different moments: what ends between two reads won't do so twice.
+    (0..2).all(|_| is_none(world).unwrap_or(false))
+}
+
+fn is_none(world: &World) -> Option<bool> {
+    if world.netns == Netns::All {
+        return None;
+    }
+    let ours = &netns::place(world).ok()?.net_dir;
+    // Before Linux 6 the first subflow of an MPTCP socket was not kept with it.
+    if netns::has_mptcp(ours) {
+        return None;
+    }
+    let of_first = world.proc_root.join("1/net");
+    let is_same = netns::identity_of(&of_first).ok()? == netns::identity_of(ours).ok()?;
+    let of_host = if is_same { 0 } else { in_tables(&of_first)? };
+    let before = in_tables(ours)?;
+    let all = allocated(ours)?;
+    Some(in_tables(ours)? == before && all <= before + of_host)
+}
+
+/// How many there are at most, as far as that matters: those of all namespaces taken off, also of those that
+/// only a thread is in. `None`: that can't be told here.
+pub fn at_most(world: &World, matters: impl Fn(u64) -> bool) -> Option<u64> {
+    let is_first = fs::read_link("/proc/self/ns/pid").ok()?.as_os_str() == FIRST_PID_NAMESPACE;
+    if world.is_foreign() || world.hides_processes() || !is_first {
+        return None;
+    }
+    let mut least = u64::MAX;
+    // What is opened between the reads of one count passes for one that no table shows.
+    for with_threads in [false, true, true] {
+        let count = outside_tables(world, with_threads)?;
+        least = least.min(count);
+        if !matters(least) {
+            break;
+        }
+    }
+    Some(least)
+}
+
+fn outside_tables(world: &World, with_threads: bool) -> Option<u64> {
+    let (mut known, mut sum) = (HashSet::new(), 0);
+    let mut add = |net_dir: &Path| {
+        if netns::identity_of(net_dir).is_ok_and(|identity| known.insert(identity)) {
+            sum += in_tables(net_dir).unwrap_or(0);
+        }
+    };
+    for Listed { pid, .. } in owner::processes(world) {
+        let process = world.proc_root.join(pid.to_string());
+        add(&process.join("net"));
+        if with_threads && let Ok(threads) = fs::read_dir(process.join("task")) {
+            threads.flatten().for_each(|thread| add(&thread.path().join("net")));
+        }
+    }
+    let all = allocated(&world.proc_root.join("thread-self/net"))?;
+    // One that is mounted only can't be counted.
+    let mounted = host::look(world).ok()?.mounted;
+    mounted.is_empty().then_some(all.saturating_sub(sum))
+}
+
+fn in_tables(net_dir: &Path) -> Option<u64> {
+    Some(counter(net_dir, "sockstat6", "TCP6:", &["inuse"])? + counter(net_dir, "sockstat", "TCP:", &["inuse"])?)
+}
+
+fn allocated(net_dir: &Path) -> Option<u64> {
+    counter(net_dir, "sockstat", "TCP:", &["alloc"])
+}
