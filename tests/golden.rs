@@ -171,6 +171,10 @@ const CLOSEWAIT: &[(&str, &str)] = &[
     ("unknown_keepalive", "-p 11211 --replay tests/fixtures/keepalive/dump.nl"),
     (
         "unknown_whose",
+        "-p 4711 --user 0 -w 7 --ratio-warning 200 --ratio-critical 200 --replay tests/fixtures/leak_no_listener/dump.nl",
+    ),
+    (
+        "warning_listener_tells_whose",
         "-p 4711 --user 0 -w 7 --ratio-warning 200 --ratio-critical 200 --replay tests/fixtures/leak/dump.nl",
     ),
     ("unknown_one_family", "-p 6379 --replay tests/fixtures/no_ipv6/dump.nl"),
@@ -199,7 +203,7 @@ const ORPHANS: &[(&str, &str)] = &[
     ),
     ("critical_incomplete", "-p 11211 --replay tests/fixtures/no_ipv6/dump.nl"),
     ("unknown_one_family", "-p 9092 --replay tests/fixtures/no_ipv6/dump.nl"),
-    ("unknown_whose", "-p 4711 --user 0 -c 9 --replay tests/fixtures/leak/dump.nl"),
+    ("unknown_whose", "-p 4711 --user 0 -c 7 --replay tests/fixtures/leak_no_listener/dump.nl"),
     ("unknown_no_recording", "-p 11211 --replay tests/fixtures/calm/missing.nl"),
     ("unknown_command", "-v -p 9092 --wait 0s --proc-root tests/fixtures/calm -- false"),
     ("unknown_baseline", "-p 11211 --baseline tests/fixtures/calm/missing.json"),
@@ -311,7 +315,14 @@ const IDLE: &[(&str, &str)] = &[
     ("critical_incomplete", "-p 11211 --min-age 60s -c 3 --replay tests/fixtures/no_ipv6/dump.nl"),
     ("unknown_silence_unknown", "-p 11211 -w 5 --proc-root tests/fixtures/calm"),
     ("unknown_oldest_silence_unknown", "-p 11211 --oldest-warning 1d --proc-root tests/fixtures/calm"),
-    ("unknown_whose", "-p 4711 --side server --min-age 60s --user 33 -w 4 --replay tests/fixtures/mixed/dump.nl"),
+    (
+        "unknown_whose",
+        "-p 4711 --side server --min-age 60s --user 33 -w 4 --replay tests/fixtures/mixed_no_listener/dump.nl",
+    ),
+    (
+        "ok_listener_tells_whose",
+        "-p 4711 --side server --min-age 60s --user 33 -w 4 --replay tests/fixtures/mixed/dump.nl",
+    ),
     ("unknown_one_family", "-p 11211 --replay tests/fixtures/no_ipv6/dump.nl"),
     ("unknown_no_recording", "-p 11211 --replay tests/fixtures/mixed/missing.nl"),
 ];

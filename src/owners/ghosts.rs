@@ -5,6 +5,7 @@
 //! namespace knows. It has no addresses, no state and no age.
 
 use crate::base::error::{Error, Result};
+use crate::kernel::look;
 use crate::kernel::members;
 use crate::kernel::owner::descriptors::{self, Descriptor, Descriptors};
 use crate::kernel::select::Match;
@@ -59,9 +60,8 @@ pub fn find(world: &World, target: &Target, unit: Option<&str>) -> Result<Ghosts
 fn search(world: &World, target: &Target, unit: Option<&str>) -> Result<Ghosts> {
     let selection = &target.selection;
     let mut suspected = Suspected { sockets: HashSet::new(), unit, uid: selection.uid };
-    let query = Query { states: StateSet::ALL, ports: &selection.ports, side: selection.side, times: false };
-    source::visit(world, &query, &mut |socket| {
-        if socket.inode != 0 && matches!(selection.matches(socket), Match::Yes(_)) {
+    look::visit(world, selection, (StateSet::ALL, false), &mut |socket, matched, _| {
+        if socket.inode != 0 && matches!(matched, Match::Yes(_)) {
             suspected.sockets.insert(socket.inode);
         }
     })?;
@@ -145,7 +145,8 @@ impl Suspected<'_> {
         let held: HashSet<u64> = self.sockets.iter().copied().filter(|inode| open.contains_key(inode)).collect();
         let mut any_unheld = false;
         let mut forget = |open: &mut HashMap<u64, Descriptor>, visit: Visit| {
-            let query = Query { states: StateSet::ALL_AND_BOUND, ports: &[], side: Side::Both, times: false };
+            let query =
+                Query { states: StateSet::ALL_AND_BOUND, ports: &[], side: Side::Both, times: false, listeners: false };
             let seen = visit(world, &query, &mut |socket| {
                 open.remove(&socket.inode);
                 any_unheld |= self.sockets.contains(&socket.inode) && !held.contains(&socket.inode);
@@ -209,7 +210,11 @@ fn suspect(inode: u64, holder: &Descriptor) -> Suspect {
         netns: 0,
         uid: holder.uid,
         inode,
+        interface: 0,
+        is_transparent: false,
+        cgroup: None,
         holder_inode: inode,
+        rivals: 0,
         age: None,
     }
 }

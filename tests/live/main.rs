@@ -70,10 +70,12 @@ mod host {
     pub mod namespaces;
     pub mod nested_namespaces;
     pub mod processes;
+    pub mod queues;
     pub mod replay;
     pub mod rights;
     pub mod scarce_resources;
     pub mod select;
+    pub mod sides;
     pub mod soak;
     pub mod unit;
     pub mod unprivileged;

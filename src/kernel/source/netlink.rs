@@ -3,7 +3,7 @@
 use super::diag::{self, Framed, Message};
 use super::{Coverage, Origin, Query};
 use crate::base::error::{Error, Result};
-use crate::kernel::socket::Socket;
+use crate::kernel::socket::{Side, Socket, State, StateSet};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
@@ -30,7 +30,29 @@ pub fn open() -> Result<OwnedFd> {
 }
 
 /// Shows the sockets of the network namespace that `socket` is of.
+///
+/// Listeners are few and have a table of their own, which the kernel walks in a hundredth of the time
+/// of the other (6.18): all of them cost less than a port's filter on one dump of both would.
 pub fn visit(socket: &OwnedFd, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Coverage> {
+    if !query.listeners {
+        return dump(socket, query, each);
+    }
+    let states = StateSet::of(&[State::Listen]);
+    let of_listeners = Query { states, ports: &[], side: Side::Both, times: false, listeners: false };
+    let mut seen = dump(socket, &of_listeners, each)?;
+    let others = Query { states: query.states.without(State::Listen), listeners: false, ..*query };
+    match dump(socket, &others, each) {
+        Ok(more) => {
+            seen.rows += more.rows;
+            seen.missing = seen.missing.or(more.missing);
+        }
+        Err(why) if seen.rows == 0 => return Err(why),
+        Err(why) => seen.missing = Some(format!("the dump broke off ({why})")),
+    }
+    Ok(seen)
+}
+
+fn dump(socket: &OwnedFd, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Coverage> {
     match visit_by(Dump::Combined, socket, query, each) {
         Err(Error::Kernel { .. }) => visit_by(Dump::ByFamily, socket, query, each),
         seen => seen,
@@ -108,7 +130,6 @@ fn receive(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::socket::{Side, StateSet};
     use rustix::net::socketpair;
 
     const INTERRUPTED: u16 = 0x10;
@@ -142,7 +163,7 @@ mod tests {
         for answer in answers {
             assert_eq!(send(&kernel, answer, SendFlags::empty()), Ok(answer.len()));
         }
-        let query = Query { states: StateSet::ALL, ports: &[], side: Side::Both, times: false };
+        let query = Query { states: StateSet::ALL, ports: &[], side: Side::Both, times: false, listeners: false };
         let mut shown = 0;
         let seen = visit(&ours, &query, &mut |_| shown += 1);
         assert!(seen.as_ref().map_or(0, |seen| seen.rows) == shown, "{seen:?}");

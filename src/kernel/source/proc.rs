@@ -23,11 +23,14 @@ pub fn visit(net_dir: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Re
     };
     let mut entries = read(&net_dir.join("tcp"))?;
     entries.extend(of_ipv6);
+    let listens = |entry: &TcpNetEntry| entry.state.to_u8() == State::Listen as u8;
+    let (listeners, others) =
+        (entries.iter().filter(|entry| listens(entry)), entries.iter().filter(|entry| !listens(entry)));
     let how = format!("{}/tcp and tcp6", net_dir.display());
     let seen = Coverage { rows: entries.len() as u64, ..Coverage::new(Origin::Proc, how) };
     // While the table changes, the kernel's seq_file repeats rows, up to half of them (6.18).
     let mut shown = HashSet::new();
-    for socket in entries.iter().filter_map(socket) {
+    for socket in listeners.chain(others).filter_map(socket) {
         let wanted = query.wants(socket.state, socket.local.port, socket.remote.port);
         if wanted && shown.insert((socket.local, socket.remote, socket.inode)) {
             each(&socket);
