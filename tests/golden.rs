@@ -41,7 +41,7 @@ const CHECKS: [Check; 6] = [
         cases: ORPHANS,
         labels: |case| match case {
             "unknown_no_recording" | "unknown_command" | "unknown_baseline" => &[],
-            _ => &["drained_after", "held", "kernel", "listen", "new", "orphans", "time_wait"],
+            _ => &["bound", "drained_after", "held", "kernel", "listen", "new", "orphans", "time_wait"],
         },
     },
     Check {

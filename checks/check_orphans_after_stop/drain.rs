@@ -47,7 +47,7 @@ impl Drain<'_> {
     /// Everything but ignored states and, with a baseline, new sockets.
     pub fn look(&self, baseline: Option<&Baseline>) -> Result<Leftovers> {
         let (mut left, mut time_wait, mut new, mut unsure) = (Vec::new(), 0, 0, 0);
-        let seen = self.visit(StateSet::ALL, &mut |found, is_sure| {
+        let seen = self.visit(StateSet::ALL_AND_BOUND, &mut |found, is_sure| {
             let state = found.socket.state;
             time_wait += u64::from(is_sure && state == State::TimeWait);
             if self.ignore.contains(&state) {
@@ -96,9 +96,9 @@ impl Drain<'_> {
     pub fn take_baseline(&self) -> Result<Baseline> {
         let mut baseline = Baseline::default();
         let mut listening = Vec::new();
-        let seen = self.visit(StateSet::ALL, &mut |found, _| {
+        let seen = self.visit(StateSet::ALL_AND_BOUND, &mut |found, _| {
             baseline.add(&found.socket);
-            if found.class() == Class::Listen {
+            if matches!(found.class(), Class::Listen | Class::Bound) {
                 listening.push(*found);
             }
         })?;
@@ -134,7 +134,7 @@ pub fn owners(world: &World, left: &[Left], holders: Holders) -> Owners {
         return Owners::default();
     }
     // A master and its workers share a listening socket: to know the master takes all of them.
-    let keeps_port = |left: &Left| left.class() == Class::Listen;
+    let keeps_port = |left: &Left| matches!(left.class(), Class::Listen | Class::Bound);
     let holders = if left.iter().any(keeps_port) { Holders::All } else { holders };
     let mut owners = owner::find(world, &inodes, holders);
     owners.put_main_first();

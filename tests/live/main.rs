@@ -24,6 +24,7 @@ mod growth {
 /// check_orphans_after_stop.
 mod orphans {
     pub mod around_a_restart;
+    pub mod bound;
     pub mod client_pool;
     pub mod junit;
     pub mod one_shot;
