@@ -17,6 +17,7 @@ mod closewait {
 
 /// check_conn_growth.
 mod growth {
+    pub mod holders_now;
     pub mod real_pools;
     pub mod rehearsed;
 }
