@@ -1,6 +1,7 @@
 //! What each stage costs for a receive's worth of sockets: `cargo bench`. The input is recorded.
 
 use connleak::growth::detector::{self, Detector, Sample};
+use connleak::kernel::listeners::Listeners;
 use connleak::kernel::select::{Match, Selection};
 use connleak::kernel::socket::{Side, Socket};
 use connleak::kernel::source::diag::{self, Message, Table};
@@ -64,10 +65,12 @@ fn select_and_tally(bencher: Bencher, ports: u16) {
         uid: None,
         unit: None,
     };
-    bencher.counter(ItemsCount::new(sockets.len())).bench(|| {
+    let mut listeners = Listeners::default();
+    sockets.iter().for_each(|socket| listeners.add(socket));
+    bencher.counter(ItemsCount::new(sockets.len())).bench_local(|| {
         let mut tally = Tally::default();
         for socket in black_box(&sockets) {
-            if let Match::Yes(side) = selection.matches(socket) {
+            if let Match::Yes(side) = selection.matches(socket, &listeners) {
                 tally.add(side, socket.state);
             }
         }

@@ -7,7 +7,7 @@ fn main() -> connleak::base::error::Result<()> {
     // One end of a connection that is being opened: the bench opens none while it measures. LISTEN
     // would be found in another table, and without the walk.
     let states = StateSet::of(&[State::SynSent]);
-    let query = Query { states, ports: &[11211], side: Side::Server, times: false };
+    let query = Query { states, ports: &[11211], side: Side::Server, times: false, listeners: false };
     let seen = netlink::visit_by(netlink::Dump::Combined, &netlink::open()?, &query, &mut |_| {})?;
     println!("{} rows", seen.rows);
     Ok(())

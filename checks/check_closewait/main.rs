@@ -5,10 +5,10 @@ mod judge;
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
 use connleak::base::error::{Error, Result};
+use connleak::kernel::look;
 use connleak::kernel::owner::{Holders, Owners};
 use connleak::kernel::select::Match;
 use connleak::kernel::socket::{Age, Side, Socket, State, StateSet};
-use connleak::kernel::source::{self, Query};
 use connleak::kernel::tally::Tally;
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
@@ -88,8 +88,7 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let wants_owners =
         verdict.state != ServiceState::Ok || common.verbose > 0 || common.output.is_some_and(Format::names_owners);
     let all_holders = if common.verbose > 1 { Holders::All } else { Holders::First };
-    let owners =
-        if wants_owners { holders::find(world, &target, &mut found.stuck, all_holders) } else { Owners::default() };
+    let owners = if wants_owners { holders::find(world, &mut found.stuck, all_holders) } else { Owners::default() };
     let blamed = if wants_owners { &found.stuck[..] } else { &[] };
     let blame = Blame::new(blamed, &owners, Grouping::new(common, &target.profile));
     let mut report = present(&target, &rules, &found, verdict, &blame);
@@ -142,17 +141,12 @@ fn rules(args: &Args<Closewait>, profile: &Profile) -> Rules {
 
 fn gather(target: &Target, min_age: Span, world: &World) -> Result<Found> {
     let selection = &target.selection;
-    let query = Query {
-        states: StateSet::of(&[State::Established, State::CloseWait]),
-        ports: &selection.ports,
-        side: selection.side,
-        times: true,
-    };
+    let states = StateSet::of(&[State::Established, State::CloseWait]);
     let (mut tally, mut stuck) = (Tally::default(), Vec::new());
     let (mut sides, mut young, mut maybe_stuck, mut unsure, mut probed) = ([0, 0], 0, 0, 0, 0);
     let (mut oldest, mut oldest_at_most, mut unsure_oldest, mut ageless) = (None, None, None, 0);
-    let seen = source::visit(world, &query, &mut |socket| {
-        let side = match selection.matches(socket) {
+    let seen = look::visit(world, selection, (states, true), &mut |socket, matched, _| {
+        let side = match matched {
             Match::No => return,
             Match::Yes(side) => side,
             Match::Unsure => {

@@ -5,10 +5,10 @@ mod idle;
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
 use connleak::base::error::Result;
+use connleak::kernel::look;
 use connleak::kernel::owner::{Holders, Owners};
 use connleak::kernel::select::Match;
 use connleak::kernel::socket::{Side, State, StateSet};
-use connleak::kernel::source::{self, Query};
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping, Suspect};
@@ -90,8 +90,7 @@ fn check(args: &Args<Idle>, world: &World) -> Result<Report> {
         verdict.state != ServiceState::Ok || common.verbose > 0 || common.output.is_some_and(Format::names_owners);
     let all_holders = if common.verbose > 1 { Holders::All } else { Holders::First };
     let mut suspects: Vec<Suspect> = found.idlers.iter().map(|idler| idler.suspect).collect();
-    let owners =
-        if wants_owners { holders::find(world, &target, &mut suspects, all_holders) } else { Owners::default() };
+    let owners = if wants_owners { holders::find(world, &mut suspects, all_holders) } else { Owners::default() };
     let grouping = Grouping::new(common, &target.profile);
     let blame = Blame::new(if wants_owners { &suspects } else { &[] }, &owners, grouping);
     let mut report = present(&target, &rules, &found, verdict, &blame);
@@ -143,13 +142,12 @@ fn rules(args: &Args<Idle>, profile: &Profile) -> Rules {
 fn gather(target: &Target, rules: &Rules, world: &World) -> Result<Found> {
     let selection = &target.selection;
     let states = StateSet::of(&[State::Established]);
-    let query = Query { states, ports: &selection.ports, side: selection.side, times: true };
     let (mut idlers, mut established) = (Vec::new(), 0);
     let (mut unaged, mut unsure, mut unused_unknown) = (0, 0, 0);
-    let seen = source::visit(world, &query, &mut |socket| {
+    let seen = look::visit(world, selection, (states, true), &mut |socket, matched, _| {
         let silence = socket.silence();
         let is_idle = silence.is_none_or(|silence| u64::from(silence) >= rules.min_age.as_millis());
-        match selection.matches(socket) {
+        match matched {
             Match::No => {}
             Match::Unsure => unsure += u64::from(is_idle),
             Match::Yes(side) => {

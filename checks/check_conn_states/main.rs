@@ -9,11 +9,11 @@ use connleak::growth::observe::Plan;
 use connleak::growth::outcome::Measure;
 use connleak::history::state_dir;
 use connleak::kernel::headroom::{EphemeralPorts, PortUse};
+use connleak::kernel::look;
 use connleak::kernel::netns;
 use connleak::kernel::owner::{Holders, Owners};
 use connleak::kernel::select::Match;
 use connleak::kernel::socket::{Side, State, StateSet};
-use connleak::kernel::source::{self, Query};
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping, Suspect};
@@ -183,7 +183,7 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
     let wants_owners = !findings.is_empty() || common.verbose > 0 || common.output.is_some_and(Format::names_owners);
     let mut suspects = if wants_owners { found.of(findings.first(), &rules) } else { Vec::new() };
     let wanted = if common.verbose > 1 { Holders::All } else { Holders::First };
-    let owners = if wants_owners { holders::find(world, &target, &mut suspects, wanted) } else { Owners::default() };
+    let owners = if wants_owners { holders::find(world, &mut suspects, wanted) } else { Owners::default() };
     let blame = Blame::new(&suspects, &owners, Grouping::new(common, &target.profile));
     let mut report = present(&target, &rules, &found, &findings, &blame);
     if wants_owners {
@@ -235,7 +235,6 @@ fn rules(args: &Args<ConnStates>, profile: States) -> Rules {
 
 fn gather(target: &Target, rules: &Rules, world: &World) -> Result<Found> {
     let selection = &target.selection;
-    let query = Query { states: StateSet::ALL, ports: &selection.ports, side: selection.side, times: true };
     let read = if world.replay.is_some() {
         Err("a recording doesn't tell their range".to_owned())
     } else {
@@ -248,15 +247,15 @@ fn gather(target: &Target, rules: &Rules, world: &World) -> Result<Found> {
     let min_age = u32::try_from(rules.min_age.as_millis()).unwrap_or(u32::MAX);
     let mut mix = StateCounts::new(min_age, fin_timeout(world), PortUse::new(range));
     let (mut sockets, mut unsure) = (Vec::new(), Vec::new());
-    let seen = source::visit(world, &query, &mut |socket| {
+    let seen = look::visit(world, selection, (StateSet::ALL, true), &mut |socket, matched, listeners| {
         let is_listener = socket.state == State::Listen;
-        match if is_listener { selection.matches_listener(socket) } else { selection.matches(socket) } {
+        match if is_listener { selection.matches_listener(socket, listeners) } else { matched } {
             Match::No => {}
             Match::Yes(side) => {
                 mix.add(socket, side);
                 sockets.push((side, Suspect::new(socket, mix.age(socket))));
             }
-            Match::Unsure => unsure.extend(selection.side_of(socket).map(|side| (side, *socket))),
+            Match::Unsure => unsure.extend(selection.side_of(socket, listeners).map(|side| (side, *socket))),
         }
     })?;
     let mut with_unsure = mix.clone();

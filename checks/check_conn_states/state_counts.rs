@@ -25,12 +25,19 @@ pub struct Queue {
     /// [`Socket::netns`]: containers listen on the same addresses.
     pub netns: u32,
     pub listener: Endpoint,
+    /// [`Socket::interface`] and inode of the listener; 0: of half-open connections, which several may have.
+    pub interface: u32,
+    pub inode: u64,
     pub used: u64,
     /// `None`: /proc doesn't tell it.
     pub limit: Option<u64>,
 }
 
 impl Queue {
+    fn is_at(&self, netns: u32, listener: Endpoint, interface: u32) -> bool {
+        (self.netns, self.listener, self.interface) == (netns, listener, interface)
+    }
+
     /// Percent of the limit; an empty queue is empty whatever its limit.
     pub fn percent(&self) -> Option<f64> {
         let limit = if self.used == 0 { Some(1) } else { self.limit };
@@ -54,8 +61,8 @@ pub struct StateCounts {
     pub requests: u64,
     /// A limit for each listener; several may share an address (SO_REUSEPORT).
     pub accept_queues: Vec<Queue>,
-    /// By network namespace and own address.
-    half_open: BTreeMap<(u32, Endpoint), u64>,
+    /// By network namespace, own address and interface.
+    half_open: BTreeMap<(u32, Endpoint, u32), u64>,
     /// FIN_WAIT1, FIN_WAIT2, CLOSING and LAST_ACK for the minimal age.
     pub stuck: Tally,
     /// Closing for an unknown time, which may be the minimal age.
@@ -95,13 +102,15 @@ impl StateCounts {
             State::Listen => self.accept_queues.extend(socket.accept_queue.map(|queue| Queue {
                 netns: socket.netns,
                 listener: socket.local,
+                interface: socket.interface,
+                inode: socket.inode,
                 used: u64::from(queue.waiting),
                 limit: queue.limit.map(u64::from),
             })),
             State::SynRecv => {
                 // A socket in SYN_RECV (TCP Fast Open) has a tcp_info, a mere request has none.
                 self.requests += u64::from(socket.inode == 0 && socket.times.is_none());
-                *self.half_open.entry((socket.netns, socket.local)).or_default() += 1;
+                *self.half_open.entry((socket.netns, socket.local, socket.interface)).or_default() += 1;
             }
             State::TimeWait => {
                 let rest = socket.timer_rest.unwrap_or(0);
@@ -157,31 +166,32 @@ impl StateCounts {
     /// The listener whose half-open connections take most of its backlog, which bounds them too
     /// (the kernel's `inet_csk_reqsk_queue_is_full`).
     pub fn half_open(&self, doubt: Doubt) -> Option<Queue> {
-        let mut used: BTreeMap<(u32, Endpoint), u64> = BTreeMap::new();
-        for ((netns, local), count) in &self.half_open {
-            let listener = self.listener_of(*netns, *local).unwrap_or(*local);
-            *used.entry((*netns, listener)).or_default() += count;
+        let mut used: BTreeMap<(u32, Endpoint, u32), u64> = BTreeMap::new();
+        for ((netns, local, interface), count) in &self.half_open {
+            let listener = self.listener_of(*netns, *local, *interface).unwrap_or((*local, *interface));
+            *used.entry((*netns, listener.0, listener.1)).or_default() += count;
         }
-        let queue = |((netns, listener), used)| {
-            let is_its = |queue: &&Queue| (queue.netns, queue.listener) == (netns, listener);
+        let queue = |((netns, listener, interface), used)| {
+            let is_its = |queue: &&Queue| queue.is_at(netns, listener, interface);
             let limits = self.accept_queues.iter().filter(is_its).map(|queue| queue.limit);
             let limit = limits.fold(None, |sum: Option<Option<u64>>, limit| {
                 Some(sum.map_or(limit, |sum| Some(sum?.saturating_add(limit?))))
             });
-            Queue { netns, listener, used, limit: limit.flatten() }
+            Queue { netns, listener, interface, inode: 0, used, limit: limit.flatten() }
         };
         fullest(used.into_iter().map(queue), doubt)
     }
 
-    /// The listener of a connection's own address: the exact one, else that of all addresses.
-    pub fn listener_of(&self, netns: u32, local: Endpoint) -> Option<Endpoint> {
+    /// Address and interface of the listener of a connection's own address: the exact one, else that of
+    /// all addresses; of its interface, else of all.
+    pub fn listener_of(&self, netns: u32, local: Endpoint, interface: u32) -> Option<(Endpoint, u32)> {
         let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
         let places = [local.ip, any[0], any[1]].map(|ip| Endpoint { ip, port: local.port });
         let usable = |place: &&Endpoint| local.ip.is_ipv4() || place.ip != any[0];
-        let listens = |place: &&Endpoint| {
-            self.accept_queues.iter().any(|queue| (queue.netns, queue.listener) == (netns, **place))
-        };
-        places.iter().filter(usable).find(listens).copied()
+        let interfaces = if interface == 0 { vec![0] } else { vec![interface, 0] };
+        let places = places.iter().filter(usable);
+        let mut all = interfaces.iter().flat_map(|interface| places.clone().map(|place| (*place, *interface)));
+        all.find(|(place, interface)| self.accept_queues.iter().any(|queue| queue.is_at(netns, *place, *interface)))
     }
 
     pub fn busiest_ports(&self) -> Option<Headroom> {
@@ -281,7 +291,7 @@ mod tests {
         ]);
         let queue = found.half_open(Doubt::Worst).unwrap();
         assert_eq!((queue.netns, queue.used, queue.limit), (1, 1, Some(4)));
-        assert_eq!(found.listener_of(3, end("10.0.0.1:80")), None);
+        assert_eq!(found.listener_of(3, end("10.0.0.1:80"), 0), None);
     }
 
     #[test]

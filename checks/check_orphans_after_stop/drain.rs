@@ -5,10 +5,11 @@ use super::stop_command::Interrupt;
 use connleak::base::backoff::Pauses;
 use connleak::base::duration::Span;
 use connleak::base::error::{Error, Result};
+use connleak::kernel::look;
 use connleak::kernel::owner::{self, Holders, Owners};
 use connleak::kernel::select::{Match, Selection};
 use connleak::kernel::socket::{Socket, State, StateSet};
-use connleak::kernel::source::{self, Coverage, Query};
+use connleak::kernel::source::Coverage;
 use connleak::kernel::world::World;
 use connleak::service::baseline::Baseline;
 use std::time::Instant;
@@ -36,8 +37,7 @@ pub struct Drain<'a> {
 impl Drain<'_> {
     fn visit(&self, states: StateSet, each: &mut dyn FnMut(&Left, bool)) -> Result<Coverage> {
         let selection = self.selection;
-        let query = Query { states, ports: &selection.ports, side: selection.side, times: false };
-        source::visit(self.world, &query, &mut |socket| match selection.matches(socket) {
+        look::visit(self.world, selection, (states, true), &mut |socket, matched, _| match matched {
             Match::No => {}
             Match::Yes(side) => each(&Left { socket: *socket, side }, true),
             Match::Unsure => each(&Left { socket: *socket, side: selection.side }, false),
@@ -47,7 +47,7 @@ impl Drain<'_> {
     /// Everything but ignored states and, with a baseline, new sockets.
     pub fn look(&self, baseline: Option<&Baseline>) -> Result<Leftovers> {
         let (mut left, mut time_wait, mut new, mut unsure) = (Vec::new(), 0, 0, 0);
-        let seen = self.visit(StateSet::ALL, &mut |found, is_sure| {
+        let seen = self.visit(StateSet::ALL_AND_BOUND, &mut |found, is_sure| {
             let state = found.socket.state;
             time_wait += u64::from(is_sure && state == State::TimeWait);
             if self.ignore.contains(&state) {
@@ -96,9 +96,9 @@ impl Drain<'_> {
     pub fn take_baseline(&self) -> Result<Baseline> {
         let mut baseline = Baseline::default();
         let mut listening = Vec::new();
-        let seen = self.visit(StateSet::ALL, &mut |found, _| {
+        let seen = self.visit(StateSet::ALL_AND_BOUND, &mut |found, _| {
             baseline.add(&found.socket);
-            if found.class() == Class::Listen {
+            if matches!(found.class(), Class::Listen | Class::Bound) {
                 listening.push(*found);
             }
         })?;
@@ -130,5 +130,13 @@ impl Drain<'_> {
 /// Who holds what is left. A recorded dump's inodes are another time's.
 pub fn owners(world: &World, left: &[Left], holders: Holders) -> Owners {
     let inodes: Vec<_> = left.iter().map(|left| (left.socket.inode, left.socket.uid)).collect();
-    if world.replay.is_some() { Owners::default() } else { owner::find(world, &inodes, holders) }
+    if world.replay.is_some() {
+        return Owners::default();
+    }
+    // A master and its workers share a listening socket: to know the master takes all of them.
+    let keeps_port = |left: &Left| matches!(left.class(), Class::Listen | Class::Bound);
+    let holders = if left.iter().any(keeps_port) { Holders::All } else { holders };
+    let mut owners = owner::find(world, &inodes, holders);
+    owners.put_main_first();
+    owners
 }

@@ -16,8 +16,11 @@ pub enum Class {
     Held,
     /// No process: the kernel ends it by itself, or waits for the service to accept it.
     Kernel,
-    /// The port is still bound.
+    /// The port is still listened on.
     Listen,
+    /// The port is taken by a socket that neither listens nor is connected: one that was shut down, or
+    /// never listened. Another one may not be able to listen there (EADDRINUSE).
+    Bound,
 }
 
 impl Class {
@@ -26,6 +29,7 @@ impl Class {
             Class::Held => "held",
             Class::Kernel => "kernel",
             Class::Listen => "listen",
+            Class::Bound => "bound",
         }
     }
 }
@@ -70,6 +74,7 @@ impl Left {
     pub fn class(&self) -> Class {
         match self.socket {
             Socket { state: State::Listen, .. } => Class::Listen,
+            Socket { state: State::Close, .. } => Class::Bound,
             Socket { inode: 0, .. } => Class::Kernel,
             _ => Class::Held,
         }
@@ -87,10 +92,10 @@ pub fn role(side: Side, holder: &Process, listeners: &[Listener]) -> Role {
     }
 }
 
-/// The processes that hold a listening socket among `left`.
+/// The processes that hold a listening socket among `left`, or one that may have listened.
 pub fn listeners(left: &[Left], owners: &Owners) -> Vec<Listener> {
     let mut listeners: Vec<Listener> = Vec::new();
-    for left in left.iter().filter(|left| left.class() == Class::Listen) {
+    for left in left.iter().filter(|left| matches!(left.class(), Class::Listen | Class::Bound)) {
         for process in owners.of(left.socket.inode) {
             if !listeners.iter().any(|known| known.pid == process.pid) {
                 listeners.push(Listener { pid: process.pid, parent: process.parent });
@@ -111,6 +116,12 @@ pub fn headline(left: &[Left], owners: &Owners, listeners: &[Listener]) -> Vec<S
             None => "port still bound".to_owned(),
         });
     }
+    let bound = of(Class::Bound).count();
+    if bound > 0 {
+        let holder = of(Class::Bound).find_map(|left| owners.of(left.socket.inode).next());
+        let by = holder.map_or(String::new(), |process| format!(" by {}", named(process)));
+        parts.push(format!("{bound} bound without listening{by}: a restart may get EADDRINUSE"));
+    }
     let mut holders: BTreeMap<u32, (u64, &Process, Role)> = BTreeMap::new();
     for left in of(Class::Held) {
         if let Some(process) = owners.of(left.socket.inode).next() {
@@ -119,7 +130,9 @@ pub fn headline(left: &[Left], owners: &Owners, listeners: &[Listener]) -> Vec<S
         }
     }
     let held = of(Class::Held).count();
-    if let Some((count, process, role)) = holders.values().max_by_key(|(count, process, _)| (*count, process.pid)) {
+    // Who has the server's ends keeps its clients' connections alive, however many they have.
+    let first = |(count, process, role): &&(u64, &Process, Role)| (std::cmp::Reverse(*role), *count, process.pid);
+    if let Some((count, process, role)) = holders.values().max_by_key(first) {
         parts.push(format!("{count} of {held} held by {}", called(process, *role)));
     } else if held > 0 {
         parts.push(format!("{held} held by processes unknown"));
@@ -148,8 +161,12 @@ fn fate(state: State, rest: Option<u32>) -> String {
 }
 
 fn called(process: &Process, role: Role) -> String {
+    format!("{}, {}", named(process), role.words())
+}
+
+fn named(process: &Process) -> String {
     let unit = process.unit.as_ref().map_or(String::new(), |unit| format!(" of {}", cgroup::label(unit)));
-    format!("{}[{}]{unit}, {}", process.command, process.pid, role.words())
+    format!("{}[{}]{unit}", process.command, process.pid)
 }
 
 /// Long text: a line for each socket, at most `top` of them.
@@ -170,8 +187,14 @@ fn line(left: &Left, owners: &Owners, listeners: &[Listener]) -> String {
         _ if holders.is_empty() => format!("inode {inode}, holder unknown"),
         _ => format!("held by {}", holders.join("; ")),
     };
-    let peer = if state == State::Listen { String::new() } else { format!(" from {remote}") };
-    format!("{} {local}{peer} {state}, {whose}", left.class().name())
+    match left.class() {
+        Class::Listen => format!("listen {local} {state}, {whose}"),
+        Class::Bound if holders.is_empty() => format!("bound {local}, inode {inode}, holder unknown"),
+        Class::Bound => {
+            format!("bound {local}, held by {}", owners.of(inode).map(named).collect::<Vec<_>>().join("; "))
+        }
+        class => format!("{} {local} from {remote} {state}, {whose}", class.name()),
+    }
 }
 
 pub fn json(left: &Left, owners: &Owners, listeners: &[Listener]) -> Value {

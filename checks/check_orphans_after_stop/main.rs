@@ -315,6 +315,7 @@ impl Scene<'_> {
             metric("held", of(Class::Held), "Of them those that a process holds."),
             metric("kernel", of(Class::Kernel), "Of them those that only the kernel has."),
             metric("listen", of(Class::Listen), "Of them those that still listen."),
+            metric("bound", of(Class::Bound), "Of them those that only keep the port bound."),
             metric("time_wait", view.time_wait as f64, "Sockets in TIME_WAIT."),
             metric("new", view.new as f64, "Sockets that the baseline doesn't have."),
             metric(
@@ -324,7 +325,7 @@ impl Scene<'_> {
             ),
         ];
         metrics[0].limits = self.rules.count;
-        metrics[6].unit = Unit::Seconds;
+        metrics[7].unit = Unit::Seconds;
         metrics
     }
 }

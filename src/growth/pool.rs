@@ -4,12 +4,13 @@
 use crate::base::error::Result;
 use crate::base::fnv::fnv64;
 use crate::growth::detector;
+use crate::kernel::ends::{self, Ends};
 use crate::kernel::headroom::PortUse;
+use crate::kernel::look;
 use crate::kernel::select::{Match, Selection};
-use crate::kernel::socket::{Endpoint, Side, Socket, State, StateSet};
-use crate::kernel::source::{self, Coverage, Query};
+use crate::kernel::socket::{Side, Socket, State, StateSet};
+use crate::kernel::source::Coverage;
 use crate::kernel::world::World;
-use std::collections::{HashMap, HashSet};
 
 /// One connection, by the end of it that is most telling.
 #[derive(Clone, Copy, Debug)]
@@ -121,18 +122,15 @@ impl Pool {
 /// Looks once. A connection with both ends here is held by its client's end: that is where leaks of
 /// pools are made; once the client has closed, by the server's. Without ports each end is one of its own.
 pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) -> Result<Pool> {
-    let query = Query { states: StateSet::ALL, ports: &selection.ports, side: selection.side, times: true };
-    let (mut connections, mut counts, mut unsure) = (Vec::new(), [0; 11], Vec::new());
+    let (mut connections, mut counts, mut unsure) = (Vec::new(), [0; 11], 0);
     let (mut listeners, mut instance) = (Vec::new(), None::<u64>);
-    let mut doors = Doors::default();
-    let seen = source::visit(world, &query, &mut |socket| {
-        let matched = selection.matches(socket);
-        doors.add(socket, matched);
+    let mut closing = Vec::new();
+    let seen = look::visit(world, selection, (StateSet::ALL, true), &mut |socket, matched, _| {
         let side = match matched {
             Match::No => return,
             Match::Yes(side) => side,
             Match::Unsure => {
-                unsure.extend(counts_against_limit(socket.state).then_some(*socket));
+                unsure += u64::from(counts_against_limit(socket.state));
                 return;
             }
         };
@@ -147,67 +145,35 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
             connections.push(Connection { socket: *socket, side });
         } else {
             counts[socket.state as usize - 1] += 1;
+            let is_closing = matches!(socket.state, State::FinWait1 | State::FinWait2);
+            closing.extend((side == Side::Client && is_closing).then(|| Ends::of(socket, side)));
         }
     })?;
-    unsure.retain(|socket| match doors.belongs(socket) {
-        Some(true) => {
-            connections.push(Connection { socket: *socket, side: Side::Server });
-            false
-        }
-        Some(false) => false,
-        None => true,
-    });
-    if selection.ports.is_empty() {
-        for Connection { socket, side } in &mut connections {
-            *side = doors.side(socket.netns, socket.local);
-        }
+    if !selection.ports.is_empty() {
+        keep_one_end(&mut connections, &closing);
     }
-    let clients: HashSet<(u32, Endpoint, Endpoint)> = connections
-        .iter()
-        .filter(|connection| connection.side == Side::Client)
-        .map(|Connection { socket, .. }| (socket.scope(), socket.remote, socket.local))
-        .collect();
-    connections.retain(|Connection { socket, side }| {
-        *side == Side::Client
-            || selection.ports.is_empty()
-            || !clients.contains(&(socket.scope(), socket.local, socket.remote))
-    });
     for connection in &connections {
         counts[connection.socket.state as usize - 1] += 1;
     }
-    let (instance, unsure) = (instance.unwrap_or(0), unsure.len() as u64);
+    let instance = instance.unwrap_or(0);
     Ok(Pool { seen, connections, counts, instance, listeners, ports, unsure })
 }
 
-/// Where connections come in: all listeners, whoever has them.
-#[derive(Debug, Default)]
-pub struct Doors {
-    /// By network namespace and port: whether its listeners are selected; `None`: some are.
-    ports: HashMap<(u32, u16), Option<bool>>,
-}
-
-impl Doors {
-    pub fn add(&mut self, socket: &Socket, matched: Match) {
-        if socket.state == State::Listen {
-            let selected = match matched {
-                Match::No => Some(false),
-                Match::Yes(_) => Some(true),
-                Match::Unsure => None,
-            };
-            let known = self.ports.entry((socket.netns, socket.local.port)).or_insert(selected);
-            *known = known.filter(|known| Some(*known) == selected);
-        }
-    }
-
-    /// Whether what no process has is selected: it waits in the accept queue of its port's listener.
-    pub fn belongs(&self, socket: &Socket) -> Option<bool> {
-        self.ports.get(&(socket.netns, socket.local.port)).copied().flatten().filter(|_| socket.inode == 0)
-    }
-
-    /// A port with a listener is a server's.
-    pub fn side(&self, netns: u32, local: Endpoint) -> Side {
-        if self.ports.contains_key(&(netns, local.port)) { Side::Server } else { Side::Client }
-    }
+/// Takes out the server's ends of connections whose client's end is there too. `closing`: clients' ends
+/// that don't count any more.
+fn keep_one_end(connections: &mut Vec<Connection>, closing: &[Ends]) {
+    let of = |wanted: Side| {
+        let of_side = connections.iter().filter(move |connection| connection.side == wanted);
+        of_side.map(|Connection { socket, side }| Ends::of(socket, *side))
+    };
+    let mut clients: Vec<Ends> = of(Side::Client).collect();
+    let servers: Vec<Ends> = of(Side::Server).collect();
+    let counted = clients.len();
+    clients.extend(closing);
+    let mut joined = ends::join(&clients, &servers).into_iter();
+    connections.retain(|connection| {
+        connection.side == Side::Client || joined.next().flatten().is_none_or(|client| client >= counted)
+    });
 }
 
 fn counts_against_limit(state: State) -> bool {
@@ -217,6 +183,7 @@ fn counts_against_limit(state: State) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
 
     #[test]
     fn a_thinner_sample_is_part_of_the_thicker() {

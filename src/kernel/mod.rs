@@ -2,9 +2,13 @@
 
 pub mod boot;
 pub mod cgroup;
+pub mod ends;
 pub mod headroom;
+pub mod listeners;
+pub mod look;
 pub mod members;
 pub mod netns;
+pub mod own_addresses;
 pub mod owner;
 pub mod proc_stat;
 pub mod scope;

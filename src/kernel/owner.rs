@@ -5,6 +5,7 @@
 
 pub mod descriptors;
 pub mod lineage;
+mod main_process;
 
 use crate::kernel::cgroup;
 use crate::kernel::proc_stat::Stat;

@@ -1,5 +1,6 @@
 //! Which sockets belong to the service that is checked.
 
+use crate::kernel::listeners::Listeners;
 use crate::kernel::members::Members;
 use crate::kernel::socket::{Endpoint, Side, Socket, State};
 use ipnet::{IpNet, Ipv4Net};
@@ -46,7 +47,7 @@ impl FromStr for Cidr {
 }
 
 /// All conditions must hold; an empty list holds for all.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Selection {
     /// None: whatever their ports.
     pub ports: Vec<u16>,
@@ -67,35 +68,77 @@ pub enum Match {
     Unsure,
 }
 
+impl Match {
+    /// The same where it can't be told whether the socket is the service's at all.
+    pub fn doubted(self) -> Match {
+        if self == Match::No { Match::No } else { Match::Unsure }
+    }
+}
+
 impl Selection {
-    pub fn matches(&self, socket: &Socket) -> Match {
-        let Some(side) = self.side_of(socket) else { return Match::No };
-        let within = |ranges: &[Cidr], end: Endpoint| ranges.is_empty() || ranges.iter().any(|range| range.has(end.ip));
-        if !within(&self.peers, socket.remote) || !within(&self.locals, socket.local) {
+    /// `listeners`: of the socket's network namespace at least.
+    pub fn matches(&self, socket: &Socket, listeners: &Listeners) -> Match {
+        let side = self.side_of(socket, listeners);
+        side.map_or(Match::No, |side| self.matches_as(socket, side, listeners))
+    }
+
+    /// The same of a socket whose side is known, whatever its ports.
+    pub fn matches_as(&self, socket: &Socket, side: Side, listeners: &Listeners) -> Match {
+        if !self.is_within(socket) {
             return Match::No;
         }
-        self.whose(socket, side)
+        match side {
+            // Only where whose they are is asked: a queue may be long.
+            Side::Server if socket.is_waiting() && self.asks_whose() => {
+                self.whose(socket, side, &listeners.queues_of(socket))
+            }
+            _ => self.whose(socket, side, &[]),
+        }
     }
 
     /// Whether a listener takes connections of the selection: it has no peer itself, and may listen on
     /// all addresses.
-    pub fn matches_listener(&self, socket: &Socket) -> Match {
+    pub fn matches_listener(&self, socket: &Socket, listeners: &Listeners) -> Match {
         let takes = |range: &Cidr| range.has(socket.local.ip);
         let is_here = self.locals.is_empty() || socket.local.ip.is_unspecified() || self.locals.iter().any(takes);
-        match self.side_of(socket) {
-            Some(side) if is_here => self.whose(socket, side),
+        match self.side_of(socket, listeners) {
+            Some(side) if is_here => self.whose(socket, side, &[]),
             _ => Match::No,
         }
     }
 
-    fn whose(&self, socket: &Socket, side: Side) -> Match {
+    /// Whether a port's listeners are all selected, or none: what no process has is then told by them.
+    pub fn port_is_theirs(&self, socket: &Socket, listeners: &Listeners) -> Option<bool> {
+        let doors: Vec<&Socket> = listeners.on_port(socket.netns, socket.local.port).iter().collect();
+        let told = |listener: &&Socket| match self.whose(listener, Side::Server, &[]) {
+            Match::Unsure => None,
+            matched => Some(matched != Match::No),
+        };
+        if socket.inode == 0 { agreed(&doors, told) } else { None }
+    }
+
+    fn asks_whose(&self) -> bool {
+        self.uid.is_some() || self.unit.is_some()
+    }
+
+    fn is_within(&self, socket: &Socket) -> bool {
+        let within = |ranges: &[Cidr], end: Endpoint| ranges.is_empty() || ranges.iter().any(|range| range.has(end.ip));
+        within(&self.peers, socket.remote) && within(&self.locals, socket.local)
+    }
+
+    /// `waits_at`: the listeners in whose queue a socket may wait; they tell whose it is going to be.
+    fn whose(&self, socket: &Socket, side: Side, waits_at: &[&Socket]) -> Match {
         let has_user = match self.uid {
             None => Some(true),
             // Not accepted yet, or orphaned: the kernel then tells uid 0 for want of a better.
-            Some(_) if socket.inode == 0 => None,
+            Some(uid) if socket.inode == 0 => agreed(waits_at, |listener| Some(listener.uid == uid)),
             Some(uid) => Some(socket.uid == uid),
         };
-        let in_unit = self.unit.as_ref().map_or(Some(true), |members| members.has(socket));
+        let of_listener = |members: &Members| agreed(waits_at, |listener| members.has(listener));
+        let in_unit = match &self.unit {
+            None => Some(true),
+            Some(members) => of_listener(members).or_else(|| members.has(socket)),
+        };
         match (has_user, in_unit) {
             (Some(false), _) | (_, Some(false)) => Match::No,
             (Some(true), Some(true)) => Match::Yes(side),
@@ -103,20 +146,31 @@ impl Selection {
         }
     }
 
-    /// A socket with the service's port at both ends counts once, as the server's. Where no port tells,
-    /// what doesn't listen passes as a client's: who sees all listeners can tell more.
-    pub fn side_of(&self, socket: &Socket) -> Option<Side> {
+    /// A socket with the service's port at both ends counts once, as the server's. Listeners tell which
+    /// end it is, port numbers only where those can't. Where no port is chosen one with a listener is
+    /// a server's.
+    pub fn side_of(&self, socket: &Socket, listeners: &Listeners) -> Option<Side> {
         if self.ports.is_empty() {
-            return Some(if socket.state == State::Listen { Side::Server } else { Side::Client });
+            let is_server = socket.state == State::Listen || listeners.has_port(socket.netns, socket.local.port);
+            return Some(if is_server { Side::Server } else { Side::Client });
         }
-        if self.side != Side::Client && self.ports.contains(&socket.local.port) {
-            Some(Side::Server)
-        } else if self.side != Side::Server && self.ports.contains(&socket.remote.port) {
-            Some(Side::Client)
-        } else {
-            None
+        let is_server = self.side != Side::Client && self.ports.contains(&socket.local.port);
+        let is_client = self.side != Side::Server && self.ports.contains(&socket.remote.port);
+        if !is_server && !is_client {
+            return None;
+        }
+        match listeners.end_of(socket) {
+            Some(Side::Client) => is_client.then_some(Side::Client),
+            Some(_) => is_server.then_some(Side::Server),
+            None => Some(if is_server { Side::Server } else { Side::Client }),
         }
     }
+}
+
+/// What all `listeners` say; `None` where they differ, one can't tell, or there are none.
+fn agreed(listeners: &[&Socket], tells: impl Fn(&&Socket) -> Option<bool>) -> Option<bool> {
+    let first = tells(listeners.first()?)?;
+    listeners.iter().all(|listener| tells(listener) == Some(first)).then_some(first)
 }
 
 #[cfg(test)]
@@ -139,42 +193,51 @@ mod tests {
         let server = socket("10.0.0.1:443", "10.0.0.2:5000");
         let client = socket("10.0.0.2:5000", "10.0.0.1:443");
         let both_ends = socket("10.0.0.1:80", "10.0.0.1:443");
-        assert_eq!(selection(Side::Both).matches(&server), Match::Yes(Side::Server));
-        assert_eq!(selection(Side::Both).matches(&client), Match::Yes(Side::Client));
-        assert_eq!(selection(Side::Both).matches(&both_ends), Match::Yes(Side::Server));
-        assert_eq!(selection(Side::Client).matches(&server), Match::No);
-        assert_eq!(selection(Side::Client).matches(&both_ends), Match::Yes(Side::Client));
-        assert_eq!(selection(Side::Server).matches(&client), Match::No);
-        assert_eq!(selection(Side::Both).matches(&socket("10.0.0.1:8", "10.0.0.1:9")), Match::No);
+        assert_eq!(selection(Side::Both).matches(&server, &Listeners::default()), Match::Yes(Side::Server));
+        assert_eq!(selection(Side::Both).matches(&client, &Listeners::default()), Match::Yes(Side::Client));
+        assert_eq!(selection(Side::Both).matches(&both_ends, &Listeners::default()), Match::Yes(Side::Server));
+        assert_eq!(selection(Side::Client).matches(&server, &Listeners::default()), Match::No);
+        assert_eq!(selection(Side::Client).matches(&both_ends, &Listeners::default()), Match::Yes(Side::Client));
+        assert_eq!(selection(Side::Server).matches(&client, &Listeners::default()), Match::No);
+        assert_eq!(
+            selection(Side::Both).matches(&socket("10.0.0.1:8", "10.0.0.1:9"), &Listeners::default()),
+            Match::No
+        );
     }
 
     #[test]
     fn without_ports_all_sockets_are_meant() {
         let chosen = Selection { ports: vec![], ..selection(Side::Both) };
         let mut any = socket("10.0.0.1:5000", "10.0.0.2:6000");
-        assert_eq!(chosen.matches(&any), Match::Yes(Side::Client));
+        assert_eq!(chosen.matches(&any, &Listeners::default()), Match::Yes(Side::Client));
         any.state = State::Listen;
-        assert_eq!(chosen.matches(&any), Match::Yes(Side::Server));
+        assert_eq!(chosen.matches(&any, &Listeners::default()), Match::Yes(Side::Server));
     }
 
     #[test]
     fn ranges_hold_for_mapped_addresses_too() {
         let mut chosen = selection(Side::Both);
         chosen.peers = vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
-        let peer = |remote| chosen.matches(&socket("[::1]:80", remote));
+        let peer = |remote| chosen.matches(&socket("[::1]:80", remote), &Listeners::default());
         assert_eq!(peer("[::ffff:10.9.9.9]:5"), Match::Yes(Side::Server));
         assert_eq!(peer("[2001:db8::7]:5"), Match::Yes(Side::Server));
         assert_eq!(peer("11.0.0.1:5"), Match::No);
         chosen.locals = vec!["127.0.0.1".parse().unwrap()];
-        assert_eq!(chosen.matches(&socket("127.0.0.1:80", "10.0.0.1:5")), Match::Yes(Side::Server));
-        assert_eq!(chosen.matches(&socket("127.0.0.2:80", "10.0.0.1:5")), Match::No);
-        let listener = |local| chosen.matches_listener(&socket(local, "0.0.0.0:0"));
+        assert_eq!(
+            chosen.matches(&socket("127.0.0.1:80", "10.0.0.1:5"), &Listeners::default()),
+            Match::Yes(Side::Server)
+        );
+        assert_eq!(chosen.matches(&socket("127.0.0.2:80", "10.0.0.1:5"), &Listeners::default()), Match::No);
+        let listener = |local| chosen.matches_listener(&socket(local, "0.0.0.0:0"), &Listeners::default());
         assert_eq!(listener("0.0.0.0:80"), Match::Yes(Side::Server));
         assert_eq!(listener("127.0.0.1:80"), Match::Yes(Side::Server));
         assert_eq!(listener("127.0.0.2:80"), Match::No);
         chosen = Selection { peers: vec!["::ffff:10.0.0.0/104".parse().unwrap()], ..selection(Side::Both) };
-        assert_eq!(chosen.matches(&socket("[::1]:80", "[::ffff:10.9.9.9]:5")), Match::Yes(Side::Server));
-        assert_eq!(chosen.matches(&socket("10.0.0.1:80", "11.0.0.1:5")), Match::No);
+        assert_eq!(
+            chosen.matches(&socket("[::1]:80", "[::ffff:10.9.9.9]:5"), &Listeners::default()),
+            Match::Yes(Side::Server)
+        );
+        assert_eq!(chosen.matches(&socket("10.0.0.1:80", "11.0.0.1:5"), &Listeners::default()), Match::No);
         assert_eq!("::ffff:192.0.2.9/120".parse::<Cidr>().unwrap().to_string(), "192.0.2.0/24");
         assert!("10.0.0.0/33".parse::<Cidr>().unwrap_err().contains("'10.0.0.0/33'"));
     }
@@ -184,10 +247,10 @@ mod tests {
         let mut chosen = selection(Side::Both);
         chosen.uid = Some(33);
         let mut held = socket("127.0.0.1:80", "127.0.0.1:5");
-        assert_eq!(chosen.matches(&held), Match::Yes(Side::Server));
+        assert_eq!(chosen.matches(&held, &Listeners::default()), Match::Yes(Side::Server));
         held.uid = 34;
-        assert_eq!(chosen.matches(&held), Match::No);
+        assert_eq!(chosen.matches(&held, &Listeners::default()), Match::No);
         (held.uid, held.inode) = (0, 0);
-        assert_eq!(chosen.matches(&held), Match::Unsure);
+        assert_eq!(chosen.matches(&held, &Listeners::default()), Match::Unsure);
     }
 }

@@ -109,6 +109,11 @@ impl StateSet {
         StateSet(self.0 | 1 << state as u8)
     }
 
+    #[must_use]
+    pub fn without(self, state: State) -> StateSet {
+        StateSet(self.0 & !(1 << state as u8))
+    }
+
     pub fn contains(self, state: State) -> bool {
         self.0 & (1 << state as u8) != 0
     }
@@ -119,13 +124,14 @@ impl StateSet {
 }
 
 /// Which end of a connection a socket is, seen from the service's port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {
     /// The local port is the service's: the service's own end.
     Server,
     /// The remote port is the service's: the application's end.
     Client,
+    #[default]
     Both,
 }
 
@@ -239,10 +245,19 @@ pub struct Socket {
     /// Milliseconds until the kernel's running timer acts (`idiag_expires`): for what no process
     /// has, until it is gone or tried again. `None`: no timer runs, or /proc, which doesn't tell it.
     pub timer_rest: Option<u32>,
+    /// Whether its process connected rather than accepted, where the kernel's counts of bytes tell it
+    /// ([`diag`](crate::kernel::source::diag)); asked for with [`Socket::times`].
+    pub connected: Option<bool>,
     /// How many wait to be accepted; only a listener has it.
     pub accept_queue: Option<AcceptQueue>,
     /// /proc doesn't tell them, and what is no full socket (SYN_RECV, TIME_WAIT) has none.
     pub times: Option<Times>,
+    /// The interface that it is bound to, or its listener was (SO_BINDTODEVICE, `idiag_if`); 0: none.
+    /// /proc doesn't tell it.
+    pub interface: u32,
+    /// Whether it may have an address that isn't this host's (IP_TRANSPARENT), or its listener may: so
+    /// TPROXY's connections come in. Told since Linux 5.11 (`INET_DIAG_SOCKOPT`); not by /proc.
+    pub is_transparent: bool,
     /// Where several network namespaces are looked at, the inode of this one's `net/tcp`: each has
     /// its own 127.0.0.1. 0: the only one.
     pub netns: u32,
@@ -307,10 +322,18 @@ impl Socket {
             cgroup: None,
             keepalive: false,
             timer_rest: None,
+            connected: None,
             accept_queue: None,
             times: None,
+            interface: 0,
+            is_transparent: false,
             netns: 0,
         }
+    }
+
+    /// Whether it waits in a listener's accept queue, or is about to: only there what no process has is in these states.
+    pub fn is_waiting(&self) -> bool {
+        self.inode == 0 && matches!(self.state, State::Established | State::CloseWait | State::SynRecv)
     }
 }
 

@@ -23,11 +23,17 @@ pub struct Query<'a> {
     pub side: Side,
     /// Whether [`Socket::times`] are wanted: they cost the kernel 250 bytes a socket.
     pub times: bool,
+    /// Whether all listeners are wanted too, whatever their ports; each network namespace's are then
+    /// shown before its other sockets.
+    pub listeners: bool,
 }
 
 impl Query<'_> {
     /// Whether a socket with this state and these ports is asked for.
     pub fn wants(&self, state: State, local_port: u16, remote_port: u16) -> bool {
+        if self.listeners && state == State::Listen {
+            return true;
+        }
         let server = self.side != Side::Client && self.ports.contains(&local_port);
         let client = self.side != Side::Server && self.ports.contains(&remote_port);
         self.states.contains(state) && (server || client || self.ports.is_empty())

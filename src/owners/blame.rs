@@ -53,6 +53,8 @@ pub struct Blame {
     pub unowned: u64,
     /// Sockets that no process has accepted yet.
     pub waiting: u64,
+    /// Of the first owner's sockets: [`Suspect::rivals`].
+    rivals: usize,
     orphaned: u64,
     total: u64,
     grouping: Grouping,
@@ -115,21 +117,29 @@ impl Blame {
         let orphaned = suspects.iter().filter(|suspect| suspect.is_kernels()).count() as u64;
         let unowned = by_process.first().filter(|(pid, ..)| *pid == 0).map_or(0, |(.., all)| all.sockets - orphaned);
         let owner = |(_, process, count): (u32, Option<&Process>, Count)| Some(owner(process?, count, grouping.top));
+        let found = owners;
         let mut owners: Vec<Owner> = by_process.into_iter().filter_map(owner).collect();
         owners.sort_unstable_by_key(|owner| (Reverse(owner.sockets), owner.pid));
         owners.truncate(grouping.top);
         let groups = share::largest(by_key, grouping.top);
         let shares = share::with_other(share::largest(by_name, grouping.top), all.sockets);
         let waiting = suspects.iter().filter(|suspect| suspect.is_waiting()).count() as u64;
+        let first = owners.first().map(|owner| owner.pid);
+        let is_firsts = |suspect: &&Suspect| pid_of(suspect, found).is_some() && pid_of(suspect, found) == first;
+        let rivals = suspects.iter().filter(is_firsts).map(|suspect| suspect.rivals).max().unwrap_or(0);
         let (peers, total) = (largest(all.peers, grouping.top), all.sockets);
-        Blame { owners, shares, peers, groups, unowned, waiting, orphaned, total, grouping }
+        Blame { owners, shares, peers, groups, unowned, waiting, rivals, orphaned, total, grouping }
     }
 
     /// Who to look at first, for the first line.
     pub fn headline(&self) -> Vec<String> {
         let mut parts = Vec::new();
         if let Some(owner) = self.owners.first() {
-            parts.push(format!("{} of {} held by {owner}", owner.sockets, self.total));
+            let or_another = match self.rivals {
+                0 => String::new(),
+                rivals => format!(" or another of {rivals} listeners with connections waiting"),
+            };
+            parts.push(format!("{} of {} held by {owner}{or_another}", owner.sockets, self.total));
         }
         if self.waiting > 0 {
             parts.push(format!("{} not accepted yet", self.waiting));
@@ -206,6 +216,10 @@ impl Blame {
     }
 }
 
+fn pid_of(suspect: &Suspect, owners: &Owners) -> Option<u32> {
+    owners.of(suspect.holder_inode).next().map(|process| process.pid)
+}
+
 fn owner(process: &Process, count: Count, top: usize) -> Owner {
     let Process { pid, command, unit, cgroup, uid, user, .. } = process.clone();
     let container = cgroup.as_deref().and_then(container::name);
@@ -228,6 +242,9 @@ fn socket_line(suspect: &Suspect, owners: &Owners) -> String {
     let holders: Vec<_> = owners.of(suspect.holder_inode).map(|process| Named(process).to_string()).collect();
     let held = match (suspect.is_waiting(), holders.is_empty()) {
         (true, true) => "not accepted yet".to_owned(),
+        (true, false) if suspect.rivals > 0 => {
+            format!("not accepted yet by {} or another listener", holders.join(", "))
+        }
         (true, false) => format!("not accepted yet by {}", holders.join(", ")),
         (false, true) if suspect.is_kernels() => "of no process any more".to_owned(),
         (false, true) => format!("inode {inode}, holder unknown"),

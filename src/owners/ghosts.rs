@@ -9,6 +9,7 @@ mod found;
 pub use found::Ghosts;
 
 use crate::base::error::{Error, Result};
+use crate::kernel::look;
 use crate::kernel::members;
 use crate::kernel::netns;
 use crate::kernel::owner::descriptors::{self, Descriptor, Descriptors, Scope};
@@ -89,9 +90,8 @@ fn search(world: &World, target: &Target, unit: Option<&str>, looking: Looking) 
     };
     let (sockets, users, uid) = (HashSet::new(), HashSet::new(), selection.uid);
     let mut suspected = Suspected { sockets, users, unit, uid, looking, at_most };
-    let query = Query { states: StateSet::ALL, ports: &selection.ports, side: selection.side, times: false };
-    source::visit(world, &query, &mut |socket| {
-        if socket.inode != 0 && matches!(selection.matches(socket), Match::Yes(_)) {
+    look::visit(world, selection, (StateSet::ALL, false), &mut |socket, matched, _| {
+        if socket.inode != 0 && matches!(matched, Match::Yes(_)) {
             suspected.sockets.insert(socket.inode);
             suspected.users.insert(socket.uid);
         }
@@ -228,7 +228,8 @@ impl Suspected<'_> {
         unheld.retain(|inode| open.remove(inode).is_none());
         let mut tables = Tables { talking: HashSet::new(), unseen: None, untold: 0, any_unheld: false };
         let mut forget = |open: &mut HashMap<u64, Descriptor>, visit: Visit| {
-            let query = Query { states: StateSet::ALL_AND_BOUND, ports: &[], side: Side::Both, times: false };
+            let query =
+                Query { states: StateSet::ALL_AND_BOUND, ports: &[], side: Side::Both, times: false, listeners: false };
             let seen = visit(world, &query, &mut |socket| {
                 tables.talking.extend(open.remove(&socket.inode).map(|descriptor| descriptor.pid));
                 tables.any_unheld |= unheld.contains(&socket.inode);
@@ -297,7 +298,11 @@ fn suspect(inode: u64, holder: &Descriptor) -> Suspect {
         netns: 0,
         uid: holder.uid,
         inode,
+        interface: 0,
+        is_transparent: false,
+        cgroup: None,
         holder_inode: inode,
+        rivals: 0,
         age: None,
     }
 }

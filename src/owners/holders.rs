@@ -1,51 +1,108 @@
 //! Find the processes that hold suspect sockets, also those still in an accept queue.
 
 use crate::base::error::Result;
+use crate::kernel::listeners::Listeners;
 use crate::kernel::owner::{self, Holders, Owners};
-use crate::kernel::socket::{Endpoint, Side, State, StateSet};
+use crate::kernel::socket::{Side, Socket, State, StateSet};
 use crate::kernel::source::{self, Query};
 use crate::kernel::world::World;
 use crate::owners::blame::Suspect;
-use crate::service::target::Target;
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::BTreeMap;
 
 /// A socket that nobody accepted is its listener's fault: the listener's inode stands for it.
-pub fn find(world: &World, target: &Target, suspects: &mut [Suspect], holders: Holders) -> Owners {
+pub fn find(world: &World, suspects: &mut [Suspect], mut holders: Holders) -> Owners {
     // The inodes of a recorded dump are another time's, maybe another machine's.
     if world.replay.is_some() {
         return Owners::default();
     }
     if suspects.iter().any(Suspect::is_waiting) {
         // Without them those sockets have no owner, which is said; what was counted stands.
-        let listeners = listeners(world, target).unwrap_or_default();
-        for suspect in suspects.iter_mut().filter(|suspect| suspect.is_waiting()) {
-            if let Some((inode, uid)) = listener_of(&listeners, suspect.netns, suspect.local) {
-                (suspect.holder_inode, suspect.uid) = (*inode, *uid);
+        let listeners = listeners(world).unwrap_or_default();
+        give_to_queues(suspects, &listeners);
+    }
+    // A master and its workers share a listening socket: to know the master takes all of them.
+    if suspects.iter().any(|suspect| suspect.is_waiting() || suspect.state == State::Listen) {
+        holders = Holders::All;
+    }
+    let wanted: Vec<_> = suspects.iter().map(|suspect| (suspect.holder_inode, suspect.uid)).collect();
+    let mut owners = owner::find(world, &wanted, holders);
+    owners.put_main_first();
+    owners
+}
+
+/// All of them: a socket may wait at one of another port, handed over by TPROXY.
+fn listeners(world: &World) -> Result<Listeners> {
+    let states = StateSet::of(&[State::Listen]);
+    let query = Query { states, ports: &[], side: Side::Server, times: false, listeners: false };
+    let mut listeners = Listeners::default();
+    source::visit(world, &query, &mut |socket| listeners.add(socket))?;
+    Ok(listeners)
+}
+
+/// Several listeners may share an address. The lengths of their queues tell how many of the sockets each
+/// has where these are all that wait; else the longest queue stands for all.
+fn give_to_queues(suspects: &mut [Suspect], listeners: &Listeners) {
+    let mut shared: BTreeMap<Vec<u64>, (Vec<&Socket>, Vec<&mut Suspect>)> = BTreeMap::new();
+    for suspect in suspects.iter_mut().filter(|suspect| suspect.is_waiting()) {
+        match listeners.queues_of(&suspect.socket())[..] {
+            [] => {}
+            [listener] => give(suspect, listener),
+            ref several => {
+                let inodes = several.iter().map(|listener| listener.inode).collect();
+                shared.entry(inodes).or_insert_with(|| (several.to_vec(), Vec::new())).1.push(suspect);
             }
         }
     }
-    let wanted: Vec<_> = suspects.iter().map(|suspect| (suspect.holder_inode, suspect.uid)).collect();
-    owner::find(world, &wanted, holders)
+    for (mut queues, waiting) in shared.into_values() {
+        let length = |listener: &Socket| listener.accept_queue.map_or(0, |queue| queue.waiting) as usize;
+        queues.sort_by_key(|listener| std::cmp::Reverse(length(listener)));
+        let are_all = queues.iter().map(|listener| length(listener)).sum::<usize>() == waiting.len();
+        let rivals = if are_all { 0 } else { queues.len() };
+        let mut turns = queues.iter().flat_map(|listener| std::iter::repeat_n(*listener, length(listener)));
+        for suspect in waiting {
+            let next = if are_all { turns.next() } else { None };
+            if let Some(listener) = next.or(queues.first().copied()) {
+                give(suspect, listener);
+            }
+            suspect.rivals = rivals;
+        }
+    }
 }
 
-/// Inode and uid of a listener by its network namespace and address.
-type Listeners = HashMap<(u32, Endpoint), (u64, u32)>;
-
-/// The listener of a connection's own address, as the kernel chooses it: the exact one first, then
-/// that of all addresses of its family. One of all IPv6 addresses takes IPv4 connections too.
-fn listener_of(listeners: &Listeners, netns: u32, local: Endpoint) -> Option<&(u64, u32)> {
-    let at = |ip: IpAddr| listeners.get(&(netns, Endpoint::new(ip, local.port)));
-    let any_v4 = || at(Ipv4Addr::UNSPECIFIED.into()).filter(|_| local.ip.is_ipv4());
-    at(local.ip).or_else(any_v4).or_else(|| at(Ipv6Addr::UNSPECIFIED.into()))
+fn give(suspect: &mut Suspect, listener: &Socket) {
+    (suspect.holder_inode, suspect.uid) = (listener.inode, listener.uid);
 }
 
-fn listeners(world: &World, target: &Target) -> Result<Listeners> {
-    let states = StateSet::of(&[State::Listen]);
-    let query = Query { states, ports: &target.selection.ports, side: Side::Server, times: false };
-    let mut listeners = HashMap::new();
-    source::visit(world, &query, &mut |socket| {
-        listeners.insert((socket.netns, socket.local), (socket.inode, socket.uid));
-    })?;
-    Ok(listeners)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::socket::{AcceptQueue, Endpoint};
+
+    fn end(port: u16) -> Endpoint {
+        Endpoint::new([127, 0, 0, 1].into(), port)
+    }
+
+    /// By holder how many of `count` waiting sockets it has, where listeners have so many in their queues.
+    fn given(count: u16, queues: &[(u64, u32)]) -> (BTreeMap<u64, usize>, usize) {
+        let mut listeners = Listeners::default();
+        for (inode, waiting) in queues {
+            let accept_queue = Some(AcceptQueue { waiting: *waiting, limit: None });
+            listeners.add(&Socket { inode: *inode, accept_queue, ..Socket::bare(State::Listen, end(80), end(0)) });
+        }
+        let waiting = |port| Suspect::new(&Socket::bare(State::CloseWait, end(80), end(port)), None);
+        let mut suspects: Vec<Suspect> = (1..=count).map(waiting).collect();
+        give_to_queues(&mut suspects, &listeners);
+        let mut by_holder = BTreeMap::new();
+        suspects.iter().for_each(|suspect| *by_holder.entry(suspect.holder_inode).or_default() += 1);
+        (by_holder, suspects.iter().map(|suspect| suspect.rivals).max().unwrap_or(0))
+    }
+
+    #[test]
+    fn queues_tell_who_has_how_many() {
+        assert_eq!(given(5, &[(1, 0), (2, 5)]), ([(2, 5)].into(), 0), "one hangs, the other doesn't");
+        assert_eq!(given(5, &[(1, 2), (2, 3)]), ([(1, 2), (2, 3)].into(), 0));
+        assert_eq!(given(4, &[(1, 2), (2, 3)]), ([(2, 4)].into(), 2), "one of both");
+        assert_eq!(given(2, &[(1, 0), (2, 0)]), ([(1, 2)].into(), 2), "accepted meanwhile");
+        assert_eq!(given(2, &[]), ([(0, 2)].into(), 0));
+    }
 }

@@ -1,6 +1,7 @@
 //! Whether the service is there at all: a zero looks like health also where nobody listens.
 
 use crate::base::error::{Error, Result};
+use crate::kernel::listeners::Listeners;
 use crate::kernel::select::Match;
 use crate::kernel::socket::{Side, State, StateSet};
 use crate::kernel::source::{self, Query};
@@ -38,10 +39,15 @@ pub fn add_absence(report: &mut Report, common: &Common, target: &Target, world:
         return;
     }
     let mut silent: BTreeSet<u16> = selection.ports.iter().copied().collect();
-    let query =
-        Query { states: StateSet::of(&[State::Listen]), ports: &selection.ports, side: Side::Server, times: false };
+    let query = Query {
+        states: StateSet::of(&[State::Listen]),
+        ports: &selection.ports,
+        side: Side::Server,
+        times: false,
+        listeners: false,
+    };
     let seen = source::visit(world, &query, &mut |socket| {
-        if selection.matches_listener(socket) != Match::No {
+        if selection.matches_listener(socket, &Listeners::default()) != Match::No {
             silent.remove(&socket.local.port);
         }
     });

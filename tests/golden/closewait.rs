@@ -40,6 +40,10 @@ const CASES: &[(&str, &str)] = &[
     ("unknown_keepalive", "-p 11211 --replay tests/fixtures/keepalive/dump.nl"),
     (
         "unknown_whose",
+        "-p 4711 --user 0 -w 7 --ratio-warning 200 --ratio-critical 200 --replay tests/fixtures/leak_no_listener/dump.nl",
+    ),
+    (
+        "warning_listener_tells_whose",
         "-p 4711 --user 0 -w 7 --ratio-warning 200 --ratio-critical 200 --replay tests/fixtures/leak/dump.nl",
     ),
     ("unknown_one_family", "-p 6379 --replay tests/fixtures/no_ipv6/dump.nl"),

@@ -32,7 +32,14 @@ const CASES: &[(&str, &str)] = &[
     ("critical_incomplete", "-p 11211 --min-age 60s -c 3 --replay tests/fixtures/no_ipv6/dump.nl"),
     ("unknown_silence_unknown", "-p 11211 -w 5 --proc-root tests/fixtures/calm"),
     ("unknown_oldest_silence_unknown", "-p 11211 --oldest-warning 1d --proc-root tests/fixtures/calm"),
-    ("unknown_whose", "-p 4711 --side server --min-age 60s --user 33 -w 4 --replay tests/fixtures/mixed/dump.nl"),
+    (
+        "unknown_whose",
+        "-p 4711 --side server --min-age 60s --user 33 -w 4 --replay tests/fixtures/mixed_no_listener/dump.nl",
+    ),
+    (
+        "ok_listener_tells_whose",
+        "-p 4711 --side server --min-age 60s --user 33 -w 4 --replay tests/fixtures/mixed/dump.nl",
+    ),
     ("unknown_one_family", "-p 11211 --replay tests/fixtures/no_ipv6/dump.nl"),
     ("unknown_no_recording", "-p 11211 --replay tests/fixtures/mixed/missing.nl"),
 ];

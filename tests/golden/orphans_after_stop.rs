@@ -8,7 +8,7 @@ pub const GOLDENS: Goldens = Goldens {
     cases: CASES,
     labels: |case| match case {
         "unknown_no_recording" | "unknown_command" | "unknown_baseline" => &[],
-        _ => &["drained_after", "held", "kernel", "listen", "new", "orphans", "time_wait"],
+        _ => &["bound", "drained_after", "held", "kernel", "listen", "new", "orphans", "time_wait"],
     },
 };
 
@@ -33,7 +33,7 @@ const CASES: &[(&str, &str)] = &[
     ),
     ("critical_incomplete", "-p 11211 --replay tests/fixtures/no_ipv6/dump.nl"),
     ("unknown_one_family", "-p 9092 --replay tests/fixtures/no_ipv6/dump.nl"),
-    ("unknown_whose", "-p 4711 --user 0 -c 9 --replay tests/fixtures/leak/dump.nl"),
+    ("unknown_whose", "-p 4711 --user 0 -c 7 --replay tests/fixtures/leak_no_listener/dump.nl"),
     ("unknown_no_recording", "-p 11211 --replay tests/fixtures/calm/missing.nl"),
     ("unknown_command", "-v -p 9092 --wait 0s --proc-root tests/fixtures/calm -- false"),
     ("unknown_baseline", "-p 11211 --baseline tests/fixtures/calm/missing.json"),

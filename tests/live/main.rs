@@ -17,6 +17,7 @@ mod closewait {
 
 /// check_conn_growth.
 mod growth {
+    pub mod holders_now;
     pub mod real_pools;
     pub mod rehearsed;
     pub mod series;
@@ -25,6 +26,7 @@ mod growth {
 /// check_orphans_after_stop.
 mod orphans {
     pub mod around_a_restart;
+    pub mod bound;
     pub mod client_pool;
     pub mod junit;
     pub mod one_shot;
@@ -75,10 +77,12 @@ mod host {
     pub mod namespaces;
     pub mod nested_namespaces;
     pub mod processes;
+    pub mod queues;
     pub mod replay;
     pub mod rights;
     pub mod scarce_resources;
     pub mod select;
+    pub mod sides;
     pub mod soak;
     pub mod unit;
     pub mod unprivileged;

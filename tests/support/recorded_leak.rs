@@ -8,7 +8,7 @@ use connleak::growth::detector_state::{self, DetectorState, Moment};
 use connleak::growth::pool::{Connection, Pool};
 use connleak::history::state_dir;
 use connleak::history::{Group, History, Sample, Step};
-use connleak::kernel::socket::{Endpoint, Protocol, Side, Socket, State, Times};
+use connleak::kernel::socket::{Endpoint, Side, Socket, State, Times};
 use connleak::kernel::source::{Coverage, Origin};
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -87,20 +87,14 @@ impl Story {
         let here = |port| Endpoint::new([10, 0, 0, 7].into(), port);
         let socket = |held: &Held| {
             let idle = ((minute as f64 - held.last) * 60_000.0) as u32 + 900;
+            let local = 40_000 + (held.cookie % 20_000) as u16;
             Socket {
-                protocol: Protocol::Tcp,
-                netns: 0,
-                accept_queue: None,
-                state: State::Established,
-                local: here(40_000 + (held.cookie % 20_000) as u16),
-                remote: Endpoint::new([10, 0, 0, 5].into(), 11_211),
                 uid: CLIENTS[held.client].1,
                 inode: held.cookie,
                 cookie: NonZeroU64::new(held.cookie),
                 cgroup: NonZeroU64::new(500 + held.client as u64),
-                keepalive: false,
-                timer_rest: None,
                 times: Some(Times { data_sent: idle, data_recv: idle, ack_recv: idle, stalled: 0, carried: None }),
+                ..Socket::bare(State::Established, here(local), Endpoint::new([10, 0, 0, 5].into(), 11_211))
             }
         };
         let connections: Vec<_> =

@@ -24,8 +24,9 @@ impl Found {
     /// The sockets that the worst finding is about; without one all.
     pub fn of(&self, worst: Option<&Finding>, rules: &Rules) -> Vec<Suspect> {
         let is_at = |suspect: &Suspect, queue: Queue| {
-            let listener = self.mix.listener_of(suspect.netns, suspect.local).unwrap_or(suspect.local);
-            (suspect.netns, listener) == (queue.netns, queue.listener)
+            let of = |suspect: &Suspect| self.mix.listener_of(suspect.netns, suspect.local, suspect.interface);
+            let (listener, interface) = of(suspect).unwrap_or((suspect.local, suspect.interface));
+            (suspect.netns, listener, interface) == (queue.netns, queue.listener, queue.interface)
         };
         let is_old = |suspect: &Suspect| suspect.age.is_some_and(|age| u64::from(age) >= rules.min_age.as_millis());
         let is_meant = |side: Side, suspect: &Suspect| match worst.map_or(Whose::All, |worst| worst.whose) {

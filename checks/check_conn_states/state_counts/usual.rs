@@ -3,10 +3,10 @@
 use super::StateCounts;
 use connleak::base::error::Result;
 use connleak::history::{History, Usual};
-use connleak::kernel::socket::{Endpoint, Side, State, scope};
+use connleak::kernel::ends::{self, Ends};
+use connleak::kernel::socket::{Side, State};
 use connleak::owners::blame::Suspect;
 use connleak::report::rounded;
-use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -72,16 +72,19 @@ pub fn unusual(mix: &StateCounts, twice: [u64; 2], usual: &[(State, Usual)]) -> 
 /// The history has each connection once, by its client's end where both are here. How many of the
 /// server's ends, ESTABLISHED and in CLOSE_WAIT, are therefore left out.
 pub fn both_ends(sockets: &[(Side, Suspect)]) -> [u64; 2] {
-    let counts = |state: State| matches!(state, State::Established | State::CloseWait);
-    let of = |wanted: Side| {
-        let of_side = sockets.iter().filter(move |(side, socket)| *side == wanted && counts(socket.state));
-        of_side.map(|(_, socket)| (scope(socket.netns, socket.local, socket.remote), socket))
+    let ends = |(side, end): &(Side, Suspect)| Ends::new(*side, end.netns, end.local, end.remote);
+    let of = |wanted: Side, states: &'static [State]| {
+        let is_wanted = move |end: &&(Side, Suspect)| end.0 == wanted && states.contains(&end.1.state);
+        sockets.iter().filter(is_wanted)
     };
-    let clients: HashSet<(u32, Endpoint, Endpoint)> =
-        of(Side::Client).map(|(scope, socket)| (scope, socket.remote, socket.local)).collect();
+    let counted = &[State::Established, State::CloseWait];
+    let mut clients: Vec<Ends> = of(Side::Client, counted).map(ends).collect();
+    let count = clients.len();
+    clients.extend(of(Side::Client, &[State::FinWait1, State::FinWait2]).map(ends));
+    let servers: Vec<Ends> = of(Side::Server, counted).map(ends).collect();
     let mut twice = [0, 0];
-    for (_, socket) in of(Side::Server).filter(|(scope, end)| clients.contains(&(*scope, end.local, end.remote))) {
-        twice[usize::from(socket.state == State::CloseWait)] += 1;
+    for ((_, socket), client) in of(Side::Server, counted).zip(ends::join(&clients, &servers)) {
+        twice[usize::from(socket.state == State::CloseWait)] += u64::from(client.is_some_and(|client| client < count));
     }
     twice
 }
@@ -91,7 +94,7 @@ mod tests {
     use super::*;
     use connleak::history::{Sample, Step};
     use connleak::kernel::headroom::{EphemeralPorts, PortUse};
-    use connleak::kernel::socket::Socket;
+    use connleak::kernel::socket::{Endpoint, Socket};
 
     const HOUR: u64 = 3_600_000;
 

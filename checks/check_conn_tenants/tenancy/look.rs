@@ -1,6 +1,9 @@
 //! The service's connections, each once, with both of its ends where they are on this host.
 
 use connleak::base::error::Result;
+use connleak::kernel::ends::{self, Ends};
+use connleak::kernel::look;
+use connleak::kernel::own_addresses::OwnAddresses;
 use connleak::kernel::select::{Match, Selection};
 use connleak::kernel::socket::{Endpoint, Side, Socket, State, StateSet};
 use connleak::kernel::source::{self, Coverage, Query};
@@ -42,44 +45,107 @@ pub struct Snapshot {
     pub unsure: Vec<Socket>,
 }
 
-/// Looks once. A connection with both ends selected is held by its client's, as in [`connleak::growth::pool`].
+/// Looks once; twice where the client's end of a connection from an address of this host was not seen:
+/// NAT hides it behind another port. A connection with both ends selected is held by its client's, as
+/// in [`connleak::growth::pool`].
 pub fn look(world: &World, selection: &Selection) -> Result<Snapshot> {
     let counted = |state| matches!(state, State::Established | State::CloseWait);
-    // In FIN_WAIT a client that has closed only its sending half is still there.
-    let states = [State::Established, State::CloseWait, State::FinWait1, State::FinWait2, State::Listen];
-    let query = Query { states: StateSet::of(&states), ports: &selection.ports, side: Side::Both, times: true };
     let (mut listeners, mut unsure) = (Vec::new(), Vec::new());
-    let mut ends: HashMap<(u32, Endpoint, Endpoint), End> = HashMap::new();
-    let mut selected: Vec<(Socket, Side)> = Vec::new();
-    let seen = source::visit(world, &query, &mut |socket| {
+    let (mut clients, mut servers, mut selected) = (Seen::default(), Seen::default(), Vec::new());
+    // The other end too is wanted, whichever is chosen.
+    let both = Selection { ports: selection.ports.clone(), side: Side::Both, ..Selection::default() };
+    let states = StateSet::of(&[STATES, &[State::Listen]].concat());
+    let seen = look::visit(world, &both, (states, true), &mut |socket, matched, known| {
+        let Match::Yes(side) = matched else { return };
         if socket.state == State::Listen {
             listeners.extend(selection.ports.contains(&socket.local.port).then(|| End::of(socket)));
             return;
         }
-        ends.insert((socket.scope(), socket.local, socket.remote), End::of(socket));
-        match selection.matches(socket) {
+        if side == Side::Client {
+            clients.add(socket, side)
+        } else {
+            servers.add(socket, side)
+        }
+        match selection.matches(socket, known) {
             Match::Yes(side) if counted(socket.state) => selected.push((*socket, side)),
             Match::Unsure if counted(socket.state) => unsure.push(*socket),
             _ => {}
         }
     })?;
-    let clients: HashSet<(u32, Endpoint, Endpoint)> = selected
+    let of_servers: Vec<Ends> = servers.ends.clone();
+    let mut joined = ends::join(&clients.ends, &of_servers);
+    if joined.contains(&None) && look_behind_nat(world, &of_servers, &joined, &mut clients)? {
+        joined = ends::join(&clients.ends, &of_servers);
+    }
+    let client_of: HashMap<Ends, usize> =
+        of_servers.iter().zip(&joined).filter_map(|(ends, client)| Some((*ends, (*client)?))).collect();
+    let server_of: HashMap<usize, usize> =
+        joined.iter().enumerate().filter_map(|(server, client)| Some(((*client)?, server))).collect();
+    let client_at: HashMap<Ends, usize> = clients.ends.iter().enumerate().map(|(index, ends)| (*ends, index)).collect();
+    let is_selected: HashSet<Ends> = selected
         .iter()
         .filter(|(_, side)| *side == Side::Client)
-        .map(|(socket, _)| (socket.scope(), socket.remote, socket.local))
+        .map(|(socket, side)| Ends::of(socket, *side))
         .collect();
     selected.retain(|(socket, side)| {
-        *side == Side::Client || !clients.contains(&(socket.scope(), socket.local, socket.remote))
+        let other = client_of.get(&Ends::of(socket, *side)).map(|index| clients.ends[*index]);
+        *side == Side::Client || other.is_none_or(|other| !is_selected.contains(&other))
     });
     let connection = |(socket, side): (Socket, Side)| {
-        let other = ends.get(&(socket.scope(), socket.remote, socket.local)).copied();
         let own = Some(End::of(&socket));
-        let is_clients = side == Side::Client;
-        let (client, server) = if is_clients { (own, other) } else { (other, own) };
-        let asks_server = selection.side == Side::Both && is_clients && server.is_some();
+        let ends = Ends::of(&socket, side);
+        let (client, server) = match side {
+            Side::Client => {
+                let server = client_at.get(&ends).and_then(|client| server_of.get(client));
+                (own, server.map(|index| servers.holders[*index]))
+            }
+            _ => (client_of.get(&ends).map(|index| clients.holders[*index]), own),
+        };
+        let asks_server = selection.side == Side::Both && side == Side::Client && server.is_some();
         let peer = if asks_server { socket.local.ip } else { socket.remote.ip };
         Connection { socket, client, server, peer }
     };
     let connections = selected.into_iter().map(connection).collect();
     Ok(Snapshot { seen, connections, listeners, unsure })
+}
+
+/// In FIN_WAIT a client that has closed only its sending half is still there.
+const STATES: &[State] = &[State::Established, State::CloseWait, State::FinWait1, State::FinWait2];
+
+/// Sockets of one side.
+#[derive(Default)]
+struct Seen {
+    ends: Vec<Ends>,
+    holders: Vec<End>,
+}
+
+impl Seen {
+    fn add(&mut self, socket: &Socket, side: Side) {
+        self.ends.push(Ends::of(socket, side));
+        self.holders.push(End::of(socket));
+    }
+}
+
+/// Adds clients' ends whose own addresses `servers` without a client have. That is a walk of all
+/// sockets, and only for clients on this host. Whether any was found.
+fn look_behind_nat(world: &World, servers: &[Ends], joined: &[Option<usize>], clients: &mut Seen) -> Result<bool> {
+    // A recording holds what it holds, and its host's addresses aren't known.
+    if world.replay.is_some() {
+        return Ok(false);
+    }
+    let own = OwnAddresses::read(world);
+    let without = servers.iter().zip(joined).filter(|(_, client)| client.is_none()).map(|(ends, _)| ends.client());
+    let wanted: HashSet<Endpoint> = without.filter(|client| own.may_have(client.ip)).collect();
+    if wanted.is_empty() {
+        return Ok(false);
+    }
+    let before = clients.ends.len();
+    let states = StateSet::of(STATES);
+    let query = Query { states, ports: &[], side: Side::Both, times: false, listeners: false };
+    source::visit(world, &query, &mut |socket| {
+        if wanted.contains(&socket.local) {
+            clients.add(socket, Side::Client);
+        }
+    })?;
+    Ok(clients.ends.len() > before)
 }

@@ -40,7 +40,7 @@ pub struct Pooler {
 /// their sockets may be.
 pub fn sides(world: &World, masters: &[u32], uids: &[u32], ages: &Ages) -> Result<(Vec<Pooler>, Option<String>)> {
     let states = StateSet::of(&[State::Established, State::CloseWait, State::Listen]);
-    let query = Query { states, ports: &[], side: Side::Both, times: true };
+    let query = Query { states, ports: &[], side: Side::Both, times: true, listeners: false };
     let mut sockets: Vec<Socket> = Vec::new();
     let seen = source::visit(world, &query, &mut |socket| {
         if socket.inode != 0 && uids.contains(&socket.uid) {

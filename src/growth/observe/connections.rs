@@ -25,6 +25,13 @@ pub fn see(plan: &Plan, history: &mut History, holders: Holders, world: &World) 
         true => searched.owners,
         false => owner::find(world, &seen.suspects.iter().map(of_inode).collect::<Vec<_>>(), holders),
     };
+    // A group is named once; who leaks now may be another process of the same unit and user.
+    if let (Verdict::Leak(leak), Some((name, _))) = (&seen.found.learned.verdict, &mut seen.found.leaking) {
+        let of_group = seen.suspects.iter().filter(|suspect| suspect.group() == leak.group);
+        if let Some(now) = most_common(&seen.owners, of_group) {
+            *name = now;
+        }
+    }
     Ok(updated)
 }
 
@@ -81,20 +88,40 @@ impl Searched {
         Searched { owners, everything, files }
     }
 
-    /// Unit, else command and user, of groups that have no name yet. One whose holder isn't found gets
-    /// it from a later run.
+    /// Names of groups by their holders now, where all were looked for; else of those that have none
+    /// yet. One whose holder isn't found keeps its name, or gets it from a later run.
     fn names(&self, memory: &DetectorState, pool: &Pool) -> Vec<(u32, String)> {
-        let nameless = memory.nameless(pool).into_iter();
-        let name = |process: &Process| match &process.unit {
-            Some(unit) => cgroup::label(unit).into_owned(),
-            None => {
-                let user = process.user.clone().unwrap_or_else(|| process.uid.to_string());
-                format!("{} ({user})", process.command)
-            }
-        };
-        nameless
-            .filter_map(|(group, connection)| Some((group, name(self.owners.of(connection.socket.inode).next()?))))
-            .collect()
+        let nameless = memory.nameless(pool);
+        let mut all: BTreeMap<u32, Vec<&Connection>> = BTreeMap::new();
+        match self.everything {
+            true => pool.connections.iter().for_each(|one| all.entry(one.group()).or_default().push(one)),
+            false => nameless.iter().for_each(|(group, one)| all.entry(*group).or_default().push(one)),
+        }
+        all.retain(|group, _| nameless.contains_key(group) || memory.names.contains_key(group));
+        all.into_iter().filter_map(|(group, of)| Some((group, most_common(&self.owners, of.into_iter())?))).collect()
+    }
+}
+
+/// Unit, else command and user, of whoever holds most of the connections.
+fn most_common<'a>(owners: &Owners, connections: impl Iterator<Item = &'a Connection>) -> Option<String> {
+    let mut counts: BTreeMap<u32, (u64, &Process)> = BTreeMap::new();
+    for process in connections.filter_map(|connection| owners.of(connection.socket.inode).next()) {
+        counts.entry(process.pid).or_insert((0, process)).0 += 1;
+    }
+    let mut by_name: BTreeMap<String, u64> = BTreeMap::new();
+    for (count, process) in counts.into_values() {
+        *by_name.entry(name_of(process)).or_default() += count;
+    }
+    by_name.into_iter().max_by_key(|(_, count)| *count).map(|(name, _)| name)
+}
+
+fn name_of(process: &Process) -> String {
+    match &process.unit {
+        Some(unit) => cgroup::label(unit).into_owned(),
+        None => {
+            let user = process.user.clone().unwrap_or_else(|| process.uid.to_string());
+            format!("{} ({user})", process.command)
+        }
     }
 }
 

@@ -32,6 +32,9 @@ const SOCK_ID: usize = 48;
 const INET_DIAG_INFO: u16 = 2;
 const INET_DIAG_ULP_INFO: u16 = 19;
 const INET_DIAG_CGROUP_ID: u16 = 21;
+const INET_DIAG_SOCKOPT: u16 = 22;
+/// A bit of the first byte of `struct inet_diag_sockopt`.
+const TRANSPARENT: u8 = 1 << 5;
 const REQ_BYTECODE: u16 = 1;
 const REQ_PROTOCOL: u16 = 3;
 const IPPROTO_MPTCP: u32 = 262;
@@ -150,8 +153,11 @@ fn socket(payload: &[u8], table: Table) -> Option<Option<Socket>> {
         // MPTCP's own timer of that number ends a closed connection.
         keepalive: fixed[2] == TIMER_KEEPALIVE && table == Table::Tcp,
         timer_rest: if fixed[2] == 0 { None } else { u32_at(fixed, 52) },
+        connected: None,
         accept_queue: None,
         times: None,
+        interface: u32_at(fixed, 40)?,
+        is_transparent: false,
         netns: 0,
     };
     if state == State::Listen {
@@ -163,9 +169,13 @@ fn socket(payload: &[u8], table: Table) -> Option<Option<Socket>> {
         let value = rest.get(4..length)?;
         match u16_at(rest, 2)? {
             INET_DIAG_INFO if table == Table::Mptcp => mptcp_info(&mut socket, value),
-            INET_DIAG_INFO => socket.times = times(value, fixed[2], socket.timer_rest.unwrap_or(0)),
+            INET_DIAG_INFO => {
+                socket.times = times(value, fixed[2], socket.timer_rest.unwrap_or(0));
+                socket.connected = connected(state, value);
+            }
             INET_DIAG_ULP_INFO if is_mptcp(value) => socket.protocol = Protocol::Subflow,
             INET_DIAG_CGROUP_ID => socket.cgroup = NonZeroU64::new(u64_at(value, 0)?),
+            INET_DIAG_SOCKOPT => socket.is_transparent = value.first()? & TRANSPARENT != 0,
             _ => {}
         }
         rest = rest.get(align(length)..).unwrap_or_default();
@@ -230,6 +240,20 @@ fn stalled(info: &[u8], timer: u8, timer_rest: u32) -> Option<u32> {
 fn carried(info: &[u8]) -> Option<bool> {
     let segments = [u32_at(info, 144)?, u32_at(info, 152)?, u32_at(info, 156)?];
     Some(u64_at(info, 128)? > 0 || segments.iter().any(|count| *count > 0))
+}
+
+/// Whether it connected: `tcpi_bytes_acked` counts the SYN of that end alone. Told where nothing is in
+/// flight (`tcpi_unacked`) and no FIN was sent, since `tcpi_bytes_sent` and `tcpi_bytes_retrans` (4.19).
+fn connected(state: State, info: &[u8]) -> Option<bool> {
+    if !matches!(state, State::Established | State::CloseWait) || u32_at(info, 24)? != 0 {
+        return None;
+    }
+    let (acked, sent, again) = (u64_at(info, 120)?, u64_at(info, 200)?, u64_at(info, 208)?);
+    match acked.checked_sub(sent.checked_sub(again)?)? {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    }
 }
 
 /// A dump request for [`COMBINED`] (`family` 0) or [`BY_FAMILY`].
@@ -348,7 +372,7 @@ mod tests {
         body.extend(socket.remote.port.to_be_bytes());
         body.extend(octets(socket.local.ip));
         body.extend(octets(socket.remote.ip));
-        body.extend([1, 0, 0, 0]); // interface
+        body.extend(socket.interface.to_ne_bytes());
         body.extend(socket.cookie.map_or(0, NonZeroU64::get).to_ne_bytes());
         body.extend(socket.timer_rest.unwrap_or(0).to_ne_bytes());
         body.extend([7; 8]); // queues: 0x07070707 each
@@ -366,6 +390,9 @@ mod tests {
         }
         if let Some(cgroup) = socket.cgroup {
             attribute(&mut body, INET_DIAG_CGROUP_ID, &cgroup.get().to_ne_bytes());
+        }
+        if socket.is_transparent {
+            attribute(&mut body, INET_DIAG_SOCKOPT, &[0x30, 0]);
         }
         message(sent.kind, 0x2, &body)
     }
@@ -416,6 +443,9 @@ mod tests {
                 cgroup: ids.3.and_then(NonZeroU64::new),
                 keepalive: timer == TIMER_KEEPALIVE,
                 timer_rest: (timer != 0).then_some(rest),
+                connected: None,
+                interface: rest % 7,
+                is_transparent: rest % 2 == 1,
                 netns: 0,
                 accept_queue: (state == State::Listen).then_some(queue),
                 times,
@@ -563,7 +593,7 @@ mod tests {
     fn a_request_filters_from_cheap_to_dear() {
         let states = StateSet::of(&[State::Established, State::CloseWait]);
         let asked = |kind, family, ports: &[u16], side| {
-            request(kind, Table::Tcp, family, &Query { states, ports, side, times: true })
+            request(kind, Table::Tcp, family, &Query { states, ports, side, times: true, listeners: false })
         };
         let server = asked(COMBINED, 0, &[11211], Side::Server);
         assert_eq!(server.len(), HEADER + 60);
@@ -670,7 +700,7 @@ mod tests {
                     (asked[0], other[1]), (other[0], asked[1]), (asked[0], asked[1]), (other[0], other[1]),
                     (beside[0], other[1]), (other[0], beside[1]), (beside[0], beside[1]), (0, 0), (65_535, 65_535),
                 ] {
-                    let query = Query { states: StateSet::ALL, ports: &ports, side, times: false };
+                    let query = Query { states: StateSet::ALL, ports: &ports, side, times: false, listeners: false };
                     let wanted = query.wants(State::Listen, local, remote);
                     prop_assert_eq!(accepts(&code, local, remote), wanted, "{} {} {:?}", local, remote, side);
                 }
@@ -681,7 +711,7 @@ mod tests {
     #[test]
     fn without_ports_the_kernel_filters_by_state_alone() {
         for side in [Side::Server, Side::Client, Side::Both] {
-            let query = Query { states: StateSet::ALL, ports: &[], side, times: true };
+            let query = Query { states: StateSet::ALL, ports: &[], side, times: true, listeners: false };
             assert_eq!(request(COMBINED, Table::Tcp, 0, &query).len(), HEADER + 60, "no bytecode");
             assert!(query.wants(State::Listen, 1, 2));
         }

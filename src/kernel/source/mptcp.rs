@@ -115,7 +115,8 @@ mod tests {
     use crate::kernel::socket::{Side, StateSet, Times};
     use std::num::NonZeroU64;
 
-    const ALL: Query<'static> = Query { states: StateSet::ALL, ports: &[], side: Side::Both, times: true };
+    const ALL: Query<'static> =
+        Query { states: StateSet::ALL, ports: &[], side: Side::Both, times: true, listeners: false };
 
     fn row(protocol: Protocol, state: State, inode: u64, port: u16) -> Socket {
         let end = |port| Endpoint::new([127, 0, 0, 1].into(), port);

@@ -4,7 +4,7 @@ use super::diag::{self, Framed, Message, Table};
 use super::mptcp::Connections;
 use super::{Coverage, Origin, Query};
 use crate::base::error::{Error, Result};
-use crate::kernel::socket::{Socket, State, StateSet};
+use crate::kernel::socket::{Side, Socket, State, StateSet};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
@@ -32,7 +32,30 @@ pub fn open() -> Result<OwnedFd> {
 
 /// Shows the sockets of the network namespace that `socket` is of. `has_mptcp`: MPTCP's may be among
 /// them, which takes a dump of their table too.
+///
+/// Listeners are few and have a table of their own, which the kernel walks in a hundredth of the time
+/// of the other (6.18): all of them cost less than a port's filter on one dump of both would.
 pub fn visit(socket: &OwnedFd, query: &Query, has_mptcp: bool, each: &mut dyn FnMut(&Socket)) -> Result<Coverage> {
+    if !query.listeners {
+        return connections(socket, query, has_mptcp, each);
+    }
+    let states = StateSet::of(&[State::Listen]);
+    let of_listeners = Query { states, ports: &[], side: Side::Both, times: false, listeners: false };
+    let mut seen = by_any(Table::Tcp, socket, &of_listeners, each)?;
+    let others = Query { states: query.states.without(State::Listen), listeners: false, ..*query };
+    match connections(socket, &others, has_mptcp, each) {
+        Ok(more) => {
+            seen.rows += more.rows;
+            seen.missing = seen.missing.or(more.missing);
+        }
+        Err(why) if seen.rows == 0 => return Err(why),
+        Err(why) => seen.missing = Some(format!("the dump broke off ({why})")),
+    }
+    Ok(seen)
+}
+
+/// The rows of TCP's table, those of MPTCP as connections.
+fn connections(socket: &OwnedFd, query: &Query, has_mptcp: bool, each: &mut dyn FnMut(&Socket)) -> Result<Coverage> {
     if !has_mptcp {
         return by_any(Table::Tcp, socket, query, each);
     }
@@ -140,7 +163,6 @@ fn receive(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::socket::{Side, StateSet};
     use rustix::net::socketpair;
 
     const INTERRUPTED: u16 = 0x10;
@@ -181,7 +203,7 @@ mod tests {
         for answer in answers {
             assert_eq!(send(&kernel, answer, SendFlags::empty()), Ok(answer.len()));
         }
-        let query = Query { states: StateSet::ALL, ports: &[], side: Side::Both, times: false };
+        let query = Query { states: StateSet::ALL, ports: &[], side: Side::Both, times: false, listeners: false };
         let mut shown = 0;
         let seen = visit(&ours, &query, has_mptcp, &mut |_| shown += 1);
         assert!(seen.is_ok() || shown == 0, "{seen:?}");

@@ -1,6 +1,7 @@
 //! A socket that someone is to be named for.
 
 use crate::kernel::socket::{Endpoint, Socket, State};
+use std::num::NonZeroU64;
 
 /// There may be many: it keeps no more than is told.
 #[derive(Clone, Copy, Debug)]
@@ -12,22 +13,49 @@ pub struct Suspect {
     pub netns: u32,
     pub uid: u32,
     pub inode: u64,
+    /// As of a [`Socket`]: they tell in whose queue it waits.
+    pub interface: u32,
+    pub is_transparent: bool,
+    pub cgroup: Option<NonZeroU64>,
     /// Whose descriptor to look for: the socket's own, or that of the listener in whose accept
     /// queue it waits. 0: nobody's.
     pub holder_inode: u64,
+    /// In how many listeners' queues it may wait, where it can't be told in which: then the one with
+    /// the longest queue stands for all. 0: it is told.
+    pub rivals: usize,
     /// Milliseconds; `None`: unknown.
     pub age: Option<u32>,
 }
 
 impl Suspect {
     pub fn new(socket: &Socket, age: Option<u32>) -> Suspect {
-        let Socket { state, local, remote, netns, uid, inode, .. } = *socket;
-        Suspect { state, local, remote, netns, uid, inode, holder_inode: inode, age }
+        let Socket { state, local, remote, netns, uid, inode, interface, is_transparent, cgroup, .. } = *socket;
+        let (holder_inode, rivals) = (inode, 0);
+        Suspect {
+            state,
+            local,
+            remote,
+            netns,
+            uid,
+            inode,
+            interface,
+            is_transparent,
+            cgroup,
+            holder_inode,
+            rivals,
+            age,
+        }
+    }
+
+    /// The socket as far as listeners look at it.
+    pub fn socket(&self) -> Socket {
+        let Suspect { state, local, remote, netns, inode, interface, is_transparent, cgroup, .. } = *self;
+        Socket { netns, inode, interface, is_transparent, cgroup, ..Socket::bare(state, local, remote) }
     }
 
     /// Whether it waits for its listener's process: only there a socket in these states is nobody's.
     pub fn is_waiting(&self) -> bool {
-        self.inode == 0 && matches!(self.state, State::Established | State::CloseWait | State::SynRecv)
+        self.socket().is_waiting()
     }
 
     /// Whether the kernel ends it by itself: its process has let it go.

@@ -1,5 +1,6 @@
 //! One rule for what can't be known, in every check: where it can't change the verdict it is mentioned, else UNKNOWN.
 
+use super::sides::listener;
 use crate::lab::run::{CLOSEWAIT, Check, IDLE, ORPHANS, STATES, TENANTS};
 use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab};
 
@@ -28,17 +29,19 @@ fn holds(choice: &[&str], says: &str) {
     }
 }
 
-/// Connections that nobody accepted have no process and no user.
+/// Connections that nobody accepted are their listener's: of two that share a port, and are of different
+/// users, it can't be told which.
 #[test]
 fn sockets_of_which_it_is_not_known_whose_they_are() {
     Lab::test(|lab| {
-        let (mut server, mut client) = (lab.peer(), lab.peer());
-        server.say("listen l 127.0.0.1:27701");
-        client.say("connect stays 127.0.0.1:27701 1");
+        let (mut of_root, mut of_nobody, mut client) = (listener(lab), listener(lab), lab.peer());
+        of_root.say("listen l 127.0.0.1:27701 reuseport");
+        of_nobody.say("listen l 127.0.0.1:27701 reuseport uid=65534");
+        client.say("connect stays 127.0.0.1:27701 16");
         client.say("connect goes 127.0.0.1:27701 1");
         client.say("close goes");
         lab.wait_for(CLOSE_WAIT, 27701, 1);
-        lab.wait_for(ESTABLISHED, 27701, 2);
+        lab.wait_for(ESTABLISHED, 27701, 32);
         holds(&["--side=server", "--user=0"], "can't be told whose they are");
     });
 }

@@ -46,7 +46,7 @@ fn bytecode_and_both_dumps_show_what_proc_shows() {
             let ports: Vec<u16> = (20000..20000 + count).collect();
             for side in [Side::Server, Side::Client, Side::Both] {
                 let states = StateSet::of(&[State::Established, State::CloseWait, State::Listen]);
-                let query = Query { states, ports: &ports, side, times: true };
+                let query = Query { states, ports: &ports, side, times: true, listeners: false };
                 let wanted = rows(|each| proc::visit(Path::new("/proc/thread-self/net"), &query, each));
                 assert!(!wanted.is_empty());
                 for dump in [Dump::Combined, Dump::ByFamily] {
@@ -63,7 +63,7 @@ fn both_dumps_tell_the_same_identities() {
     Lab::test(|lab| {
         let _server = lab.leaking_server("[::1]:11211", 5);
         let states = StateSet::of(&[State::Listen, State::CloseWait]);
-        let query = Query { states, ports: &[11211], side: Side::Both, times: true };
+        let query = Query { states, ports: &[11211], side: Side::Both, times: true, listeners: false };
         let identities = |dump| {
             let mut found = BTreeSet::new();
             netlink::visit_by(dump, &netlink::open().unwrap(), &query, &mut |socket| {
@@ -133,7 +133,7 @@ fn all_sources_agree_on_random_socket_tables() {
             let states = states.iter().map(|state| State::from_kernel(*state as u8 + 1).unwrap()).collect::<Vec<_>>();
             let ports: Vec<u16> = asked.into_iter().chain(services.keys().copied().take(2)).collect();
             let side = [Side::Server, Side::Client, Side::Both][side];
-            let query = Query { states: StateSet::of(&states), ports: &ports, side, times: true };
+            let query = Query { states: StateSet::of(&states), ports: &ports, side, times: true, listeners: false };
             let by_proc = || rows(|each| proc::visit(Path::new("/proc/thread-self/net"), &query, each));
             // What was closed goes on by itself: compared while the table stands still.
             for _ in 0..50 {

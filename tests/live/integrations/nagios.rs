@@ -181,7 +181,7 @@ fn a_leak_is_seen_and_its_end_too() {
                     "share_other",
                     "tenant_root",
                 ],
-                _ => &["orphans", "held", "kernel", "listen", "time_wait", "new", "drained_after"],
+                _ => &["orphans", "held", "kernel", "listen", "bound", "time_wait", "new", "drained_after"],
             };
             assert_eq!(labels, wanted, "{hard:?}");
             let (label, value, unit, warning, critical) = match name {

@@ -5,12 +5,13 @@ use super::row::{Bounds, Holder, Row};
 use super::{By, user_of};
 use connleak::base::duration::Span;
 use connleak::base::error::Result;
-use connleak::growth::pool::Doors;
 use connleak::kernel::headroom::EphemeralPorts;
+use connleak::kernel::listeners::{GIVEN_ELSEWHERE, Listeners};
+use connleak::kernel::look;
 use connleak::kernel::owner::{Holders, Owners, Process};
 use connleak::kernel::select::Match;
 use connleak::kernel::socket::{Endpoint, Side, Socket, State, StateSet};
-use connleak::kernel::source::{self, Coverage, Origin, Query};
+use connleak::kernel::source::{Coverage, Origin};
 use connleak::kernel::user::Users;
 use connleak::kernel::world::World;
 use connleak::owners::blame::Suspect;
@@ -39,10 +40,6 @@ pub struct View {
     pub notes: Vec<String>,
 }
 
-/// From here on hosts give ports to those who connect: Linux 32768 to 60999 unless it is told otherwise
-/// (ip-sysctl), others from 49152 (RFC 6335). What a peer's host was told can't be known.
-const GIVEN_ELSEWHERE: u16 = 32_768;
-
 /// What decides on a socket's row. Names are made once for all sockets of one.
 type Place = (Holder, bool, Option<u16>, Option<IpAddr>);
 
@@ -60,7 +57,7 @@ struct Sockets {
 impl View {
     pub fn gather(target: &Target, by: By, world: &World) -> Result<View> {
         let (mut sockets, seen) = Sockets::read(target, world)?;
-        let owners = holders::find(world, target, &mut sockets.held, Holders::First);
+        let owners = holders::find(world, &mut sockets.held, Holders::First);
         let users = if world.is_foreign() || world.replay.is_some() { Users::default() } else { Users::read() };
         let (rows, all) = sockets.rows(target, by, &owners, &users);
         let unowned = sockets.held.iter().filter(|suspect| owners.of(suspect.holder_inode).next().is_none()).count();
@@ -109,40 +106,36 @@ pub fn replayed(seen: &Coverage) -> String {
 impl Sockets {
     fn read(target: &Target, world: &World) -> Result<(Sockets, Coverage)> {
         let selection = &target.selection;
-        let query = Query { states: StateSet::ALL, ports: &selection.ports, side: selection.side, times: true };
         let (held, ends, kernel) = Default::default();
         let mut sockets = Sockets { held, ends, kernel, unsure: 0, ages_known: true };
-        let (mut doors, mut unsure) = (Doors::default(), Vec::new());
-        let seen = source::visit(world, &query, &mut |socket| {
-            let matched = selection.matches(socket);
-            doors.add(socket, matched);
+        // Where no port was asked for each socket's ends are looked up again once all are known.
+        let mut all = Listeners::default();
+        let seen = look::visit(world, selection, (StateSet::ALL, true), &mut |socket, matched, listeners| {
+            all.add(socket);
             match matched {
                 Match::No => {}
-                Match::Unsure => unsure.push(*socket),
                 Match::Yes(side) => sockets.add(socket, side),
+                Match::Unsure => match selection.port_is_theirs(socket, listeners) {
+                    Some(true) => sockets.add(socket, Side::Server),
+                    Some(false) => {}
+                    None => sockets.unsure += 1,
+                },
             }
         })?;
-        for socket in &unsure {
-            match doors.belongs(socket) {
-                Some(true) => sockets.add(socket, Side::Server),
-                Some(false) => {}
-                None => sockets.unsure += 1,
-            }
-        }
         if selection.ports.is_empty() {
             // Those of a recording's host aren't in it.
             let ports = if world.replay.is_none() { EphemeralPorts::read(world).ok() } else { None };
-            sockets.tell_sides(&doors, &ports.unwrap_or_else(EphemeralPorts::usual));
+            sockets.tell_sides(&all, &ports.unwrap_or_else(EphemeralPorts::usual));
         }
         Ok((sockets, seen))
     }
 
     /// Where no port was asked for, one with a listener is a server's; without any listener one that
     /// connect(2) does not give, where the other end's may be so given.
-    fn tell_sides(&mut self, doors: &Doors, given: &EphemeralPorts) {
+    fn tell_sides(&mut self, listeners: &Listeners, given: &EphemeralPorts) {
         let end = |suspect: &Suspect| {
             let Suspect { local, remote, netns, .. } = suspect;
-            let has_listener = |end: &Endpoint| doors.side(*netns, *end) == Side::Server;
+            let has_listener = |end: &Endpoint| listeners.has_port(*netns, end.port);
             let is_left = remote.port >= GIVEN_ELSEWHERE && !given.has(local.port) && !has_listener(remote);
             let is_server = has_listener(local) || is_left;
             if is_server { (Side::Server, local.port) } else { (Side::Client, remote.port) }

@@ -184,12 +184,12 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use connleak::kernel::socket::Endpoint;
+    use connleak::kernel::socket::{Endpoint, Socket};
 
     fn suspect(state: State, age: u32, peer: u8) -> Suspect {
         let end = |host, port| Endpoint::new([10, 0, 0, host].into(), port);
         let (local, remote) = (end(1, 3306), end(peer, 40_000));
-        Suspect { state, local, remote, netns: 0, uid: 0, inode: 1, holder_inode: 1, age: Some(age) }
+        Suspect::new(&Socket { inode: 1, ..Socket::bare(state, local, remote) }, Some(age))
     }
 
     fn row(label: &str, sockets: &[(State, u32)]) -> Row {

@@ -61,13 +61,12 @@ pub fn more(row: &Row, verbose: u8) -> Vec<String> {
 }
 
 fn socket_line(suspect: &Suspect) -> String {
-    let Suspect { local, remote, state, age, inode, .. } = suspect;
+    let Suspect { local, remote, state, age, .. } = suspect;
     let age = match (state, age) {
         (State::CloseWait, Some(_)) => format!(" for {}", age_text(*age)),
         (_, Some(_)) => format!(" idle {}", age_text(*age)),
         _ => String::new(),
     };
-    let is_waiting = *inode == 0 && matches!(state, State::Established | State::CloseWait | State::SynRecv);
-    let queued = if is_waiting { ", not accepted yet" } else { "" };
+    let queued = if suspect.is_waiting() { ", not accepted yet" } else { "" };
     format!("{local} -> {remote} {state}{age}{queued}")
 }
