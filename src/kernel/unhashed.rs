@@ -58,7 +58,8 @@ pub fn at_most(world: &World, matters: impl Fn(u64) -> bool) -> Option<u64> {
 }
 
 fn outside_tables(world: &World, with_threads: bool) -> Option<u64> {
-    let (mut known, mut sum) = (HashSet::new(), 0);
+    let all = || allocated(&world.proc_root.join("thread-self/net"));
+    let (mut known, mut sum, before) = (HashSet::new(), 0, all()?);
     let mut add = |net_dir: &Path| {
         if netns::identity_of(net_dir).is_ok_and(|identity| known.insert(identity)) {
             sum += in_tables(net_dir).unwrap_or(0);
@@ -71,9 +72,9 @@ fn outside_tables(world: &World, with_threads: bool) -> Option<u64> {
             threads.flatten().for_each(|thread| add(&thread.path().join("net")));
         }
     }
-    let all = allocated(&world.proc_root.join("thread-self/net"))?;
-    // One that is mounted only can't be counted.
-    let mounted = host::look(world).ok()?.mounted;
+    // What ends between the reads must not make it less. One that is mounted only can't be counted.
+    let all = all()?.max(before);
+    let mounted = host::mounted(world, &[]).ok()?;
     mounted.is_empty().then_some(all.saturating_sub(sum))
 }
 

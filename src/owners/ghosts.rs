@@ -88,6 +88,9 @@ fn search(world: &World, target: &Target, unit: Option<&str>, looking: Looking) 
         Looking::Asked => None,
         Looking::ByDefault(matters) => unhashed::at_most(world, matters),
     };
+    if at_most == Some(0) {
+        return Ok(Ghosts::default());
+    }
     let (sockets, users, uid) = (HashSet::new(), HashSet::new(), selection.uid);
     let mut suspected = Suspected { sockets, users, unit, uid, looking, at_most };
     look::visit(world, selection, (StateSet::ALL, false), &mut |socket, matched, _| {
