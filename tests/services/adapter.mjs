@@ -8,14 +8,20 @@ const burst = async (count) => {
   if (space.burst) return space.burst(count);
   const handles = [];
   for (let i = 0; i < count; i++) handles.push(await space.take());
-  for (const handle of handles) await space.use(handle);
-  for (const handle of handles) await space.give(handle);
+  try {
+    for (const handle of handles) await space.use(handle);
+  } finally {
+    for (const handle of handles) await space.give(handle);
+  }
 };
 const one = async () => {
   if (space.one) return space.one();
   const handle = await space.take();
-  await space.use(handle);
-  await space.give(handle);
+  try {
+    await space.use(handle);
+  } finally {
+    await space.give(handle);
+  }
 };
 process.on("uncaughtException", (why) => { process.stderr.write(`uncaught ${why.message}\n`); });
 if (space.start) await space.start();

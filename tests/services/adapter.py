@@ -22,18 +22,22 @@ async def burst(count):
     if "burst" in space:
         return await call("burst", count)
     handles = [await call("take") for _ in range(count)]
-    for handle in handles:
-        await call("use", handle)
-    for handle in handles:
-        await call("give", handle)
+    try:
+        for handle in handles:
+            await call("use", handle)
+    finally:
+        for handle in handles:
+            await call("give", handle)
 
 
 async def one():
     if "one" in space:
         return await call("one")
     handle = await call("take")
-    await call("use", handle)
-    await call("give", handle)
+    try:
+        await call("use", handle)
+    finally:
+        await call("give", handle)
 
 
 async def main():

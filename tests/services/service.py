@@ -102,12 +102,12 @@ def printable(data, most=70):
     return re.sub(r"[^ -{}~]+", " ", data.decode("latin-1")).strip()[:most].strip().replace("|", "/")
 
 
-def fill(service, most):
+def fill(service, most, patience=3):
     """Opens served clients until one isn't: (those that were, what happened to the next)."""
     kept = []
     while len(kept) < most:
         try:
-            one = service.connect(3)
+            one = service.connect(patience)
         except EOFError as why:
             return kept, f"closed before TLS is set up ({why})"
         except OSError as why:
@@ -117,7 +117,7 @@ def fill(service, most):
         except (socket.timeout, TimeoutError):
             kept.append(one)
             row = [row for row in sockets.client_side(service.port) if row.local_port == one.getsockname()[1]]
-            return kept[:-1], f"connects ({sockets.states(row)}), no answer while the others stay"
+            return kept[:-1], f"connects ({sockets.states(row)}), no answer within {patience} s"
         except ConnectionError as why:
             return kept, f"accepted and {'reset' if isinstance(why, ConnectionResetError) else 'closed'} without a word"
         except EOFError as why:
