@@ -4,7 +4,7 @@ use connleak::growth::detector::{self, Detector, Sample};
 use connleak::kernel::listeners::Listeners;
 use connleak::kernel::select::{Match, Selection};
 use connleak::kernel::socket::{Side, Socket};
-use connleak::kernel::source::diag::{self, Message};
+use connleak::kernel::source::diag::{self, Message, Table};
 use connleak::kernel::source::proc;
 use connleak::kernel::tally::Tally;
 use divan::counter::{BytesCount, ItemsCount};
@@ -24,7 +24,7 @@ fn dump() -> Vec<u8> {
     let (mut sockets, mut at) = (Vec::new(), 0);
     while let Some(length) = recorded.get(at..).and_then(diag::message_length) {
         let message = &recorded[at..at + length];
-        if diag::messages(message).flatten().any(|framed| matches!(framed.message, Message::Socket(_))) {
+        if diag::messages(message, Table::Tcp).flatten().any(|framed| matches!(framed.message, Message::Socket(_))) {
             sockets.extend(message);
         }
         at += length.next_multiple_of(4);
@@ -34,14 +34,14 @@ fn dump() -> Vec<u8> {
 
 fn sockets(dump: &[u8]) -> Vec<Socket> {
     let socket = |message| if let Message::Socket(socket) = message { Some(socket) } else { None };
-    diag::messages(dump).flatten().filter_map(|framed| socket(framed.message)).collect()
+    diag::messages(dump, Table::Tcp).flatten().filter_map(|framed| socket(framed.message)).collect()
 }
 
 #[divan::bench]
 fn netlink_decoder(bencher: Bencher) {
     let dump = dump();
     let bencher = bencher.counter(ItemsCount::new(sockets(&dump).len())).counter(BytesCount::of_slice(&dump));
-    bencher.bench(|| diag::messages(black_box(&dump)).flatten().count());
+    bencher.bench(|| diag::messages(black_box(&dump), Table::Tcp).flatten().count());
 }
 
 #[divan::bench]

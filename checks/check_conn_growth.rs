@@ -15,6 +15,7 @@ use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command, Common, LimitChoice, Percent, Pids, Speed};
 use connleak::owners::blame::{Blame, Grouping, Suspect};
 use connleak::report::Report;
+use connleak::service::listener;
 use connleak::service::profile::Profile;
 use connleak::service::target::{self, Target};
 use std::path::PathBuf;
@@ -85,11 +86,14 @@ fn check(args: &Args<Growth>, world: &World) -> Result<Report> {
     let speed = own.rehearse.map_or(1, |Speed(factor)| factor);
     let plan = Plan { common, pids: &own.pid, target: &target, measure, limit, baseline, speed };
     plan.check(world)?;
+    listener::check_options(common, &target, world)?;
     let dir = state_dir::open(own.state_dir.as_deref())?;
     let mut opened = History::open(&dir, world.deadline.left() / 2)?;
     let holders = if common.verbose > 1 { Holders::All } else { Holders::First };
     let Updated { value: seen, aside, unsaved } = plan.see(&mut opened.history, holders, world)?;
+    let is_connected = seen.found.amount > 0;
     let mut report = present(seen, args, &target);
+    listener::add_absence(&mut report, common, &target, world, is_connected);
     for aside in opened.aside.iter().chain(&aside) {
         let path = aside.path.display();
         report.missing.push(format!("history begun anew, the old one is kept as {path} ({})", aside.why));

@@ -20,7 +20,7 @@ _check_conn_growth() {
 
     case "${cmd}" in
         check_conn_growth)
-            opts="--pid --metric --limit --left-warning --left-critical --baseline-warning --state-dir --rehearse --port -p --profile -P --warning -w --critical -c --side --peer --local --user --unit --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
+            opts="--pid --metric --limit --left-warning --left-critical --baseline-warning --state-dir --rehearse --port -p --profile -P --warning -w --critical -c --side --peer --local --user --unit --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
             case "${prev}" in
                 --pid)
                     COMPREPLY=()
@@ -87,6 +87,10 @@ _check_conn_growth() {
                     return 0
                     ;;
                 --unit)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --require-listener)
                     COMPREPLY=()
                     return 0
                     ;;

@@ -3,7 +3,7 @@ function __fish_check_conn_growth_using_command
     set -e cmd[1]
     set -l target_cmd $argv
 
-    set -l known_value_flags 'P' 'baseline-warning' 'by' 'c' 'critical' 'extra-opts' 'left-critical' 'left-warning' 'limit' 'local' 'metric' 'netns' 'o' 'output' 'output-file' 'p' 'peer' 'pid' 'port' 'proc-root' 'profile' 'rehearse' 'replay' 'side' 'source' 'state-dir' 't' 'timeout' 'top' 'unit' 'user' 'w' 'warning' 
+    set -l known_value_flags 'P' 'baseline-warning' 'by' 'c' 'critical' 'extra-opts' 'left-critical' 'left-warning' 'limit' 'local' 'metric' 'netns' 'o' 'output' 'output-file' 'p' 'peer' 'pid' 'port' 'proc-root' 'profile' 'rehearse' 'replay' 'require-listener' 'side' 'source' 'state-dir' 't' 'timeout' 'top' 'unit' 'user' 'w' 'warning' 
 
     set -l i 1
     set -l cleaned_cmd
@@ -58,6 +58,7 @@ complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l 
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l local -r -d 'only sockets whose local address is in this range; may be repeated'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l user -r -d 'only sockets of this user'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l unit -r -d 'only sockets of this systemd unit, or with a slash of this cgroup path and all below it'
+complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l require-listener -r -d 'be UNKNOWN, or with :critical CRITICAL, where nothing listens on the port'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l netns -r -d 'network namespace: self, all of this host\'s (containers), that of a process id, or a name from \'ip netns\'; default self'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l source -r -d 'where sockets are read: auto, netlink or proc (without ages); default auto'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l proc-root -r -d 'read processes and socket tables below this directory, as /host/proc in a container'

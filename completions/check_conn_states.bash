@@ -20,7 +20,7 @@ _check_conn_states() {
 
     case "${cmd}" in
         check_conn_states)
-            opts="--state --ratio-warning --ratio-critical --ratio-min-count --half-open-warning --half-open-critical --queue-warning --queue-critical --min-age --stuck-warning --stuck-critical --ports-warning --ports-critical --baseline --baseline-warning --baseline-critical --state-dir --port -p --profile -P --warning -w --critical -c --side --peer --local --user --unit --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
+            opts="--state --ratio-warning --ratio-critical --ratio-min-count --half-open-warning --half-open-critical --queue-warning --queue-critical --min-age --stuck-warning --stuck-critical --ports-warning --ports-critical --baseline --baseline-warning --baseline-critical --state-dir --port -p --profile -P --warning -w --critical -c --side --peer --local --user --unit --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
             case "${prev}" in
                 --state)
                     COMPREPLY=()
@@ -123,6 +123,10 @@ _check_conn_states() {
                     return 0
                     ;;
                 --unit)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --require-listener)
                     COMPREPLY=()
                     return 0
                     ;;

@@ -20,7 +20,7 @@ _check_conn_tenants() {
 
     case "${cmd}" in
         check_conn_tenants)
-            opts="--key --limit --min-age --close-wait-warning --close-wait-critical --idle-age --idle-warning --idle-critical --outliers-warning --outliers-critical --min-count --port -p --profile -P --warning -w --critical -c --side --peer --local --user --unit --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
+            opts="--key --limit --min-age --close-wait-warning --close-wait-critical --idle-age --idle-warning --idle-critical --outliers-warning --outliers-critical --min-count --port -p --profile -P --warning -w --critical -c --side --peer --local --user --unit --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
             case "${prev}" in
                 --key)
                     COMPREPLY=()
@@ -99,6 +99,10 @@ _check_conn_tenants() {
                     return 0
                     ;;
                 --unit)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --require-listener)
                     COMPREPLY=()
                     return 0
                     ;;

@@ -199,3 +199,18 @@ fn an_output_that_can_t_be_written_is_an_error() {
     let output = Command::new("sh").args(["-c", &script]).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
     assert_eq!(flaw(&output, &["standard output", "No space left"]), None, "{output:?}");
 }
+
+/// Where there is no terminal, nor its size: no program from anyone's $PATH says how wide it is.
+#[test]
+fn who_starts_no_other_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tput, started) = (dir.path().join("tput"), dir.path().join("started"));
+    std::fs::write(&tput, format!("#!/bin/sh\n: >{}\necho 80\n", started.display())).unwrap();
+    std::fs::set_permissions(&tput, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for args in [&["who", "-p4711"][..], &["who"], &["demo", "--help"], &["watch", "-p4711", "--for=100ms"]] {
+        let mut command = Command::new(CONNLEAK);
+        command.env("PATH", dir.path()).env_remove("COLUMNS").stdin(Stdio::null());
+        assert!(command.args(args).output().unwrap().status.success(), "{args:?}");
+        assert!(!started.exists(), "{args:?}");
+    }
+}

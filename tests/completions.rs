@@ -2,13 +2,15 @@
 
 #[path = "support/help.rs"]
 mod help;
+#[path = "support/suite.rs"]
+mod suite;
 
 use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, SubCommandInfo};
 use argh_complete::Generator;
 use argh_complete::bash::Bash;
 use argh_complete::fish::Fish;
 use argh_complete::zsh::Zsh;
-use help::{PROGRAMS, help, options, subcommands};
+use help::{help, options, subcommands};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -52,7 +54,7 @@ fn place(file: &str) -> PathBuf {
 
 #[test]
 fn completions_know_the_options_of_help() {
-    for (name, binary) in PROGRAMS {
+    for (name, binary) in suite::programs() {
         let table = table(name, binary, None, "");
         let files = [
             (format!("{name}.bash"), Bash::generate(name, &table)),
@@ -97,7 +99,7 @@ fn bash_completes() {
 #[test]
 fn shells_can_read_them() {
     for (shell, extension) in [("bash", "NAME.bash"), ("zsh", "_NAME"), ("fish", "NAME.fish")] {
-        for (name, _) in PROGRAMS {
+        for (name, _) in suite::programs() {
             let file = place(&extension.replace("NAME", name));
             match Command::new(shell).arg("-n").arg(&file).output() {
                 Ok(read) => assert!(read.status.success() && read.stderr.is_empty(), "{read:?}"),

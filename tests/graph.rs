@@ -346,3 +346,38 @@ fn opener() -> TempDir {
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     dir
 }
+
+/// A check runs as the scheduler's user, who looks at it is often root.
+#[test]
+fn root_sees_the_history_of_every_user() {
+    const NAME: &str = "root_sees_the_history_of_every_user";
+    if !rustix::process::geteuid().is_root() {
+        return skip_test(NAME, "needs root");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    fs::create_dir(&state).unwrap();
+    for path in [dir.path(), &state] {
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    // As the packages make it for a user.
+    fs::create_dir(state.join("65534")).unwrap();
+    fs::set_permissions(state.join("65534"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    std::os::unix::fs::chown(state.join("65534"), Some(65534), Some(65534)).unwrap();
+    let to = ["--state-dir", state.to_str().unwrap()];
+    let args = ["-p4712", "--limit=9", to[0], to[1]];
+    assert_eq!(run::GROWTH.unprivileged(&args).code, 0);
+    let page = || fs::read_to_string(dir.path().join("connleak.html")).unwrap();
+    let outcome = graph(dir.path(), &to);
+    assert!(outcome.code == 0 && outcome.stdout.contains("port 4712 both (of nobody): 1 sample"), "{outcome:?}");
+    assert!(page().contains("(of nobody)"));
+    assert_eq!(run::GROWTH.run(&["-p4713", "--limit=9", to[0], to[1]]).code, 0);
+    let outcome = graph(dir.path(), &to);
+    assert!(outcome.code == 0 && outcome.stdout.contains("port 4712 both (of nobody)"), "{outcome:?}");
+    assert!(outcome.stdout.contains("port 4713 both: "), "{outcome:?}");
+    let outcome = graph(dir.path(), &["-p4714", to[0], to[1]]);
+    assert!(outcome.code == 3 && outcome.stderr.contains("'port 4712 both'"), "{outcome:?}");
+    // A folder that isn't its user's is nobody's.
+    fs::create_dir(state.join("1")).unwrap();
+    assert_eq!(graph(dir.path(), &to).code, 0);
+}

@@ -8,7 +8,7 @@ mod run;
 
 use connleak::history::{History, Previous, Sample};
 use regex_lite::Regex;
-use run::{GROWTH, Outcome, poll};
+use run::{GROWTH, Outcome, PATIENCE, poll};
 use rusqlite::Connection;
 use rustix::fs::{Mode, OFlags, mkfifoat};
 use rustix::process::geteuid;
@@ -20,7 +20,6 @@ use std::thread::sleep;
 use std::time::Duration;
 use tempfile::TempDir;
 
-const PATIENCE: Duration = Duration::from_secs(9);
 const PID: u32 = 7;
 /// Looks of a leak's story, of which these first ones are calm.
 const LOOKS: u64 = 50;

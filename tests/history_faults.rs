@@ -17,11 +17,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 use tmpfs::{fill, mount, on_tmpfs};
 
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(120);
 const ALL: Duration = Duration::from_secs(1_000_000);
 
 fn recorder(dir: &Path, writer: u64, runs: u64, left: u64) -> Command {
@@ -62,19 +62,24 @@ fn three_hundred_kills_lose_nothing_confirmed() {
     println!("seed {seed}");
     let mut dice = Dice(seed);
     let (mut confirmed_in_all, mut unconfirmed, mut kills_while_new) = (0, 0, 0);
+    let mut histories = 0;
     // A new history each ten kills: kills hit its making too.
-    for _ in 0..30 {
+    while histories < 30 || confirmed_in_all <= 300 || kills_while_new == 0 {
+        assert!(histories < 300, "the kills come too early or too late to show anything");
+        // A loaded machine gets to less in that time.
+        let longer = 1 + histories / 30;
+        histories += 1;
         let dir = tempfile::tempdir().unwrap();
         let mut confirmed = 0;
         for kill in 0..10 {
             let mut child = recorder(dir.path(), 1, 1_000_000, 5000).stdout(Stdio::piped()).spawn().unwrap();
-            thread::sleep(Duration::from_micros(dice.roll() % if kill < 3 { 8_000 } else { 30_000 }));
+            thread::sleep(Duration::from_micros(dice.roll() % if kill < 3 { 8_000 } else { 30_000 * longer }));
             child.kill().unwrap();
             child.wait().unwrap();
             let mut said = String::new();
             child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
             for line in said.lines() {
-                let count = line.split(' ').next().unwrap().parse::<u64>();
+                let count = line.parse::<u64>();
                 assert_eq!(count, Ok(confirmed + 1), "{said}");
                 confirmed += 1;
             }
@@ -91,13 +96,12 @@ fn three_hundred_kills_lose_nothing_confirmed() {
         confirmed_in_all += confirmed;
     }
     println!("{confirmed_in_all} runs, {unconfirmed} stored but not said, {kills_while_new} kills before the first");
-    assert!(confirmed_in_all > 300 && kills_while_new > 0, "the kills came too early or too late to show anything");
 }
 
 #[test]
-fn eight_writers_at_once_lose_nothing_and_wait_no_longer_than_allowed() {
+fn eight_writers_at_once_lose_nothing() {
     const RUNS: u64 = 100;
-    const LEFT: u64 = 10_000;
+    const LEFT: u64 = 120_000;
     let dir = tempfile::tempdir().unwrap();
     let writer = |writer| recorder(dir.path(), writer, RUNS, LEFT).stdout(Stdio::piped()).spawn().unwrap();
     let writers: Vec<_> = (1..=8).map(writer).map(run::Started).collect();
@@ -105,9 +109,7 @@ fn eight_writers_at_once_lose_nothing_and_wait_no_longer_than_allowed() {
     for mut writer in writers {
         for line in BufReader::new(writer.0.stdout.take().unwrap()).lines() {
             let line = line.unwrap();
-            let (count, took) = line.split_once(' ').unwrap();
-            counts.push(count.parse::<u64>().unwrap_or_else(|_| panic!("{line}")));
-            assert!(took.parse::<u64>().unwrap() < LEFT + 500, "{line}");
+            counts.push(line.parse::<u64>().unwrap_or_else(|_| panic!("{line}")));
         }
         assert!(writer.0.wait().unwrap().success());
     }
@@ -122,20 +124,18 @@ fn eight_writers_at_once_lose_nothing_and_wait_no_longer_than_allowed() {
 }
 
 #[test]
-fn a_crowd_waits_no_longer_than_its_deadline_for_a_lock_that_stays() {
+fn a_crowd_does_not_wait_for_a_lock_that_stays() {
     let dir = tempfile::tempdir().unwrap();
-    assert_eq!(run::run(&mut recorder(dir.path(), 1, 1, 5000)).stdout.split(' ').next(), Some("1"));
+    assert_eq!(run::run(&mut recorder(dir.path(), 1, 1, 5000)).stdout, "1\n");
     let holder = Connection::open(database(dir.path())).unwrap();
     holder.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let began = Instant::now();
     let crowd = thread::scope(|scope| {
         let path = dir.path();
         let writers: Vec<_> =
             (0..8).map(|writer| scope.spawn(move || run::run(&mut recorder(path, writer, 1, 400)))).collect();
         writers.into_iter().map(|writer| writer.join().unwrap().stdout).collect::<Vec<_>>()
     });
-    let took = began.elapsed();
-    assert!(took > Duration::from_millis(390) && took < Duration::from_millis(1500), "{took:?}");
+    // All have ended while the lock stays.
     for said in crowd {
         assert!(said.starts_with("unsaved 2 ") && said.contains("locked by another process"), "{said}");
     }
@@ -292,7 +292,7 @@ fn a_directory_that_we_may_not_write_is_read() {
     let said = record("1");
     assert!(said.starts_with("error ") && said.contains("Permission denied"), "{said}");
     mode(0o700);
-    assert!(record("1").starts_with("1 "));
+    assert!(record("1") == "1\n");
     let db = Connection::open(database(&dir)).unwrap();
     db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
     drop(db);
@@ -303,7 +303,7 @@ fn a_directory_that_we_may_not_write_is_read() {
     let said = record("1");
     assert!(said.starts_with("unsaved 2 ") && said.contains("Permission denied"), "{said}");
     mode(0o700);
-    assert!(record("1").starts_with("2 "));
+    assert!(record("1") == "2\n");
 }
 
 /// A history with a few runs, all in the database itself.
@@ -425,7 +425,7 @@ fn a_crowd_puts_a_broken_history_aside_once() {
     let said: Vec<_> = thread::scope(|scope| {
         let path = dir.path();
         let writers: Vec<_> =
-            (1..=8).map(|writer| scope.spawn(move || run::run(&mut recorder(path, writer, 20, 10_000)))).collect();
+            (1..=8).map(|writer| scope.spawn(move || run::run(&mut recorder(path, writer, 20, 120_000)))).collect();
         writers.into_iter().map(|writer| writer.join().unwrap().stdout).collect()
     });
     let lines: Vec<&str> = said.iter().flat_map(|said| said.lines()).collect();

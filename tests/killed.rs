@@ -8,7 +8,7 @@ mod run;
 use connleak::history::History;
 use connleak::service::baseline::Content;
 use dice::Dice;
-use run::{GROWTH, ORPHANS, finish};
+use run::{GROWTH, ORPHANS, PATIENCE, finish};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -19,7 +19,6 @@ use std::time::Duration;
 
 const KILLS: u32 = 500;
 const ALL: Duration = Duration::from_secs(1_000_000);
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Ends runs at random points.
 struct Killer {

@@ -8,13 +8,14 @@ use std::path::Path;
 const ROOMS: [&str; 9] = ["base", "kernel", "history", "report", "options", "service", "owners", "growth", "program"];
 
 /// Modules that do no I/O and read no clock, each with all below its folder.
-const PURE: [&str; 22] = [
+const PURE: [&str; 23] = [
     "src/base/backoff",
     "src/base/duration",
     "src/kernel/proc_stat",
     "src/kernel/select",
     "src/kernel/socket",
     "src/kernel/source/diag",
+    "src/kernel/source/mptcp",
     "src/kernel/tally",
     "src/history/sample",
     "src/report",

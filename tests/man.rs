@@ -2,8 +2,10 @@
 
 #[path = "support/help.rs"]
 mod help;
+#[path = "support/suite.rs"]
+mod suite;
 
-use help::{PROGRAMS, help, options, subcommands};
+use help::{help, options, subcommands};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -37,7 +39,7 @@ fn with_options(text: &str, binary: &str, subcommand: Option<&str>) -> String {
 
 #[test]
 fn man_pages_list_the_options_of_help() {
-    for (name, binary) in PROGRAMS {
+    for (name, binary) in suite::programs() {
         let path = page(name);
         let text = std::fs::read_to_string(&path).unwrap();
         let subcommands = subcommands(&help(binary, None));
@@ -55,7 +57,7 @@ fn man_pages_list_the_options_of_help() {
 
 #[test]
 fn man_pages_name_this_version() {
-    for (name, _) in PROGRAMS {
+    for (name, _) in suite::programs() {
         let text = std::fs::read_to_string(page(name)).unwrap();
         let version = format!("\"connleak {}\"", env!("CARGO_PKG_VERSION"));
         assert!(text.lines().next().unwrap().contains(&version), "man/{name}.1 is of another version");
@@ -64,7 +66,7 @@ fn man_pages_name_this_version() {
 
 #[test]
 fn man_pages_are_clean_roff() {
-    for (name, _) in PROGRAMS {
+    for (name, _) in suite::programs() {
         let lint = match Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).arg(page(name)).output() {
             Ok(lint) => lint,
             Err(why) => {

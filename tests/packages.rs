@@ -4,6 +4,7 @@
 #[path = "support/run.rs"]
 mod run;
 
+use connleak::program::suite::{Program, SUITE};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -50,6 +51,17 @@ fn cargo(args: &[&str]) -> Output {
 fn build() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| drop(cargo(&["build", "--release", "--locked", "--bins"])));
+}
+
+/// Bytes of each program, as it is shipped.
+#[test]
+fn programs_stay_as_small_as_the_table_says() {
+    build();
+    for Program { name, largest, .. } in SUITE {
+        let size = fs::metadata(Path::new(ROOT).join("target/release").join(name)).unwrap().len();
+        println!("{name}: {size} bytes");
+        assert!(largest.is_none_or(|largest| size < largest), "{name} has {size} bytes, at most {largest:?}");
+    }
 }
 
 fn deb(dir: &Path) -> PathBuf {
@@ -109,10 +121,15 @@ fn assert_complete(root: &Path, plugins: &str) {
         assert!(installed.exists() || packed.exists(), "{page}");
     }
     for folder in names("contrib") {
-        let examples = root.join("usr/share/doc/connleak/examples").join(&folder);
+        let examples = root.join("usr/share/connleak/contrib").join(&folder);
         let packed: Vec<_> = fs::read_dir(examples).unwrap().collect();
         assert_eq!(packed.len(), names(&format!("contrib/{folder}")).len(), "{folder}");
     }
+    // The README's commands, from there.
+    let readme = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
+    let named = readme.split([' ', '\n', '`', ')']).filter(|word| word.starts_with("contrib/") && !word.contains('*'));
+    let missing: Vec<_> = named.filter(|path| !root.join("usr/share/connleak").join(path).exists()).collect();
+    assert_eq!(missing, [""; 0]);
     assert!(root.join("usr/share/bash-completion/completions/connleak.bash").exists());
     assert!(root.join("usr/bin/connleak").exists());
 }
@@ -138,6 +155,41 @@ fn the_deb_installs_works_keeps_changed_profiles_and_goes_without_a_trace() {
     dpkg(root, &["--purge", "connleak"]);
     let left: Vec<_> = files(root).into_iter().filter(|path| path.contains("connleak")).collect();
     assert_eq!(left, [""; 0]);
+}
+
+/// What Debian's own checker calls an error.
+#[test]
+fn lintian_finds_no_error_in_the_deb() {
+    if !has("lintian_finds_no_error…", &["lintian", "cargo-deb"]) {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let package = deb(dir.path());
+    let mut lintian = Command::new("lintian");
+    succeed(lintian.args(["--no-cfg", "--allow-root", "--fail-on=error"]).arg(&package));
+    let scripts = succeed(Command::new("dpkg-deb").arg("--ctrl-tarfile").arg(&package)).stdout;
+    let scripts = String::from_utf8_lossy(&scripts);
+    assert!(!scripts.contains("DEBHELPER") && scripts.contains("interest-noawait /usr/sbin/nrpe"), "{scripts}");
+}
+
+/// For users that come after the package: by its triggers, or by name.
+#[test]
+fn each_monitoring_user_gets_a_folder_of_his_own() {
+    if !has("each_monitoring_user…", &[]) {
+        return;
+    }
+    let root = TempDir::new().unwrap();
+    let make = |users: &[&str]| {
+        succeed(Command::new("packaging/state-dirs").args(users).env("DPKG_ROOT", root.path()));
+    };
+    let state = root.path().join("var/lib/connleak");
+    make(&[]);
+    assert!(!state.join("65534").exists());
+    make(&["nobody", "no-such-user"]);
+    let meta = fs::metadata(state.join("65534")).unwrap();
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!((meta.mode() & 0o777, meta.uid()), (0o700, 65534));
+    assert_eq!(fs::metadata(&state).unwrap().mode() & 0o777, 0o755);
 }
 
 #[test]

@@ -75,7 +75,7 @@ pub struct Found {
     pub stuck: Vec<Suspect>,
     /// `None`: not asked for.
     pub ghosts: Option<Ghosts>,
-    /// Of them on the server's and on the client's side, where both were asked for.
+    /// Stuck sockets on the server's and on the client's side, where both were asked for.
     pub sides: Option<[u64; 2]>,
     /// In CLOSE_WAIT, but not as long.
     pub young: u64,
@@ -85,7 +85,7 @@ pub struct Found {
     pub unsure: u64,
     /// The age of the oldest CLOSE_WAIT, milliseconds.
     pub oldest: Option<u32>,
-    /// The same, should probes and writes hide as much as they can, and all be meant that may be.
+    /// The age of the oldest, should probes and writes hide as much as they can, and all be meant that may be.
     pub oldest_at_most: Option<u32>,
     /// In CLOSE_WAIT for a time that is not known: counted as stuck.
     pub ageless: u64,

@@ -19,6 +19,7 @@ use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
 use connleak::report::{Format, Report};
+use connleak::service::listener;
 use connleak::service::profile::Profile;
 use connleak::service::target::{self, Target};
 use judge::{Found, Rules, age, metrics};
@@ -69,6 +70,7 @@ fn main() {
 pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let common = &args.common;
     let target = target::resolve(common, world)?.of_unit(common, world)?;
+    listener::check_options(common, &target, world)?;
     let rules = rules(args, &target.profile);
     let mut found = gather(&target, rules.min_age, world)?;
     if args.own.ghosts {
@@ -88,6 +90,9 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     if wants_owners {
         report.lacks_owners(blame.unowned, blame.shortfall(&owners));
     }
+    let established = found.tally.count(Side::Both, State::Established);
+    let is_connected = established + found.young + found.unsure > 0 || !found.stuck.is_empty();
+    listener::add_absence(&mut report, common, &target, world, is_connected);
     report.details = blame.details(&found.stuck, &owners, common.verbose);
     if common.verbose > 2 {
         let (seen, took) = (&found.seen, world.deadline.elapsed() - gathered);
@@ -100,14 +105,13 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
 /// The thresholds in force.
 fn rules(args: &Args<Closewait>, profile: &Profile) -> Rules {
     let (own, profile) = (&args.own, &profile.close_wait);
-    let up_to = |span: Option<Span>| span.map(|span| Range::up_to(span.as_millis() as f64 / 1000.0));
     let ratio = Limits { warning: own.ratio_warning, critical: own.ratio_critical };
     Rules {
         min_age: own.min_age.or(profile.min_age).unwrap_or(Span::seconds(60)),
         count: args.common.limits().or(profile.limits()),
         ratio: ratio.or(profile.ratio.limits()),
         ratio_min_count: own.ratio_min_count.or(profile.ratio.min_count).unwrap_or(5),
-        oldest: Limits { warning: up_to(own.oldest_warning), critical: up_to(own.oldest_critical) },
+        oldest: profile.oldest.limits(own.oldest_warning, own.oldest_critical),
     }
 }
 
@@ -175,7 +179,7 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
             unknown.push("the oldest can't be judged".to_owned());
         }
     }
-    if found.maybe_stuck > 0 || found.oldest_at_most > found.oldest {
+    if found.maybe_stuck > 0 || (at_worst != report.state && found.oldest_at_most > found.oldest) {
         let oldest = age(found.oldest_at_most.unwrap_or(0));
         unknown.push(format!("probes or writes hide ages: maybe {} more, oldest {oldest}", found.maybe_stuck));
     }

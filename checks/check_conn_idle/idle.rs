@@ -82,7 +82,7 @@ pub struct Found {
     /// Idle for the minimal age and no spares, longest first.
     pub idlers: Vec<Idler>,
     pub spares: u64,
-    /// Of the idlers on the server's and on the client's side, where both were asked for.
+    /// Idlers on the server's and on the client's side, where both were asked for.
     pub sides: Option<[u64; 2]>,
     /// ESTABLISHED, but their silence isn't told.
     pub unaged: u64,

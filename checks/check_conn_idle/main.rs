@@ -17,6 +17,7 @@ use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
 use connleak::report::{Format, Report};
+use connleak::service::listener;
 use connleak::service::profile::Profile;
 use connleak::service::target::{self, Target};
 use idle::spares::{self, Idler};
@@ -80,6 +81,7 @@ fn main() {
 fn check(args: &Args<Idle>, world: &World) -> Result<Report> {
     let common = &args.common;
     let target = target::resolve(common, world)?.of_unit(common, world)?;
+    listener::check_options(common, &target, world)?;
     let rules = rules(args, &target.profile);
     let found = gather(&target, &rules, world)?;
     let gathered = world.deadline.elapsed();
@@ -95,6 +97,7 @@ fn check(args: &Args<Idle>, world: &World) -> Result<Report> {
     if wants_owners {
         report.lacks_owners(blame.unowned, blame.shortfall(&owners));
     }
+    listener::add_absence(&mut report, common, &target, world, found.established + found.unsure > 0);
     report.details = blame.details(&suspects, &owners, common.verbose);
     if args.own.keepalive && found.ages_known() {
         let unguarded = found.idlers.iter().zip(&suspects).filter(|(idler, _)| idler.unguarded);
@@ -123,7 +126,6 @@ fn tell_unguarded(report: &mut Report, unguarded: &[Suspect], owners: &Owners, g
 /// The thresholds in force.
 fn rules(args: &Args<Idle>, profile: &Profile) -> Rules {
     let (own, profile) = (&args.own, &profile.idle);
-    let up_to = |span: Option<Span>| span.map(|span| Range::up_to(span.as_millis() as f64 / 1000.0));
     let never_used = Limits { warning: own.never_used_warning, critical: own.never_used_critical };
     let share = Limits { warning: own.share_warning, critical: own.share_critical };
     Rules {
@@ -133,7 +135,7 @@ fn rules(args: &Args<Idle>, profile: &Profile) -> Rules {
         never_used: never_used.or(profile.never_used),
         share: share.or(profile.share.limits()),
         share_min_count: own.share_min_count.or(profile.share.min_count).unwrap_or(5),
-        oldest: Limits { warning: up_to(own.oldest_warning), critical: up_to(own.oldest_critical) },
+        oldest: profile.oldest.limits(own.oldest_warning, own.oldest_critical),
     }
 }
 

@@ -13,7 +13,7 @@ use connleak::kernel::look;
 use connleak::kernel::netns;
 use connleak::kernel::owner::{Holders, Owners};
 use connleak::kernel::select::Match;
-use connleak::kernel::socket::{State, StateSet};
+use connleak::kernel::socket::{Side, State, StateSet};
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping, Suspect};
@@ -22,6 +22,7 @@ use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
 use connleak::report::{Format, GENERIC, Report};
+use connleak::service::listener;
 use connleak::service::profile::{self, States};
 use connleak::service::target::{self, Target};
 use serde_json::{Value, json};
@@ -171,6 +172,7 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
         return Err(Error::Usage("--baseline is of this host and hour: it can't be used with --replay".into()));
     }
     let target = target::resolve(common, world)?.of_unit(common, world)?;
+    listener::check_options(common, &target, world)?;
     let rules = rules(args, target.profile.states.clone().or(&profile::named(GENERIC, &world.thresholds)?.states));
     let found = gather(&target, &rules, world)?;
     let gathered = world.deadline.elapsed();
@@ -195,6 +197,8 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
         Ok(None) => {}
         Err(error) => report.is_incomplete(format!("not compared with the usual: {error}")),
     }
+    let is_connected = found.mix.sockets(Side::Both) + found.unsure > 0;
+    listener::add_absence(&mut report, common, &target, world, is_connected);
     report.details = blame.details(&suspects, &owners, common.verbose);
     if common.verbose > 2 {
         let (seen, took) = (&found.seen, world.deadline.elapsed() - gathered);
@@ -245,7 +249,7 @@ fn gather(target: &Target, rules: &Rules, world: &World) -> Result<Found> {
     let (mut sockets, mut unsure) = (Vec::new(), Vec::new());
     let seen = look::visit(world, selection, (StateSet::ALL, true), &mut |socket, matched, listeners| {
         let is_listener = socket.state == State::Listen;
-        match if is_listener { selection.matches_listener(socket, listeners) } else { matched } {
+        match if is_listener { selection.matches_listener(socket) } else { matched } {
             Match::No => {}
             Match::Yes(side) => {
                 mix.add(socket, side);
@@ -274,7 +278,7 @@ fn compare(args: &Args<ConnStates>, target: &Target, found: &Found, world: &Worl
     }
     let Some(dir) = state_dir::existing(args.own.state_dir.as_deref())? else { return Ok(None) };
     let (common, measure) = (&args.common, Measure::Connections);
-    let series = Plan { common, pids: &[], target, measure, limit: None, baseline: true, speed: 1 }.name();
+    let series = Plan { common, pids: &[], target, measure, limit: None, baseline: true, speed: 1 }.key(world)?;
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
     let usual = usual::read(&dir, &series, wall, world.deadline.left() / 2)?;
     Ok(usual.map(|usual| usual::unusual(&found.mix, usual::both_ends(&found.sockets), &usual)))

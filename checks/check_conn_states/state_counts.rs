@@ -38,13 +38,13 @@ impl Queue {
         (self.netns, self.listener, self.interface) == (netns, listener, interface)
     }
 
-    /// Of the limit; an empty queue is empty whatever its limit.
+    /// Percent of the limit; an empty queue is empty whatever its limit.
     pub fn percent(&self) -> Option<f64> {
         let limit = if self.used == 0 { Some(1) } else { self.limit };
         limit.map(|limit| self.used as f64 * 100.0 / limit.max(1) as f64)
     }
 
-    /// The same where the limit isn't known and may be small.
+    /// Percent of the limit where that may be as small as any.
     pub fn percent_at_worst(&self) -> f64 {
         self.percent().unwrap_or(self.used as f64 * 100.0 / SMALLEST_BACKLOG as f64)
     }
@@ -57,7 +57,7 @@ pub struct StateCounts {
     /// net.ipv4.tcp_fin_timeout, milliseconds.
     fin_timeout: u32,
     pub tally: Tally,
-    /// Of SYN_RECV those that are no sockets yet: the kernel's TCP_NEW_SYN_RECV.
+    /// SYN_RECV that are no sockets yet: the kernel's TCP_NEW_SYN_RECV.
     pub requests: u64,
     /// A limit for each listener; several may share an address (SO_REUSEPORT).
     pub accept_queues: Vec<Queue>,

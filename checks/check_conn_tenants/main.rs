@@ -12,6 +12,7 @@ use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState};
 use connleak::report::{Metric, Part, Report, Unit};
+use connleak::service::listener;
 use connleak::service::profile::Profile;
 use connleak::service::target::{self, Target};
 use connleak::service::tenant_key::{Key, Plain};
@@ -84,6 +85,7 @@ fn main() {
 
 fn check(args: &Args<Tenants>, world: &World) -> Result<Report> {
     let target = target::resolve(&args.common, world)?.of_unit(&args.common, world)?;
+    listener::check_options(&args.common, &target, world)?;
     let key = args.own.key.clone().or_else(|| target.profile.tenants.key.clone()).unwrap_or(Key::Plain(Plain::Unit));
     let naming = tenancy::naming(&key, world)?;
     let rules = rules(args, &target.profile);
@@ -92,6 +94,8 @@ fn check(args: &Args<Tenants>, world: &World) -> Result<Report> {
     let found = Found::new(world, key, look, naming, &rules.ages);
     let judged = rules.judge(&found.census);
     let mut report = present(args, &target, &rules, &found, judged);
+    let is_connected = found.census.total + found.unsure.connections > 0;
+    listener::add_absence(&mut report, &args.common, &target, world, is_connected);
     if args.common.verbose > 2 {
         let (seen, took) = (&found.look.seen, world.deadline.elapsed() - gathered);
         report.details.push(format!("sockets: {}, {} rows, {gathered:.1?}", seen.how, seen.rows));

@@ -2,6 +2,7 @@
 
 use connleak::base::atomic_file;
 use connleak::base::error::{Error, Result};
+use connleak::base::fnv::fnv64;
 use connleak::base::read_limited;
 use connleak::kernel::boot;
 use connleak::kernel::cgroup;
@@ -65,16 +66,26 @@ impl Watched {
         Ok(found.into_iter().find_map(|(pid, dir)| self.names(pid, dir.as_fd())))
     }
 
-    /// Of the file that remembers the stop: one for each service and way to watch it.
-    pub fn memory_name(&self, service: &Service) -> String {
-        let name = format!("{service} {self:?}");
+    /// The name of the file that remembers the stop: one for each service and way to watch it.
+    pub fn memory_name(&self, service: &Service, scope: &str) -> String {
+        let name = self.key(service, scope);
         let plain: String =
             name.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' }).collect();
         // FNV-1a tells apart what looks alike in plain letters or is cut.
-        let hash = name
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let hash = fnv64(name.as_bytes());
         format!("orphans-{}-{hash:016x}.json", &plain[..plain.len().min(100)])
+    }
+
+    /// In words: what is written to disk must not change with a field's name.
+    fn key(&self, service: &Service, scope: &str) -> String {
+        let mut key = format!("{} ports {} side {}", service.profile, service.ports_text(), service.side.name());
+        let file = self.pid_file.as_ref().map(|path| path.display().to_string());
+        for (option, value) in [("unit", &self.unit), ("process", &self.process), ("pid-file", &file)] {
+            if let Some(value) = value {
+                key.push_str(&format!(" {option} {value}"));
+            }
+        }
+        format!("{key} {scope}")
     }
 
     fn names(&self, pid: u32, dir: BorrowedFd<'_>) -> Option<String> {
@@ -150,6 +161,7 @@ pub fn stopped_for(memory: &Path) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use connleak::kernel::socket::Side;
 
     #[test]
     fn remembers_the_first_sight_of_a_stop_and_nothing_else() {
@@ -166,6 +178,28 @@ mod tests {
         }
         started(&memory).unwrap();
         assert!(!memory.exists());
+    }
+
+    /// What is on disk goes by these words.
+    #[test]
+    fn the_words_of_a_memory_are_pinned() {
+        let service = Service { profile: "mysql".into(), ports: vec![3306, 3307], side: Side::Server };
+        let watched = |unit, process, file: Option<&str>| Watched { unit, process, pid_file: file.map(PathBuf::from) };
+        let key = |watched: Watched| watched.key(&service, "host a netns home");
+        let here = "mysql ports 3306,3307 side server";
+        assert_eq!(
+            key(watched(Some("m.service".into()), None, None)),
+            format!("{here} unit m.service host a netns home")
+        );
+        assert_eq!(
+            key(watched(None, Some("mysqld".into()), Some("/run/m.pid"))),
+            format!("{here} process mysqld pid-file /run/m.pid host a netns home")
+        );
+        let name = watched(None, Some("mysqld".into()), None).memory_name(&service, "host a netns home");
+        assert_eq!(
+            name,
+            "orphans-mysql_ports_3306_3307_side_server_process_mysqld_host_a_netns_home-5cfe96627b8e3359.json"
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ use connleak::base::error::{Error, Result};
 use connleak::history::state_dir;
 use connleak::kernel::netns;
 use connleak::kernel::owner::Holders;
+use connleak::kernel::scope;
 use connleak::kernel::socket::State;
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
@@ -89,6 +90,8 @@ impl FromStr for Ignore {
 impl Command for Orphans {
     const PROGRAM: &'static str = "check_orphans_after_stop";
     const REST: Option<&'static str> = Some(" [-- STOP COMMAND]");
+    // That nothing listens is what it asserts.
+    const WITHOUT: &'static [&'static str] = &["--require-listener"];
 
     fn junit(&self) -> Option<&Path> {
         self.junit.as_deref()
@@ -211,8 +214,8 @@ impl Scene<'_> {
 
     /// The regular check: nothing is asserted while the service runs or drains.
     fn watch(&self, watched: &Watched) -> Result<Report> {
-        let memory =
-            state_dir::open(self.args.own.state_dir.as_deref())?.join(watched.memory_name(&self.target.service));
+        let memory = state_dir::open(self.args.own.state_dir.as_deref())?
+            .join(watched.memory_name(&self.target.service, &scope::key(self.drain.world)?));
         let wait = self.rules.wait;
         let running = watched.running(self.drain.world)?;
         let mut view = self.drain.look(None)?;
@@ -305,6 +308,7 @@ impl Scene<'_> {
     fn metrics(&self, settled: &Settled) -> Vec<Metric> {
         let view = &settled.view;
         let of = |class: Class| view.left.iter().filter(|left| left.class() == class).count() as f64;
+        let after = rounded(settled.after.0.as_secs_f64(), 3);
         let metric =
             |name, value, help| Metric { name, value: Some(value), unit: Unit::None, limits: Limits::default(), help };
         let mut metrics = vec![
@@ -315,11 +319,7 @@ impl Scene<'_> {
             metric("bound", of(Class::Bound), "Of them those that only keep the port bound."),
             metric("time_wait", view.time_wait as f64, "Sockets in TIME_WAIT."),
             metric("new", view.new as f64, "Sockets that the baseline doesn't have."),
-            metric(
-                "drained_after",
-                rounded(settled.after.0.as_secs_f64(), 3),
-                "Seconds until nothing was left, or the wait.",
-            ),
+            metric("drained_after", after, "Seconds until nothing was left, or the wait."),
         ];
         metrics[0].limits = self.rules.count;
         metrics[7].unit = Unit::Seconds;

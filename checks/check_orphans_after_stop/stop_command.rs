@@ -5,6 +5,7 @@ use connleak::base::deadline::Deadline;
 use connleak::base::duration::Span;
 use connleak::base::error::{Error, Result};
 use connleak::kernel::proc_stat::Stat;
+use connleak::program::inherited;
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, wait};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::fs::File;
@@ -59,6 +60,7 @@ pub fn run(
     };
     let told = |what: String| Error::Usage(format!("stop command '{}' {what}", name(command)));
     let failed = |cause: std::io::Error| told(format!("can't be run: {}", connleak::base::error::plain(&cause)));
+    inherited::ends_of_children_are_kept();
     // What the command leaves behind becomes our child, so that it can be found.
     set_child_subreaper(Some(getpid())).map_err(|errno| failed(errno.into()))?;
     // A file, not a pipe: a daemon that a restart starts may write long after we are gone.

@@ -6,5 +6,6 @@ pub mod capabilities;
 pub mod deadline;
 pub mod duration;
 pub mod error;
+pub mod fnv;
 pub mod local_time;
 pub mod read_limited;

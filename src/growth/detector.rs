@@ -52,12 +52,12 @@ const SILENT_CHECKS: f64 = 2.0;
 const SILENT_FAST: f64 = 20.0;
 /// Share of the headroom a fast leak must have taken: sudden load is common, a fifth of all room at once is not.
 const STAKE_FAST: f64 = 0.2;
-/// The same where half of the habits are known: silences have not been watched for long enough to know their end, or
+/// The stake where half of the habits are known: silences have not been watched for long enough to know their end, or
 /// sockets come back from silence but hardly any is ever closed, as in a pool, which may still be growing.
 const STAKE_HALF_KNOWN: f64 = 0.25;
-/// The same where neither closes nor returns are known: these connections may be meant to stay.
+/// The stake where neither closes nor returns are known: these connections may be meant to stay.
 const STAKE_UNKNOWN: f64 = 0.5;
-/// The same for sockets that are in use: nothing but their growth speaks against them.
+/// The stake for sockets that are in use: nothing but their growth speaks against them.
 const STAKE_BUSY: f64 = 0.5;
 /// Share of the limit that silent newcomers hold in a rush.
 const STAKE_RUSH: f64 = 0.2;
@@ -157,10 +157,12 @@ impl Detector {
     /// Takes one sample and judges it.
     pub fn step(&mut self, sample: &Sample) -> Verdict {
         if self.is_due(sample) {
-            let tick = self.clock.tick(sample);
+            let elapsed = self.clock.since_last(sample).unwrap_or(0.0);
+            let asleep = self.table.asleep(&sample.sockets, elapsed, self.interval);
+            let tick = self.clock.tick(sample, asleep);
             self.samples = self.samples.saturating_add(1);
             self.observe(sample, &tick);
-            self.judge(sample);
+            self.judge(sample, tick.elapsed);
         }
         self.verdict()
     }
@@ -189,18 +191,27 @@ impl Detector {
         self.totals.push(now, sample.total());
     }
 
-    fn judge(&mut self, sample: &Sample) {
+    fn judge(&mut self, sample: &Sample, elapsed: f64) {
         if self.samples <= LEARNING {
             return;
         }
         let scene = self.scene(sample);
-        let held = self.alarm.as_ref().filter(|alarm| alarm.stands(&scene));
-        let findings = witnesses(&scene, held);
-        if findings.is_empty() {
-            self.alarm = held.cloned();
-        } else {
-            self.alarm = Alarm::raise(&findings, &mut self.table, self.clock.now);
+        let held = self.alarm.as_ref().filter(|alarm| alarm.stands(&scene)).cloned();
+        let findings = witnesses(&scene, held.as_ref());
+        let told = held.as_ref().map(|alarm| alarm.full);
+        self.alarm = if findings.is_empty() { held } else { Alarm::raise(&findings, &mut self.table, self.clock.now) };
+        if let Some(mut alarm) = self.alarm.take() {
+            let now = self.clock.now;
+            alarm.full = told.unwrap_or(alarm.full);
+            alarm.tell(now + self.forecast(&alarm).likely, now, elapsed);
+            self.alarm = Some(alarm);
         }
+    }
+
+    fn forecast(&self, alarm: &Alarm) -> TimeLeft {
+        let Alarm { onset, found, pace, suspects, .. } = *alarm;
+        let leaking = Leaking { onset, rate: pace.whole, evidence: suspects as f64 };
+        forecast::time_left_at(pace, found, leaking, &self.totals, self.limit, self.clock.now)
     }
 
     fn scene(&self, sample: &Sample) -> Scene<'_> {
@@ -228,14 +239,16 @@ impl Detector {
     pub fn verdict(&self) -> Verdict {
         let now = self.clock.now;
         if let Some(alarm) = &self.alarm {
-            let leaking = Leaking { onset: alarm.onset, rate: alarm.rate, evidence: alarm.suspects as f64 };
+            let left = alarm.full - now;
+            let TimeLeft { earliest, latest, .. } = self.forecast(alarm);
+            let left = TimeLeft { likely: left, earliest: earliest.min(left), latest: latest.max(left) };
             return Verdict::Leak(Leak {
                 group: alarm.group,
                 witness: alarm.witness,
                 onset: now - alarm.onset,
-                rate: alarm.rate,
+                rate: alarm.pace.whole,
                 suspects: alarm.suspects,
-                left: time_left(leaking, &self.totals, self.limit, now),
+                left,
             });
         }
         if self.samples <= LEARNING {

@@ -13,15 +13,18 @@ use crate::growth::detector_state::{self, DetectorState, Learned, Moment};
 use crate::growth::outcome::{Measure, Outcome};
 use crate::growth::pool::Connection;
 use crate::growth::process_usage::ProcessUsage;
+use crate::history::series;
 use crate::history::{Condensed, Group, History, Previous, Sample, Step, Updated, Usual};
 use crate::kernel::boot;
 use crate::kernel::headroom;
 use crate::kernel::owner::{Holders, Owners};
-use crate::kernel::socket::State;
+use crate::kernel::scope;
+use crate::kernel::socket::{Side, State};
 use crate::kernel::source;
-use crate::kernel::world::World;
+use crate::kernel::world::{Source, World};
 use crate::options::args::{Common, Pids};
 use crate::service::target::Target;
+use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -85,7 +88,22 @@ impl<'a> Plan<'a> {
         Plan { common, pids, target, measure, limit, baseline: false, speed: 1 }
     }
 
-    /// The history's name for it: other options see other sockets, or the same ones differently.
+    /// Whether the limit is full by design: that of a pool, which its owner bounded, or of the memory of a heap.
+    pub fn may_be_full(&self) -> bool {
+        let is_own = self.limit == self.target.profile.limit;
+        let is_pool = self.target.service.side == Side::Client && self.limit.is_some() && !is_own;
+        is_pool || self.measure == Measure::Memory
+    }
+
+    /// The history's key for it: what is looked at, on which host, in which network namespace.
+    ///
+    /// # Errors
+    /// Where the namespace that is meant can't be told.
+    pub fn key(&self, world: &World) -> Result<String> {
+        Ok(series::key(&self.name(), &scope::key(world)?))
+    }
+
+    /// What is looked at, in words: other options see other sockets, or the same ones differently.
     pub fn name(&self) -> String {
         let Plan { common, target, .. } = self;
         let mut name = match target.selection.ports.is_empty() {
@@ -97,10 +115,11 @@ impl<'a> Plan<'a> {
             texts.into_iter().filter_map(|(option, text)| Some((option, text.clone()?))).collect();
         let pids: BTreeSet<u32> = self.pids.iter().flat_map(|pids| &pids.0).copied().collect();
         options.extend(pids.into_iter().map(|pid| ("pid", pid.to_string())));
-        options.extend(common.peer.iter().map(|range| ("peer", format!("{range:?}"))));
-        options.extend(common.local.iter().map(|range| ("local", format!("{range:?}"))));
-        options.extend(common.netns.iter().map(|netns| ("netns", format!("{netns:?}"))));
-        options.extend(common.source.iter().map(|source| ("source", format!("{source:?}"))));
+        options.extend(common.peer.iter().map(|range| ("peer", range.to_string())));
+        options.extend(common.local.iter().map(|range| ("local", range.to_string())));
+        options.extend(
+            common.source.filter(|source| *source != Source::Auto).map(|source| ("source", source.name().to_owned())),
+        );
         options.extend(common.proc_root.iter().map(|root| ("proc", root.display().to_string())));
         options.extend((self.measure != Measure::Connections).then(|| ("metric", self.measure.name().to_owned())));
         options.extend((self.speed != 1).then(|| ("rehearsal", self.speed.to_string())));
@@ -121,15 +140,18 @@ impl<'a> Plan<'a> {
     }
 
     /// What the history knows before this run's turn to write.
-    fn past(&self, history: &History) -> Past {
-        let name = self.name();
+    fn past(&self, history: &mut History, world: &World) -> Result<Past> {
+        let name = self.key(world)?;
         // What is wrong with the history shows again when it is written.
-        let previous = history.peek(&name).unwrap_or_default();
+        let mut previous = history.peek(&name).unwrap_or_default();
+        if previous.runs == 0 && history.adopt(&self.name(), &name) {
+            previous = history.peek(&name).unwrap_or_default();
+        }
         let number =
             |hour: &Condensed| hour.mean[State::Established as usize - 1] + hour.mean[State::CloseWait as usize - 1];
         let usual = || history.usual(&name, (now() * 1000.0) as i64, number).ok().flatten();
         let usual = if self.baseline { usual() } else { None };
-        Past { usual, ..Past::new(name, previous) }
+        Ok(Past { usual, ..Past::new(name, previous) })
     }
 
     /// Takes the turn to write, lets `judge` judge `look`, and stores what it gives; one `anew` where
@@ -160,7 +182,7 @@ struct Past {
     name: String,
     runs: u64,
     memory: Option<DetectorState>,
-    /// The same as it is stored.
+    /// The detector's state as it is stored: its version and bytes.
     state: Option<(u32, Vec<u8>)>,
     usual: Option<Usual>,
     /// What is to be said of it.
@@ -181,6 +203,12 @@ impl Past {
 /// When a look is taken.
 fn moment() -> Result<Moment> {
     Ok(Moment { wall: now(), uptime: boot::uptime(), boot_id: boot::boot_id()? })
+}
+
+/// Seconds since the boot that the host spent in suspend.
+fn suspended() -> f64 {
+    let awake = clock_gettime(ClockId::Monotonic);
+    (boot::uptime() - awake.tv_sec as f64 - awake.tv_nsec as f64 / 1e9).max(0.0)
 }
 
 /// Seconds since 1970.
@@ -232,4 +260,40 @@ fn capacity(found: &Outcome) -> u32 {
     let each = found.measure.each();
     let left = headroom::choose(&found.headrooms).map(|headroom| (found.amount + headroom.left()) / each);
     left.and_then(|items| u32::try_from(items).ok()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::deadline::Deadline;
+    use crate::options::args::Ports;
+    use crate::service::target;
+    use std::time::Duration;
+
+    /// What is on disk goes by these words: a changed one begins every history anew.
+    #[test]
+    fn the_words_of_a_series_are_pinned() {
+        let world = World::here(Deadline::after(Duration::from_secs(9)));
+        let ports = || vec!["11211".parse::<Ports>().unwrap()];
+        let name = |common: &Common, speed| {
+            let target = target::resolve(common, &world).unwrap();
+            Plan { speed, ..Plan::new(common, &[], &target) }.name()
+        };
+        assert_eq!(name(&Common { port: ports(), ..Common::default() }, 1), "memcached:11211 both");
+        let narrowed = Common {
+            port: ports(),
+            user: Some("33".into()),
+            unit: Some("a.service".into()),
+            peer: vec!["10.1.2.3/8".parse().unwrap(), "::ffff:192.0.2.0/120".parse().unwrap()],
+            local: vec!["2001:db8::1".parse().unwrap()],
+            source: Some(Source::Proc),
+            netns: Some(crate::kernel::world::Netns::Home),
+            ..Common::default()
+        };
+        assert_eq!(
+            name(&narrowed, 60),
+            "memcached:11211 both user 33 unit a.service peer 10.0.0.0/8 peer 192.0.2.0/24 local 2001:db8::1/128 \
+             source proc rehearsal 60"
+        );
+    }
 }

@@ -4,6 +4,7 @@ use crate::base::duration::Span;
 use crate::base::error::{Error, Result};
 use crate::growth::detector::{Leak, Verdict as Trend, Witness};
 use crate::growth::detector_state::{Learned, Turnover};
+use crate::growth::near;
 use crate::growth::process_usage::MIB;
 use crate::history::Usual;
 use crate::kernel::headroom::{self, Headroom, Resource};
@@ -13,9 +14,6 @@ use crate::report::verdict::{Limits, ServiceState, Verdict, word};
 use crate::report::{Metric, Unit, rounded};
 use serde_json::{Map, Value, json};
 use std::str::FromStr;
-
-/// Percent of the limit from which nothing is fine before the detector can judge.
-const NEAR: f64 = 95.0;
 
 /// `--metric`: what may leak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,7 +98,7 @@ pub struct Outcome {
     pub measure: Measure,
     /// Connections, descriptors or bytes.
     pub amount: u64,
-    /// The same by group's name, the largest first.
+    /// The amounts by group's name, the largest first.
     pub groups: Vec<(String, u64)>,
     pub learned: Learned,
     /// The group that leaks, and since when by the wall clock.
@@ -109,6 +107,8 @@ pub struct Outcome {
     pub headrooms: Vec<Headroom>,
     /// Seconds of the longest silence, where silences are known.
     pub idle_oldest: Option<f64>,
+    /// Full by design: a pool whose owner bounded it, or memory that a heap was given.
+    pub may_be_full: bool,
     /// At this hour; `None`: not known yet, or not asked for.
     pub usual: Option<Usual>,
 }
@@ -148,9 +148,11 @@ impl Outcome {
         }
         if let Some(used) = self.used() {
             verdict.judge(&rules.used, used, || format!("{used}% of the limit"));
-            if matches!(self.learned.verdict, Trend::Learning { .. }) && used >= NEAR {
-                verdict.state = verdict.state.max(ServiceState::Warning);
-                verdict.reasons.push(format!("{used}% of the limit before it is known what is usual"));
+            if let Some((state, says)) =
+                near::judge(&self.learned.verdict, used, self.may_be_full).filter(|(state, _)| verdict.state < *state)
+            {
+                verdict.state = state;
+                verdict.reasons.push(format!("{used}% of the limit{says}"));
             }
         }
         if let (Some(percent), Some(usual)) = (rules.baseline_warning, &self.usual) {
@@ -339,6 +341,7 @@ mod tests {
             leaking,
             headrooms: vec![Headroom { what: Resource::Connections, used, limit }],
             idle_oldest: None,
+            may_be_full: false,
             usual: None,
         }
     }
@@ -372,9 +375,20 @@ mod tests {
     }
 
     #[test]
-    fn a_full_service_is_fine_once_it_is_known() {
+    fn a_full_service_is_never_fine_and_a_full_pool_once_it_is_known() {
         let state = |trend, used| found(trend, used, 100).judge(&Rules::default()).state;
-        assert_eq!(state(Trend::Steady, 100), ServiceState::Ok);
+        let pool = |trend| Outcome { may_be_full: true, ..found(trend, 100, 100) }.judge(&Rules::default());
+        assert_eq!(state(Trend::Steady, 94), ServiceState::Ok);
+        assert_eq!(state(Trend::Steady, 95), ServiceState::Warning);
+        assert_eq!(state(Trend::Growing { rate: 1.0 }, 100), ServiceState::Warning);
+        assert_eq!(
+            found(Trend::Steady, 100, 100).judge(&Rules::default()).reasons,
+            ["100% of the limit: hardly any is left"]
+        );
+        assert_eq!(pool(Trend::Steady).state, ServiceState::Ok);
+        assert_eq!(pool(Trend::Learning { samples: 2 }).state, ServiceState::Warning);
+        assert_eq!(pool(leak(900.0)).state, ServiceState::Critical);
+        assert_eq!((state(leak(900.0), 94), state(leak(900.0), 95)), (ServiceState::Warning, ServiceState::Critical));
         assert_eq!(state(Trend::Learning { samples: 2 }, 94), ServiceState::Ok);
         assert_eq!(state(Trend::Learning { samples: 2 }, 95), ServiceState::Warning);
         let verdict = found(Trend::Steady, 81, 100).judge(&rules());

@@ -2,6 +2,7 @@
 //! its silence.
 
 use crate::base::error::Result;
+use crate::base::fnv::fnv64;
 use crate::growth::detector;
 use crate::kernel::ends::{self, Ends};
 use crate::kernel::headroom::PortUse;
@@ -27,7 +28,7 @@ impl Connection {
             Some(cookie) if netns == 0 => cookie.get(),
             // Before Linux 5.4 each network namespace counted its cookies by itself.
             Some(cookie) => hashed(format!("{netns} {cookie}").as_bytes()),
-            None => hashed(format!("{:?}", (netns, inode, local, remote)).as_bytes()),
+            None => hashed(format!("{netns} {inode} {local} {remote}").as_bytes()),
         }
     }
 
@@ -54,9 +55,7 @@ impl Connection {
 
 /// FNV-1a, mixed once more so that its high bits can choose samples.
 pub fn hashed(bytes: &[u8]) -> u64 {
-    let hash = bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = fnv64(bytes);
     (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
@@ -74,7 +73,7 @@ pub struct Pool {
     pub counts: [u64; 11],
     /// The lowest cookie of the listeners; 0: none is seen.
     pub instance: u64,
-    /// Of the service itself: inode and user of each.
+    /// The service's own listeners: inode and user of each.
     pub listeners: Vec<(u64, u32)>,
     pub ports: Option<PortUse>,
     /// Connections of which it can't be told whether they are selected.

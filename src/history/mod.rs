@@ -10,6 +10,7 @@ mod place;
 mod read;
 mod sample;
 mod schema;
+pub mod series;
 pub mod state_dir;
 mod store;
 mod trouble;
@@ -158,6 +159,14 @@ impl History {
     /// Where it can't be read; [`History::update`] then knows what to do.
     pub fn peek(&self, service: &str) -> Result<Previous> {
         self.read(service, read::previous)
+    }
+
+    /// Carries what an earlier version recorded as `old` over to `key`, once. Whether it did.
+    pub fn adopt(&mut self, old: &str, key: &str) -> bool {
+        let sql = "UPDATE service SET service = ?2 WHERE service = ?1 AND NOT EXISTS (SELECT 1 FROM service WHERE service = ?2)";
+        // Where it fails the run begins anew, and says what is wrong with the history.
+        let adopted = self.set_patience().and_then(|()| self.db.execute(sql, [old, key]));
+        self.frozen.is_none() && adopted.is_ok_and(|rows| rows > 0)
     }
 
     /// Gives a new measure of all the time that it may wait for others from now on.

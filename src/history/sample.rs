@@ -14,7 +14,7 @@ pub struct Sample {
     pub uptime: u64,
     /// The kernel's random id of the boot.
     pub boot: String,
-    /// Of the service: its listener's cookie or its process's start; 0 where it can't be known.
+    /// The service's own start: its listener's cookie or its process's start; 0 where it can't be known.
     pub instance: u64,
     /// By TCP state, in the order of [`crate::kernel::socket::State::NAMES`].
     pub counts: [u64; 11],
@@ -58,7 +58,7 @@ pub struct Condensed {
     /// By TCP state.
     pub mean: [f64; 11],
     pub most: [u64; 11],
-    /// Of the last run.
+    /// The boot in which the last run was.
     pub boot: String,
     pub instance: u64,
     pub limit: Option<u64>,

@@ -8,6 +8,9 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+/// Where the packages keep a folder for each user.
+const OF_ALL: &str = "/var/lib/connleak";
+
 /// The directory of the effective user, made where it isn't there yet.
 ///
 /// Its parent is `chosen` (`--state-dir`), else `$MP_STATE_PATH`, else
@@ -18,13 +21,14 @@ pub fn open(chosen: Option<&Path>) -> Result<PathBuf> {
     for parent in parents(chosen)? {
         match of_user(&parent) {
             Ok(dir) => return Ok(dir),
-            Err(error) => refused = Some(error),
+            // The best place's words: it has a remedy.
+            Err(error) => refused = refused.or(Some(error)),
         }
     }
     Err(refused.unwrap_or_else(|| Error::Usage("no state directory; name one with --state-dir".into())))
 }
 
-/// The same where it already is; nothing is made. `None`: it is nowhere.
+/// The directory of the effective user where there is one; nothing is made. `None`: it is nowhere.
 ///
 /// # Errors
 /// Where that can't be told.
@@ -39,6 +43,27 @@ pub fn existing(chosen: Option<&Path>) -> Result<Option<PathBuf>> {
         }
     }
     refused.map_or(Ok(None), Err)
+}
+
+/// Folders of all users below `parent` that each is the owner of, by uid: for root, who looks at everyone's.
+///
+/// # Errors
+/// When they can't be listed; there need not be any.
+pub fn of_everyone(parent: Option<&Path>) -> Result<Vec<(u32, PathBuf)>> {
+    let parent = parent.unwrap_or(Path::new(OF_ALL));
+    let entries = match fs::read_dir(parent) {
+        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|cause| Error::reading(parent, cause))?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|cause| Error::reading(parent, cause))?.path();
+        let uid = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+        let is_of = |uid: &u32| fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir() && meta.uid() == *uid);
+        found.extend(uid.filter(is_of).map(|uid| (uid, path.clone())));
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// Where the user's folder may be, the best place first.
@@ -58,14 +83,24 @@ fn parents(chosen: Option<&Path>) -> Result<Vec<PathBuf>> {
         return Ok(vec![parent]);
     }
     let of_person = variable("XDG_STATE_HOME").or_else(home).map(|folder| folder.join("connleak"));
-    Ok([Some(PathBuf::from("/var/lib/connleak")), of_person].into_iter().flatten().collect())
+    Ok([Some(PathBuf::from(OF_ALL)), of_person].into_iter().flatten().collect())
 }
 
 /// One folder for each user, so that a check by hand as root doesn't lock the scheduler's out.
 fn of_user(parent: &Path) -> Result<PathBuf> {
     let uid = geteuid().as_raw();
     let dir = parent.join(uid.to_string());
-    let failed = |cause| Error::File { path: dir.clone(), doing: "make the state directory", cause };
+    let failed = |cause: std::io::Error| match cause.kind() {
+        ErrorKind::PermissionDenied => {
+            let why = format!(
+                "no permission to make the state directory; once as root 'install -d -m 700 -o {uid} {}', or name another \
+                 with --state-dir",
+                dir.display()
+            );
+            Error::content(&dir, why)
+        }
+        _ => Error::File { path: dir.clone(), doing: "make the state directory", cause },
+    };
     DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(failed)?;
     DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(failed)?;
     let owner = fs::symlink_metadata(&dir).map_err(failed)?;

@@ -60,7 +60,7 @@ impl Trouble {
         }
     }
 
-    /// The same without the place.
+    /// What is wrong, and the remedy, without the file's name.
     pub fn why(&self, place: &Place) -> String {
         match self {
             Trouble::Refused(error) => error.to_string(),

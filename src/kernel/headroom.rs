@@ -197,7 +197,7 @@ impl EphemeralPorts {
         Ok(ports)
     }
 
-    /// Of the namespace that is looked at.
+    /// The ephemeral ports of the namespace that is looked at.
     ///
     /// # Errors
     /// Where it can't be read: /proc/sys shows the reader's own namespace only (6.18).

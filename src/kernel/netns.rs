@@ -63,12 +63,26 @@ pub fn is_empty(net_dir: &Path) -> bool {
     numbers("sockstat6", "TCP6:", &["inuse"]) == Some(0) && numbers("sockstat", "TCP:", &["inuse", "tw"]) == Some(0)
 }
 
+/// Whether a namespace has sockets of MPTCP, listeners too, by its count of them: what can't be read
+/// may have some. A kernel without MPTCP has no line for it.
+pub fn has_mptcp(net_dir: &Path) -> bool {
+    mptcp_sockets(net_dir) != Some(0)
+}
+
+/// How many; `None`: unreadable.
+pub fn mptcp_sockets(net_dir: &Path) -> Option<u64> {
+    let table = fs::read_to_string(net_dir.join("protocols")).ok()?;
+    let count = |line: &str| line.split_ascii_whitespace().nth(2).and_then(|count| count.parse::<u64>().ok());
+    table.lines().filter(|line| line.starts_with("MPTCP")).map(count).sum()
+}
+
 /// What a thread sees in a namespace.
 #[derive(Debug)]
 pub struct Inside<T> {
     /// [`identity_of`]; `None`: no /proc to tell.
     pub identity: Option<u32>,
     pub is_empty: bool,
+    pub has_mptcp: bool,
     pub done: T,
 }
 
@@ -77,7 +91,8 @@ pub struct Inside<T> {
 pub fn inside<T: Send + 'static>(namespace: File, act: fn() -> T) -> io::Result<Inside<T>> {
     let enter = move || -> io::Result<Inside<T>> {
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-        Ok(Inside { identity: own_identity(), is_empty: is_empty(Path::new(OURS)), done: act() })
+        let ours = Path::new(OURS);
+        Ok(Inside { identity: own_identity(), is_empty: is_empty(ours), has_mptcp: has_mptcp(ours), done: act() })
     };
     let thread = thread::Builder::new().stack_size(128 * 1024).spawn(enter)?;
     thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread in it ended")))

@@ -3,7 +3,8 @@
 use crate::kernel::listeners::Listeners;
 use crate::kernel::members::Members;
 use crate::kernel::socket::{Endpoint, Side, Socket, State};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -11,7 +12,24 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr(IpNet);
 
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.trunc().fmt(f)
+    }
+}
+
 impl Cidr {
+    /// As addresses are: a range of IPv4 addresses mapped into IPv6 is one of IPv4 addresses.
+    fn canonical(net: IpNet) -> IpNet {
+        let mapped = match net {
+            IpNet::V6(net) if net.prefix_len() >= 96 => {
+                net.addr().to_ipv4_mapped().zip(net.prefix_len().checked_sub(96))
+            }
+            _ => None,
+        };
+        mapped.and_then(|(ip, length)| Some(IpNet::V4(Ipv4Net::new(ip, length).ok()?))).unwrap_or(net)
+    }
+
     pub fn has(self, ip: IpAddr) -> bool {
         self.0.contains(&ip)
     }
@@ -22,7 +40,7 @@ impl FromStr for Cidr {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let one = || text.parse::<IpAddr>().map(|ip| IpNet::from(ip.to_canonical()));
-        text.parse().or_else(|_| one()).map(Cidr).map_err(|_| {
+        text.parse().or_else(|_| one()).map(Cidr::canonical).map(Cidr).map_err(|_| {
             format!("bad address range '{text}': write for example 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32")
         })
     }
@@ -37,7 +55,7 @@ pub struct Selection {
     pub peers: Vec<Cidr>,
     pub locals: Vec<Cidr>,
     pub uid: Option<u32>,
-    /// Of `--unit`, or the processes of `--pid`.
+    /// Who belongs to `--unit`, or the processes of `--pid`.
     pub unit: Option<Members>,
 }
 
@@ -80,13 +98,11 @@ impl Selection {
 
     /// Whether a listener takes connections of the selection: it has no peer itself, and may listen on
     /// all addresses.
-    pub fn matches_listener(&self, socket: &Socket, listeners: &Listeners) -> Match {
+    pub fn matches_listener(&self, socket: &Socket) -> Match {
         let takes = |range: &Cidr| range.has(socket.local.ip);
         let is_here = self.locals.is_empty() || socket.local.ip.is_unspecified() || self.locals.iter().any(takes);
-        match self.side_of(socket, listeners) {
-            Some(side) if is_here => self.whose(socket, side, &[]),
-            _ => Match::No,
-        }
+        let has_port = self.ports.is_empty() || (self.side != Side::Client && self.ports.contains(&socket.local.port));
+        if is_here && has_port { self.whose(socket, Side::Server, &[]) } else { Match::No }
     }
 
     /// Whether a port's listeners are all selected, or none: what no process has is then told by them.
@@ -210,10 +226,17 @@ mod tests {
             Match::Yes(Side::Server)
         );
         assert_eq!(chosen.matches(&socket("127.0.0.2:80", "10.0.0.1:5"), &Listeners::default()), Match::No);
-        let listener = |local| chosen.matches_listener(&socket(local, "0.0.0.0:0"), &Listeners::default());
+        let listener = |local| chosen.matches_listener(&socket(local, "0.0.0.0:0"));
         assert_eq!(listener("0.0.0.0:80"), Match::Yes(Side::Server));
         assert_eq!(listener("127.0.0.1:80"), Match::Yes(Side::Server));
         assert_eq!(listener("127.0.0.2:80"), Match::No);
+        chosen = Selection { peers: vec!["::ffff:10.0.0.0/104".parse().unwrap()], ..selection(Side::Both) };
+        assert_eq!(
+            chosen.matches(&socket("[::1]:80", "[::ffff:10.9.9.9]:5"), &Listeners::default()),
+            Match::Yes(Side::Server)
+        );
+        assert_eq!(chosen.matches(&socket("10.0.0.1:80", "11.0.0.1:5"), &Listeners::default()), Match::No);
+        assert_eq!("::ffff:192.0.2.9/120".parse::<Cidr>().unwrap().to_string(), "192.0.2.0/24");
         assert!("10.0.0.0/33".parse::<Cidr>().unwrap_err().contains("'10.0.0.0/33'"));
     }
 

@@ -2,6 +2,7 @@
 
 mod all;
 pub mod diag;
+mod mptcp;
 pub mod netlink;
 pub mod proc;
 pub mod replay;
@@ -67,12 +68,14 @@ pub struct Coverage {
     pub rows: u64,
     /// Why the view may lack sockets; `None`: it is complete.
     pub missing: Option<String>,
+    /// What it tells less of than another source would, where nothing speaks for a difference.
+    pub remark: Option<String>,
     pub namespaces: Namespaces,
 }
 
 impl Coverage {
     pub fn new(origin: Origin, how: String) -> Coverage {
-        Coverage { origin, how, rows: 0, missing: None, namespaces: Namespaces::default() }
+        Coverage { origin, how, rows: 0, missing: None, remark: None, namespaces: Namespaces::default() }
     }
 }
 
@@ -113,8 +116,10 @@ pub fn visit(world: &World, query: &Query, each: &mut dyn FnMut(&Socket)) -> Res
             place.net_dir.display()
         ))),
         Source::Auto if !place.is_ours => proc::visit(&place.net_dir, query, each),
-        Source::Netlink => netlink::visit(&netlink::open()?, query, each),
-        Source::Auto => match netlink::open().and_then(|socket| netlink::visit(&socket, query, each)) {
+        Source::Netlink => netlink::visit(&netlink::open()?, query, netns::has_mptcp(&place.net_dir), each),
+        Source::Auto => match netlink::open()
+            .and_then(|socket| netlink::visit(&socket, query, netns::has_mptcp(&place.net_dir), each))
+        {
             Err(refused) => {
                 let mut seen = proc::visit(&place.net_dir, query, each)?;
                 seen.how = format!("{}, as {refused}", seen.how);

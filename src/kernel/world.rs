@@ -64,6 +64,16 @@ pub enum Source {
     Proc,
 }
 
+impl Source {
+    pub fn name(self) -> &'static str {
+        match self {
+            Source::Auto => "auto",
+            Source::Netlink => "netlink",
+            Source::Proc => "proc",
+        }
+    }
+}
+
 impl FromStr for Source {
     type Err = String;
 

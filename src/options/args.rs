@@ -58,6 +58,10 @@ pub struct Common {
     #[argh(option, arg_name = "NAME")]
     pub unit: Option<String>,
 
+    /// be UNKNOWN, or with :critical CRITICAL, where nothing listens on the port
+    #[argh(option, arg_name = "[:STATE]")]
+    pub require_listener: Option<RequireListener>,
+
     /// network namespace: self, all of this host's (containers), that of a process id, or a name from
     /// 'ip netns'; default self
     #[argh(option, arg_name = "self|all|PID|NAME")]
@@ -123,6 +127,23 @@ impl FromStr for Ports {
             _ => Err(format!("bad port '{part}': use 1 to 65535, several as 389,636")),
         };
         text.split(',').map(port).collect::<std::result::Result<_, _>>().map(Ports)
+    }
+}
+
+/// `--require-listener`, alone or with a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequireListener(pub ServiceState);
+
+impl FromStr for RequireListener {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "" | "unknown" => Ok(RequireListener(ServiceState::Unknown)),
+            "warning" => Ok(RequireListener(ServiceState::Warning)),
+            "critical" => Ok(RequireListener(ServiceState::Critical)),
+            _ => Err(format!("bad state '{text}': use unknown, warning or critical")),
+        }
     }
 }
 

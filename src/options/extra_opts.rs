@@ -28,7 +28,7 @@ pub fn read(spec: &str, program: &str) -> Result<Vec<(String, String, String)>> 
     section_of(&content, section, &path)
 }
 
-/// The same from a file's content.
+/// The options of a section, from a file's content.
 pub fn section_of(content: &str, section: &str, path: &Path) -> Result<Vec<(String, String, String)>> {
     let place = format!("{} [{section}]", path.display());
     let (mut entries, mut inside, mut found) = (Vec::new(), false, false);

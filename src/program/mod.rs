@@ -2,5 +2,7 @@
 
 pub mod child;
 pub mod help;
+pub mod inherited;
 pub mod run;
 pub mod seccomp;
+pub mod suite;

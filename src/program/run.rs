@@ -7,8 +7,9 @@ use crate::base::duration::Span;
 use crate::base::error::{Error, Result};
 use crate::kernel::world::World;
 use crate::options::args::{self, Args, Asked, Command, Timeout};
-use crate::program::child;
+use crate::program::child::{self, Ended};
 use crate::program::help;
+use crate::program::inherited;
 use crate::program::seccomp::confine;
 use crate::report::batch::Batch;
 use crate::report::verdict::ServiceState;
@@ -43,7 +44,8 @@ static WATCHED: Mutex<Option<(ServiceState, Deadline)>> = Mutex::new(None);
 static ENDED: AtomicBool = AtomicBool::new(false);
 
 /// Runs a check to its exit. Every way out prints what a scheduler understands.
-pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
+pub fn main<A: Command + 'static>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
+    inherited::reset();
     let name = A::PROGRAM.strip_prefix("check_").unwrap_or(A::PROGRAM);
     std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map_or(String::new(), |place| format!(" at {}:{}", place.file(), place.line()));
@@ -53,6 +55,12 @@ pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
     if let Err(refused) = capabilities::lower() {
         end(Report::failed(name, ServiceState::Unknown, refused.to_string()));
     }
+    inherited::with_stack(move || run(name, check));
+    let why = Error::Kernel { call: "a thread with a stack", cause: std::io::ErrorKind::OutOfMemory.into() };
+    end(Report::failed(name, ServiceState::Unknown, why.to_string()))
+}
+
+fn run<A: Command>(name: &'static str, check: fn(&Args<A>, &World) -> Result<Report>) {
     let watchdog = watch(name);
     let mut args = match args::parse::<A>(std::env::args_os().skip(1)) {
         Ok(Asked::Run(args)) => args,
@@ -78,10 +86,10 @@ pub fn main<A: Command>(check: fn(&Args<A>, &World) -> Result<Report>) -> ! {
         *WATCHED.lock().unwrap_or_else(PoisonError::into_inner) = Some((timeout.state, deadline.clone()));
         watchdog.unpark();
     };
-    if let Some(limit) = child::memory_limit() {
+    if let Some(limits) = child::limits() {
         // The child keeps the deadline; should it hang in the kernel, this one speaks.
         watch_until(&Deadline::after(timeout.after.0 + Duration::from_secs(1)));
-        leave_to_child(name, limit);
+        leave_to_child(name, limits);
     }
     watch_until(&deadline);
     // A stop command would be confined with us.
@@ -131,16 +139,12 @@ fn batch() -> MutexGuard<'static, Batch> {
 }
 
 /// Ends as the child does, or speaks for it. Returns where there can be no child.
-fn leave_to_child(name: &'static str, limit: u64) {
+fn leave_to_child(name: &'static str, limits: child::Limits) {
     match child::run_child() {
-        Ok(Ok(code)) => exit(code),
-        Ok(Err(signal)) => {
-            let mebibytes = limit >> 20;
-            let why = format!(
-                "ended by signal {signal}, as where memory runs out: it may have {mebibytes} MiB; raise that (ulimit -v)"
-            );
-            end(Report::failed(name, ServiceState::Unknown, why))
-        }
+        Ok(Ended::Code(code)) => exit(code),
+        Ok(Ended::Signal(signal)) => end(Report::failed(name, ServiceState::Unknown, limits.reached(signal))),
+        // It has spoken; never twice, nor a stop command run again.
+        Ok(Ended::Untold) => exit(ServiceState::Unknown.exit_code()),
         Err(_) => {}
     }
 }

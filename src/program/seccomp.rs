@@ -5,13 +5,19 @@
 //! older kernels have. Its cost is the kernel's: it tries a new filter on every call there is, so ours
 //! is a tree of ranges, a quarter of the time of a list.
 
+use super::inherited;
 use libc::{BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W};
 use seccompiler::sock_filter;
 
 /// Installs the filter for all threads. A kernel or container without seccomp has none: the filter
 /// is a second fence, nothing that a verdict rests on.
+///
+/// Not where one is installed already, by systemd or a container: it may end who calls seccomp(2) by
+/// SIGSYS, as systemd 252's `@system-service` does, and nobody can ask it beforehand.
 pub fn confine() {
-    if let Some(arch) = AUDIT_ARCH {
+    if let Some(arch) = AUDIT_ARCH
+        && inherited::is_unfiltered()
+    {
         let _ = seccompiler::apply_filter_all_threads(&program(arch));
     }
 }

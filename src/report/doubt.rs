@@ -27,7 +27,7 @@ impl Report {
         }
     }
 
-    /// The same where there is no telling how much is unknown: sockets, processes, namespaces not read.
+    /// Adds a doubt of which nobody can tell how much it hides: sockets, processes, namespaces not read.
     pub fn is_incomplete(&mut self, why: String) {
         self.state = self.state.max(ServiceState::Unknown);
         self.missing.push(why);

@@ -166,7 +166,7 @@ pub struct Report {
     pub missing: Vec<String>,
     pub reasons: Vec<String>,
     pub metrics: Vec<Metric>,
-    /// Of the largest tenants; their set changes with them.
+    /// A metric for each of the largest tenants; their set changes with them.
     pub parts: Vec<Part>,
     pub owners: Vec<Owner>,
     /// The largest and, last, all others in one: for readers that keep each name they ever saw.
@@ -197,6 +197,7 @@ impl Report {
         if seen.origin == Origin::Replay {
             report.missing.push(format!("replayed from {}, so without owners", seen.how));
         }
+        report.missing.extend(seen.remark.clone());
         if let Some(missing) = &seen.missing {
             report.is_incomplete(format!("sockets incomplete: {missing}"));
         }

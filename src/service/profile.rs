@@ -11,6 +11,7 @@ use crate::base::duration::Span;
 use crate::base::error::{Error, Result};
 use crate::base::read_limited;
 use crate::kernel::socket::{Side, State};
+use crate::report::GENERIC;
 use crate::report::range::Range;
 use crate::report::verdict::Limits;
 use crate::service::tenant_key::Key;
@@ -32,7 +33,8 @@ pub struct Profile {
     #[serde(default)]
     pub close_wait: CloseWait,
     #[serde(default)]
-    pub growth: Growth,
+    /// Time left until the limit.
+    pub growth: Spans,
     #[serde(default)]
     pub orphans: Orphans,
     #[serde(default)]
@@ -51,6 +53,24 @@ pub struct CloseWait {
     pub critical: Option<Range>,
     #[serde(default)]
     pub ratio: Ratio,
+    #[serde(default)]
+    pub oldest: Spans,
+}
+
+/// Upper limits for a time.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spans {
+    pub warning: Option<Span>,
+    pub critical: Option<Span>,
+}
+
+impl Spans {
+    /// Seconds; each given here, else that of `self`.
+    pub fn limits(&self, warning: Option<Span>, critical: Option<Span>) -> Limits {
+        let up_to = |span: Span| Range::up_to(span.as_millis() as f64 / 1000.0);
+        Limits { warning: warning.or(self.warning).map(up_to), critical: critical.or(self.critical).map(up_to) }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -60,14 +80,6 @@ pub struct Ratio {
     pub warning: Option<Range>,
     pub critical: Option<Range>,
     pub min_count: Option<u64>,
-}
-
-/// Time left until the limit.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Growth {
-    pub warning: Option<Span>,
-    pub critical: Option<Span>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -86,12 +98,14 @@ pub struct Idle {
     pub critical: Option<Range>,
     /// Normal spares of one pool: of one client host, on the host itself of one unit and user.
     pub expected: Option<u64>,
-    /// Of ESTABLISHED, percent.
+    /// Idle connections in percent of ESTABLISHED.
     #[serde(default)]
     pub share: Ratio,
     /// Idle ones that never carried a byte.
     #[serde(default)]
     pub never_used: Limits,
+    #[serde(default)]
+    pub oldest: Spans,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -103,6 +117,38 @@ pub struct Tenants {
     pub share: Limits,
     /// Connections from which on a tenant may be an outlier.
     pub min_count: Option<u64>,
+}
+
+impl Profile {
+    /// With each section that is missing taken from `generic`: without thresholds all would be well for ever.
+    pub fn or(mut self, generic: &Profile) -> Profile {
+        fill(&mut self.close_wait, &generic.close_wait);
+        fill(&mut self.growth, &generic.growth);
+        fill(&mut self.orphans, &generic.orphans);
+        fill(&mut self.idle, &generic.idle);
+        fill(&mut self.tenants, &generic.tenants);
+        self.states = self.states.or(&generic.states);
+        self
+    }
+
+    /// Whether nothing would be taken from another one but counts by TCP state.
+    fn has_all_sections(&self) -> bool {
+        !(is_missing(&self.close_wait)
+            || is_missing(&self.growth)
+            || is_missing(&self.orphans)
+            || is_missing(&self.idle)
+            || is_missing(&self.tenants))
+    }
+}
+
+fn is_missing<T: Default + PartialEq>(section: &T) -> bool {
+    *section == T::default()
+}
+
+fn fill<T: Default + PartialEq + Clone>(section: &mut T, generic: &T) {
+    if is_missing(section) {
+        section.clone_from(generic);
+    }
 }
 
 impl CloseWait {
@@ -175,6 +221,12 @@ pub fn named(name: &str, thresholds: &Path) -> Result<Profile> {
     known.sort_unstable();
     known.dedup();
     Err(Error::Usage(format!("unknown profile '{name}'; known are {}, or give a file", known.join(", "))))
+}
+
+/// What a profile leaves out, from `generic`. That is only read where something is missing; `states` are
+/// for the check that judges them, see [`Profile::or`].
+pub fn complete(profile: Profile, thresholds: &Path) -> Result<Profile> {
+    if profile.has_all_sections() { Ok(profile) } else { Ok(profile.or(&named(GENERIC, thresholds)?)) }
 }
 
 /// The profile in which `port` is listed: that of its well-known service, else the first installed
@@ -297,6 +349,36 @@ mod tests {
         assert!(EMBEDDED.is_sorted_by_key(|embedded| embedded.name));
         let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/thresholds")).unwrap();
         assert_eq!(files.count(), EMBEDDED.len(), "a file that is not embedded");
+    }
+
+    /// Without thresholds all would be well for ever; a section that is there stands as it is.
+    #[test]
+    fn a_missing_section_is_that_of_generic() {
+        let generic = named(GENERIC, nowhere()).unwrap();
+        let states = "states: {TIME_WAIT: {warning: \"7\"}}\n";
+        let mine = parse(&format!("{}{states}", MINE), Path::new("mine")).unwrap();
+        let whole = complete(mine, nowhere()).unwrap();
+        assert_eq!((&whole.idle, &whole.growth, &whole.orphans), (&generic.idle, &generic.growth, &generic.orphans));
+        assert_eq!((whole.close_wait.limits().judge(9.0), whole.close_wait.limits().judge(99.0)), (Warning, Warning));
+        let limits = |state| whole.states.limits_of(state);
+        assert_eq!(limits(State::CloseWait), generic.states.limits_of(State::CloseWait));
+        assert_eq!(limits(State::CloseWait).judge(159_841.0), Critical);
+        assert_eq!((limits(State::TimeWait).judge(8.0), limits(State::TimeWait).judge(1e6)), (Warning, Warning));
+        for embedded in EMBEDDED {
+            // Nothing is parsed twice for a well-known port.
+            assert!(named(embedded.name, nowhere()).unwrap().has_all_sections(), "{}", embedded.name);
+        }
+        let dir = installed_files(&[("generic.yaml", "service: generic\nports: []\nidle: {warning: \"3\"}\n")]);
+        let whole = complete(parse(MINE, Path::new("mine")).unwrap(), dir.path()).unwrap();
+        assert_eq!(whole.idle.limits().judge(4.0), Warning, "the installed one");
+    }
+
+    #[test]
+    fn the_oldest_may_have_limits() {
+        let yaml = "service: x\nports: [1]\nclose_wait: {oldest: {warning: 5m, critical: 1h}}\n";
+        let oldest = parse(yaml, Path::new("x")).unwrap().close_wait.oldest;
+        let given = oldest.limits(None, Some(Span::seconds(600)));
+        assert_eq!([300.0, 301.0, 601.0].map(|seconds| given.judge(seconds)), [Good, Warning, Critical]);
     }
 
     #[test]

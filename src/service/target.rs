@@ -19,7 +19,7 @@ pub struct Target {
     pub profile: Profile,
     pub service: Service,
     pub selection: Selection,
-    /// Of what was asked for, what is not there, to be said.
+    /// Processes that were asked for and are not there, to be said.
     pub absent: Vec<String>,
 }
 
@@ -59,7 +59,7 @@ pub fn resolve(common: &Common, world: &World) -> Result<Target> {
     of_service(common, world)
 }
 
-/// The same narrowed to `--unit` or `pids`; without `-p` and `-P` whatever `pids`, `--unit` or `--user` have.
+/// The service narrowed to `--unit` or `pids`; without `-p` and `-P` whatever `pids`, `--unit` or `--user` have.
 pub fn resolve_any(common: &Common, pids: &[Pids], world: &World) -> Result<Target> {
     name_any(common, pids, world)?.of_unit(common, world)?.of_pids(pids, world)
 }
@@ -124,6 +124,7 @@ fn of_service(common: &Common, world: &World) -> Result<Target> {
         Some(name) => profile::named(name, &world.thresholds)?,
         None => of_ports(&ports, world)?,
     };
+    let profile = profile::complete(profile, &world.thresholds)?;
     if let (Some(By::Tenant), Some(key @ (Key::Cwd(_) | Key::Cmd(_) | Key::Map(_)))) = (common.by, &profile.tenants.key)
     {
         return Err(Error::Usage(format!(

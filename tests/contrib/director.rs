@@ -1,13 +1,13 @@
 //! The same commands as a configuration basket of Icinga Director, with a field for every option.
 
 use super::icinga::{is_wanted, variable};
-use super::options::{CHECKS, Check, Opt};
+use super::options::{self, CHECKS, Check, Opt};
 use serde_json::{Map, Value, json};
 
 pub fn basket() -> String {
     let (mut commands, mut templates, mut fields) = (Map::new(), Map::new(), Map::new());
     for check in CHECKS {
-        let options: Vec<_> = check.options().into_iter().filter(is_wanted).collect();
+        let options: Vec<_> = options::of(check).into_iter().filter(is_wanted).collect();
         let mut ids = Vec::new();
         for option in &options {
             let id = fields.len() + 1;
@@ -20,7 +20,7 @@ pub fn basket() -> String {
             check.short().to_owned(),
             json!({
                 "arguments": arguments,
-                "command": format!("/usr/lib/nagios/plugins/{}", check.name),
+                "command": format!("/usr/lib/nagios/plugins/{}", check.name()),
                 "disabled": false,
                 "fields": ids,
                 "imports": [],
@@ -78,7 +78,7 @@ fn field(check: &Check, option: &Opt) -> Value {
     let settings = if kind == "String" { json!({"visibility": "visible"}) } else { json!({}) };
     json!({
         "varname": variable(check, option),
-        "caption": format!("{} {}", check.name, option.long()),
+        "caption": format!("{} {}", check.name(), option.long()),
         "description": option.description,
         "datatype": format!("Icinga\\Module\\Director\\DataType\\DataType{kind}"),
         "format": null,

@@ -1,6 +1,6 @@
 //! CheckCommand objects.
 
-use super::options::{CHECKS, Check, Opt};
+use super::options::{self, CHECKS, Check, Opt};
 
 const HEAD: &str = "\
 // A CheckCommand for each check of connleak. Every option is a custom variable: check_closewait's
@@ -20,10 +20,10 @@ pub fn variable(check: &Check, option: &Opt) -> String {
 pub fn commands() -> String {
     let mut text = HEAD.to_owned();
     for check in CHECKS {
-        let (command, name) = (check.short(), check.name);
+        let (command, name) = (check.short(), check.name());
         text += &format!("\nobject CheckCommand \"{command}\" {{\n  command = [ PluginDir + \"/{name}\" ]\n\n");
         text += "  arguments = {\n";
-        for option in check.options().iter().filter(|option| is_wanted(option)) {
+        for option in options::of(check).iter().filter(|option| is_wanted(option)) {
             let key = if option.is_switch() { "set_if" } else { "value" };
             text += &format!("    \"{}\" = {{\n      {key} = \"${}$\"\n", option.long(), variable(&check, option));
             if option.is_repeated() {

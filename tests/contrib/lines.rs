@@ -1,20 +1,20 @@
 //! Systems that take a whole command line: a definition for each check, its options as comments.
 
-use super::options::{CHECKS, Check};
+use super::options::{self, CHECKS, Check};
 
 const WRITTEN: &str = "Written from --help: BLESS=1 cargo test --test contrib";
 const PLUGINS: &str = "/usr/lib/nagios/plugins";
 
 /// `#   -p, --port N[,N...]`, a line each.
 fn options(check: &Check) -> String {
-    check.options().iter().map(|option| format!("#   {}\n", option.synopsis)).collect()
+    options::of(*check).iter().map(|option| format!("#   {}\n", option.synopsis)).collect()
 }
 
 /// A definition for each check below its options.
 fn each(head: &str, definition: impl Fn(&Check) -> String) -> String {
     let mut text = head.to_owned();
     for check in CHECKS {
-        text += &format!("\n# {}\n{}{}", check.name, options(&check), definition(&check));
+        text += &format!("\n# {}\n{}{}", check.name(), options(&check), definition(&check));
     }
     text
 }
@@ -25,7 +25,7 @@ pub fn nagios() -> String {
          # $ARG1$ is the profile, $ARG2$ what else is wanted. {WRITTEN}\n"
     );
     each(&head, |check| {
-        let name = check.name;
+        let name = check.name();
         format!("define command {{\n    command_name  {name}\n    command_line  $USER1$/{name} -P $ARG1$ $ARG2$\n}}\n")
     })
 }
@@ -36,7 +36,7 @@ pub fn nrpe() -> String {
          # /etc/nagios/nrpe.d. {WRITTEN}\n"
     );
     each(&head, |check| {
-        let Check { name, regularly, .. } = check;
+        let (name, regularly) = (check.name(), options::regularly(*check));
         format!("command[{name}_memcached]={PLUGINS}/{name} -P memcached{regularly}\n")
     })
 }
@@ -47,7 +47,7 @@ pub fn nrpe_arguments() -> String {
          # built with --enable-command-args (Debian's is not) and dont_blame_nrpe=1: whoever may connect then\n\
          # chooses the options, files among them. {WRITTEN}\n"
     );
-    each(&head, |check| format!("command[{0}]={PLUGINS}/{0} $ARG1$\n", check.name))
+    each(&head, |check| format!("command[{0}]={PLUGINS}/{0} $ARG1$\n", check.name()))
 }
 
 pub fn sensu() -> String {
@@ -61,8 +61,8 @@ pub fn sensu() -> String {
              spec:\n  command: {name} -P memcached{regularly}\n  interval: 60\n  timeout: 30\n  publish: true\n  \
              subscriptions:\n    - connleak-memcached\n  runtime_assets:\n    - connleak\n  \
              output_metric_format: nagios_perfdata\n",
-            name = check.name,
-            regularly = check.regularly,
+            name = check.name(),
+            regularly = options::regularly(*check),
         )
     };
     each(&head, definition)

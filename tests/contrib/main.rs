@@ -50,14 +50,14 @@ fn every_check_with_every_option_is_in_icinga_and_director() {
     let (conf, basket) = (icinga::commands(), director::basket());
     let basket: serde_json::Value = serde_json::from_str(&basket).unwrap();
     for check in CHECKS {
-        let options: Vec<_> = check.options().into_iter().filter(icinga::is_wanted).collect();
+        let options: Vec<_> = options::of(check).into_iter().filter(icinga::is_wanted).collect();
         let block = conf.split(&format!("object CheckCommand \"{}\" {{", check.short())).nth(1).unwrap();
         let block = block.split("\n}\n").next().unwrap();
-        assert_eq!(block.matches("description = ").count(), options.len(), "{}", check.name);
+        assert_eq!(block.matches("description = ").count(), options.len(), "{}", check.name());
         let arguments = &basket["Command"][check.short()]["arguments"];
         for option in &options {
-            assert!(block.contains(&format!("\"{}\" = {{", option.long())), "{} {option:?}", check.name);
-            assert!(arguments[option.long()].is_object(), "{} {option:?}", check.name);
+            assert!(block.contains(&format!("\"{}\" = {{", option.long())), "{} {option:?}", check.name());
+            assert!(arguments[option.long()].is_object(), "{} {option:?}", check.name());
         }
     }
 }

@@ -20,6 +20,7 @@ mod growth {
     pub mod holders_now;
     pub mod real_pools;
     pub mod rehearsed;
+    pub mod series;
 }
 
 /// check_orphans_after_stop.
@@ -61,6 +62,7 @@ mod companion {
 
 /// Kernels, namespaces, rights, processes: what holds for every check.
 mod host {
+    pub mod absence;
     pub mod churn;
     pub mod clock;
     pub mod containers;
@@ -68,7 +70,10 @@ mod host {
     pub mod doubt;
     pub mod ends;
     pub mod hostile_names;
+    pub mod inherited;
+    pub mod isolation;
     pub mod kernel_filters;
+    pub mod mptcp;
     pub mod namespaces;
     pub mod nested_namespaces;
     pub mod processes;
@@ -86,11 +91,15 @@ mod host {
 /// Real monitoring systems and other programs that run the checks.
 mod integrations {
     pub mod daemon;
+    pub mod director;
     pub mod icinga;
     pub mod icinga_cluster;
+    pub mod machine;
     pub mod nagios;
     pub mod nrpe;
     pub mod prometheus;
     pub mod python;
     pub mod sudo;
+    pub mod textfile;
+    pub mod units;
 }

@@ -4,17 +4,6 @@
 
 use std::process::{Command, Stdio};
 
-/// Every program of the suite, by name.
-pub const PROGRAMS: [(&str, &str); 7] = [
-    ("check_closewait", env!("CARGO_BIN_EXE_check_closewait")),
-    ("check_conn_growth", env!("CARGO_BIN_EXE_check_conn_growth")),
-    ("check_conn_idle", env!("CARGO_BIN_EXE_check_conn_idle")),
-    ("check_conn_states", env!("CARGO_BIN_EXE_check_conn_states")),
-    ("check_conn_tenants", env!("CARGO_BIN_EXE_check_conn_tenants")),
-    ("check_orphans_after_stop", env!("CARGO_BIN_EXE_check_orphans_after_stop")),
-    ("connleak", env!("CARGO_BIN_EXE_connleak")),
-];
-
 /// The help text of a program, or of one of its subcommands.
 pub fn help(binary: &str, subcommand: Option<&str>) -> String {
     let output = Command::new(binary).args(subcommand).arg("--help").stdin(Stdio::null()).output().unwrap();

@@ -1,11 +1,13 @@
-//! A network namespace for one test, with processes in it that hold sockets.
+//! A place for one test that nothing else of the host is in, with processes in it that hold sockets.
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+#[path = "isolated.rs"]
+pub mod isolated;
 #[path = "run.rs"]
 pub mod run;
 
-use run::{finish, poll};
+use run::{PATIENCE, finish, poll};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -14,11 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
 use tempfile::TempDir;
-
-/// Longer than the peer gives each of its calls.
-const PATIENCE: Duration = Duration::from_secs(15);
 
 pub const ESTABLISHED: u8 = 1;
 pub const CLOSE_WAIT: u8 = 8;
@@ -27,18 +25,25 @@ pub const CLOSE_WAIT: u8 = 8;
 pub struct Lab {
     /// The test's name.
     name: &'static str,
-    /// The namespace it came from.
+    /// The namespace it came from: its test's too, not the host's.
     outside: File,
 }
 
 impl Lab {
-    /// Runs a test in its own namespace, on its own thread as the harness reuses the ones it has.
+    /// Runs a test where it sees no process, network namespace or `/proc` but its own; there once more in
+    /// a network namespace, which others of the test can be outside of. Called by the test itself, as its
+    /// name is taken from the closure's.
     pub fn test<F: FnOnce(&Lab) + Send>(body: F) {
         let name = test_name::<F>();
+        if !isolated::is_inside() {
+            isolated::run_again(name).unwrap_or_else(|why| skip_test(name, &why));
+            return;
+        }
         let in_lab = || match Lab::enter(name) {
             Ok(lab) => body(&lab),
             Err(why) => skip_test(name, &why),
         };
+        // On a thread of its own: the harness's stays outside.
         let thread = thread::Builder::new().name(name.to_owned());
         if let Err(panic) = thread::scope(|scope| thread.spawn_scoped(scope, in_lab).unwrap().join()) {
             std::panic::resume_unwind(panic);
@@ -150,9 +155,10 @@ pub fn skip_test(name: &str, why: &str) {
     std::io::stdout().write_all(format!("SKIP {name}: {why}\n").as_bytes()).unwrap();
 }
 
-/// From the type name of a test's closure, `live::module::test::{{closure}}`.
+/// As the harness has it, `module::test`, from the type name of its closure, `live::module::test::{{closure}}`.
 fn test_name<F>() -> &'static str {
-    std::any::type_name::<F>().trim_end_matches("::{{closure}}")
+    let name = std::any::type_name::<F>().trim_end_matches("::{{closure}}");
+    name.split_once("::").map_or(name, |(_, name)| name)
 }
 
 /// A process that holds sockets on command; the commands are in peer.rs.

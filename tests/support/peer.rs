@@ -15,6 +15,7 @@
 //! close NAME                           release all of that name
 //! reset NAME                           the same, but by a reset (RST) instead of a FIN
 //! socket NAME N                        N sockets that are never connected
+//! mptcp                                from now on new sockets are of MPTCP
 //! churn                                from now on a new socket each 25 ms, each closed after 250
 //! bind NAME ADDR:PORT                  one that is bound, but neither listens nor connects
 //! open NAME FILE N                     hold N descriptors of a file
@@ -31,8 +32,8 @@ use rustix::net::sockopt::{
     Timeout, set_socket_keepalive, set_socket_linger, set_socket_reuseaddr, set_socket_timeout, set_tcp_keepidle,
     set_tcp_keepintvl,
 };
-use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType};
-use rustix::net::{accept_with, bind, connect, listen, send, shutdown, socket_with};
+use rustix::net::{AddressFamily, Protocol, SendFlags, Shutdown, SocketFlags, SocketType};
+use rustix::net::{accept_with, bind, connect, ipproto, listen, send, shutdown, socket_with};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::set_name;
 use std::collections::{HashMap, VecDeque};
@@ -43,7 +44,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 /// How long any one accept or connect may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -69,6 +70,8 @@ fn main() -> Result<()> {
 struct Peer {
     sockets: HashMap<String, Vec<OwnedFd>>,
     sharers: Vec<(Child, ChildStdin)>,
+    /// `None`: TCP.
+    protocol: Option<Protocol>,
 }
 
 impl Peer {
@@ -76,8 +79,10 @@ impl Peer {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
             // The kernel lowers it to net.core.somaxconn.
-            ["listen", name, address] => self.hold(name, listener(address.parse()?, 65535)?),
-            ["listen", name, address, backlog] => self.hold(name, listener(address.parse()?, backlog.parse()?)?),
+            ["listen", name, address] => self.hold(name, listener(address.parse()?, 65535, self.protocol)?),
+            ["listen", name, address, backlog] => {
+                self.hold(name, listener(address.parse()?, backlog.parse()?, self.protocol)?)
+            }
             ["accept", name, listener, count] => {
                 for _ in 0..count.parse()? {
                     let accepted = accept_with(self.of(listener)?.first().ok_or("no listener")?, SocketFlags::CLOEXEC)?;
@@ -90,7 +95,7 @@ impl Peer {
             }
             ["connect_from", name, from, address] => {
                 let address: SocketAddr = address.parse()?;
-                let socket = new_socket(address.ip())?;
+                let socket = new_socket(address.ip(), self.protocol)?;
                 bind(&socket, &from.parse::<SocketAddr>()?)?;
                 connect(&socket, &address)?;
                 self.hold(name, socket);
@@ -105,12 +110,13 @@ impl Peer {
             }
             ["socket", name, count] => {
                 for _ in 0..count.parse()? {
-                    self.hold(name, new_socket(Ipv4Addr::LOCALHOST.into())?);
+                    self.hold(name, new_socket(Ipv4Addr::LOCALHOST.into(), self.protocol)?);
                 }
             }
+            ["mptcp"] => self.protocol = Some(ipproto::MPTCP),
             ["churn"] => drop(std::thread::spawn(|| {
                 let mut young = VecDeque::new();
-                while let Ok(socket) = new_socket(Ipv4Addr::LOCALHOST.into()) {
+                while let Ok(socket) = new_socket(Ipv4Addr::LOCALHOST.into(), None) {
                     young.push_back(socket);
                     drop(if young.len() > 10 { young.pop_front() } else { None });
                     std::thread::sleep(Duration::from_millis(25));
@@ -118,7 +124,7 @@ impl Peer {
             })),
             ["bind", name, address] => {
                 let address: SocketAddr = address.parse()?;
-                let socket = new_socket(address.ip())?;
+                let socket = new_socket(address.ip(), self.protocol)?;
                 bind(&socket, &address)?;
                 self.hold(name, socket);
             }
@@ -157,7 +163,7 @@ impl Peer {
     /// One source address has some 28,000 ports towards one service; `sources` multiplies them.
     fn connect(&mut self, name: &str, to: SocketAddr, count: u32, sources: u32) -> Result<()> {
         for index in 0..count {
-            let socket = new_socket(to.ip())?;
+            let socket = new_socket(to.ip(), self.protocol)?;
             if sources > 0 {
                 let source = Ipv4Addr::from_bits(Ipv4Addr::LOCALHOST.to_bits() + index % sources);
                 bind(&socket, &SocketAddr::from((source, 0)))?;
@@ -191,9 +197,9 @@ impl Drop for Peer {
     }
 }
 
-fn new_socket(family_of: IpAddr) -> Result<OwnedFd> {
+fn new_socket(family_of: IpAddr, protocol: Option<Protocol>) -> Result<OwnedFd> {
     let family = if family_of.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    Ok(socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
+    Ok(socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, protocol)?)
 }
 
 /// As many descriptors as one may have; root may go up to fs.nr_open.
@@ -213,8 +219,8 @@ fn fill(socket: &OwnedFd) -> rustix::io::Result<()> {
     }
 }
 
-fn listener(address: SocketAddr, backlog: i32) -> Result<OwnedFd> {
-    let socket = new_socket(address.ip())?;
+fn listener(address: SocketAddr, backlog: i32, protocol: Option<Protocol>) -> Result<OwnedFd> {
+    let socket = new_socket(address.ip(), protocol)?;
     set_socket_reuseaddr(&socket, true)?;
     bind(&socket, &address)?;
     listen(&socket, backlog)?;

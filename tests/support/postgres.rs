@@ -1,7 +1,7 @@
 //! A PostgreSQL on loopback, as a user without rights and with data of its own. It ends with its test.
 
 use crate::lab::Lab;
-use crate::lab::run::{Started, as_nobody, finish, poll};
+use crate::lab::run::{PATIENCE, Started, as_nobody, finish, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use std::net::TcpStream;
 use std::os::unix::fs::chown;
@@ -9,9 +9,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
-
-/// `initdb` writes some 40 MB.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Postgres {
     process: Started,

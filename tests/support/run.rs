@@ -4,29 +4,26 @@
 
 #[path = "perfdata.rs"]
 pub mod perfdata;
+#[path = "suite.rs"]
+pub mod suite;
 
 use perfdata::Output;
 use serde_json::Value;
 use std::fs::{File, Permissions};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Seek};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+#[allow(unused_imports, reason = "each test file uses a part")]
+pub use suite::{CLOSEWAIT, CONNLEAK, Check, GROWTH, IDLE, ORPHANS, STATES, TENANTS};
 
 pub const CHECK: &str = CLOSEWAIT.0;
-pub const CLOSEWAIT: Check = Check(env!("CARGO_BIN_EXE_check_closewait"));
-pub const ORPHANS: Check = Check(env!("CARGO_BIN_EXE_check_orphans_after_stop"));
-pub const STATES: Check = Check(env!("CARGO_BIN_EXE_check_conn_states"));
-pub const IDLE: Check = Check(env!("CARGO_BIN_EXE_check_conn_idle"));
-pub const GROWTH: Check = Check(env!("CARGO_BIN_EXE_check_conn_growth"));
-/// The companion, which keeps to another contract than the checks.
-pub const CONNLEAK: &str = env!("CARGO_BIN_EXE_connleak");
-pub const TENANTS: Check = Check(env!("CARGO_BIN_EXE_check_conn_tenants"));
 
-/// Longer than the check's own deadline, so that its end is the check's merit.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// For what must come, however slow the machine: that it doesn't fails a test, when it does proves nothing.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Debug)]
 pub struct Outcome {
@@ -55,20 +52,12 @@ impl Outcome {
         self.output().value(label).unwrap_or_else(|| panic!("no {label}: {self:?}"))
     }
 
-    pub fn took(&self) -> Duration {
-        self.ended - self.started
-    }
-
     pub fn json(&self) -> Value {
         let json: Value = serde_json::from_str(&self.stdout).unwrap_or_else(|why| panic!("{why}: {self:?}"));
         assert_eq!(json["exit_code"], self.code, "{self:?}");
         json
     }
 }
-
-/// A program of the suite, by its path.
-#[derive(Clone, Copy, Debug)]
-pub struct Check(pub &'static str);
 
 impl Check {
     /// Runs it in the calling thread's namespace.
@@ -114,6 +103,11 @@ pub fn as_nobody(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(program);
     command
+}
+
+/// Twelve digits for a name of the host's, as a cgroup's: the pids of two tests may be the same.
+pub fn unique() -> String {
+    format!("{:012x}", RandomState::new().hash_one(0) >> 16)
 }
 
 /// A copy that every user may run, gone with its directory.

@@ -1,13 +1,8 @@
 //! A terminal for one program: typed at, resized, and its screen read.
 
 use crate::lab::Lab;
-use crate::lab::run::poll;
+use crate::lab::run::{PATIENCE, poll, unique};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
-
-/// For a screen to show what it must.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Tmux {
     /// Its server's own socket.
@@ -18,9 +13,7 @@ impl Tmux {
     /// Runs a shell's line in the calling thread's namespace; when that ends it says so: `ended 0`.
     /// `None`: skipped.
     pub fn start(lab: &Lab, (width, height): (u16, u16), line: &str) -> Option<Tmux> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let tmux = Tmux { name: format!("connleak-{}-{number}", std::process::id()) };
+        let tmux = Tmux { name: format!("connleak-{}", unique()) };
         let (width, height) = (width.to_string(), height.to_string());
         let line = format!("{line}; echo ended $?; stty -a | grep -ow -e -icanon -e icanon; exec sleep 600");
         let mut command = tmux.command();
@@ -56,7 +49,7 @@ impl Tmux {
     pub fn wait_for(&self, words: &[&str]) -> String {
         let mut screen = String::new();
         let shown = poll(PATIENCE, || {
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(std::time::Duration::from_millis(50));
             screen = self.screen();
             words.iter().all(|word| screen.contains(word))
         });

@@ -80,7 +80,7 @@ pub struct Census {
     /// Held by poolers on behalf of tenants.
     pub pooled: Counts,
     pub unknown: Counts,
-    /// Of them for want of a client's end, of a readable process, of a match.
+    /// Unknown for want of a client's end, of a readable process, of a match.
     pub why: [u64; 3],
     pub total: u64,
 }

@@ -17,10 +17,10 @@ pub struct Found {
     pub key: Key,
     pub look: Snapshot,
     pub people: People,
-    /// Of each connection.
+    /// The tenant of each connection.
     pub whose: Vec<Whose>,
     pub census: Census,
-    /// Of connections that may not be meant at all.
+    /// Connections that may not be meant at all.
     pub unsure: Counts,
     pub poolers: Vec<Pooler>,
     /// Why poolers may have more.

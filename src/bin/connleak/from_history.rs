@@ -17,9 +17,10 @@ use connleak::growth::observe::Plan;
 use connleak::growth::outcome::{Measure, Outcome, Rules};
 use connleak::growth::pool::hashed;
 use connleak::growth::process_usage::tempered;
-use connleak::history::state_dir;
 use connleak::history::{History, Recorded, Tier};
+use connleak::history::{series, state_dir};
 use connleak::kernel::headroom::{Headroom, Resource};
+use connleak::kernel::scope;
 use connleak::kernel::socket::State;
 use connleak::kernel::world::World;
 use connleak::options::args::{self, Args, Asked, Command, LimitChoice, Pids, Speed};
@@ -87,7 +88,9 @@ pub fn or_files(words: Vec<OsString>) -> std::result::Result<(), String> {
 
 fn story(args: &Args<FromHistory>) -> Result<String> {
     let (common, own) = (&args.common, &args.own);
-    let world = World::here(Deadline::after(common.timeout.unwrap_or_default().after.0));
+    let mut world = World::here(Deadline::after(common.timeout.unwrap_or_default().after.0));
+    world.netns = common.netns.clone().unwrap_or_default();
+    world.proc_root = common.proc_root.clone().unwrap_or(world.proc_root);
     let target = target::name_any(common, &own.pid, &world)?;
     let measure = own.metric.unwrap_or_default();
     let limit = own.limit.map(|chosen| measure.limit(Some(chosen), None)).transpose()?.flatten();
@@ -100,9 +103,11 @@ fn story(args: &Args<FromHistory>) -> Result<String> {
         let why = "check_conn_growth has recorded nothing there; run it as this user, or name its --state-dir";
         return Err(Error::Usage(format!("no history of '{name}': {why}")));
     };
-    let samples = samples(&history, &name)?;
+    let recorded = history.services()?;
+    let key = series::find(&recorded, &name, &scope::key(&world).unwrap_or_default()).unwrap_or_default();
+    let samples = samples(&history, key)?;
     if samples.is_empty() {
-        let known = history.services()?.join("', '");
+        let known = recorded.join("', '");
         return Err(Error::Usage(format!("no history of '{name}'; known are '{known}': give the check's options")));
     }
     let growth = &target.profile.growth;
@@ -196,6 +201,7 @@ fn judge(run: &Recorded, plan: &Plan, memory: &mut DetectorState) -> Outcome {
     };
     let headroom = |limit| Headroom { what: Resource::Connections, used: items * each, limit };
     let (idle_oldest, usual) = (None, None);
+    let may_be_full = plan.may_be_full();
     let headrooms = limit.map(headroom).into_iter().collect();
-    Outcome { measure, amount: items * each, groups, learned, leaking, headrooms, idle_oldest, usual }
+    Outcome { measure, amount: items * each, groups, learned, leaking, headrooms, idle_oldest, may_be_full, usual }
 }

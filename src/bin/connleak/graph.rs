@@ -2,6 +2,7 @@
 
 mod choice;
 mod estimate;
+mod everyone;
 mod figure;
 mod output;
 mod page;
@@ -21,7 +22,8 @@ use connleak::base::error::{Result, plain};
 use connleak::growth::detector::Verdict;
 use connleak::growth::detector_state::DetectorState;
 use connleak::history::History;
-use connleak::history::state_dir;
+use connleak::history::series;
+use connleak::kernel::scope;
 use connleak::kernel::select::Cidr;
 use connleak::kernel::socket::Side;
 use connleak::kernel::world::{Netns, Source};
@@ -130,6 +132,14 @@ pub struct Graph {
     files: Vec<PathBuf>,
 }
 
+/// Of one history.
+#[derive(Default)]
+struct Found {
+    known: Vec<String>,
+    /// With their services' names there.
+    judged: Vec<(String, Judged)>,
+}
+
 /// A recording with what is known of it.
 struct Judged {
     recording: Recording,
@@ -203,30 +213,63 @@ impl Graph {
         Ok(recording)
     }
 
-    /// The services that were asked for, or all that are recorded.
+    /// The services that were asked for, or all that are recorded; for root by any user.
     fn recorded(&self) -> std::result::Result<Vec<Judged>, String> {
-        let dir = state_dir::existing(self.state_dir.as_deref()).map_err(|why| why.to_string())?;
         let none = "no history; check_conn_growth records it: run this as its user, or name its --state-dir";
-        let dir = dir.ok_or(none)?;
-        let history = History::open_existing(&dir, PATIENCE).map_err(|why| why.to_string())?;
-        let history = history.ok_or_else(|| format!("{}: {none}", dir.display()))?;
-        let known = history.services().map_err(|why| why.to_string())?;
+        let wanted = self.services().map_err(|why| why.to_string())?;
+        let (mut judged, mut known, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        for (uid, dir) in everyone::places(self.state_dir.as_deref())? {
+            let found = everyone::as_user(uid, || self.recorded_in(&dir, &wanted))?;
+            places.push(dir.display().to_string());
+            known.extend(found.known);
+            judged.extend(found.judged.into_iter().map(|(service, mut judged)| {
+                if let Some(user) = uid.and_then(everyone::name) {
+                    judged.recording.name = format!("{} (of {user})", judged.recording.name);
+                }
+                (service, judged)
+            }));
+        }
+        let places = places.join(", ");
         if known.is_empty() {
-            return Err(format!("{}: {none}", dir.display()));
+            return Err(if places.is_empty() { none.to_owned() } else { format!("{places}: {none}") });
         }
-        let mut wanted = self.services().map_err(|why| why.to_string())?;
-        if wanted.is_empty() {
-            wanted.clone_from(&known);
+        let missing = wanted.iter().find(|name| judged.iter().all(|(service, _)| service != *name));
+        if let Some(name) = missing {
+            let mut names: Vec<&str> = known.iter().map(|key| series::name(key)).collect();
+            names.dedup();
+            let known: Vec<String> = names.iter().take(8).map(|name| format!("'{}'", words::plain(name))).collect();
+            return Err(format!("{places}: no history of '{name}'; recorded are {}", known.join(", ")));
         }
-        let mut judged = Vec::new();
-        for name in wanted {
-            let found = self.service(&history, &name).map_err(|why| why.to_string())?;
-            judged.push(found.ok_or_else(|| {
-                let known: Vec<String> = known.iter().take(8).map(|name| format!("'{}'", words::plain(name))).collect();
-                format!("{}: no history of '{name}'; recorded are {}", dir.display(), known.join(", "))
-            })?);
+        Ok(judged.into_iter().map(|(_, judged)| judged).collect())
+    }
+
+    /// What one user has recorded, of the services that are wanted; of none all.
+    fn recorded_in(&self, dir: &Path, wanted: &[String]) -> std::result::Result<Found, String> {
+        let mut found = Found::default();
+        let history = History::open_existing(dir, PATIENCE).map_err(|why| why.to_string())?;
+        let Some(history) = history else { return Ok(found) };
+        found.known = history.services().map_err(|why| why.to_string())?;
+        // A namespace that is gone has no key any more; what was recorded there is found by its name.
+        let scope = scope::key(&self.world()).unwrap_or_default();
+        let keys: Vec<(String, String)> = match wanted.is_empty() {
+            true => found.known.iter().map(|key| (key.clone(), key.clone())).collect(),
+            false => {
+                let key = |name: &String| Some((name.clone(), series::find(&found.known, name, &scope)?.to_owned()));
+                wanted.iter().filter_map(key).collect()
+            }
+        };
+        for (name, key) in &keys {
+            let judged = self.service(&history, key).map_err(|why| why.to_string())?;
+            // Which host's it is matters where several are drawn.
+            let is_only = keys.iter().filter(|(_, other)| series::name(other) == series::name(key)).count() == 1;
+            found.judged.extend(judged.map(|mut judged| {
+                if is_only {
+                    judged.recording.name = series::name(key).to_owned();
+                }
+                (name.clone(), judged)
+            }));
         }
-        Ok(judged)
+        Ok(found)
     }
 
     fn service(&self, history: &History, name: &str) -> Result<Option<Judged>> {

@@ -11,6 +11,7 @@ mod watch;
 mod who;
 
 use connleak::base::capabilities;
+use connleak::program::inherited;
 use std::process::ExitCode;
 use subcommand::Entry;
 
@@ -24,6 +25,7 @@ const SUBCOMMANDS: [Entry; 5] = [
 ];
 
 fn main() -> ExitCode {
+    inherited::reset();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {

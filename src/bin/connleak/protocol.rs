@@ -58,7 +58,7 @@ impl<R: BufRead> Reader<R> {
             close_wait: self.field(fields.next(), "close_wait")?,
             time_wait: self.field(fields.next(), "time_wait")?,
             other: self.field(fields.next(), "other")?,
-            sockets: Vec::new(),
+            ..Sample::default()
         };
         let expected: usize = self.field(fields.next(), "nsock")?;
         while self.next_line()? {
@@ -118,7 +118,7 @@ impl<R: BufRead> Reader<R> {
         seconds.is_finite().then_some(seconds).ok_or_else(|| self.no_number(text, name))
     }
 
-    /// Of a duration.
+    /// A duration in seconds.
     fn seconds(&self, text: Option<&str>, name: &str) -> Result<f64, String> {
         let seconds = self.finite(text, name)?;
         (seconds >= 0.0).then_some(seconds).ok_or_else(|| self.no_number(text, name))

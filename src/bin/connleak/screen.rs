@@ -3,6 +3,7 @@
 use connleak::base::error::plain;
 use connleak::kernel::socket::Side;
 use connleak::service::target::Target;
+use rustix::termios::tcgetwinsize;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 /// Where standard output goes.
@@ -19,7 +20,8 @@ impl Screen {
     pub fn of_stdout() -> Screen {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let is_terminal = io::stdout().is_terminal();
-        let measured = || ratatui::crossterm::terminal::size().ok().map(|(width, _)| usize::from(width));
+        // Not by crossterm, which asks the program tput where there is no terminal.
+        let measured = || tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
         let told = variable("COLUMNS").and_then(|columns| columns.parse().ok());
         let width = told.or_else(|| measured().filter(|_| is_terminal)).filter(|width| *width > 0);
         let redraws = is_terminal && variable("TERM").is_some_and(|term| term != "dumb");

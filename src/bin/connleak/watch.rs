@@ -85,8 +85,16 @@ impl Watch {
 impl Command for Watch {
     const PROGRAM: &'static str = "connleak watch";
     const USAGE: &'static str = "-p PORT|-P PROFILE|--pid N|--unit NAME|--user NAME [OPTIONS]";
-    const WITHOUT: &'static [&'static str] =
-        &["--warning", "--critical", "--output", "--output-file", "--replay", "--top", "--verbose"];
+    const WITHOUT: &'static [&'static str] = &[
+        "--warning",
+        "--critical",
+        "--output",
+        "--output-file",
+        "--replay",
+        "--require-listener",
+        "--top",
+        "--verbose",
+    ];
     const CLOSING: &'static str = "Exit status: 0, or 3 with one line on standard error.\n";
 }
 

@@ -1,14 +1,19 @@
 //! How long a leak stays reported once it was found.
 
-use super::scene::{Finding, Scene, Witness};
+use super::scene::{Finding, Pace, Scene, Witness};
 use super::table::Table;
 use serde::{Deserialize, Serialize};
 
 /// The leak stands while this share of its suspects is still there and has not moved.
 const STANDING: f64 = 0.6;
-/// Seconds, or six checks, after which a leak that no witness finds again has stopped: it no longer runs out.
-const BELIEVED: f64 = 3600.0;
+/// A leak that no witness finds again rests, at night or at a full limit, and is believed for as long as it had gone on:
+/// for an hour or six checks at least, a day at most. Then it has stopped.
+const SHORTEST: f64 = 3600.0;
 const CHECKS: f64 = 6.0;
+const LONGEST: f64 = 86_400.0;
+/// Seconds, or share of the time left, in which a better forecast is believed.
+const LATELY: f64 = 1800.0;
+const HASTE: f64 = 0.25;
 
 /// A leak that is being reported.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,18 +22,19 @@ pub struct Alarm {
     pub group: u32,
     /// Instant on the detector's clock.
     pub onset: f64,
-    /// Connections per second.
-    pub rate: f64,
+    pub pace: Pace,
     /// Sockets that gave evidence when it was last found.
     pub suspects: usize,
     /// Instant on the detector's clock at which it was last found.
     pub found: f64,
+    /// Instant on the detector's clock at which the limit is told to be reached; infinite: not told yet.
+    pub full: f64,
 }
 
 impl Alarm {
     /// Takes several findings as one leak, named after the fastest; marks the suspects in the table.
     pub fn raise(findings: &[Finding], table: &mut Table, now: f64) -> Option<Self> {
-        let worst = findings.iter().max_by(|a, b| a.rate.total_cmp(&b.rate))?;
+        let worst = findings.iter().max_by(|a, b| a.pace.whole.total_cmp(&b.pace.whole))?;
         let mut cookies: Vec<u64> = findings.iter().flat_map(|finding| finding.suspects.iter().copied()).collect();
         cookies.sort_unstable();
         cookies.dedup();
@@ -39,15 +45,27 @@ impl Alarm {
             witness: worst.witness,
             group: worst.group,
             onset: worst.onset,
-            rate: findings.iter().map(|finding| finding.rate).sum(),
+            pace: findings.iter().map(|finding| finding.pace).reduce(Pace::plus)?,
             suspects: cookies.len(),
             found: now,
+            full: f64::INFINITY,
         })
+    }
+
+    /// What is told of the instant at which the limit is reached: an earlier one at once, a later one by and by, so that
+    /// a state doesn't flap with each estimate. `elapsed`: seconds since the sample before.
+    pub fn tell(&mut self, full: f64, now: f64, elapsed: f64) {
+        let patience = LATELY.max(HASTE * (full - now));
+        self.full = match full < self.full {
+            true => full,
+            false => self.full + (full - self.full) * (1.0 - (-elapsed / patience).exp()),
+        };
     }
 
     /// Whether it still stands although no witness has found it at this sample.
     pub fn stands(&self, scene: &Scene) -> bool {
-        if scene.now - self.found > BELIEVED.max(CHECKS * scene.interval) {
+        let believed = (self.found - self.onset).clamp(SHORTEST, LONGEST).max(CHECKS * scene.interval);
+        if scene.now - self.found > believed {
             return false;
         }
         let present = scene.table.iter().filter(|socket| socket.suspect).count();

@@ -1,7 +1,7 @@
 //! The last witness: a rush toward the limit, far above all of the past, by newcomers that fall silent.
 
 use super::histogram;
-use super::scene::{Finding, Scene, Witness};
+use super::scene::{Finding, Pace, Scene, Witness};
 use super::series::Point;
 use super::table::Tracked;
 use super::{STAKE_RUSH, State};
@@ -34,7 +34,7 @@ pub fn find(scene: &Scene) -> Option<Finding> {
         witness: Witness::Backstop,
         group: silent.first()?.key.group,
         onset,
-        rate: (scene.total - low) / (scene.now - onset).max(1.0),
+        pace: Pace::steady((scene.total - low) / (scene.now - onset).max(1.0)),
         bar: 0.0,
         suspects: silent.iter().map(|socket| socket.cookie).collect(),
     })

@@ -2,10 +2,10 @@
 
 use super::STAKE_BUSY;
 use super::habits::Group;
-use super::scene::{Finding, Scene, Witness};
+use super::scene::{Finding, Pace, Scene, Witness};
 use super::table::Tracked;
 
-/// Of the connections that were closed, at most this share was older than the age bar before its margin.
+/// The share of the connections that were closed which may be older than the age bar before its margin.
 const RARE: f64 = 0.01;
 const MARGIN: f64 = 1.25;
 /// Fewer sockets are no trend.
@@ -89,7 +89,7 @@ impl Cohort<'_> {
             witness: Witness::Cohort,
             group: self.sockets[0].key.group,
             onset: self.onset(),
-            rate: self.sockets.len() as f64 / self.span() * self.scene.scale,
+            pace: Pace::of(self.sockets.iter().map(|socket| socket.born), self.end, self.scene.scale),
             bar: age_bar,
             suspects: self.sockets.iter().map(|socket| socket.cookie).collect(),
         }

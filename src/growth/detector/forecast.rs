@@ -1,11 +1,19 @@
 //! When the limit is reached: the leak goes on at its rate, the healthy rest goes as high as it lately did.
 
-use super::series::Series;
+use super::scene::Pace;
+use super::series::{Point, Series};
 
 /// Seconds of the past whose crest the healthy rest will reach again: load an hour from now is most like load just now.
 const LATELY: f64 = 1800.0;
+/// Standard deviations of the last half hour by which the next crest may be above the last one: as likely as not, and at worst.
+const NOISE: f64 = 0.5;
+const WIDE: f64 = 2.0;
+/// A leak may go on at this share of its slowest pace so far.
+const SLOWER: f64 = 0.8;
 /// Seconds of the past whose crest is the worst to expect: a daily load comes back.
 const DAY: f64 = 86_400.0;
+/// The same of a load that rests at weekends.
+const WEEK: f64 = 7.0 * DAY;
 
 /// Seconds over which growth is told from steadiness.
 const TREND: f64 = 4.0 * 3600.0;
@@ -14,9 +22,9 @@ const TREND: f64 = 4.0 * 3600.0;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TimeLeft {
     pub likely: f64,
-    /// The rate two standard deviations higher, the healthy rest at its highest of a day.
+    /// The fastest pace two standard deviations higher, the healthy rest above its highest of a day.
     pub earliest: f64,
-    /// The rate two standard deviations lower, the healthy rest at its recent mean.
+    /// The slowest pace two standard deviations lower, the healthy rest at its mean.
     pub latest: f64,
 }
 
@@ -31,23 +39,42 @@ pub struct Leaking {
     pub evidence: f64,
 }
 
+/// What leaks without a pause at one rate.
 pub fn time_left(leaking: Leaking, totals: &Series, limit: f64, now: f64) -> TimeLeft {
-    let leaked = |at: f64| leaking.rate * (at - leaking.onset).max(0.0);
-    let rest = |past: f64| {
-        let points = totals.between(now - past, now).iter();
-        points.map(|point| (f64::from(point.mean) - leaked(point.at)).max(0.0)).collect::<Vec<f64>>()
-    };
-    let crest = |past: f64| rest(past).into_iter().fold(0.0, f64::max);
-    let lately = rest(LATELY);
-    let mean = lately.iter().sum::<f64>() / lately.len().max(1) as f64;
-    // Leaks come one by one: a count of n is uncertain by about its root.
-    let doubt = (2.0 / leaking.evidence.max(1.0).sqrt()).min(0.9);
+    time_left_at(Pace::steady(leaking.rate), now, leaking, totals, limit, now)
+}
+
+/// What leaks at a changing `pace` and was last seen to go on at `found`.
+pub fn time_left_at(pace: Pace, found: f64, leaking: Leaking, totals: &Series, limit: f64, now: f64) -> TimeLeft {
+    let Leaking { onset, rate, evidence } = leaking;
+    // What rests has not leaked since.
+    let leaked = |at: f64| rate * (at.min(found) - onset).max(0.0);
+    let rest = |point: &Point, count: f32| (f64::from(count) - leaked(point.at)).max(0.0);
+    let past = |span: f64| totals.between(now - span, now).iter();
+    let crest = |span: f64| past(span).map(|point| rest(point, point.max)).fold(0.0, f64::max);
+    let means = |span: f64| past(span).map(|point| rest(point, point.mean)).collect::<Vec<f64>>();
+    let (lately, noise) = mean_and_deviation(&means(LATELY));
     let left = |healthy: f64, rate: f64| ((limit - healthy - leaked(now)) / rate.max(1e-9)).max(0.0);
-    TimeLeft {
-        likely: left(crest(LATELY), leaking.rate),
-        earliest: left(crest(DAY), leaking.rate * (1.0 + doubt)),
-        latest: left(mean, leaking.rate * (1.0 - doubt)),
+    // The load of this hour, and that of the coming ones as it was a day and a week ago.
+    let mut likely = left(crest(LATELY) + NOISE * noise, pace.fastest);
+    for cycle in [DAY, WEEK] {
+        let ahead = |point: &Point| (point.at + cycle - now).max(0.0);
+        let full = past(cycle).find(|point| left(rest(point, point.max), pace.fastest) <= ahead(point));
+        likely = likely.min(full.map_or(likely, ahead));
     }
+    // Leaks come one by one: a count of n is uncertain by about its root.
+    let doubt = (2.0 / evidence.max(1.0).sqrt()).min(0.9);
+    TimeLeft {
+        likely,
+        earliest: left(crest(DAY) + WIDE * noise, pace.fastest * (1.0 + doubt)),
+        latest: left(lately.min(mean_and_deviation(&means(DAY)).0), SLOWER * pace.slowest * (1.0 - doubt)),
+    }
+}
+
+fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
+    let count = values.len().max(1) as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    (mean, (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count).sqrt())
 }
 
 /// Growth over the last hours in connections per second, if it is more than the noise of a fifth and three connections.
@@ -84,14 +111,46 @@ mod tests {
     #[test]
     fn a_crest_of_the_last_half_hour_comes_back() {
         let left = time_left(LEAKING, &totals(411), 500.0, 4100.0);
-        assert!((left.likely - 1300.0).abs() < 1.0, "310 leaked, 60 healthy, 130 left: {left:?}");
+        assert!((left.likely - 1300.0).abs() < 15.0, "310 leaked, 60 healthy, 130 left, and a little noise: {left:?}");
     }
 
     #[test]
     fn the_band_holds_the_crest_of_a_day_and_the_doubt_in_the_rate() {
         let left = time_left(LEAKING, &totals(201), 200.0, 2000.0);
-        assert!((left.earliest - 40.0 / 0.12).abs() < 1.0, "{left:?}");
-        assert!((left.latest - 60.0 / 0.08).abs() < 1.0, "{left:?}");
+        // It varies by next to nothing in the last half hour, but for the crest.
+        assert!((left.earliest - 38.0 / 0.12).abs() < 20.0, "{left:?}");
+        assert!((left.latest - 60.0 / 0.064).abs() < 5.0, "{left:?}");
+    }
+
+    #[test]
+    fn a_leak_that_rests_takes_no_more_room() {
+        let mut totals = totals(201);
+        (201..600).for_each(|i| totals.push(f64::from(i) * 10.0, 140.0));
+        let left = time_left_at(Pace::steady(0.1), 2000.0, LEAKING, &totals, 200.0, 5990.0);
+        assert!((left.likely - 600.0).abs() < 1.0, "as when it stopped: {left:?}");
+    }
+
+    #[test]
+    fn the_fastest_of_the_late_paces_goes_on() {
+        let pace = Pace { fastest: 0.3, slowest: 0.05, ..Pace::steady(0.1) };
+        let left = time_left_at(pace, 2000.0, LEAKING, &totals(201), 200.0, 2000.0);
+        assert!((left.likely - 200.0).abs() < 1.0, "60 left at three in ten seconds: {left:?}");
+    }
+
+    /// 100 connections, 180 of them from 9:00 to 10:00, and a leak of one in ten minutes since 22:00.
+    #[test]
+    fn the_crest_of_the_day_before_comes_at_its_hour() {
+        let mut totals = Series::default();
+        let (onset, rate) = (22.0 * 3600.0, 1.0 / 600.0);
+        let now = 32.0 * 3600.0;
+        (0..=(now / 60.0) as u32).map(|minute| f64::from(minute) * 60.0).for_each(|at| {
+            let healthy = if (9.0..10.0).contains(&(at / 3600.0)) { 180.0 } else { 100.0 };
+            totals.push(at, healthy + rate * (at - onset).max(0.0));
+        });
+        let leaking = Leaking { onset, rate, evidence: 60.0 };
+        let left = time_left(leaking, &totals, 200.0, now);
+        assert!((1800.0..=3700.0).contains(&left.likely), "60 leaked at 8:00, at 9:00 there is no room: {left:?}");
+        assert!(time_left(leaking, &totals, 400.0, now).likely > 12.0 * 3600.0);
     }
 
     #[test]

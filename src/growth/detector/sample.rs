@@ -40,8 +40,12 @@ pub struct Key {
 pub struct Sample {
     /// Epoch seconds; may step.
     pub wall: f64,
-    /// Seconds since boot (CLOCK_BOOTTIME).
+    /// Seconds since boot (CLOCK_BOOTTIME), read after the sockets.
     pub uptime: f64,
+    /// Of them in suspend, where it is known: the kernel's ages of sockets don't grow in it.
+    pub suspended: f64,
+    /// Seconds that it took to read the sockets: so much older may each age be than `uptime` says.
+    pub took: f64,
     /// Changes at a reboot.
     pub boot: u64,
     /// Changes when the service restarts; 0 where that cannot be known.

@@ -37,7 +37,7 @@ impl Scene<'_> {
         group.settled.last().unwrap_or(0.0) - group.settled.peak((onset - span).max(self.epoch), onset)
     }
 
-    /// The same for the service as a whole, sockets of any age.
+    /// The growth of the service as a whole, sockets of any age.
     pub fn grown_in_all(&self, onset: f64, span: f64) -> f64 {
         (self.total - self.totals.peak((onset - span).max(self.epoch), onset)) / self.scale
     }
@@ -65,6 +65,47 @@ pub enum Witness {
     Backstop,
 }
 
+/// How fast something leaks, in connections per second.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Pace {
+    /// Since the onset.
+    pub whole: f64,
+    /// Of the whole, the last half and the last quarter the fastest: leaks follow the load, and deploys widen them.
+    pub fastest: f64,
+    /// The slowest of them.
+    pub slowest: f64,
+}
+
+impl Pace {
+    pub fn steady(rate: f64) -> Self {
+        Self { whole: rate, fastest: rate, slowest: rate }
+    }
+
+    /// Of what leaked at `instants` from the first of them to `end`, each standing for `scale` connections.
+    pub fn of(instants: impl Iterator<Item = f64> + Clone, end: f64, scale: f64) -> Self {
+        let onset = instants.clone().next().unwrap_or(end);
+        let span = (end - onset).max(1.0);
+        let count = instants.clone().count() as f64;
+        let mut pace = Self::steady((count - 1.0).max(0.0) / span * scale);
+        for part in [0.5, 0.25] {
+            let latest = instants.clone().filter(|&at| at > end - part * span).count() as f64;
+            // They come one by one: a count of n is uncertain by about its root.
+            let rate = |count: f64| count.max(0.0) / (part * span) * scale;
+            pace.fastest = pace.fastest.max(rate(latest - latest.sqrt()));
+            pace.slowest = pace.slowest.min(rate(latest + latest.sqrt().max(1.0)));
+        }
+        pace
+    }
+
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            whole: self.whole + other.whole,
+            fastest: self.fastest + other.fastest,
+            slowest: self.slowest + other.slowest,
+        }
+    }
+}
+
 /// A leak as one witness sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding {
@@ -72,8 +113,7 @@ pub struct Finding {
     pub group: u32,
     /// Instant on the detector's clock.
     pub onset: f64,
-    /// Connections per second.
-    pub rate: f64,
+    pub pace: Pace,
     /// Seconds for which this witness is blind: what leaked since is not among the suspects.
     pub bar: f64,
     /// Cookies.

@@ -1,11 +1,11 @@
 //! The first witness: silent sockets that outlive every silence usual here, more and more of them.
 
 use super::habits::Silences;
-use super::scene::{Finding, Scene, Witness};
+use super::scene::{Finding, Pace, Scene, Witness};
 use super::table::Tracked;
 use super::{STAKE_HALF_KNOWN, STAKE_UNKNOWN, State, histogram};
 
-/// Of the silences that ended, at most this share was longer than the bar before its margin.
+/// The share of the silences that ended which may be longer than the bar before its margin.
 const RARE: f64 = 0.01;
 /// The bar stands this much above the longest usual silence: timeouts jitter, and a bin is 20 % wide.
 const MARGIN: f64 = 1.25;
@@ -155,7 +155,11 @@ impl Stream<'_> {
             witness: Witness::Silence,
             group: self.survivors[0].key.group,
             onset: self.onset(),
-            rate: (self.count() - 1.0) / self.span() * self.scene.scale,
+            pace: Pace::of(
+                self.survivors.iter().map(|socket| socket.silent_since),
+                self.scene.now - self.bar,
+                self.scene.scale,
+            ),
             bar: self.bar,
             suspects: self.survivors.iter().map(|socket| socket.cookie).collect(),
         }

@@ -4,9 +4,12 @@ use super::clock::Tick;
 use super::histogram::SHORTEST;
 use super::{Key, Socket};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Idle times are whole seconds and clocks jitter: a silence whose start moved by less has not ended.
 const JITTER: f64 = 3.0;
+/// Silent sockets that must agree on it before a gap is taken for a suspend.
+const AGREE: usize = 3;
 
 /// One live socket. Instants are seconds on the detector's clock.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,6 +80,27 @@ impl Table {
         self.sockets.iter_mut()
     }
 
+    /// Seconds of a gap between two samples in which the host slept, where nothing else tells: every silence that is longer
+    /// than the host can have been awake has grown by the same, and by less than the gap.
+    pub fn asleep(&self, seen: &[Socket], elapsed: f64, interval: f64) -> f64 {
+        let awake = 2.0 * interval;
+        if elapsed <= awake {
+            return 0.0;
+        }
+        let idle: BTreeMap<u64, (Key, f64)> =
+            seen.iter().map(|socket| (socket.cookie, (socket.key(), socket.idle))).collect();
+        let (mut agreed, mut least, mut most) = (0, f64::INFINITY, 0.0_f64);
+        for silent in self.sockets.iter().filter(|socket| socket.idle >= awake) {
+            let Some((key, idle)) = idle.get(&silent.cookie) else { continue };
+            if *key == silent.key && *idle >= silent.idle {
+                agreed += 1;
+                (least, most) = (least.min(idle - silent.idle), most.max(idle - silent.idle));
+            }
+        }
+        let alike = agreed >= AGREE && most - least <= JITTER && most <= awake;
+        if alike { elapsed - most } else { 0.0 }
+    }
+
     /// Replaces the table by `seen`. After a restart nothing ended by itself, so no ends are told.
     pub fn step(&mut self, seen: &[Socket], now: f64, tick: &Tick, interval: f64) -> Changes {
         let mut seen: Vec<&Socket> = seen.iter().collect();
@@ -134,7 +158,12 @@ impl Step<'_> {
     fn go_on(&self, tracked: &Tracked, socket: &Socket, changes: &mut Changes) -> Tracked {
         let silent_since = self.now - socket.idle;
         let hung_up = tracked.key != socket.key();
-        if !hung_up && silent_since <= tracked.silent_since + JITTER && socket.idle >= tracked.idle {
+        // Whatever came since the look before, the socket can't be idle for longer than that is ago.
+        let untouched = socket.idle > self.tick.elapsed + JITTER;
+        let in_step = socket.idle - tracked.idle >= self.tick.elapsed - self.tick.late - JITTER;
+        if !hung_up && socket.idle >= tracked.idle && (untouched || in_step) {
+            // A late clock shows the start later than it was.
+            let silent_since = if untouched { silent_since.min(tracked.silent_since) } else { silent_since };
             return Tracked { silent_since, idle: socket.idle, ..tracked.clone() };
         }
         self.end_silence(tracked, changes);

@@ -1,12 +1,13 @@
 //! The connections of a service, by group of owners.
 
-use super::{Observation, Past, Plan, capacity, leaking, moment, sample, state};
+use super::{Observation, Past, Plan, capacity, leaking, moment, sample, state, suspended};
 use crate::base::error::Result;
-use crate::growth::detector::Verdict;
+use crate::growth::detector::{self, Verdict};
 use crate::growth::detector_state::{self, DetectorState, Learned, Moment};
 use crate::growth::outcome::{Measure, Outcome};
 use crate::growth::pool::{self, Connection, Pool};
 use crate::history::{History, Step, Updated};
+use crate::kernel::boot;
 use crate::kernel::cgroup;
 use crate::kernel::headroom::{self, EphemeralPorts, Headroom, OpenFiles, PortUse, Resource};
 use crate::kernel::owner::{self, Holders, Owners, Process};
@@ -14,7 +15,7 @@ use crate::kernel::world::World;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub fn see(plan: &Plan, history: &mut History, holders: Holders, world: &World) -> Result<Updated<Observation>> {
-    let past = plan.past(history);
+    let past = plan.past(history, world)?;
     let look = PoolSample::new(plan, world)?;
     let searched = Searched::new(plan, &look.pool, past.memory.as_ref(), holders, world);
     let anew = || PoolSample::new(plan, world);
@@ -37,6 +38,9 @@ pub fn see(plan: &Plan, history: &mut History, holders: Holders, world: &World) 
 struct PoolSample {
     pool: Pool,
     moment: Moment,
+    /// Seconds between the clocks before and after the sockets were read.
+    took: f64,
+    suspended: f64,
     unread: Vec<String>,
 }
 
@@ -44,8 +48,10 @@ impl PoolSample {
     fn new(plan: &Plan, world: &World) -> Result<PoolSample> {
         let mut unread = Vec::new();
         let ports = EphemeralPorts::read(world).map(PortUse::new).map_err(|error| unread.push(error.to_string())).ok();
+        let before = boot::uptime();
         let pool = pool::look(world, &plan.target.selection, ports)?;
-        Ok(PoolSample { pool, moment: moment()?, unread })
+        let moment = moment()?;
+        Ok(PoolSample { pool, took: moment.uptime - before, moment, suspended: suspended(), unread })
     }
 }
 
@@ -120,7 +126,7 @@ fn name_of(process: &Process) -> String {
 }
 
 fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Result<Step<Observation>> {
-    let PoolSample { pool, moment, mut unread } = look;
+    let PoolSample { pool, moment, took, suspended, mut unread } = look;
     let Past { memory: known, state: before, usual, unread: of_past, .. } = past;
     unread.extend(of_past);
     unread.extend_from_slice(&searched.files.unread);
@@ -132,11 +138,13 @@ fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Resu
         leaking: None,
         headrooms: headrooms(plan, &pool, searched),
         idle_oldest: pool.idle_oldest(),
+        may_be_full: plan.may_be_full(),
         usual,
     };
     let capacity = capacity(&found);
     let mut memory = known.unwrap_or_else(|| DetectorState::new(capacity));
-    found.learned = memory.learn(&moment, pool.sample(), capacity, f64::from(plan.speed));
+    let seen = detector::Sample { suspended, took, ..pool.sample() };
+    found.learned = memory.learn(&moment, seen, capacity, f64::from(plan.speed));
     let names = searched.names(&memory, &pool);
     memory.names.extend(names);
     found.groups = by_group(&pool, &memory.names);
@@ -162,7 +170,7 @@ fn headrooms(plan: &Plan, pool: &Pool, searched: &Searched) -> Vec<Headroom> {
     connections.into_iter().chain(searched.files.least.clone()).chain(ports).collect()
 }
 
-/// Of a group whose holder was not found the user at least.
+/// The group's name; where its holder was not found its user's at least.
 fn name(pool: &Pool, names: &BTreeMap<u32, String>, group: u32) -> String {
     let one = || pool.connections.iter().find(|connection| connection.group() == group);
     let uid = || one().map(|connection| format!("uid {}", connection.socket.uid));

@@ -15,7 +15,7 @@ use crate::kernel::world::World;
 use std::collections::BTreeMap;
 
 pub fn see(plan: &Plan, history: &mut History, world: &World) -> Result<Updated<Observation>> {
-    let past = plan.past(history);
+    let past = plan.past(history, world)?;
     let look = UsageSample::new(plan, world)?;
     plan.record(history, world, past, look, || UsageSample::new(plan, world), |look, past| judge(plan, look, past))
 }
@@ -94,6 +94,7 @@ fn judge(plan: &Plan, look: UsageSample, past: Past) -> Result<Step<Observation>
         leaking: None,
         headrooms,
         idle_oldest: None,
+        may_be_full: plan.may_be_full(),
         usual: past.usual,
     };
     let capacity = capacity(&found);

@@ -1,8 +1,9 @@
 //! How processes call themselves, and who started them: the way up from a worker to its master.
 
 use super::{comm, open, open_process, parent};
+use crate::base::capabilities;
 use crate::kernel::world::World;
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::AsFd;
 use rustix::fs::readlinkat;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -34,13 +35,12 @@ impl Lineages {
     /// Reads the processes and their ancestors, but not process 1: what it starts is no worker of it.
     pub fn read(world: &World, pids: impl Iterator<Item = u32>) -> Lineages {
         let mut links = BTreeMap::new();
-        let _rights = world.raise();
         for mut pid in pids {
             for _ in 0..MOST_ANCESTORS {
                 if pid <= 1 || links.contains_key(&pid) || world.deadline.is_near() {
                     break;
                 }
-                let Some(link) = open_process(world, pid).ok().and_then(|dir| read(pid, dir.as_fd())) else { break };
+                let Some(link) = read(world, pid) else { break };
                 let parent = link.parent;
                 links.insert(pid, link);
                 pid = parent;
@@ -56,8 +56,14 @@ impl Lineages {
     }
 }
 
-fn read(pid: u32, dir: BorrowedFd<'_>) -> Option<Link> {
-    let parent = parent(dir)?;
+fn read(world: &World, pid: u32) -> Option<Link> {
+    let rights = world.raise();
+    let dir = open_process(world, pid).ok()?;
+    let dir = dir.as_fd();
+    let (parent, command) = (parent(dir)?, comm(dir));
+    // Borrowed rights are for the names of processes: what else they tell is read with the caller's own.
+    drop(rights);
+    let _rights = (!capabilities::are_borrowed()).then(|| world.raise());
     let mut bytes = Vec::new();
     if let Ok(file) = open(dir, "cmdline") {
         let _ = File::from(file).take(LONGEST_COMMAND_LINE).read_to_end(&mut bytes);
@@ -65,5 +71,5 @@ fn read(pid: u32, dir: BorrowedFd<'_>) -> Option<Link> {
     let command_line = String::from_utf8_lossy(&bytes).replace('\0', " ").trim_end().to_owned();
     let directory = readlinkat(dir, "cwd", Vec::new()).ok();
     let directory = directory.map(|path| path.to_string_lossy().into_owned());
-    Some(Link { pid, parent, command: comm(dir), command_line, directory })
+    Some(Link { pid, parent, command, command_line, directory })
 }

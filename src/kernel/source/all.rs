@@ -68,7 +68,8 @@ impl Tour<'_> {
                     .filter(|inside| inside.identity == Some(namespace.identity))
                     .and_then(|inside| inside.done.ok()),
             };
-            if let Some(Ok(seen)) = socket.map(|socket| netlink::visit(&socket, self.query, &mut each)) {
+            let has_mptcp = netns::has_mptcp(&net_dir);
+            if let Some(Ok(seen)) = socket.map(|socket| netlink::visit(&socket, self.query, has_mptcp, &mut each)) {
                 return NamespaceView::Sockets(seen);
             }
         }
@@ -92,7 +93,7 @@ impl Tour<'_> {
             let is_gone = host::mounted(self.world, &[]).is_ok_and(|all| all.iter().all(|mounted| mounted != path));
             return if is_gone { NamespaceView::Gone } else { NamespaceView::Refused };
         };
-        let Inside { identity: Some(identity), is_empty, done: Ok(socket) } = inside else {
+        let Inside { identity: Some(identity), is_empty, has_mptcp, done: Ok(socket) } = inside else {
             return NamespaceView::Refused;
         };
         if lived_in.iter().any(|known| known.identity == identity) {
@@ -106,7 +107,7 @@ impl Tour<'_> {
             return NamespaceView::Refused;
         }
         let mut each = |socket: &Socket| each(&Socket { netns: identity, ..*socket });
-        netlink::visit(&socket, self.query, &mut each).map_or(NamespaceView::Refused, NamespaceView::Sockets)
+        netlink::visit(&socket, self.query, has_mptcp, &mut each).map_or(NamespaceView::Refused, NamespaceView::Sockets)
     }
 
     /// The counters don't count what is only bound.
@@ -131,6 +132,9 @@ impl Tour<'_> {
                     // Where a part has no ages, the whole has none.
                     self.seen.origin = Origin::Proc;
                     self.by_proc += 1;
+                }
+                if self.seen.remark.is_none() {
+                    self.seen.remark = seen.remark;
                 }
                 if self.seen.missing.is_none() {
                     self.seen.missing = seen.missing;

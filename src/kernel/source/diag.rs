@@ -3,10 +3,13 @@
 //! Layouts: include/uapi/linux/{netlink,inet_diag,tcp}.h. Integers are the host's, ports and
 //! addresses the network's.
 
+mod tcp_info;
+
 use super::Query;
-use crate::kernel::socket::{AcceptQueue, Endpoint, Side, Socket, State, Times};
+use crate::kernel::socket::{AcceptQueue, Endpoint, Protocol, Side, Socket, State, Times};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU64;
+use tcp_info::{connected, times};
 
 /// TCPDIAG_GETSOCK: with family 0 one walk dumps IPv4 and IPv6.
 pub const COMBINED: u16 = 18;
@@ -30,17 +33,25 @@ const DIAG_MSG: usize = 72;
 const SOCK_ID: usize = 48;
 
 const INET_DIAG_INFO: u16 = 2;
+const INET_DIAG_ULP_INFO: u16 = 19;
 const INET_DIAG_CGROUP_ID: u16 = 21;
 const INET_DIAG_SOCKOPT: u16 = 22;
 /// A bit of the first byte of `struct inet_diag_sockopt`.
 const TRANSPARENT: u8 = 1 << 5;
 const REQ_BYTECODE: u16 = 1;
-const TIMER_RETRANSMIT: u8 = 1;
+const REQ_PROTOCOL: u16 = 3;
+const IPPROTO_MPTCP: u32 = 262;
+/// MPTCP_INFO_FLAG_FALLBACK.
+const FELL_BACK: u32 = 1;
 const TIMER_KEEPALIVE: u8 = 2;
-const TIMER_PROBE: u8 = 4;
 
-/// TCP_RTO_MAX, milliseconds: no pause between two tries is longer.
-const LONGEST_PAUSE: u64 = 120_000;
+/// The kernel's table that a dump is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    Tcp,
+    /// Since Linux 5.9.
+    Mptcp,
+}
 
 /// What one netlink message says.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,14 +91,14 @@ fn align(length: usize) -> usize {
 }
 
 /// The messages of one receive, in order. A malformed one ends them with an error that says where.
-pub fn messages(buffer: &[u8]) -> impl Iterator<Item = Result<Framed, String>> + '_ {
+pub fn messages(buffer: &[u8], table: Table) -> impl Iterator<Item = Result<Framed, String>> + '_ {
     let mut at = 0;
     std::iter::from_fn(move || {
         if at >= buffer.len() {
             return None;
         }
         let here = at;
-        match framed(&buffer[here..]) {
+        match framed(&buffer[here..], table) {
             Some((length, message)) => {
                 at += align(length);
                 Some(Ok(message))
@@ -106,7 +117,7 @@ pub fn message_length(header: &[u8]) -> Option<usize> {
     (length >= HEADER).then_some(length)
 }
 
-fn framed(bytes: &[u8]) -> Option<(usize, Framed)> {
+fn framed(bytes: &[u8], table: Table) -> Option<(usize, Framed)> {
     let length = message_length(bytes)?;
     let payload = bytes.get(HEADER..length)?;
     let (kind, flags) = (u16_at(bytes, 4)?, u16_at(bytes, 6)?);
@@ -114,14 +125,14 @@ fn framed(bytes: &[u8]) -> Option<(usize, Framed)> {
         // A DONE without a number is as old as netlink and means success.
         NLMSG_DONE => Message::Done(u32_at(payload, 0).unwrap_or(0).cast_signed()),
         NLMSG_ERROR => Message::Refused(u32_at(payload, 0)?.cast_signed()),
-        COMBINED | BY_FAMILY => socket(payload)?.map_or(Message::Other, Message::Socket),
+        COMBINED | BY_FAMILY => socket(payload, table)?.map_or(Message::Other, Message::Socket),
         _ => Message::Other,
     };
     Some((length, Framed { message, kind, interrupted: flags & NLM_F_DUMP_INTR != 0 }))
 }
 
 /// `None`: malformed. `Some(None)`: well-formed, but no TCP socket in a known state.
-fn socket(payload: &[u8]) -> Option<Option<Socket>> {
+fn socket(payload: &[u8], table: Table) -> Option<Option<Socket>> {
     let fixed = payload.get(..DIAG_MSG)?;
     let (Some(state), Some(local), Some(remote)) =
         (State::from_kernel(fixed[1]), address(fixed, 8), address(fixed, 24))
@@ -129,6 +140,7 @@ fn socket(payload: &[u8]) -> Option<Option<Socket>> {
         return Some(None);
     };
     let mut socket = Socket {
+        protocol: if table == Table::Tcp { Protocol::Tcp } else { Protocol::Mptcp },
         state,
         local: Endpoint::new(local, u16::from_be_bytes([fixed[4], fixed[5]])),
         remote: Endpoint::new(remote, u16::from_be_bytes([fixed[6], fixed[7]])),
@@ -136,7 +148,8 @@ fn socket(payload: &[u8]) -> Option<Option<Socket>> {
         inode: u64::from(u32_at(fixed, 68)?),
         cookie: NonZeroU64::new(u64_at(fixed, 44)?),
         cgroup: None,
-        keepalive: fixed[2] == TIMER_KEEPALIVE,
+        // MPTCP's own timer of that number ends a closed connection.
+        keepalive: fixed[2] == TIMER_KEEPALIVE && table == Table::Tcp,
         timer_rest: if fixed[2] == 0 { None } else { u32_at(fixed, 52) },
         connected: None,
         accept_queue: None,
@@ -153,10 +166,12 @@ fn socket(payload: &[u8]) -> Option<Option<Socket>> {
         let length = usize::from(u16_at(rest, 0)?);
         let value = rest.get(4..length)?;
         match u16_at(rest, 2)? {
+            INET_DIAG_INFO if table == Table::Mptcp => mptcp_info(&mut socket, value),
             INET_DIAG_INFO => {
                 socket.times = times(value, fixed[2], socket.timer_rest.unwrap_or(0));
                 socket.connected = connected(state, value);
             }
+            INET_DIAG_ULP_INFO if is_mptcp(value) => socket.protocol = Protocol::Subflow,
             INET_DIAG_CGROUP_ID => socket.cgroup = NonZeroU64::new(u64_at(value, 0)?),
             INET_DIAG_SOCKOPT => socket.is_transparent = value.first()? & TRANSPARENT != 0,
             _ => {}
@@ -164,6 +179,11 @@ fn socket(payload: &[u8]) -> Option<Option<Socket>> {
         rest = rest.get(align(length)..).unwrap_or_default();
     }
     Some(Some(socket))
+}
+
+/// Whether the first attribute in it, INET_ULP_INFO_NAME, says so.
+fn is_mptcp(ulp_info: &[u8]) -> bool {
+    u16_at(ulp_info, 2) == Some(1) && ulp_info.get(4..).is_some_and(|name| name.starts_with(b"mptcp\0"))
 }
 
 fn address(fixed: &[u8], at: usize) -> Option<IpAddr> {
@@ -174,50 +194,16 @@ fn address(fixed: &[u8], at: usize) -> Option<IpAddr> {
     }
 }
 
-/// `struct tcp_info` grows at its end with the kernel's version: the front is read, more is ignored.
-fn times(info: &[u8], timer: u8, timer_rest: u32) -> Option<Times> {
-    Some(Times {
-        data_sent: u32_at(info, 44)?,
-        data_recv: u32_at(info, 52)?,
-        ack_recv: u32_at(info, 56)?,
-        stalled: stalled(info, timer, timer_rest)?,
-        carried: carried(info),
-    })
-}
-
-/// The pauses so far, each twice the one before (net/ipv4/tcp_timer.c): `tcpi_rto` is the present
-/// one between retransmissions, the first one between probes of a closed window.
-fn stalled(info: &[u8], timer: u8, timer_rest: u32) -> Option<u32> {
-    let (backoff, rto) = (u32::from(*info.get(4)?).min(16), u64::from(u32_at(info, 8)? / 1000));
-    let pause = match timer {
-        _ if backoff == 0 => return Some(0),
-        TIMER_RETRANSMIT => |rto: u64, tries: u32, backoff: u32| rto >> (backoff - tries),
-        TIMER_PROBE => |rto: u64, tries: u32, _: u32| (rto << tries).min(LONGEST_PAUSE),
-        _ => return Some(0),
-    };
-    let begun = pause(rto, backoff, backoff).saturating_sub(u64::from(timer_rest));
-    let past: u64 = (0..backoff).map(|tries| pause(rto, tries, backoff)).sum();
-    Some(u32::try_from(past + begun).unwrap_or(u32::MAX))
-}
-
-/// By `tcpi_bytes_received`, and since 4.6 `tcpi_notsent_bytes`, `tcpi_data_segs_in` and `_out`:
-/// `tcpi_bytes_acked` counts the SYN of the connecting end too.
-fn carried(info: &[u8]) -> Option<bool> {
-    let segments = [u32_at(info, 144)?, u32_at(info, 152)?, u32_at(info, 156)?];
-    Some(u64_at(info, 128)? > 0 || segments.iter().any(|count| *count > 0))
-}
-
-/// Whether it connected: `tcpi_bytes_acked` counts the SYN of that end alone. Told where nothing is in
-/// flight (`tcpi_unacked`) and no FIN was sent, since `tcpi_bytes_sent` and `tcpi_bytes_retrans` (4.19).
-fn connected(state: State, info: &[u8]) -> Option<bool> {
-    if !matches!(state, State::Established | State::CloseWait) || u32_at(info, 24)? != 0 {
-        return None;
+/// `struct mptcp_info` grows at its end too; the ages came with Linux 6.10, the bytes with 6.5.
+fn mptcp_info(socket: &mut Socket, info: &[u8]) {
+    if u32_at(info, 8).is_some_and(|flags| flags & FELL_BACK != 0) {
+        socket.protocol = Protocol::Fallback;
     }
-    let (acked, sent, again) = (u64_at(info, 120)?, u64_at(info, 200)?, u64_at(info, 208)?);
-    match acked.checked_sub(sent.checked_sub(again)?)? {
-        0 => Some(false),
-        1 => Some(true),
-        _ => None,
+    let ages = [84, 88, 92].map(|at| u32_at(info, at));
+    if let [Some(data_sent), Some(data_recv), Some(ack_recv)] = ages {
+        let bytes = [56, 64].map(|at| u64_at(info, at).unwrap_or(0));
+        let carried = Some(bytes.iter().any(|count| *count > 0));
+        socket.times = Some(Times { data_sent, data_recv, ack_recv, stalled: 0, carried });
     }
 }
 
@@ -225,7 +211,7 @@ fn connected(state: State, info: &[u8]) -> Option<bool> {
 ///
 /// The filters go from cheap to dear: the states' mask, then one port on one side in the socket
 /// id, else bytecode. The kernel's filter only saves work: [`crate::kernel::select`] judges every row.
-pub fn request(kind: u16, family: u8, query: &Query) -> Vec<u8> {
+pub fn request(kind: u16, table: Table, family: u8, query: &Query) -> Vec<u8> {
     let extensions = u8::from(query.times) << (INET_DIAG_INFO - 1);
     let mut id = [0u8; SOCK_ID];
     let mut code = Vec::new();
@@ -252,6 +238,11 @@ pub fn request(kind: u16, family: u8, query: &Query) -> Vec<u8> {
         body.extend(u16::to_ne_bytes(4 + code.len() as u16));
         body.extend(REQ_BYTECODE.to_ne_bytes());
         body.extend(code);
+    }
+    if table == Table::Mptcp {
+        body.extend(8u16.to_ne_bytes());
+        body.extend(REQ_PROTOCOL.to_ne_bytes());
+        body.extend(IPPROTO_MPTCP.to_ne_bytes());
     }
     let mut message = Vec::with_capacity(HEADER + body.len());
     message.extend(((HEADER + body.len()) as u32).to_ne_bytes());
@@ -300,6 +291,7 @@ fn bytecode(ports: &[u16], side: Side) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use super::tcp_info::{TIMER_PROBE, TIMER_RETRANSMIT, carried, stalled};
     use super::*;
     use crate::kernel::socket::StateSet;
     use proptest::prelude::*;
@@ -393,6 +385,7 @@ mod tests {
                 carried,
             });
             let socket = Socket {
+                protocol: Protocol::Tcp,
                 state,
                 local: Endpoint::new(ips.0, ports[0]),
                 remote: Endpoint::new(ips.1, ports[1]),
@@ -414,7 +407,7 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Vec<Result<Message, String>> {
-        messages(bytes).map(|framed| framed.map(|framed| framed.message)).collect()
+        messages(bytes, Table::Tcp).map(|framed| framed.map(|framed| framed.message)).collect()
     }
 
     #[test]
@@ -453,7 +446,7 @@ mod tests {
             let bytes: Vec<u8> = all.iter().flat_map(encode).collect();
             let expected: Vec<_> = all.iter().map(|sent| Ok(Message::Socket(sent.socket))).collect();
             prop_assert_eq!(read(&bytes), expected);
-            let kinds: Vec<_> = messages(&bytes).map(|framed| framed.unwrap().kind).collect();
+            let kinds: Vec<_> = messages(&bytes, Table::Tcp).map(|framed| framed.unwrap().kind).collect();
             prop_assert_eq!(kinds, all.iter().map(|sent| sent.kind).collect::<Vec<_>>());
         }
 
@@ -472,7 +465,7 @@ mod tests {
             prop_assert!(seen[before..].iter().all(Result::is_err));
         }
 
-        /// The same inside a message whose header was made to fit: attributes don't pass half.
+        /// Any bytes inside a message whose header was made to fit: attributes don't pass half.
         #[test]
         fn a_message_shortened_with_its_header_invents_nothing(sent in sent(), at: prop::sample::Index) {
             let mut bytes = encode(&sent);
@@ -527,13 +520,13 @@ mod tests {
         body[1] = 12;
         assert!(matches!(one(BY_FAMILY, &body)[..], [Ok(Message::Socket(Socket { state: State::SynRecv, .. }))]));
         let interrupted = message(NLMSG_DONE, NLM_F_DUMP_INTR, &[0; 4]);
-        assert!(messages(&interrupted).all(|framed| framed.is_ok_and(|framed| framed.interrupted)));
+        assert!(messages(&interrupted, Table::Tcp).all(|framed| framed.is_ok_and(|framed| framed.interrupted)));
     }
 
     #[test]
     fn reads_a_real_recording_to_its_end() {
         let bytes = include_bytes!("../../../tests/fixtures/leak/dump.nl");
-        let all: Vec<Message> = messages(bytes).map(|framed| framed.unwrap().message).collect();
+        let all: Vec<Message> = messages(bytes, Table::Tcp).map(|framed| framed.unwrap().message).collect();
         let sockets: Vec<_> = all
             .iter()
             .filter_map(|message| if let Message::Socket(socket) = message { Some(socket) } else { None })
@@ -552,7 +545,7 @@ mod tests {
     fn a_request_filters_from_cheap_to_dear() {
         let states = StateSet::of(&[State::Established, State::CloseWait]);
         let asked = |kind, family, ports: &[u16], side| {
-            request(kind, family, &Query { states, ports, side, times: true, listeners: false })
+            request(kind, Table::Tcp, family, &Query { states, ports, side, times: true, listeners: false })
         };
         let server = asked(COMBINED, 0, &[11211], Side::Server);
         assert_eq!(server.len(), HEADER + 60);
@@ -671,7 +664,7 @@ mod tests {
     fn without_ports_the_kernel_filters_by_state_alone() {
         for side in [Side::Server, Side::Client, Side::Both] {
             let query = Query { states: StateSet::ALL, ports: &[], side, times: true, listeners: false };
-            assert_eq!(request(COMBINED, 0, &query).len(), HEADER + 60, "no bytecode");
+            assert_eq!(request(COMBINED, Table::Tcp, 0, &query).len(), HEADER + 60, "no bytecode");
             assert!(query.wants(State::Listen, 1, 2));
         }
     }

@@ -1,9 +1,10 @@
 //! Sockets from the kernel by NETLINK_SOCK_DIAG: complete, exact, with ages and cookies.
 
-use super::diag::{self, Framed, Message};
+use super::diag::{self, Framed, Message, Table};
+use super::mptcp::Connections;
 use super::{Coverage, Origin, Query};
 use crate::base::error::{Error, Result};
-use crate::kernel::socket::{Side, Socket, State, StateSet};
+use crate::kernel::socket::{Protocol, Side, Socket, State, StateSet};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
@@ -29,19 +30,25 @@ pub fn open() -> Result<OwnedFd> {
         .map_err(refused("a sock_diag socket"))
 }
 
-/// Shows the sockets of the network namespace that `socket` is of.
+/// Shows the sockets of the network namespace that `socket` is of. `has_mptcp`: MPTCP's may be among
+/// them, which takes a dump of their table too.
 ///
-/// Listeners are few and have a table of their own, which the kernel walks in a hundredth of the time
-/// of the other (6.18): all of them cost less than a port's filter on one dump of both would.
-pub fn visit(socket: &OwnedFd, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Coverage> {
+/// Listeners are few and have a table of their own: the kernel walks it in a hundredth of the time of
+/// the other (6.18).
+pub fn visit(socket: &OwnedFd, query: &Query, has_mptcp: bool, each: &mut dyn FnMut(&Socket)) -> Result<Coverage> {
     if !query.listeners {
-        return dump(socket, query, each);
+        return visit_tables(socket, query, has_mptcp, each);
     }
     let states = StateSet::of(&[State::Listen]);
-    let of_listeners = Query { states, ports: &[], side: Side::Both, times: false, listeners: false };
-    let mut seen = dump(socket, &of_listeners, each)?;
+    // Whether it is MPTCP's is told beside tcp_info.
+    let of_listeners = Query { states, ports: &[], side: Side::Both, times: has_mptcp, listeners: false };
+    let mut seen = visit_tables(socket, &of_listeners, false, &mut |listener| {
+        let is_plain = listener.protocol == Protocol::Tcp;
+        let protocol = if is_plain { Protocol::Tcp } else { Protocol::Mptcp };
+        each(&Socket { protocol, times: None, ..*listener });
+    })?;
     let others = Query { states: query.states.without(State::Listen), listeners: false, ..*query };
-    match dump(socket, &others, each) {
+    match visit_tables(socket, &others, has_mptcp, each) {
         Ok(more) => {
             seen.rows += more.rows;
             seen.missing = seen.missing.or(more.missing);
@@ -52,9 +59,34 @@ pub fn visit(socket: &OwnedFd, query: &Query, each: &mut dyn FnMut(&Socket)) -> 
     Ok(seen)
 }
 
-fn dump(socket: &OwnedFd, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Coverage> {
-    match visit_by(Dump::Combined, socket, query, each) {
-        Err(Error::Kernel { .. }) => visit_by(Dump::ByFamily, socket, query, each),
+fn visit_tables(socket: &OwnedFd, query: &Query, has_mptcp: bool, each: &mut dyn FnMut(&Socket)) -> Result<Coverage> {
+    if !has_mptcp {
+        return by_any(Table::Tcp, socket, query, each);
+    }
+    let mut connections = Connections::new(query);
+    let all = Query { states: StateSet::ALL, ..*query };
+    let of_mptcp = by_any(Table::Mptcp, socket, &all, &mut |row| connections.add(row));
+    let why = match of_mptcp.map(|seen| seen.missing) {
+        Ok(None) => {
+            connections.are_told();
+            None
+        }
+        Ok(Some(why)) => Some(why),
+        Err(refused) => Some(refused.to_string()),
+    };
+    // Subflows are ESTABLISHED whatever their connection's state, and are told to be ones beside tcp_info.
+    let subflows = Query { states: query.states.with(State::Established), times: true, ..*query };
+    let mut seen = by_any(Table::Tcp, socket, &subflows, &mut |row| connections.row(row, each))?;
+    let untold = connections.end(each);
+    if let Some(why) = why.filter(|_| untold > 0) {
+        seen.missing.get_or_insert(format!("states of {untold} MPTCP connections unknown: {why}"));
+    }
+    Ok(seen)
+}
+
+fn by_any(table: Table, socket: &OwnedFd, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Coverage> {
+    match dump(table, Dump::Combined, socket, query, each) {
+        Err(Error::Kernel { .. }) => dump(table, Dump::ByFamily, socket, query, each),
         seen => seen,
     }
 }
@@ -65,8 +97,12 @@ fn refused(call: &'static str) -> impl Fn(Errno) -> Error {
 
 /// # Errors
 /// [`Error::Kernel`] only while `each` has seen nothing, so that the caller may try another way.
-pub fn visit_by(dump: Dump, socket: &OwnedFd, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Coverage> {
-    let (kind, families, how): (_, &[u8], _) = match dump {
+pub fn visit_by(by: Dump, socket: &OwnedFd, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Coverage> {
+    dump(Table::Tcp, by, socket, query, each)
+}
+
+fn dump(table: Table, by: Dump, socket: &OwnedFd, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Coverage> {
+    let (kind, families, how): (_, &[u8], _) = match by {
         Dump::Combined => (diag::COMBINED, &[0], "one combined sock_diag dump"),
         Dump::ByFamily => (diag::BY_FAMILY, &[diag::AF_INET, diag::AF_INET6], "two sock_diag dumps by family"),
     };
@@ -74,9 +110,9 @@ pub fn visit_by(dump: Dump, socket: &OwnedFd, query: &Query, each: &mut dyn FnMu
     // Not zeroed: what the kernel doesn't fill costs no page.
     let mut buffer = Box::new_uninit_slice(RECEIVE_BUFFER);
     for family in families {
-        send(socket, &diag::request(kind, *family, query), SendFlags::empty())
+        send(socket, &diag::request(kind, table, *family, query), SendFlags::empty())
             .map_err(refused("a sock_diag request"))?;
-        match receive(socket, &mut buffer, &mut seen, each) {
+        match receive(socket, table, &mut buffer, &mut seen, each) {
             Ok(()) => {}
             // A kernel without IPv6 has no handler for its sockets, and none of those.
             Err(Errno::NOENT) if *family == diag::AF_INET6 => {}
@@ -91,6 +127,7 @@ pub fn visit_by(dump: Dump, socket: &OwnedFd, query: &Query, each: &mut dyn FnMu
 /// the end of a complete one.
 fn receive(
     socket: &OwnedFd,
+    table: Table,
     buffer: &mut [MaybeUninit<u8>],
     seen: &mut Coverage,
     each: &mut dyn FnMut(&Socket),
@@ -103,7 +140,7 @@ fn receive(
         if full_length > filled.len() {
             seen.missing = Some("the kernel's answer was truncated".to_owned());
         }
-        for framed in diag::messages(filled) {
+        for framed in diag::messages(filled, table) {
             let Framed { message, interrupted, .. } = match framed {
                 Ok(framed) => framed,
                 Err(why) => {
@@ -158,6 +195,13 @@ mod tests {
 
     /// What [`visit`] makes of a kernel that answers so.
     fn told(answers: &[Vec<u8>]) -> Result<Coverage> {
+        told_of(false, answers).map(|(seen, shown)| {
+            assert_eq!(seen.rows, shown, "{seen:?}");
+            seen
+        })
+    }
+
+    fn told_of(has_mptcp: bool, answers: &[Vec<u8>]) -> Result<(Coverage, u64)> {
         let (ours, kernel) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
         for answer in answers {
@@ -165,9 +209,9 @@ mod tests {
         }
         let query = Query { states: StateSet::ALL, ports: &[], side: Side::Both, times: false, listeners: false };
         let mut shown = 0;
-        let seen = visit(&ours, &query, &mut |_| shown += 1);
-        assert!(seen.as_ref().map_or(0, |seen| seen.rows) == shown, "{seen:?}");
-        seen
+        let seen = visit(&ours, &query, has_mptcp, &mut |_| shown += 1);
+        assert!(seen.is_ok() || shown == 0, "{seen:?}");
+        seen.map(|seen| (seen, shown))
     }
 
     fn lacks(answers: &[Vec<u8>], rows: u64, why: &str) {
@@ -190,6 +234,29 @@ mod tests {
         lacks(&[two.clone(), two[..ROW + 50].to_vec()], 3, "malformed netlink message");
         // What is cut between two messages looks whole.
         lacks(&[row(0).repeat(RECEIVE_BUFFER / ROW + 1), end(DONE, 0)], (RECEIVE_BUFFER / ROW) as u64, "truncated");
+    }
+
+    /// INET_DIAG_ULP_INFO, which tells that a row is a subflow.
+    fn subflow() -> Vec<u8> {
+        let mut row = row(0);
+        let info = [14u16, 19, 10, 1].map(u16::to_ne_bytes).concat();
+        row.splice(diag::HEADER + 72.., [&info[..], b"mptcp\0\0\0", &[24, 0, 99], &[0; 21]].concat());
+        assert_eq!(row.len(), ROW);
+        row
+    }
+
+    #[test]
+    fn a_kernel_that_does_not_tell_of_mptcp_is_doubt_where_there_are_subflows() {
+        let refused = [end(REFUSED, -2), end(REFUSED, -2)];
+        let (plain, _) = told_of(true, &[&refused[..], &[row(0), end(DONE, 0)]].concat()).unwrap();
+        assert_eq!(plain.missing, None, "it has a listener at most");
+        for answers in [&refused[..], &[end(DONE, -105), end(DONE, -105)]] {
+            let (seen, shown) = told_of(true, &[answers, &[subflow(), end(DONE, 0)]].concat()).unwrap();
+            assert!(seen.missing.unwrap().starts_with("states of 1 MPTCP connections unknown: "), "{answers:?}");
+            assert_eq!(shown, 1);
+        }
+        let (told, _) = told_of(true, &[end(DONE, 0), subflow(), end(DONE, 0)]).unwrap();
+        assert_eq!(told.missing, None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::{Coverage, Origin, Query};
 use crate::base::error::{Error, Result};
+use crate::kernel::netns;
 use crate::kernel::socket::{AcceptQueue, Endpoint, Socket, State};
 use procfs::net::{TcpNetEntries, TcpNetEntry};
 use procfs::{FromBufReadSI, current_system_info};
@@ -24,19 +25,39 @@ pub fn visit(net_dir: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Re
     let mut entries = read(&net_dir.join("tcp"))?;
     entries.extend(of_ipv6);
     let listens = |entry: &TcpNetEntry| entry.state.to_u8() == State::Listen as u8;
-    let (listeners, others) =
+    let (listening, others) =
         (entries.iter().filter(|entry| listens(entry)), entries.iter().filter(|entry| !listens(entry)));
     let how = format!("{}/tcp and tcp6", net_dir.display());
-    let seen = Coverage { rows: entries.len() as u64, ..Coverage::new(Origin::Proc, how) };
+    let mut seen = Coverage { rows: entries.len() as u64, ..Coverage::new(Origin::Proc, how) };
+    // A copy of /proc may lack the counters.
+    let mptcp = netns::mptcp_sockets(net_dir).unwrap_or(0);
     // While the table changes, the kernel's seq_file repeats rows, up to half of them (6.18).
-    let mut shown = HashSet::new();
-    for socket in listeners.chain(others).filter_map(socket) {
+    let (mut shown, mut held) = (HashSet::new(), HashSet::new());
+    let (mut listeners, mut established) = (0, 0);
+    for socket in listening.chain(others).filter_map(socket) {
+        listeners += u64::from(socket.state == State::Listen);
         let wanted = query.wants(socket.state, socket.local.port, socket.remote.port);
-        if wanted && shown.insert((socket.local, socket.remote, socket.inode)) {
+        // Rows of one inode are subflows of one MPTCP connection.
+        let is_new = wanted && shown.insert((socket.local, socket.remote, socket.inode));
+        if is_new && (mptcp == 0 || socket.inode == 0 || held.insert(socket.inode)) {
+            established += u64::from(socket.state == State::Established);
             each(&socket);
         }
     }
+    (seen.missing, seen.remark) = untold(mptcp, listeners, established);
     Ok(seen)
+}
+
+/// /proc has no table of MPTCP's connections: in TCP's they stay ESTABLISHED when their peer closes. Where
+/// all of MPTCP's sockets may be listeners, as Go's are by default, that is no reason to trust nothing.
+fn untold(mptcp: u64, listeners: u64, established: u64) -> (Option<String>, Option<String>) {
+    let connections = mptcp.saturating_sub(listeners);
+    let states = || "/proc doesn't tell the states of MPTCP connections";
+    match (mptcp.min(established), connections) {
+        (0, _) => (None, None),
+        (_, 0) => (None, Some(states().to_owned())),
+        _ => (Some(format!("{}, {connections} or more here", states())), None),
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<TcpNetEntry>> {

@@ -1,6 +1,7 @@
 //! Sockets from a recorded raw netlink dump, as `ss -tanie -D FILE` (iproute2) writes it.
 
-use super::diag::{self, Framed, HEADER, Message};
+use super::diag::{self, Framed, HEADER, Message, Table};
+use super::mptcp::Connections;
 use super::{Coverage, Origin, Query};
 use crate::base::error::{Error, Result};
 use crate::kernel::socket::Socket;
@@ -17,8 +18,9 @@ pub fn visit(path: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Resul
     let mut reader = BufReader::new(file);
     let mut message = Vec::new();
     let (mut ends, mut combined) = (0, false);
+    let mut connections = Connections::new(query);
     while next_message(&mut reader, &mut message).map_err(|cause| Error::reading(path, cause))? {
-        let Some(Ok(Framed { message, kind, interrupted })) = diag::messages(&message).next() else {
+        let Some(Ok(Framed { message, kind, interrupted })) = diag::messages(&message, Table::Tcp).next() else {
             return Err(Error::content(path, "not a netlink dump; record one with 'ss -tanie -D FILE'"));
         };
         combined |= kind == diag::COMBINED;
@@ -28,9 +30,7 @@ pub fn visit(path: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Resul
         match message {
             Message::Socket(socket) => {
                 seen.rows += 1;
-                if query.wants(socket.state, socket.local.port, socket.remote.port) {
-                    each(&socket);
-                }
+                connections.row(&socket, each);
             }
             Message::Done(0..) => ends += 1,
             Message::Done(_) | Message::Refused(_) => {
@@ -38,6 +38,10 @@ pub fn visit(path: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Resul
             }
             Message::Other => {}
         }
+    }
+    let untold = connections.end(each);
+    if untold > 0 {
+        seen.missing = Some(format!("the replayed dump doesn't tell the states of {untold} MPTCP connections"));
     }
     // DONE is the only legal end, and dumps by family have one for IPv4 and one for IPv6.
     let wanted = if combined { 1 } else { 2 };

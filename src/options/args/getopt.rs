@@ -114,6 +114,11 @@ fn read<A: Command>(argv: impl IntoIterator<Item = OsString>, typed: &mut Vec<Gi
     })))
 }
 
+/// `--require-listener:critical`: the one option whose value is a state and may be left out.
+fn with_state(long: &str) -> Option<(&str, &str)> {
+    long.split_once(':').filter(|(name, _)| *name == "require-listener")
+}
+
 /// getopt's reading of the words: `-p11211`, `-p 11211`, `--port=11211`, `-vvv`, `-w ~:10`. Adds the
 /// options to `given`, also those before an error, and returns what follows `--`.
 fn split<A: Command>(words: Vec<String>, given: &mut Vec<Given>) -> Result<Vec<String>> {
@@ -125,7 +130,7 @@ fn split<A: Command>(words: Vec<String>, given: &mut Vec<Given>) -> Result<Vec<S
             return Ok(words.collect());
         }
         if let Some(long) = word.strip_prefix("--").filter(|long| !long.is_empty()) {
-            let (name, mut value) = match long.split_once('=') {
+            let (name, mut value) = match long.split_once('=').or_else(|| with_state(long)) {
                 Some((name, value)) => (name, Some(value.to_owned())),
                 None => (long, None),
             };
@@ -134,6 +139,8 @@ fn split<A: Command>(words: Vec<String>, given: &mut Vec<Given>) -> Result<Vec<S
             if flag.long == "--extra-opts" {
                 // Its value is optional, as in the Monitoring Plugins.
                 value = value.or_else(|| words.next_if(|next| !next.starts_with('-')));
+            } else if flag.long == "--require-listener" {
+                value = value.or(Some(String::new()));
             } else if matches!(flag.kind, FlagInfoKind::Switch) {
                 if value.is_some() {
                     return Err(Error::Usage(format!("option '--{name}' takes no value; see --help")));

@@ -29,7 +29,7 @@ pub struct Marks {
     /// As `--unit` names them.
     #[serde(default)]
     pub units: Vec<String>,
-    /// Of working directories and arguments, and all below; `*` is any name or part of one.
+    /// Working directories and arguments, each with all below; `*` is any name or part of one.
     #[serde(default)]
     pub paths: Vec<String>,
 }

@@ -44,9 +44,13 @@ impl States {
         self.by_state.iter().find(|(known, _)| *known == state).map_or(Limits::default(), |(_, limits)| *limits)
     }
 
-    /// With what is missing of the kernel's own quantities taken from `other`. Counts by state and the
-    /// ratio depend on the service and are not.
+    /// With what is missing taken from `other`, also the thresholds of single states.
     pub fn or(mut self, other: &States) -> States {
+        let missing = other.by_state.iter().filter(|(state, _)| self.by_state.iter().all(|(known, _)| known != state));
+        self.by_state = self.by_state.iter().chain(missing).copied().collect();
+        if self.ratio == Ratio::default() {
+            self.ratio.clone_from(&other.ratio);
+        }
         self.half_open = self.half_open.or(other.half_open);
         self.accept_queue = self.accept_queue.or(other.accept_queue);
         self.ephemeral_ports = self.ephemeral_ports.or(other.ephemeral_ports);

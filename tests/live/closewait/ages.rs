@@ -50,7 +50,7 @@ fn the_age_is_the_time_since_the_fin() {
     Lab::test(|lab| {
         let leak = HalfClosed::new(lab, |_, _| {});
         leak.assert_exact(&look("0s"));
-        let young = look("5s");
+        let young = look("1m");
         assert_eq!(
             (young.code, young.value("close_wait"), young.value("close_wait_young")),
             (0, 0.0, 1.0),
@@ -71,16 +71,17 @@ fn the_age_is_the_time_since_the_fin() {
 fn ages_of_several_leaks_are_told_apart() {
     Lab::test(|lab| {
         let _old = lab.leaking_server("127.0.0.1:11211", 3);
-        sleep(Duration::from_millis(1500));
+        sleep(Duration::from_millis(5500));
         let (mut server, mut client) = lab.connected("[::1]:11211", 2);
         server.say("keepalive s 100");
         client.say("close c");
         lab.wait_for(CLOSE_WAIT, 11211, 5);
-        let outcome = look("1s");
+        // On a loaded machine the young ones are some seconds old too.
+        let outcome = look("5s");
         assert_eq!((outcome.value("close_wait"), outcome.value("close_wait_young")), (3.0, 2.0), "{outcome:?}");
-        let alert = check(&["-p11211", "--side=server", "-w100", "-c100", "--min-age=1s", "--oldest-critical=1s"]);
+        let alert = check(&["-p11211", "--side=server", "-w100", "-c100", "--min-age=5s", "--oldest-critical=5s"]);
         assert_eq!(alert.code, 2, "{alert:?}");
-        assert!(alert.text().contains("s (critical 1)"), "{alert:?}");
+        assert!(alert.text().contains("s (critical 5)"), "{alert:?}");
     });
 }
 

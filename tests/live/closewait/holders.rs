@@ -1,11 +1,10 @@
 //! Who holds them: forks, accept queues, listeners of other addresses, a real memcached's client.
 
-use crate::lab::run::{Started, check, finish, poll};
+use crate::lab::run::{PATIENCE, Started, check, finish, poll};
 use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab};
 use rustix::process::{Pid, Signal, kill_process};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 const LOOK: [&str; 5] = ["-p11211", "--min-age=0s", "-w0", "-c100", "--ratio-min-count=1000"];
 
@@ -102,7 +101,7 @@ fn a_client_that_forgets_its_sockets_after_memcached_stopped_is_named() {
             Ok(child) => Started(child),
             Err(why) => return lab.skip(&format!("memcached: {why}")),
         };
-        let listens = poll(Duration::from_secs(10), || TcpStream::connect("127.0.0.1:11211").is_ok());
+        let listens = poll(PATIENCE, || TcpStream::connect("127.0.0.1:11211").is_ok());
         let mut client = lab.peer();
         if listens {
             client.say("connect forgotten 127.0.0.1:11211 6");
@@ -110,7 +109,7 @@ fn a_client_that_forgets_its_sockets_after_memcached_stopped_is_named() {
             assert_eq!(look(&[]).code, 0, "nothing leaks yet");
         }
         kill_process(Pid::from_child(&memcached.0), Signal::TERM).unwrap();
-        let stopped = finish(&mut memcached.0, Duration::from_secs(10));
+        let stopped = finish(&mut memcached.0, PATIENCE);
         assert!(listens && stopped.is_some(), "memcached listens: {listens}, stopped: {stopped:?}");
         lab.wait_for(CLOSE_WAIT, 11211, 6);
         let outcome = look(&["--side=client"]);

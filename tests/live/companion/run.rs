@@ -1,10 +1,9 @@
 //! Running the companion, and its outputs without what differs from run to run.
 
-use crate::lab::run::{CONNLEAK, Outcome, poll, run};
+use crate::lab::run::{CONNLEAK, Outcome, PATIENCE, poll, run};
 use connleak::base::duration::Span;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 /// Runs it in the calling thread's namespace; it ends well and without a word on standard error.
 pub fn connleak(args: &[&str]) -> String {
@@ -23,7 +22,7 @@ pub fn looks(csv: &Path) -> usize {
 }
 
 pub fn wait_for_looks(csv: &Path, wanted: usize) {
-    let reached = poll(Duration::from_secs(20), || looks(csv) >= wanted);
+    let reached = poll(PATIENCE, || looks(csv) >= wanted);
     assert!(reached, "not {wanted} looks in {}", csv.display());
 }
 

@@ -1,10 +1,10 @@
 //! connleak watch on a terminal and without one, on connections that are really leaked.
 
 use crate::companion::run::{any, connleak, looks, wait_for_looks};
-use crate::lab::run::{CONNLEAK, GROWTH, poll, run, start};
+use crate::lab::run::{CONNLEAK, GROWTH, PATIENCE, poll, run, start};
 use crate::lab::{CLOSE_WAIT, Lab, Peer};
 use crate::tmux::Tmux;
-use connleak::history::History;
+use connleak::history::{History, series};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::Path;
 use std::process::Command;
@@ -60,8 +60,9 @@ fn lines_tell_what_grows_and_the_history_and_the_csv_know_it_too() {
 
         // The check finds what the watch recorded under its own name.
         let history = History::open(&state.path().join("0"), Duration::from_secs(5)).unwrap().history;
-        assert_eq!(history.services().unwrap(), ["port 4242 both"]);
-        let samples = history.samples("port 4242 both", Duration::from_secs(600)).unwrap();
+        let services = history.services().unwrap();
+        assert_eq!(services.iter().map(|key| series::name(key)).collect::<Vec<_>>(), ["port 4242 both"]);
+        let samples = history.samples(&services[0], Duration::from_secs(600)).unwrap();
         assert_eq!((samples.len(), samples.last().unwrap().sample.counts[0]), (rows.len() - 1, 17));
         drop(history);
         let check = GROWTH.run(&["-p4242", "--state-dir", dir]);
@@ -137,7 +138,7 @@ fn a_terminal_that_goes_ends_the_watch() {
         tmux.wait_for(&["ESTABLISHED 3"]);
         let program = format!("/proc/{}", tmux.program());
         drop(tmux);
-        assert!(poll(Duration::from_secs(10), || !Path::new(&program).exists()), "{program} is still there");
+        assert!(poll(PATIENCE, || !Path::new(&program).exists()), "{program} is still there");
     });
 }
 

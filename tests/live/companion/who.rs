@@ -2,8 +2,8 @@
 //! connections on errors.
 
 use crate::companion::run::{any, assert_golden, connleak, looks, wait_for_looks};
-use crate::integrations::python::python;
-use crate::lab::run::{CONNLEAK, Running, Started, as_nobody, finish, poll, public_copy, run, start};
+use crate::integrations::python::{prepare_python, python};
+use crate::lab::run::{CONNLEAK, PATIENCE, Running, Started, as_nobody, finish, poll, public_copy, run, start};
 use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab};
 use crate::postgres::Postgres;
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,10 +12,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 use tempfile::TempDir;
 
-const PATIENCE: Duration = Duration::from_secs(10);
 const TIME_WAIT: u8 = 6;
 
 fn json(args: &[&str]) -> Value {
@@ -238,6 +236,7 @@ fn watch_postgres() -> (TempDir, Running) {
 
 #[test]
 fn a_pool_that_loses_connections_on_errors_is_seen_from_both_ends() {
+    prepare_python();
     Lab::test(|lab| {
         let Some(python) = python(lab) else { return };
         let Some(postgres) = Postgres::start(lab, 5432) else { return };

@@ -1,6 +1,6 @@
 //! check_conn_growth on leaking pools of a real memcached and a real PostgreSQL, beside healthy ones.
 
-use crate::lab::run::{GROWTH, Outcome, Started, as_nobody, poll};
+use crate::lab::run::{GROWTH, Outcome, PATIENCE, Started, as_nobody, poll};
 use crate::lab::{ESTABLISHED, Lab};
 use crate::postgres::Postgres;
 use std::io::{BufRead, BufReader, Write};
@@ -170,7 +170,7 @@ fn a_leaking_pool_of_memcached_is_found_beside_a_healthy_one() {
         let mut command = as_nobody(Path::new("memcached"));
         command.args(["-l", "127.0.0.1", "-p", "11211", "-U", "0"]).stdin(Stdio::null()).stdout(Stdio::null());
         let _memcached = Started(command.spawn().unwrap());
-        assert!(poll(Duration::from_secs(20), || TcpStream::connect("127.0.0.1:11211").is_ok()), "memcached listens");
+        assert!(poll(PATIENCE, || TcpStream::connect("127.0.0.1:11211").is_ok()), "memcached listens");
         lab.wait_for(ESTABLISHED, 11211, 0);
         story(11211, "memcached");
     });

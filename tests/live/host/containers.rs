@@ -1,16 +1,13 @@
 //! `--netns all`: containers imitated by namespaces of their own, each with the same addresses.
 
 use crate::host::unit::Service;
-use crate::lab::run::{CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, STATES, TENANTS, poll};
+use crate::lab::run::{CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, PATIENCE, STATES, TENANTS, poll, unique};
 use crate::lab::{CLOSE_WAIT, Lab, Peer, example};
 use rustix::thread::gettid;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
-
-const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A process that listens on an address that other containers have too, in network, process and mount
 /// namespaces of its own and in a cgroup named as Docker names a container's.
@@ -36,7 +33,7 @@ impl Container {
         );
         let pid = child(peer.pid())?;
         // Its first twelve digits are what is shown of it.
-        let id = format!("{number:012x}{:020x}{:032x}", std::process::id(), 0xabcdef0123456789_u64);
+        let id = format!("{number:012x}{:0>20}{:032x}", unique(), 0xabcdef0123456789_u64);
         let cgroup = Service::named(lab, &format!("docker-{id}.scope"));
         cgroup.as_ref().inspect(|cgroup| cgroup.take_process(pid));
         peer.say(&format!("listen l 127.0.0.1:{port}"));
@@ -71,16 +68,14 @@ pub fn child(parent: u32) -> Option<u32> {
     found
 }
 
-/// Three containers, or a skip. The thread is in a lab; the check is run outside of it.
-fn with_containers(port: u16, show: impl FnOnce(&Lab, Vec<Container>) + Send) {
-    Lab::test(|lab| {
-        let containers: Option<Vec<_>> =
-            (1..=3).map(|number| Container::start(lab, u32::from(port) * 10 + number, port)).collect();
-        match containers {
-            Some(containers) => show(lab, containers),
-            None => lab.skip("unshare makes no process here"),
-        }
-    });
+/// Three containers, or a skip.
+fn containers(lab: &Lab, port: u16) -> Option<Vec<Container>> {
+    let start = |number| Container::start(lab, u32::from(port) * 10 + number, port);
+    let containers: Option<Vec<_>> = (1..=3).map(start).collect();
+    if containers.is_none() {
+        lab.skip("unshare makes no process here");
+    }
+    containers
 }
 
 fn look(check: Check, options: &str, more: &[&str]) -> Outcome {
@@ -90,7 +85,8 @@ fn look(check: Check, options: &str, more: &[&str]) -> Outcome {
 
 #[test]
 fn the_one_that_leaks_is_named_and_no_other() {
-    with_containers(27411, |lab, mut containers| {
+    Lab::test(|lab| {
+        let Some(mut containers) = containers(lab, 27411) else { return };
         let options = "-p27411 --side=server --netns=all --min-age=0s -w0 -c100 --ratio-min-count=1000";
         let calm = look(CLOSEWAIT, options, &[]);
         assert_eq!((calm.code, calm.value("close_wait")), (0, 0.0), "{calm:?}");
@@ -111,7 +107,7 @@ fn the_one_that_leaks_is_named_and_no_other() {
             assert!(!text.contains(&first.id) && !text.contains(&third.id), "{text}");
         }
         let json = look(CLOSEWAIT, options, &["-ojson"]).json();
-        assert!(json["complete"]["namespaces"].as_u64() >= Some(4), "{json}");
+        assert_eq!(json["complete"]["namespaces"], 5, "three, the lab's and the one outside of it: {json}");
         assert_eq!((&json["complete"]["namespaces_refused"], &json["complete"]["sockets"]), (&0.into(), &true.into()));
         if leaking.cgroup.is_some() {
             assert_eq!(json["owners"][0]["container"], leaking.id[..12], "{json}");
@@ -131,7 +127,8 @@ fn the_one_that_leaks_is_named_and_no_other() {
 /// What may not be entered is read from /proc, without ages; what has no process can't be.
 #[test]
 fn without_rights_nothing_is_missed_in_silence() {
-    with_containers(27412, |lab, mut containers| {
+    Lab::test(|lab| {
+        let Some(mut containers) = containers(lab, 27412) else { return };
         containers[0].leak(27412, 2, 0);
         let options =
             ["-p27412", "--side=server", "--netns=all", "--min-age=1h", "-w0", "-c100", "--ratio-min-count=1000"];
@@ -143,7 +140,7 @@ fn without_rights_nothing_is_missed_in_silence() {
         assert_eq!(refused.code, 3, "{refused:?}");
         assert!(refused.text().contains("network namespaces may not be looked into"), "{refused:?}");
         let json = CLOSEWAIT.unprivileged(&[&options[..], &["--source=netlink", "-ojson"]].concat()).json();
-        assert!(json["complete"]["namespaces_refused"].as_u64() >= Some(3), "{json}");
+        assert_eq!(json["complete"]["namespaces_refused"], 3, "the one outside is seen to be empty: {json}");
         assert_eq!(json["complete"]["sockets"], false, "{json}");
     });
 }
@@ -151,7 +148,8 @@ fn without_rights_nothing_is_missed_in_silence() {
 /// The one that leaks is among the hidden.
 #[test]
 fn hidden_processes_may_be_in_further_namespaces() {
-    with_containers(27417, |lab, mut containers| {
+    Lab::test(|lab| {
+        let Some(mut containers) = containers(lab, 27417) else { return };
         containers[0].leak(27417, 2, 0);
         let options = ["-p27417", "--side=server", "--netns=all", "-w0", "-c100", "--ratio-min-count=1000"];
         let look = |hide| lab.outside(|| CLOSEWAIT.under_hidepid(hide, &options));
@@ -191,7 +189,8 @@ fn where_mounts_cant_be_read_there_may_be_more_namespaces() {
 
 #[test]
 fn time_that_is_over_is_said() {
-    with_containers(27413, |_, _containers| {
+    Lab::test(|lab| {
+        let Some(_containers) = containers(lab, 27413) else { return };
         let late = look(CLOSEWAIT, "-p27413 --netns=all -t 1ms", &[]);
         assert_eq!(late.code, 3, "{late:?}");
     });
@@ -245,7 +244,8 @@ fn a_namespace_without_a_process_is_seen_too() {
 /// The end that is left in one container is not the other end of the same addresses in another.
 #[test]
 fn equal_addresses_of_two_namespaces_are_not_mixed() {
-    with_containers(27415, |_, mut containers| {
+    Lab::test(|lab| {
+        let Some(mut containers) = containers(lab, 27415) else { return };
         let (state, options) = (tempfile::tempdir().unwrap(), "-p27415 --netns=all --limit=100 --state-dir");
         let state = state.path().to_str().unwrap();
         for container in &mut containers {
@@ -263,7 +263,8 @@ fn equal_addresses_of_two_namespaces_are_not_mixed() {
 /// The baseline knows a socket by its namespace too.
 #[test]
 fn a_restart_of_one_container_is_judged_among_others() {
-    with_containers(27416, |lab, mut containers| {
+    Lab::test(|lab| {
+        let Some(mut containers) = containers(lab, 27416) else { return };
         for container in &mut containers {
             container.peer.say("connect c 127.0.0.1:27416 2");
             container.peer.say("accept s l 2");
@@ -293,7 +294,8 @@ fn a_restart_of_one_container_is_judged_among_others() {
 /// Nor are they joined to tell a tenant: what one container's client has closed stays its server's.
 #[test]
 fn tenants_of_equal_addresses_are_told_apart() {
-    with_containers(27431, |lab, mut containers| {
+    Lab::test(|lab| {
+        let Some(mut containers) = containers(lab, 27431) else { return };
         for container in &mut containers {
             container.peer.say("connect_from c 127.0.0.1:27427 127.0.0.1:27431");
             container.peer.say("accept s l 1");
@@ -320,7 +322,8 @@ fn tenants_of_equal_addresses_are_told_apart() {
 /// Nor is a full accept queue lost among roomy ones at its address.
 #[test]
 fn a_full_accept_queue_is_told_from_those_of_equal_addresses() {
-    with_containers(27432, |_, mut containers| {
+    Lab::test(|lab| {
+        let Some(mut containers) = containers(lab, 27432) else { return };
         for (container, backlog) in containers.iter_mut().zip(["", " 4", ""]) {
             container.peer.say(&format!("listen q 127.0.0.1:27442{backlog}"));
             container.peer.say("connect c 127.0.0.1:27442 5");

@@ -1,7 +1,7 @@
 //! Processes that call themselves what a scheduler, a grapher or a terminal would obey, or live in endless cgroups.
 
 use crate::lab::Lab;
-use crate::lab::run::{CLOSEWAIT, GROWTH, ORPHANS, check, check_unprivileged};
+use crate::lab::run::{CLOSEWAIT, GROWTH, ORPHANS, check, check_unprivileged, unique};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,43 +10,41 @@ fn hex(name: &[u8]) -> String {
 }
 
 /// What a socket holder's name makes of every output. `comm` holds 15 bytes.
-fn assert_harmless(name: &'static [u8], shown: &str) {
-    Lab::test(|lab| {
-        assert!(name.len() <= 15);
-        let mut server = lab.leaking_server("127.0.0.1:11211", 2);
-        server.say(&format!("rename {}", hex(name)));
-        let look = ["-p11211", "--side=server", "--min-age=0s", "-w0", "-c100"];
-        for verbosity in [&[][..], &["-v"], &["-vv"], &["-vvv"], &["-vv", "--by=owner"], &["-v", "--by=unit"]] {
-            let outcome = check(&[&look, verbosity].concat());
-            assert_eq!(outcome.code, 1, "{outcome:?}");
-            let output = outcome.output();
-            assert_eq!(output.metrics.len(), 5, "{outcome:?}");
-            assert!(output.text.contains(&format!("held by {shown}[{}]", server.pid())), "{outcome:?}");
-        }
-        let outcome = check(&[&look[..], &["-ojson"]].concat());
-        assert_eq!(outcome.json()["owners"][0]["command"], *String::from_utf8_lossy(name), "{outcome:?}");
-        assert!(!outcome.stdout.trim_end().contains(['|', '\n', '\u{1b}']), "{outcome:?}");
-    });
+fn assert_harmless(lab: &Lab, name: &[u8], shown: &str) {
+    assert!(name.len() <= 15);
+    let mut server = lab.leaking_server("127.0.0.1:11211", 2);
+    server.say(&format!("rename {}", hex(name)));
+    let look = ["-p11211", "--side=server", "--min-age=0s", "-w0", "-c100"];
+    for verbosity in [&[][..], &["-v"], &["-vv"], &["-vvv"], &["-vv", "--by=owner"], &["-v", "--by=unit"]] {
+        let outcome = check(&[&look, verbosity].concat());
+        assert_eq!(outcome.code, 1, "{outcome:?}");
+        let output = outcome.output();
+        assert_eq!(output.metrics.len(), 5, "{outcome:?}");
+        assert!(output.text.contains(&format!("held by {shown}[{}]", server.pid())), "{outcome:?}");
+    }
+    let outcome = check(&[&look[..], &["-ojson"]].concat());
+    assert_eq!(outcome.json()["owners"][0]["command"], *String::from_utf8_lossy(name), "{outcome:?}");
+    assert!(!outcome.stdout.trim_end().contains(['|', '\n', '\u{1b}']), "{outcome:?}");
 }
 
 #[test]
 fn strips_pipe_perfdata_forgery() {
-    assert_harmless(b"x|evil=1;;", "x/evil:1;;");
+    Lab::test(|lab| assert_harmless(lab, b"x|evil=1;;", "x/evil:1;;"));
 }
 
 #[test]
 fn strips_newline_and_ansi_escape_forgery() {
-    assert_harmless(b"y\n\x1b[2KOK - \r", "y??[2KOK - ?");
+    Lab::test(|lab| assert_harmless(lab, b"y\n\x1b[2KOK - \r", "y??[2KOK - ?"));
 }
 
 #[test]
 fn strips_direction_override_forgery() {
-    assert_harmless("z\u{202e}ko\u{7f}".as_bytes(), "z?ko?");
+    Lab::test(|lab| assert_harmless(lab, "z\u{202e}ko\u{7f}".as_bytes(), "z?ko?"));
 }
 
 #[test]
 fn bytes_that_are_no_text_are_shown_as_such() {
-    assert_harmless(b"w\xff\xc3(\xed\xa0\x80|", "w\u{fffd}\u{fffd}(\u{fffd}\u{fffd}\u{fffd}/");
+    Lab::test(|lab| assert_harmless(lab, b"w\xff\xc3(\xed\xa0\x80|", "w\u{fffd}\u{fffd}(\u{fffd}\u{fffd}\u{fffd}/"));
 }
 
 /// A cgroup for one test, as deep as a path can lead.
@@ -58,7 +56,7 @@ impl Deep {
         let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
         let root = roots.into_iter().find(|root| root.join("cgroup.controllers").exists())?;
         let mut deep = Deep(Vec::new());
-        let first = format!("connleak-{}|=\u{1b}[2K", std::process::id());
+        let first = format!("connleak-{}|=\u{1b}[2K", unique());
         let mut path = root.join(&first);
         while path.as_os_str().len() + 200 < 4096 {
             fs::create_dir(&path).ok()?;

@@ -1,12 +1,11 @@
 //! Other network namespaces, and namespaces without IPv6.
 
 use crate::lab::Lab;
-use crate::lab::run::{CLOSEWAIT, check, check_unprivileged, poll};
+use crate::lab::run::{CLOSEWAIT, check, check_unprivileged};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use std::fs::{self, File};
 use std::io::Write;
 use std::process::Command;
-use std::time::Duration;
 
 const LOOK: [&str; 6] = ["-p11211", "--side=server", "--min-age=0s", "-w0", "-c100", "--ratio-min-count=1000"];
 
@@ -62,9 +61,7 @@ const NAMES: &str = "/run/netns";
 impl Name {
     pub fn new(pid: u32) -> Option<Name> {
         let name = Name(format!("connleak-test-{pid}"));
-        // Another test may just take the folder away, as its own name was the last one.
-        let made = || fs::create_dir_all(NAMES).is_ok() && fs::write(name.path(), "").is_ok();
-        poll(Duration::from_secs(1), made).then_some(())?;
+        fs::create_dir_all(NAMES).and_then(|()| fs::write(name.path(), "")).ok()?;
         let namespace = format!("/proc/{pid}/ns/net");
         let bound = Command::new("mount").args(["--bind", &namespace, &name.path()]).status();
         bound.is_ok_and(|status| status.success()).then_some(name)
@@ -79,8 +76,6 @@ impl Drop for Name {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(self.path()).status();
         let _ = fs::remove_file(self.path());
-        // Stays where others have names too.
-        let _ = fs::remove_dir(NAMES);
     }
 }
 

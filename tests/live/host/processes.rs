@@ -8,12 +8,11 @@ use crate::lab::{CLOSE_WAIT, Lab, Peer, example};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 const LOOK: [&str; 7] = ["-p11211", "--side=server", "--min-age=0s", "-w0", "-c100", "--ratio-min-count=1000", "-vv"];
-const PATIENCE: Duration = Duration::from_secs(20);
-/// How long processes come and go.
-const FLOOD: Duration = Duration::from_secs(3);
+/// So many processes come and go, under so many runs at least.
+const FLOOD: u32 = 2_000;
+const RUNS: u32 = 20;
 
 /// A pid namespace with its own `/proc`, in the lab's network; all in it ends with it.
 struct Host {
@@ -75,7 +74,7 @@ impl Host {
 fn assert_held_by_peer(outcome: &Outcome) {
     assert_eq!((outcome.code, outcome.value("close_wait")), (1, 3.0), "{outcome:?}");
     assert!(outcome.text().contains("3 of 3 held by peer["), "{outcome:?}");
-    assert!(!outcome.text().contains("partial") && outcome.took() < PATIENCE / 2, "{outcome:?}");
+    assert!(!outcome.text().contains("partial"), "{outcome:?}");
 }
 
 #[test]
@@ -91,21 +90,14 @@ fn thousands_of_short_lived_processes_hide_nobody() {
         host.set_last_pid(100);
         // Each ends at once; a few live for a moment and rename themselves meanwhile.
         let script = "while :; do (:)& (:)& (:)& (:)& (echo a >/proc/self/comm; echo b >/proc/self/comm)& wait; done";
-        let flood = || {
-            let mut flood = host.inside(Path::new("timeout"));
-            flood.args([&FLOOD.as_secs().to_string(), "sh", "-c", script]).stdin(Stdio::null());
-            Started(flood.spawn().unwrap())
-        };
-        let (before, began, mut runs) = (host.next_pid(), Instant::now(), 0);
-        let mut floods = [flood(), flood()];
-        while floods.iter_mut().any(|flood| flood.0.try_wait().unwrap().is_none()) {
+        // They end with their host.
+        let flood = || Started(host.inside(Path::new("sh")).args(["-c", script]).stdin(Stdio::null()).spawn().unwrap());
+        let (before, mut runs) = (host.next_pid(), 0);
+        let _floods = [flood(), flood()];
+        while runs < RUNS || host.next_pid() - before < FLOOD {
             assert_held_by_peer(&hold_to_contract(run(host.inside(Path::new(CHECK)).args(LOOK))));
             runs += 1;
         }
-        let (made, took) = (host.next_pid() - before, began.elapsed());
-        println!("{made} processes in {took:?}, {runs} runs");
-        // A loaded machine does less of both, but some of each.
-        assert!(made > 500 && runs >= 3, "{made} processes under {runs} runs: that shows nothing");
     });
 }
 

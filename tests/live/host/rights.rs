@@ -2,14 +2,14 @@
 
 use crate::host::namespaces::Name;
 use crate::lab::run::{
-    CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, as_nobody, hold_to_contract, poll, public_copy, run,
+    CLOSEWAIT, CONNLEAK, Check, GROWTH, ORPHANS, Outcome, PATIENCE, TENANTS, as_nobody, hold_to_contract, poll,
+    public_copy, run,
 };
 use crate::lab::{Lab, Peer};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 use tempfile::TempDir;
 
 const LOOK: [&str; 5] = ["-p11211", "--side=server", "--min-age=0s", "-w0", "-c100"];
@@ -42,6 +42,14 @@ impl Given {
     /// Runs it as nobody.
     fn run(&self, args: &[&str]) -> Outcome {
         hold_to_contract(run(as_nobody(&self.program).args(args)))
+    }
+
+    /// The same where `/proc` hides others' processes.
+    fn under_hidepid(&self, args: &[&str]) -> Outcome {
+        let nobody = as_nobody(&self.program);
+        let script = "mount -t proc -o hidepid=2 proc /proc && exec \"$0\" \"$@\"";
+        let mut command = Command::new("unshare");
+        run(command.args(["--mount", "sh", "-c", script]).arg(nobody.get_program()).args(nobody.get_args()).args(args))
     }
 
     /// A file beside it that only root may read.
@@ -88,6 +96,43 @@ fn a_program_with_rights_names_the_processes_of_others() {
         each_way(lab, CLOSEWAIT, |given| {
             let outcome = given.run(&LOOK);
             assert!(names(&outcome, &server), "{outcome:?}");
+        });
+    });
+}
+
+/// What a process has on its command line and where it works is its user's: with rights of the program's
+/// file a caller reads what he could read without, also where `/proc` is hidden from him.
+#[test]
+fn borrowed_rights_show_no_directories_and_no_hidden_command_lines() {
+    Lab::test(|lab| {
+        let mut command = Command::new(crate::lab::example("peer"));
+        let dir = tempfile::tempdir().unwrap();
+        // Whose connection it is, is told by the end that asked for it.
+        command.arg("--password=geheim").current_dir(dir.path());
+        let (mut server, mut client) = (lab.peer(), lab.peer_by(command));
+        server.say("listen l 127.0.0.1:11211");
+        client.say("connect c 127.0.0.1:11211 2");
+        server.say("accept s l 2");
+        let here = dir.path().display().to_string();
+        let tenants = ["-p11211", "--side=server", "--key=cwd:(.+)", "-v"];
+        let hidden = ["-p11211", "--side=server", "--key=cmd:--password:?.(.+)", "-v"];
+        let shows = |outcome: &Outcome, text: &str| outcome.stdout.contains(text);
+        let (cwd, cmd) = (TENANTS.run(&tenants), TENANTS.run(&hidden));
+        assert!(shows(&cwd, &here) && shows(&cmd, "geheim"), "root: {cwd:?} {cmd:?}");
+        each_way(lab, TENANTS, |given| {
+            let outcome = given.run(&tenants);
+            assert!(!shows(&outcome, &here), "{outcome:?}");
+            // As ps shows it to everyone.
+            assert!(shows(&given.run(&hidden), "geheim"));
+            let outcome = given.under_hidepid(&hidden);
+            assert!(!shows(&outcome, "geheim"), "{outcome:?}");
+        });
+        each_way(lab, Check(CONNLEAK), |given| {
+            let who = ["who", "-p11211", "--side=client", "-v"];
+            let seen = run(as_nobody(&given.program).args(who));
+            assert!(shows(&seen, "peer[") && !shows(&seen, &format!("cwd {here}")), "{seen:?}");
+            let hidden = given.under_hidepid(&who);
+            assert!(shows(&hidden, "peer[") && !shows(&hidden, "geheim"), "{hidden:?}");
         });
     });
 }
@@ -252,11 +297,13 @@ fn capabilities_that_the_caller_hands_on_name_processes_too() {
 #[test]
 fn a_running_check_is_confined() {
     Lab::test(|lab| {
-        let _ends = lab.connected("127.0.0.1:6379", 1);
-        let running = ORPHANS.start(&["-p6379", "--wait=2s"]);
+        let (mut server, mut client) = lab.connected("127.0.0.1:6379", 1);
+        let running = ORPHANS.start(&["-p6379", "--wait=1h"]);
         let status = format!("/proc/{}/status", running.process().id());
         let is_confined = || fs::read_to_string(&status).is_ok_and(|status| status.contains("Seccomp:\t2"));
-        assert!(poll(Duration::from_secs(2), is_confined));
-        assert_eq!(running.end().code, 2);
+        assert!(poll(PATIENCE, is_confined));
+        ["l", "s"].into_iter().for_each(|name| drop(server.say(&format!("close {name}"))));
+        client.say("close c");
+        assert_eq!(running.end().code, 0);
     });
 }

@@ -1,13 +1,10 @@
 //! Little memory, few descriptors, closed streams: a right verdict or UNKNOWN, never a wrong one or none.
 
-use crate::lab::run::{CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, Started, hold_to_contract, poll, run};
+use crate::lab::run::{CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, PATIENCE, Started, hold_to_contract, poll, run};
 use crate::lab::{CLOSE_WAIT, Lab, Peer};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::process::{Command, Stdio};
-use std::time::Duration;
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A process may have 20,000 descriptors on a careful host: several hold 100,000 sockets.
 const CROWDS: usize = 6;

@@ -2,14 +2,14 @@
 //!
 //! A few rounds here; `tests/soak` gives it 20,000, with the checks as they are shipped.
 
-use crate::host::churn::come_and_go;
+use crate::host::churn::{EndOnDrop, come_and_go};
 use crate::lab::run::{CLOSEWAIT, Check, GROWTH, IDLE, ORPHANS, STATES, TENANTS, hold_to_contract, run};
 use crate::lab::{ESTABLISHED, Lab};
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,27 +22,23 @@ type Case<'a> = (&'a [&'a str], i32, (&'a str, f64));
 #[test]
 fn runs_under_churn_stay_right_and_leave_nothing_behind() {
     Lab::test(|lab| {
-        let rounds = number("SOAK_ROUNDS").unwrap_or(25);
+        let rounds = number("SOAK_ROUNDS").unwrap_or(25).div_ceil(WORKERS);
         let until = Instant::now() + Duration::from_secs(number("SOAK_SECONDS").unwrap_or(60) as u64);
         let _leaking = lab.leaking_server("127.0.0.1:11211", 5);
         let _connected = lab.connected("127.0.0.1:11212", 7);
         lab.wait_for(ESTABLISHED, 11212, 14);
         let dir = tempfile::tempdir().unwrap();
         let folders: Vec<_> = (0..WORKERS).map(|worker| dir.path().join(worker.to_string())).collect();
-        let (ended, done) = (AtomicBool::new(false), AtomicUsize::new(0));
-        let begin = || (Instant::now() < until).then(|| done.fetch_add(1, Ordering::SeqCst));
-        let next = || begin().filter(|round| *round < rounds);
-        let churned = thread::scope(|scope| {
+        let ended = AtomicBool::new(false);
+        let goes_on = |round| round < rounds && Instant::now() < until;
+        let (done, churned) = thread::scope(|scope| {
             let churn = scope.spawn(|| churn(&ended));
             let _end = EndOnDrop(&ended);
-            let workers: Vec<_> = folders.iter().map(|folder| scope.spawn(|| work(folder, next))).collect();
-            for worker in workers {
-                worker.join().unwrap();
-            }
+            let workers: Vec<_> = folders.iter().map(|folder| scope.spawn(|| work(folder, goes_on))).collect();
+            let done: usize = workers.into_iter().map(|worker| worker.join().unwrap()).sum();
             ended.store(true, Ordering::SeqCst);
-            churn.join().unwrap()
+            (done, churn.join().unwrap())
         });
-        let done = done.into_inner().min(rounds);
         let histories: Vec<_> = folders.iter().map(|folder| bytes(&folder.join("state"))).collect();
         println!("{done} runs of each check, {churned} connections came and went, histories of {histories:?} bytes");
         assert!(histories.iter().all(|history| *history < 2 << 20), "{histories:?}");
@@ -55,8 +51,9 @@ fn runs_under_churn_stay_right_and_leave_nothing_behind() {
     });
 }
 
-/// Rounds as long as there is a `next` one: each runs every check once, with one of its cases in turn.
-fn work(folder: &Path, next: impl Fn() -> Option<usize>) {
+/// Rounds, each of which runs every check once, with one of its cases in turn: until each case was run, and
+/// then as long as it `goes_on`. Returns how many.
+fn work(folder: &Path, goes_on: impl Fn(usize) -> bool) -> usize {
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let (state, saved, metrics, temporary) = (path("state"), path("saved"), path("x.prom"), path("tmp"));
     fs::create_dir_all(&temporary).unwrap();
@@ -92,7 +89,9 @@ fn work(folder: &Path, next: impl Fn() -> Option<usize>) {
         ),
         (TENANTS, &[(&by_share, 1, ("share_max", 70.0))]),
     ];
-    for round in std::iter::from_fn(next) {
+    let cases = checks.iter().map(|(_, cases)| cases.len()).max().unwrap();
+    let mut round = 0;
+    while round < cases || goes_on(round) {
         for (check, cases) in checks {
             let (args, code, (label, value)) = cases[round % cases.len()];
             let outcome = hold_to_contract(run(Command::new(shipped(check)).args(args).env("TMPDIR", &temporary)));
@@ -100,7 +99,9 @@ fn work(folder: &Path, next: impl Fn() -> Option<usize>) {
             let text = outcome.text();
             assert!(!text.contains("anew") && !text.contains("not remembered"), "{outcome:?}");
         }
+        round += 1;
     }
+    round
 }
 
 /// The check in the folder `SOAK_CHECKS`, where that is given.
@@ -111,15 +112,6 @@ fn shipped(check: Check) -> PathBuf {
 
 fn number(name: &str) -> Option<usize> {
     std::env::var(name).ok().map(|number| number.parse().unwrap_or_else(|_| panic!("{name}: {number}")))
-}
-
-/// Lets the churn end also where the test fails.
-struct EndOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for EndOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
 }
 
 /// Opens, uses and closes connections, some hundred a second, on a port of their own; returns how many.

@@ -1,10 +1,9 @@
 //! `--unit`: by the cgroup a socket was made in, and by the processes that hold it.
 
-use crate::lab::run::{CLOSEWAIT, Outcome, check, check_unprivileged};
+use crate::lab::run::{CLOSEWAIT, Outcome, check, check_unprivileged, unique};
 use crate::lab::{CLOSE_WAIT, Lab, Peer};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// A cgroup named as systemd names a service's. Removed at the end, when it is empty.
@@ -18,9 +17,7 @@ impl Service {
 
     /// With this in its name.
     pub fn with(lab: &Lab, part: &str) -> Option<Service> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self::named(lab, &format!("connleak-test-{}-{number}{part}.service", std::process::id()))
+        Self::named(lab, &format!("connleak-test-{}{part}.service", unique()))
     }
 
     /// One of another kind, as a container's.

@@ -1,10 +1,7 @@
 //! Connections that carry nothing: found, used again, found again; whose, and what isn't known of them.
 
-use crate::lab::run::{IDLE, Outcome, poll};
+use crate::lab::run::{IDLE, Outcome, PATIENCE, poll};
 use crate::lab::{Lab, Peer};
-use std::time::Duration;
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 fn look(more: &[&str]) -> Outcome {
     IDLE.run(&[&["-p11211", "--side=client", "--min-age=1s", "-w2", "-c100"], more].concat())

@@ -1,7 +1,7 @@
 //! Monitoring systems that a test starts with its own configuration, and the service that they watch.
 
 use crate::host::unit::Service;
-use crate::lab::run::{CLOSEWAIT, GROWTH, IDLE, ORPHANS, STATES, Started, TENANTS, finish, poll};
+use crate::lab::run::{CLOSEWAIT, GROWTH, IDLE, ORPHANS, PATIENCE, STATES, Started, TENANTS, finish, poll};
 use crate::lab::{CLOSE_WAIT, Lab, Peer};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
@@ -11,9 +11,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-
-/// For what takes a second when the machine is idle.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A file of contrib/.
 pub fn contrib(name: &str) -> String {

@@ -1,13 +1,12 @@
 //! A real Redis and a real client library's pool: a leaking one is caught, a closed one passes.
 
-use crate::integrations::python::python;
+use crate::integrations::python::{prepare_python, python};
 use crate::lab::Lab;
-use crate::lab::run::{ORPHANS, Outcome, Started, poll};
+use crate::lab::run::{ORPHANS, Outcome, PATIENCE, Started, poll};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 use tempfile::TempDir;
 
 /// Redis on loopback, without persistence. It ends with its test.
@@ -30,7 +29,7 @@ impl Redis {
                 return None;
             }
         };
-        assert!(poll(Duration::from_secs(10), || TcpStream::connect("127.0.0.1:6379").is_ok()), "redis listens");
+        assert!(poll(PATIENCE, || TcpStream::connect("127.0.0.1:6379").is_ok()), "redis listens");
         Some(Redis { process, _dir: dir })
     }
 
@@ -90,6 +89,7 @@ fn stop(redis: &Redis) -> Outcome {
 
 #[test]
 fn a_leaking_pool_is_caught_and_a_closed_one_passes() {
+    prepare_python();
     Lab::test(|lab| {
         let Some(python) = python(lab) else { return };
         let Some(redis) = Redis::start(lab) else { return };

@@ -74,7 +74,7 @@ fn each_state_is_a_result_that_a_parser_reads() {
 
         result(&["-p11211", "--wait=0s"], &["--side=client", "-w0", "-c9"]).assert(1, 1, 0, "failure");
         result(&["-p11211"], &["--", "sh", "-c", "exit 5"]).assert(3, 0, 1, "error");
-        result(&["-p11211", "-t300ms"], &["--wait=0s", "--", "sleep", "9"]).assert(3, 0, 1, "error");
+        result(&["-p11211", "-t2s"], &["--wait=0s", "--", "sleep", "99"]).assert(3, 0, 1, "error");
     });
 }
 

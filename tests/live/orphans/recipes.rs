@@ -1,6 +1,6 @@
 //! The recipes for CI, as README and the man page print them, run for real.
 
-use crate::integrations::python::python;
+use crate::integrations::python::{prepare_python, python};
 use crate::lab::Lab;
 use crate::lab::run::{ORPHANS, Outcome, run};
 use crate::orphans::client_pool::Redis;
@@ -91,6 +91,7 @@ fn the_shell_recipe_works() {
 /// GitHub runs a step's text by `bash -e`.
 #[test]
 fn the_workflow_step_parses_and_its_command_works() {
+    prepare_python();
     Lab::test(|lab| {
         let Some(python) = python(lab) else { return };
         let step = tempfile::NamedTempFile::new().unwrap();
@@ -124,6 +125,7 @@ def app():
 
 #[test]
 fn the_pytest_recipe_works() {
+    prepare_python();
     Lab::test(|lab| {
         let Some(python) = python(lab) else { return };
         let Some(job) = Job::new(lab) else { return };

@@ -1,14 +1,12 @@
 //! Around the stop: the command after `--`, its ends, and what happens while it runs.
 
-use crate::lab::run::{ORPHANS, Outcome, Running, poll};
+use crate::lab::run::{ORPHANS, Outcome, PATIENCE, Running, poll};
 use crate::lab::{CLOSE_WAIT, Lab, Peer};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
-
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The check around a shell script that stops `pid`.
 fn stop(pid: u32, more: &[&str]) -> Outcome {
@@ -22,9 +20,8 @@ fn a_clean_stop_is_ok_with_its_time() {
         for source in ["--source=netlink", "--source=proc"] {
             let (server, mut client) = lab.connected("127.0.0.1:11211", 3);
             client.say("close c");
-            let outcome = stop(server.pid(), &["--wait=10s", source]);
+            let outcome = stop(server.pid(), &["--wait=1h", source]);
             assert_eq!((outcome.code, outcome.value("orphans")), (0, 0.0), "{outcome:?}");
-            assert!(outcome.value("drained_after") < 5.0, "{outcome:?}");
             assert!(outcome.text().contains("nothing left after "), "{outcome:?}");
         }
     });
@@ -189,12 +186,11 @@ fn assert_all_ended(outcome: &Outcome, dir: &TempDir) {
 
 #[test]
 fn a_command_that_hangs_is_killed_with_all_it_started() {
-    for wait in ["--wait=30s", "--wait=0s"] {
+    for wait in ["--wait=1h", "--wait=0s"] {
         let dir = tempfile::tempdir().unwrap();
-        let outcome = ORPHANS.run(&["-p11211", "-t1", wait, "--", "sh", "-c", HANGS, dir.path().to_str().unwrap()]);
+        let outcome = ORPHANS.run(&["-p11211", "-t5", wait, "--", "sh", "-c", HANGS, dir.path().to_str().unwrap()]);
         assert_all_ended(&outcome, &dir);
-        assert!(outcome.took() < Duration::from_secs(4), "{outcome:?}");
-        assert!(outcome.text().contains("did not end in 1s"), "{wait}: {outcome:?}");
+        assert!(outcome.text().contains("did not end in 5s"), "{wait}: {outcome:?}");
     }
 }
 
@@ -216,13 +212,12 @@ fn a_signal_while_sockets_are_waited_for_is_unknown() {
     Lab::test(|lab| {
         let (server, _client) = lab.connected("127.0.0.1:11211", 1);
         let go = Go::new();
-        let running = go.start(&["-p11211", "--wait=60s"], &format!("kill {}", server.pid()));
+        let running = go.start(&["-p11211", "--wait=1h"], &format!("kill {}", server.pid()));
         go.on();
         lab.wait_for(CLOSE_WAIT, 11211, 1);
         kill_process(Pid::from_child(running.process()), Signal::TERM).unwrap();
         let outcome = running.end();
         assert_eq!((outcome.code, outcome.stdout.lines().count()), (3, 1), "{outcome:?}");
-        assert!(outcome.took() < Duration::from_secs(8), "{outcome:?}");
     });
 }
 
@@ -230,13 +225,13 @@ fn a_signal_while_sockets_are_waited_for_is_unknown() {
 #[test]
 fn a_daemon_that_the_command_leaves_lives_on_and_keeps_nobody_waiting() {
     let dir = tempfile::tempdir().unwrap();
-    let script = "setsid sleep 300 & echo $! >$0/shell";
+    let script = "setsid sleep 3000 & echo $! >$0/shell";
     // No port of a test: this one is in no namespace.
     let outcome = ORPHANS.run(&["-p4", "--", "sh", "-c", script, dir.path().to_str().unwrap()]);
     let pid = pids(&dir)[0];
     let lives = is_alive(pid);
     kill_process(pid, Signal::KILL).unwrap();
-    assert!(lives && outcome.took() < Duration::from_secs(5), "{outcome:?}");
+    assert!(lives, "the check did not wait for it: {outcome:?}");
     assert_eq!(outcome.code, 0, "{outcome:?}");
 }
 

@@ -1,13 +1,12 @@
 //! The mix of states on connections that are really made: each rule fires, is cleared and fires again.
 
-use crate::lab::run::{GROWTH, Outcome, STATES, Started, finish, poll};
+use crate::lab::run::{GROWTH, Outcome, PATIENCE, STATES, Started, finish, poll};
 use crate::lab::{ESTABLISHED, Lab};
 use connleak::history::{History, Sample};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-const PATIENCE: Duration = Duration::from_secs(20);
 const SYN_RECV: u8 = 3;
 const TIME_WAIT: u8 = 6;
 

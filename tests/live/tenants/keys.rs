@@ -1,17 +1,13 @@
 //! check_conn_tenants on known loads: each key counts exactly, from either end.
 
 use crate::host::unit::Service;
-use crate::lab::run::{CLOSEWAIT, Outcome, TENANTS, poll};
+use crate::lab::run::{CLOSEWAIT, Outcome, PATIENCE, TENANTS, poll, unique};
 use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab, Peer, example};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 const SERVER: &str = "127.0.0.1:4711";
-
-/// Until an orphaned client's end is gone.
-const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Shares of the limit, so that nothing is a problem by itself.
 const CALM: [&str; 2] = ["-p4711", "--limit=1000"];
@@ -127,7 +123,7 @@ fn peers_are_cut_to_networks() {
 #[test]
 fn units_containers_and_cgroups_are_known_without_rights_too() {
     Lab::test(|lab| {
-        let id = format!("{:064x}", std::process::id());
+        let id = format!("{:0>64}", unique());
         let (Some(unit), Some(docker)) = (Service::new(lab), Service::named(lab, &format!("docker-{id}.scope"))) else {
             return;
         };
@@ -300,7 +296,7 @@ fn a_user_without_rights_hears_what_he_can_t_see() {
 #[test]
 fn other_checks_group_by_the_same_key() {
     Lab::test(|lab| {
-        let id = format!("{:064x}", 0xacce55_u64 + u64::from(std::process::id()));
+        let id = format!("{:0>64}", unique());
         let Some(docker) = Service::named(lab, &format!("docker-{id}.scope")) else { return };
         let server = lab.leaking_server(SERVER, 6);
         docker.take(&server);

@@ -1,15 +1,13 @@
 //! PgBouncer with two tenants in front of PostgreSQL, both as nobody and in directories of their own.
 
-use crate::lab::run::{Outcome, Started, TENANTS, as_nobody, finish, poll};
+use crate::lab::run::{Outcome, PATIENCE, Started, TENANTS, as_nobody, finish, poll};
 use crate::lab::{ESTABLISHED, Lab};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(60);
 const NOBODY: u32 = 65534;
 
 /// Server connections that PgBouncer has for each user.

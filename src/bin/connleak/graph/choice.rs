@@ -5,6 +5,7 @@ use connleak::base::deadline::Deadline;
 use connleak::base::error::Result;
 use connleak::growth::observe::Plan;
 use connleak::growth::outcome::Measure;
+use connleak::history::series;
 use connleak::kernel::select::Selection;
 use connleak::kernel::socket::Side;
 use connleak::kernel::world::World;
@@ -20,9 +21,17 @@ impl Graph {
         without_port || !self.port.is_empty() || !self.profile.is_empty()
     }
 
-    /// Names in the history.
+    /// Where the check looked.
+    pub fn world(&self) -> World {
+        let mut world = World::here(Deadline::after(super::PATIENCE));
+        world.netns = self.netns.clone().unwrap_or_default();
+        world.proc_root = self.proc_root.clone().unwrap_or(world.proc_root);
+        world
+    }
+
+    /// What is looked at, as the history names it.
     pub fn services(&self) -> Result<Vec<String>> {
-        let world = World::here(Deadline::after(super::PATIENCE));
+        let world = self.world();
         let ports = self.port.iter().map(|ports| (vec![ports.clone()], None));
         let profiles = self.profile.iter().map(|profile| (Vec::new(), Some(profile.clone())));
         // One of each is one service, as the check takes them.
@@ -81,7 +90,7 @@ fn all_ports(world: &World) -> Result<Target> {
 
 /// How many times as fast time ran in the rehearsal of this name; 1 where it was none.
 pub fn speed(name: &str) -> f64 {
-    name.rsplit_once(" rehearsal ").and_then(|(_, factor)| factor.parse().ok()).unwrap_or(1.0)
+    series::name(name).rsplit_once(" rehearsal ").and_then(|(_, factor)| factor.parse().ok()).unwrap_or(1.0)
 }
 
 #[cfg(test)]

@@ -39,17 +39,12 @@ impl Target {
                 path.display()
             ));
         }
-        // A rename over a device or a folder would replace it.
-        match path.metadata() {
-            Ok(meta) if !meta.is_file() => Err(format!("{}: not a plain file; name another with -O", path.display())),
-            // Through links, so that they stay.
-            Ok(_) => {
-                let real =
-                    path.canonicalize().map_err(|why| format!("can't write {}: {}", path.display(), plain(&why)))?;
-                Ok(Target { path: Some(real), open })
-            }
-            Err(_) => Ok(Target { path: Some(path.to_owned()), open }),
+        // Links of our own stay; a rename over a device or a folder would replace it.
+        let path = atomic_file::through_links(path).map_err(|why| why.to_string())?;
+        if path.metadata().is_ok_and(|meta| !meta.is_file()) {
+            return Err(format!("{}: not a plain file; name another with -O", path.display()));
         }
+        Ok(Target { path: Some(path), open })
     }
 
     /// Whether it is this file, which must stay.

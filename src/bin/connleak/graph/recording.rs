@@ -25,7 +25,7 @@ pub struct Recording {
     pub times: Vec<f64>,
     /// By state, or as the file calls them.
     pub columns: Vec<Column>,
-    /// Of other units: for the table of numbers only.
+    /// Columns of other units: for the table of numbers only.
     pub beside: Vec<Column>,
     /// What counts against the limit.
     pub connections: Vec<f64>,

@@ -18,7 +18,7 @@ const COUNTED: [&str; 3] = ["count", "connections", "total"];
 
 /// Reads rows as they are written: in any order, with or without a header.
 pub struct Table {
-    /// Of the columns after the time.
+    /// The names of the columns after the time.
     names: Vec<String>,
     times: Vec<f64>,
     /// Row after row.

@@ -54,7 +54,7 @@ pub fn plain(text: &str) -> String {
     text.chars().map(screen).collect()
 }
 
-/// The same for the charts' labels, in which plotly.js knows some tags.
+/// Plain text for the charts' labels, in which plotly.js knows some tags.
 pub fn label(text: &str) -> String {
     plain(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

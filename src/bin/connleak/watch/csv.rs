@@ -1,10 +1,13 @@
 //! Every look as a row of a CSV file.
 
 use super::frame::Frame;
+use connleak::base::atomic_file;
 use connleak::base::error::plain;
 use connleak::kernel::socket::State;
+use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 pub struct Csv {
@@ -25,10 +28,19 @@ impl Csv {
     /// A new file, or one of an earlier watch that goes on.
     pub fn open(path: &Path) -> Result<Csv, String> {
         let failed = |why: std::io::Error| format!("can't write {}: {}", path.display(), plain(&why));
-        let file = OpenOptions::new().create(true).append(true).read(true).open(path);
+        let target = atomic_file::through_links(path).map_err(|why| why.to_string())?;
+        let is_link = target.is_symlink();
+        let open = |how: &mut OpenOptions| {
+            // Nobody puts a link there meanwhile.
+            how.append(true).custom_flags(if is_link { 0 } else { OFlags::NOFOLLOW.bits().cast_signed() }).open(&target)
+        };
+        let file = open(OpenOptions::new().create(true).read(true));
         // Devices and pipes may only be written.
-        let file = file.or_else(|_| OpenOptions::new().append(true).open(path)).map_err(failed)?;
+        let file = file.or_else(|_| open(&mut OpenOptions::new())).map_err(failed)?;
         let meta = file.metadata().map_err(failed)?;
+        if atomic_file::is_planted(&target, &meta) {
+            return Err(format!("{} was planted by another user meanwhile; name another file", path.display()));
+        }
         let length = meta.is_file().then_some(meta.len());
         let mut csv = Csv { path: path.to_owned(), file, length, broken: None };
         if length.is_some_and(|length| length > 0) {

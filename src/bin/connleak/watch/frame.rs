@@ -80,7 +80,7 @@ pub struct Story {
     pub closed: u64,
     /// Seconds since the beginning, with counts by state.
     pub points: Vec<(f64, [u64; 11])>,
-    /// Of the last minute: when, opened, closed.
+    /// The looks of the last minute: when, opened, closed.
     recent: VecDeque<(f64, u64, u64)>,
 }
 

@@ -62,6 +62,7 @@ impl View {
         let (rows, all) = sockets.rows(target, by, &owners, &users);
         let unowned = sockets.held.iter().filter(|suspect| owners.of(suspect.holder_inode).next().is_none()).count();
         let mut notes = target.absent.clone();
+        notes.extend(seen.remark.clone());
         if let Some(missing) = &seen.missing {
             notes.push(format!("sockets incomplete: {missing}"));
         }

@@ -1,5 +1,6 @@
 //! The sockets that one owner has of one service, on one side.
 
+use connleak::base::capabilities;
 use connleak::base::error::plain;
 use connleak::kernel::owner::Process;
 use connleak::kernel::socket::{Side, State};
@@ -167,7 +168,8 @@ impl Row {
     /// Working directory and command line, of a row that is one process.
     pub fn read_process(&mut self, world: &World) {
         let Some(process) = &self.process else { return };
-        let _rights = world.raise();
+        // With the caller's own rights: borrowed ones are for the names of processes.
+        let _rights = (!capabilities::are_borrowed()).then(|| world.raise());
         let dir = world.proc_root.join(process.pid.to_string());
         let cwd = std::fs::read_link(dir.join("cwd")).map(|path| path.to_string_lossy().into_owned());
         let command_line = std::fs::read(dir.join("cmdline")).map(|bytes| {

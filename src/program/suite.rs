@@ -1,0 +1,56 @@
+//! The suite's one table: a fact about a program stands here once, and tests hold all else to it.
+
+/// A program that is shipped.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    pub name: &'static str,
+    /// The question that it answers, as README and the packages put it.
+    pub question: &'static str,
+    /// Bytes that the release build must stay below; `None`: it links SQLite or draws pages.
+    pub largest: Option<u64>,
+    /// What it needs beside a profile where a scheduler runs it regularly.
+    pub regularly: &'static str,
+}
+
+const MIB: u64 = 1 << 20;
+
+pub const SUITE: [Program; 7] = [
+    Program {
+        name: "check_closewait",
+        question: "Does anyone hold sockets whose peer has already closed, for how long, and who?",
+        largest: Some(MIB),
+        regularly: "",
+    },
+    Program {
+        name: "check_conn_growth",
+        question: "Are connections leaking toward a limit, since when, by whom, and when does it run out?",
+        largest: None,
+        regularly: "",
+    },
+    Program {
+        name: "check_conn_idle",
+        question: "Which connections have carried no data for long, how many were never used, and whose are they?",
+        largest: Some(MIB),
+        regularly: "",
+    },
+    Program {
+        name: "check_conn_states",
+        question: "Are accept queues, half-open and stuck connections, ephemeral ports and counts by TCP state healthy?",
+        largest: None,
+        regularly: "",
+    },
+    Program {
+        name: "check_conn_tenants",
+        question: "Does one tenant (user, unit, container, directory, network) take a shared pool's connections?",
+        // A regex engine and maps of tenants beside the rest.
+        largest: Some(MIB + MIB / 10),
+        regularly: "",
+    },
+    Program {
+        name: "check_orphans_after_stop",
+        question: "Is nothing left N seconds after a service was stopped, and if so, who has it?",
+        largest: Some(MIB),
+        regularly: " --unit memcached.service",
+    },
+    Program { name: "connleak", question: "", largest: None, regularly: "" },
+];

@@ -1,0 +1,66 @@
+//! Whether the service is there at all: a zero looks like health also where nobody listens.
+
+use crate::base::error::{Error, Result};
+use crate::kernel::select::Match;
+use crate::kernel::socket::{Side, State, StateSet};
+use crate::kernel::source::{self, Query};
+use crate::kernel::world::World;
+use crate::options::args::Common;
+use crate::report::Report;
+use crate::service::target::Target;
+use std::collections::BTreeSet;
+
+/// # Errors
+/// `--require-listener` where there is no listener to be asked for.
+pub fn check_options(common: &Common, target: &Target, world: &World) -> Result<()> {
+    if common.require_listener.is_none() {
+        return Ok(());
+    }
+    let refuse = |why: &str| Err(Error::Usage(format!("--require-listener {why}")));
+    match (target.selection.ports.is_empty(), target.selection.side, world.replay.is_some()) {
+        (true, ..) => refuse("needs the service's port: give it with -p or -P"),
+        (_, Side::Client, _) => refuse("is about this host's listener: leave out --side client"),
+        (.., true) => refuse("is about now: it can't be used with --replay"),
+        _ => Ok(()),
+    }
+}
+
+/// Says that nothing listens, where nobody is connected or a listener is required. Listeners are asked for
+/// by themselves, which the kernel answers without a walk of its connections.
+pub fn add_absence(report: &mut Report, common: &Common, target: &Target, world: &World, is_connected: bool) {
+    let selection = &target.selection;
+    let is_wanted = common.require_listener.is_some() || !is_connected;
+    if !is_wanted || selection.ports.is_empty() || world.replay.is_some() {
+        return;
+    }
+    if selection.side == Side::Client {
+        report.missing.push("nobody here is connected to it".to_owned());
+        return;
+    }
+    let mut silent: BTreeSet<u16> = selection.ports.iter().copied().collect();
+    let query = Query {
+        states: StateSet::of(&[State::Listen]),
+        ports: &selection.ports,
+        side: Side::Server,
+        times: false,
+        listeners: false,
+    };
+    let seen = source::visit(world, &query, &mut |socket| {
+        if selection.matches_listener(socket) != Match::No {
+            silent.remove(&socket.local.port);
+        }
+    });
+    let unread = seen.map_or_else(|error| Some(error.to_string()), |seen| seen.missing);
+    if let Some(why) = unread {
+        // What was asked of the service's connections said the same, but for what broke since.
+        return report.is_incomplete(format!("listeners unknown: {why}"));
+    }
+    let is_missing = !silent.is_empty() && (common.require_listener.is_some() || silent.len() == selection.ports.len());
+    if is_missing {
+        let ports: Vec<_> = silent.iter().map(u16::to_string).collect();
+        let (word, ports) = (if ports.len() == 1 { "port" } else { "ports" }, ports.join(","));
+        let nobody = if is_connected { "" } else { ", and nobody is connected" };
+        report.missing.push(format!("nothing listens on {word} {ports} here{nobody}"));
+        report.state = report.state.max(common.require_listener.map_or(report.state, |required| required.0));
+    }
+}
