@@ -249,7 +249,7 @@ fn gather(target: &Target, rules: &Rules, world: &World) -> Result<Found> {
     let (mut sockets, mut unsure) = (Vec::new(), Vec::new());
     let seen = look::visit(world, selection, (StateSet::ALL, true), &mut |socket, matched, listeners| {
         let is_listener = socket.state == State::Listen;
-        match if is_listener { selection.matches_listener(socket, listeners) } else { matched } {
+        match if is_listener { selection.matches_listener(socket) } else { matched } {
             Match::No => {}
             Match::Yes(side) => {
                 mix.add(socket, side);

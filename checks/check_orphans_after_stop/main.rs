@@ -308,6 +308,7 @@ impl Scene<'_> {
     fn metrics(&self, settled: &Settled) -> Vec<Metric> {
         let view = &settled.view;
         let of = |class: Class| view.left.iter().filter(|left| left.class() == class).count() as f64;
+        let after = rounded(settled.after.0.as_secs_f64(), 3);
         let metric =
             |name, value, help| Metric { name, value: Some(value), unit: Unit::None, limits: Limits::default(), help };
         let mut metrics = vec![
@@ -318,11 +319,7 @@ impl Scene<'_> {
             metric("bound", of(Class::Bound), "Of them those that only keep the port bound."),
             metric("time_wait", view.time_wait as f64, "Sockets in TIME_WAIT."),
             metric("new", view.new as f64, "Sockets that the baseline doesn't have."),
-            metric(
-                "drained_after",
-                rounded(settled.after.0.as_secs_f64(), 3),
-                "Seconds until nothing was left, or the wait.",
-            ),
+            metric("drained_after", after, "Seconds until nothing was left, or the wait."),
         ];
         metrics[0].limits = self.rules.count;
         metrics[7].unit = Unit::Seconds;

@@ -98,13 +98,11 @@ impl Selection {
 
     /// Whether a listener takes connections of the selection: it has no peer itself, and may listen on
     /// all addresses.
-    pub fn matches_listener(&self, socket: &Socket, listeners: &Listeners) -> Match {
+    pub fn matches_listener(&self, socket: &Socket) -> Match {
         let takes = |range: &Cidr| range.has(socket.local.ip);
         let is_here = self.locals.is_empty() || socket.local.ip.is_unspecified() || self.locals.iter().any(takes);
-        match self.side_of(socket, listeners) {
-            Some(side) if is_here => self.whose(socket, side, &[]),
-            _ => Match::No,
-        }
+        let has_port = self.ports.is_empty() || (self.side != Side::Client && self.ports.contains(&socket.local.port));
+        if is_here && has_port { self.whose(socket, Side::Server, &[]) } else { Match::No }
     }
 
     /// Whether a port's listeners are all selected, or none: what no process has is then told by them.
@@ -228,7 +226,7 @@ mod tests {
             Match::Yes(Side::Server)
         );
         assert_eq!(chosen.matches(&socket("127.0.0.2:80", "10.0.0.1:5"), &Listeners::default()), Match::No);
-        let listener = |local| chosen.matches_listener(&socket(local, "0.0.0.0:0"), &Listeners::default());
+        let listener = |local| chosen.matches_listener(&socket(local, "0.0.0.0:0"));
         assert_eq!(listener("0.0.0.0:80"), Match::Yes(Side::Server));
         assert_eq!(listener("127.0.0.1:80"), Match::Yes(Side::Server));
         assert_eq!(listener("127.0.0.2:80"), Match::No);

@@ -7,7 +7,7 @@ use std::fmt::Write;
 /// together, and silently drops samples of a name whose HELP differs from that of another file.
 const METRICS: &[(&str, &str)] = &[
     ("accept_queue", "The fullest accept queue in percent of its backlog."),
-    ("bound", "Sockets left that only keep the port bound."),
+    ("bound", "Of the sockets left those that only keep the port bound."),
     ("close", "Sockets in CLOSE."),
     ("close_wait", "Sockets in CLOSE_WAIT; of check closewait those of its minimal age."),
     ("close_wait_max", "Most CLOSE_WAIT of one tenant."),

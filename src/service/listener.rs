@@ -1,7 +1,6 @@
 //! Whether the service is there at all: a zero looks like health also where nobody listens.
 
 use crate::base::error::{Error, Result};
-use crate::kernel::listeners::Listeners;
 use crate::kernel::select::Match;
 use crate::kernel::socket::{Side, State, StateSet};
 use crate::kernel::source::{self, Query};
@@ -47,7 +46,7 @@ pub fn add_absence(report: &mut Report, common: &Common, target: &Target, world:
         listeners: false,
     };
     let seen = source::visit(world, &query, &mut |socket| {
-        if selection.matches_listener(socket, &Listeners::default()) != Match::No {
+        if selection.matches_listener(socket) != Match::No {
             silent.remove(&socket.local.port);
         }
     });

@@ -21,7 +21,7 @@ pub fn visit(
     seen: &mut Coverage,
     each: &mut dyn FnMut(&Socket, Match, &Listeners),
 ) -> Result<()> {
-    let is_theirs = |listener: &&Socket| selection.matches_listener(listener, listeners) != Match::No;
+    let is_theirs = |listener: &&Socket| selection.matches_listener(listener) != Match::No;
     let is_door = |listener: &&Socket| listener.is_transparent && is_theirs(listener);
     let own: Vec<&Socket> = listeners.all().filter(is_door).collect();
     if own.is_empty() || selection.ports.is_empty() || selection.side == Side::Client {

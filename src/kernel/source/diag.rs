@@ -3,10 +3,13 @@
 //! Layouts: include/uapi/linux/{netlink,inet_diag,tcp}.h. Integers are the host's, ports and
 //! addresses the network's.
 
+mod tcp_info;
+
 use super::Query;
 use crate::kernel::socket::{AcceptQueue, Endpoint, Protocol, Side, Socket, State, Times};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU64;
+use tcp_info::{connected, times};
 
 /// TCPDIAG_GETSOCK: with family 0 one walk dumps IPv4 and IPv6.
 pub const COMBINED: u16 = 18;
@@ -40,12 +43,7 @@ const REQ_PROTOCOL: u16 = 3;
 const IPPROTO_MPTCP: u32 = 262;
 /// MPTCP_INFO_FLAG_FALLBACK.
 const FELL_BACK: u32 = 1;
-const TIMER_RETRANSMIT: u8 = 1;
 const TIMER_KEEPALIVE: u8 = 2;
-const TIMER_PROBE: u8 = 4;
-
-/// TCP_RTO_MAX, milliseconds: no pause between two tries is longer.
-const LONGEST_PAUSE: u64 = 120_000;
 
 /// The kernel's table that a dump is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,17 +194,6 @@ fn address(fixed: &[u8], at: usize) -> Option<IpAddr> {
     }
 }
 
-/// `struct tcp_info` grows at its end with the kernel's version: the front is read, more is ignored.
-fn times(info: &[u8], timer: u8, timer_rest: u32) -> Option<Times> {
-    Some(Times {
-        data_sent: u32_at(info, 44)?,
-        data_recv: u32_at(info, 52)?,
-        ack_recv: u32_at(info, 56)?,
-        stalled: stalled(info, timer, timer_rest)?,
-        carried: carried(info),
-    })
-}
-
 /// `struct mptcp_info` grows at its end too; the ages came with Linux 6.10, the bytes with 6.5.
 fn mptcp_info(socket: &mut Socket, info: &[u8]) {
     if u32_at(info, 8).is_some_and(|flags| flags & FELL_BACK != 0) {
@@ -217,42 +204,6 @@ fn mptcp_info(socket: &mut Socket, info: &[u8]) {
         let bytes = [56, 64].map(|at| u64_at(info, at).unwrap_or(0));
         let carried = Some(bytes.iter().any(|count| *count > 0));
         socket.times = Some(Times { data_sent, data_recv, ack_recv, stalled: 0, carried });
-    }
-}
-
-/// The pauses so far, each twice the one before (net/ipv4/tcp_timer.c): `tcpi_rto` is the present
-/// one between retransmissions, the first one between probes of a closed window.
-fn stalled(info: &[u8], timer: u8, timer_rest: u32) -> Option<u32> {
-    let (backoff, rto) = (u32::from(*info.get(4)?).min(16), u64::from(u32_at(info, 8)? / 1000));
-    let pause = match timer {
-        _ if backoff == 0 => return Some(0),
-        TIMER_RETRANSMIT => |rto: u64, tries: u32, backoff: u32| rto >> (backoff - tries),
-        TIMER_PROBE => |rto: u64, tries: u32, _: u32| (rto << tries).min(LONGEST_PAUSE),
-        _ => return Some(0),
-    };
-    let begun = pause(rto, backoff, backoff).saturating_sub(u64::from(timer_rest));
-    let past: u64 = (0..backoff).map(|tries| pause(rto, tries, backoff)).sum();
-    Some(u32::try_from(past + begun).unwrap_or(u32::MAX))
-}
-
-/// By `tcpi_bytes_received`, and since 4.6 `tcpi_notsent_bytes`, `tcpi_data_segs_in` and `_out`:
-/// `tcpi_bytes_acked` counts the SYN of the connecting end too.
-fn carried(info: &[u8]) -> Option<bool> {
-    let segments = [u32_at(info, 144)?, u32_at(info, 152)?, u32_at(info, 156)?];
-    Some(u64_at(info, 128)? > 0 || segments.iter().any(|count| *count > 0))
-}
-
-/// Whether it connected: `tcpi_bytes_acked` counts the SYN of that end alone. Told where nothing is in
-/// flight (`tcpi_unacked`) and no FIN was sent, since `tcpi_bytes_sent` and `tcpi_bytes_retrans` (4.19).
-fn connected(state: State, info: &[u8]) -> Option<bool> {
-    if !matches!(state, State::Established | State::CloseWait) || u32_at(info, 24)? != 0 {
-        return None;
-    }
-    let (acked, sent, again) = (u64_at(info, 120)?, u64_at(info, 200)?, u64_at(info, 208)?);
-    match acked.checked_sub(sent.checked_sub(again)?)? {
-        0 => Some(false),
-        1 => Some(true),
-        _ => None,
     }
 }
 
@@ -340,6 +291,7 @@ fn bytecode(ports: &[u16], side: Side) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use super::tcp_info::{TIMER_PROBE, TIMER_RETRANSMIT, carried, stalled};
     use super::*;
     use crate::kernel::socket::StateSet;
     use proptest::prelude::*;

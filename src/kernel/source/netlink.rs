@@ -4,7 +4,7 @@ use super::diag::{self, Framed, Message, Table};
 use super::mptcp::Connections;
 use super::{Coverage, Origin, Query};
 use crate::base::error::{Error, Result};
-use crate::kernel::socket::{Side, Socket, State, StateSet};
+use crate::kernel::socket::{Protocol, Side, Socket, State, StateSet};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
@@ -33,17 +33,22 @@ pub fn open() -> Result<OwnedFd> {
 /// Shows the sockets of the network namespace that `socket` is of. `has_mptcp`: MPTCP's may be among
 /// them, which takes a dump of their table too.
 ///
-/// Listeners are few and have a table of their own, which the kernel walks in a hundredth of the time
-/// of the other (6.18): all of them cost less than a port's filter on one dump of both would.
+/// Listeners are few and have a table of their own: the kernel walks it in a hundredth of the time of
+/// the other (6.18).
 pub fn visit(socket: &OwnedFd, query: &Query, has_mptcp: bool, each: &mut dyn FnMut(&Socket)) -> Result<Coverage> {
     if !query.listeners {
-        return connections(socket, query, has_mptcp, each);
+        return visit_tables(socket, query, has_mptcp, each);
     }
     let states = StateSet::of(&[State::Listen]);
-    let of_listeners = Query { states, ports: &[], side: Side::Both, times: false, listeners: false };
-    let mut seen = by_any(Table::Tcp, socket, &of_listeners, each)?;
+    // Whether it is MPTCP's is told beside tcp_info.
+    let of_listeners = Query { states, ports: &[], side: Side::Both, times: has_mptcp, listeners: false };
+    let mut seen = visit_tables(socket, &of_listeners, false, &mut |listener| {
+        let is_plain = listener.protocol == Protocol::Tcp;
+        let protocol = if is_plain { Protocol::Tcp } else { Protocol::Mptcp };
+        each(&Socket { protocol, times: None, ..*listener });
+    })?;
     let others = Query { states: query.states.without(State::Listen), listeners: false, ..*query };
-    match connections(socket, &others, has_mptcp, each) {
+    match visit_tables(socket, &others, has_mptcp, each) {
         Ok(more) => {
             seen.rows += more.rows;
             seen.missing = seen.missing.or(more.missing);
@@ -54,8 +59,7 @@ pub fn visit(socket: &OwnedFd, query: &Query, has_mptcp: bool, each: &mut dyn Fn
     Ok(seen)
 }
 
-/// The rows of TCP's table, those of MPTCP as connections.
-fn connections(socket: &OwnedFd, query: &Query, has_mptcp: bool, each: &mut dyn FnMut(&Socket)) -> Result<Coverage> {
+fn visit_tables(socket: &OwnedFd, query: &Query, has_mptcp: bool, each: &mut dyn FnMut(&Socket)) -> Result<Coverage> {
     if !has_mptcp {
         return by_any(Table::Tcp, socket, query, each);
     }

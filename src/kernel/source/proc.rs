@@ -25,7 +25,7 @@ pub fn visit(net_dir: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Re
     let mut entries = read(&net_dir.join("tcp"))?;
     entries.extend(of_ipv6);
     let listens = |entry: &TcpNetEntry| entry.state.to_u8() == State::Listen as u8;
-    let (listeners, others) =
+    let (listening, others) =
         (entries.iter().filter(|entry| listens(entry)), entries.iter().filter(|entry| !listens(entry)));
     let how = format!("{}/tcp and tcp6", net_dir.display());
     let mut seen = Coverage { rows: entries.len() as u64, ..Coverage::new(Origin::Proc, how) };
@@ -33,9 +33,9 @@ pub fn visit(net_dir: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Re
     let mptcp = netns::mptcp_sockets(net_dir).unwrap_or(0);
     // While the table changes, the kernel's seq_file repeats rows, up to half of them (6.18).
     let (mut shown, mut held) = (HashSet::new(), HashSet::new());
-    let (mut listening, mut established) = (0, 0);
-    for socket in listeners.chain(others).filter_map(socket) {
-        listening += u64::from(socket.state == State::Listen);
+    let (mut listeners, mut established) = (0, 0);
+    for socket in listening.chain(others).filter_map(socket) {
+        listeners += u64::from(socket.state == State::Listen);
         let wanted = query.wants(socket.state, socket.local.port, socket.remote.port);
         // Rows of one inode are subflows of one MPTCP connection.
         let is_new = wanted && shown.insert((socket.local, socket.remote, socket.inode));
@@ -44,7 +44,7 @@ pub fn visit(net_dir: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Re
             each(&socket);
         }
     }
-    (seen.missing, seen.remark) = untold(mptcp, listening, established);
+    (seen.missing, seen.remark) = untold(mptcp, listeners, established);
     Ok(seen)
 }
 
