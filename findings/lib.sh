@@ -6,7 +6,7 @@ WORK=/mnt
 case ${FINDING_STAGE:-} in
 '')
     export FINDING_STAGE=install
-    exec timeout -k 5 "${LIMIT:-600}" unshare -m -p -f --mount-proc --kill-child bash "$(realpath "$0")"
+    exec timeout -k 5 "${LIMIT:-600}" unshare -u -m -p -f --mount-proc --kill-child bash "$(realpath "$0")"
     ;;
 install)
     mount -t tmpfs -o size=3g tmpfs /mnt

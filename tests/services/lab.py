@@ -16,7 +16,7 @@ PATIENCE = 40.0
 def run(main, debian=(), pypi=(), npm=(), prepare=None, seconds=560):
     stage = os.environ.get(STAGE)
     if stage is None:
-        again("installing", ["timeout", "-k", "5", str(seconds), "unshare", "-m", "-p", "-f", "--mount-proc", "--kill-child"])
+        again("installing", ["timeout", "-k", "5", str(seconds), "unshare", "-u", "-m", "-p", "-f", "--mount-proc", "--kill-child"])
     if stage == "installing":
         root()
         install(debian, pypi, npm)

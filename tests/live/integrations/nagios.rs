@@ -137,9 +137,14 @@ fn a_leak_is_seen_and_its_end_too() {
             assert_eq!(output.state, "CRITICAL");
             let labels: Vec<_> = output.metrics.iter().map(|metric| metric.label.as_str()).collect();
             let wanted: &[&str] = match name {
-                "memcached closewait" => {
-                    &["close_wait", "close_wait_young", "established", "close_wait_ratio", "close_wait_oldest"]
-                }
+                "memcached closewait" => &[
+                    "close_wait",
+                    "close_wait_young",
+                    "established",
+                    "close_wait_ratio",
+                    "close_wait_oldest",
+                    "ghosts",
+                ],
                 "memcached growth" => {
                     &["connections", "used", "limit", "growth", "suspects", "idle_oldest", "opened", "closed"]
                 }
