@@ -216,7 +216,7 @@ impl Scene<'_> {
         let wait = self.rules.wait;
         let running = watched.running(self.drain.world)?;
         let mut view = self.drain.look(None)?;
-        let (after, excuse) = match running {
+        let (after, excuse) = match &running.process {
             Some(process) => {
                 lifecycle::started(&memory)?;
                 view.left.clear();
@@ -228,7 +228,10 @@ impl Scene<'_> {
                 (stopped.min(wait), (stopped < wait).then_some(draining))
             }
         };
-        Ok(self.judge(&Settled { view, after, excuse }, None))
+        let mut report = self.judge(&Settled { view, after, excuse }, None);
+        let older = |process| format!("the pid file is older than {process}, which has its number by now");
+        report.missing.extend(running.other.map(older));
+        Ok(report)
     }
 
     fn judge(&self, settled: &Settled, baseline: Option<&Baseline>) -> Report {

@@ -1,12 +1,11 @@
 //! How processes call themselves, and who started them: the way up from a worker to its master.
 
-use super::{comm, open, open_process, parent};
+use super::open_process;
+use super::portrait::{command, parent, read_all};
 use crate::kernel::world::World;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::readlinkat;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 
 /// Longer command lines are cut: what names a tenant stands at their front.
 const LONGEST_COMMAND_LINE: u64 = 4096;
@@ -57,13 +56,10 @@ impl Lineages {
 }
 
 fn read(pid: u32, dir: BorrowedFd<'_>) -> Option<Link> {
-    let parent = parent(dir)?;
-    let mut bytes = Vec::new();
-    if let Ok(file) = open(dir, "cmdline") {
-        let _ = File::from(file).take(LONGEST_COMMAND_LINE).read_to_end(&mut bytes);
-    }
+    let parent = parent(dir).ok()?;
+    let bytes = read_all(dir, "cmdline", LONGEST_COMMAND_LINE).unwrap_or_default();
     let command_line = String::from_utf8_lossy(&bytes).replace('\0', " ").trim_end().to_owned();
     let directory = readlinkat(dir, "cwd", Vec::new()).ok();
     let directory = directory.map(|path| path.to_string_lossy().into_owned());
-    Some(Link { pid, parent, command: comm(dir), command_line, directory })
+    Some(Link { pid, parent, command: command(dir), command_line, directory })
 }
