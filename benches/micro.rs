@@ -62,9 +62,10 @@ fn select_and_tally(bencher: Bencher, ports: u16) {
         peers: vec!["127.0.0.0/8".parse().expect("a range")],
         locals: vec![],
         uid: None,
+        unmapped: None,
         unit: None,
     };
-    bencher.counter(ItemsCount::new(sockets.len())).bench(|| {
+    bencher.counter(ItemsCount::new(sockets.len())).bench_local(|| {
         let mut tally = Tally::default();
         for socket in black_box(&sockets) {
             if let Match::Yes(side) = selection.matches(socket) {

@@ -89,7 +89,9 @@ fn check(args: &Args<Growth>, world: &World) -> Result<Report> {
     let mut opened = History::open(&dir, world.deadline.left() / 2)?;
     let holders = if common.verbose > 1 { Holders::All } else { Holders::First };
     let Updated { value: seen, aside, unsaved } = plan.see(&mut opened.history, holders, world)?;
+    let rows = seen.view.rows;
     let mut report = present(seen, args, &target);
+    target.add_to(world, rows, &mut report);
     for aside in opened.aside.iter().chain(&aside) {
         let path = aside.path.display();
         report.missing.push(format!("history begun anew, the old one is kept as {path} ({})", aside.why));

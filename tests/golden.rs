@@ -74,9 +74,9 @@ const CHECKS: [Check; 6] = [
         cases: GROWTH,
         // Recorded tables of /proc tell no silences.
         labels: |case| match case {
+            "unknown_no_limit" => &["closed", "connections", "growth", "opened", "suspects"],
             case if case.starts_with("unknown") => &[],
             case if case.contains("first_run") => &["connections", "growth", "limit", "suspects", "used"],
-            "ok_no_limit" => &["closed", "connections", "growth", "opened", "suspects"],
             _ => &["closed", "connections", "growth", "limit", "opened", "suspects", "used"],
         },
     },
@@ -322,7 +322,7 @@ const GROWTH: &[(&str, &str)] = &[
     ("ok_learning", "2 runs: -p 11211 --limit 40 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600"),
     ("ok_steady", "4 runs: -vv -p 11211 --limit 40 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600"),
     ("ok_steady_full", "4 runs: -p 6379 --limit 25 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600"),
-    ("ok_no_limit", "4 runs: -p 4711 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600"),
+    ("unknown_no_limit", "4 runs: -p 4711 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600"),
     (
         "ok_usual_not_known",
         "4 runs: -p 11211 --limit 40 --baseline-warning 50 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600",

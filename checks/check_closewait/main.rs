@@ -86,6 +86,7 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let blamed = if wants_owners { &found.stuck[..] } else { &[] };
     let blame = Blame::new(blamed, &owners, Grouping::new(common, &target.profile));
     let mut report = present(&target, &rules, &found, verdict, &blame);
+    target.add_to(world, found.seen.rows, &mut report);
     if wants_owners {
         report.lacks_owners(blame.unowned, blame.shortfall(&owners));
     }

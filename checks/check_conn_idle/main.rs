@@ -93,6 +93,7 @@ fn check(args: &Args<Idle>, world: &World) -> Result<Report> {
     let grouping = Grouping::new(common, &target.profile);
     let blame = Blame::new(if wants_owners { &suspects } else { &[] }, &owners, grouping);
     let mut report = present(&target, &rules, &found, verdict, &blame);
+    target.add_to(world, found.seen.rows, &mut report);
     if wants_owners {
         report.lacks_owners(blame.unowned, blame.shortfall(&owners));
     }

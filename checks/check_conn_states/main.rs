@@ -184,6 +184,7 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
     let owners = if wants_owners { holders::find(world, &target, &mut suspects, wanted) } else { Owners::default() };
     let blame = Blame::new(&suspects, &owners, Grouping::new(common, &target.profile));
     let mut report = present(&target, &rules, &found, &findings, &blame);
+    target.add_to(world, found.seen.rows, &mut report);
     if wants_owners {
         report.lacks_owners(blame.unowned, blame.shortfall(&owners));
     }

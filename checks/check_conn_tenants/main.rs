@@ -92,6 +92,7 @@ fn check(args: &Args<Tenants>, world: &World) -> Result<Report> {
     let found = Found::new(world, key, look, naming, &rules.ages);
     let judged = rules.judge(&found.census);
     let mut report = present(args, &target, &rules, &found, judged);
+    target.add_to(world, found.look.seen.rows, &mut report);
     if args.common.verbose > 2 {
         let (seen, took) = (&found.look.seen, world.deadline.elapsed() - gathered);
         report.details.push(format!("sockets: {}, {} rows, {gathered:.1?}", seen.how, seen.rows));

@@ -5,6 +5,7 @@ use connleak::base::error::{Error, Result, plain};
 use connleak::base::read_limited;
 use connleak::kernel::boot;
 use connleak::kernel::members;
+use connleak::kernel::netns;
 use connleak::kernel::owner;
 use connleak::kernel::owner::listing::{Walk, walk};
 use connleak::kernel::owner::portrait::is_called;
@@ -57,6 +58,10 @@ impl Watched {
         let root = &world.proc_root;
         if world.hides_processes() {
             let why = "hides other users' processes (hidepid): whether the service runs can't be told; run as root";
+            return Err(Error::content(root, why));
+        }
+        if !world.sees_the_hosts_processes() && netns::is_hosts() {
+            let why = "shows a PID namespace, but the network is the host's: whether the service runs can't be told";
             return Err(Error::content(root, why));
         }
         let (mut running, mut unread) = (Running::default(), None);
@@ -133,6 +138,14 @@ pub struct Running {
     pub other: Option<String>,
 }
 
+impl Running {
+    /// What is to be said where the pid file's number is another's.
+    pub fn older_pid_file(&self) -> Option<String> {
+        let other = self.other.as_ref();
+        other.map(|process| format!("the pid file is older than {process}, which has its number by now"))
+    }
+}
+
 /// What a pid file tells.
 #[derive(Debug, PartialEq)]
 struct PidFile {
@@ -152,9 +165,7 @@ impl PidFile {
         let line = text.trim_start().lines().next().unwrap_or_default().trim();
         let written = fs::metadata(path).and_then(|meta| meta.modified());
         match line.parse() {
-            Ok(pid @ 1..) => {
-                Ok(Some(PidFile { pid, written: written.map_err(|cause| Error::reading(path, cause))? }))
-            }
+            Ok(pid @ 1..) => Ok(Some(PidFile { pid, written: written.map_err(|cause| Error::reading(path, cause))? })),
             _ => Err(Error::content(path, format!("'{line}' is not a process id"))),
         }
     }
@@ -236,7 +247,9 @@ mod tests {
         let path = dir.path().join("x.pid");
         let read = || PidFile::read(&path).map(|file| file.map(|file| file.pid));
         assert_eq!(read().unwrap(), None);
-        for good in [" 17\n", "17", "17\n/var/lib/postgresql/17/main\n1764313122\n5432\n", "17\n/usr/sbin/sendmail -bd\n"] {
+        for good in
+            [" 17\n", "17", "17\n/var/lib/postgresql/17/main\n1764313122\n5432\n", "17\n/usr/sbin/sendmail -bd\n"]
+        {
             fs::write(&path, good).unwrap();
             assert_eq!(read().unwrap(), Some(17), "{good}");
         }

@@ -229,8 +229,7 @@ impl Scene<'_> {
             }
         };
         let mut report = self.judge(&Settled { view, after, excuse }, None);
-        let older = |process| format!("the pid file is older than {process}, which has its number by now");
-        report.missing.extend(running.other.map(older));
+        report.missing.extend(running.older_pid_file());
         Ok(report)
     }
 
@@ -271,6 +270,7 @@ impl Scene<'_> {
                 doubt::whose(unsure, "").into_iter().collect(),
             );
         }
+        self.target.add_to(self.drain.world, settled.view.seen.rows, &mut report);
         report.details = blame.details(&held, &owners, verbose.min(1));
         if verbose > 1 {
             report.details.extend(leftover::lines(left, &owners, &listeners, grouping.top));

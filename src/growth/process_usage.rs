@@ -11,11 +11,12 @@ use crate::growth::pool::hashed;
 use crate::kernel::cgroup;
 use crate::kernel::members::belongs;
 use crate::kernel::owner::listing::{Walk, walk};
-use crate::kernel::owner::portrait::{is_alive, read_all};
+use crate::kernel::owner::portrait::is_alive;
+use crate::kernel::owner::reading::read_all;
 use crate::kernel::owner::tables::{Others, each_descriptor_of_others, each_thread, threads};
 use crate::kernel::owner::{self, Process, UNKNOWN_UID};
 use crate::kernel::proc_stat;
-use crate::kernel::user::Users;
+use crate::kernel::user::{self, Users};
 use crate::kernel::world::World;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
@@ -128,19 +129,24 @@ pub fn tempered(verdict: Verdict, watched: f64, used: f64) -> Verdict {
 pub fn read(world: &World, choice: Choice, memory: bool) -> ProcessUsages {
     let mut found = ProcessUsages::default();
     let users = if world.is_foreign() { Users::default() } else { Users::read() };
+    let unmapped = choice.uid.and_then(|_| user::unmapped());
     let (mut refused, mut why, mut here) = (0usize, String::new(), BTreeSet::new());
     let chosen = |pid: &u32| [choice.pids, choice.holders].into_iter().flatten().all(|pids| pids.contains(pid));
     let walked = {
         let _rights = world.raise();
         walk(world, &mut |process, dir| {
             here.extend(choice.pids.is_some_and(|pids| pids.contains(&process.pid)).then_some(process.pid));
-            let is_users = choice.uid.is_none_or(|uid| [uid, UNKNOWN_UID].contains(&process.uid));
+            let is_users = choice
+                .uid
+                .is_none_or(|uid| process.uid == uid || [unmapped, Some(UNKNOWN_UID)].contains(&Some(process.uid)));
             if !chosen(&process.pid) || !is_users {
                 return Ok(());
             }
-            let read = dir.and_then(|dir| of_process(dir, process.pid, choice.unit, memory, &users)).map(|usage| {
-                found.all.extend(usage);
-            });
+            let read = match choice.uid {
+                Some(_) if [unmapped, Some(UNKNOWN_UID)].contains(&Some(process.uid)) => Err(Errno::ACCESS),
+                _ => dir.and_then(|dir| of_process(dir, process.pid, choice.unit, memory, &users)),
+            };
+            let read = read.map(|usage| found.all.extend(usage));
             if let Err(errno) = read
                 && !owner::is_gone(errno)
             {

@@ -2,11 +2,14 @@
 
 use crate::base::error::{Error, Result, plain};
 use crate::kernel::cgroup::{self, container};
+use crate::kernel::netns;
 use crate::kernel::owner::listing::{Walk, walk};
-use crate::kernel::owner::{cgroup_of, is_gone, open_process, sockets_held};
+use crate::kernel::owner::tables::any_in_flight;
+use crate::kernel::owner::{cgroup_of, each_socket, is_gone, open_process, sockets_held};
 use crate::kernel::socket::Socket;
-use crate::kernel::world::World;
-use rustix::fd::AsFd;
+use crate::kernel::world::{Netns, World};
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::io::Errno;
 use std::cell::RefCell;
 use std::collections::HashSet;
 
@@ -57,10 +60,14 @@ struct Held {
     is_settled: bool,
     /// Whether some of the others could not be read: what nobody has may be theirs.
     any_stranger_refused: bool,
+    /// Whether ours have descriptors that wait in UNIX sockets; looked for once.
+    any_in_flight: Option<bool>,
     /// How often all were read.
     looks: u32,
     /// Of our processes how many were seen.
     processes: usize,
+    /// One that is in another network namespace than is looked at, and how many are.
+    elsewhere: Option<(u32, usize)>,
 }
 
 impl Members {
@@ -81,9 +88,21 @@ impl Members {
         self.look_for(socket.inode, &mut held)
     }
 
+    /// Where processes of ours are in another network namespace than the one that is looked at: what is to be said.
+    pub fn elsewhere(&self) -> Option<String> {
+        let held = self.held.borrow();
+        let (pid, count) = held.elsewhere?;
+        // A unit's helper in a sandbox is none.
+        if matches!(self.whose, Whose::Unit(_)) && count < held.processes {
+            return None;
+        }
+        let processes = if count == 1 { "process" } else { "processes" };
+        Some(format!("{count} {processes} of the choice in other network namespaces: see --netns {pid}"))
+    }
+
     /// The processes were read before the sockets: what has come since, or was handed on, is looked for again.
     fn look_for(&self, inode: u64, held: &mut Held) -> Option<bool> {
-        const MOST_LOOKS: u32 = 3;
+        const MOST_LOOKS: u32 = 2;
         loop {
             if held.ours.contains(&inode) {
                 return Some(true);
@@ -94,9 +113,34 @@ impl Members {
             if held.looks == MOST_LOOKS || self.world.deadline.is_near() || !held.is_whole {
                 // In flight in a UNIX socket, or only mapped: no process shows it. Where some may not be read it is
                 // most likely theirs, as all of ours were.
-                return (held.is_whole && held.is_settled && held.any_stranger_refused).then_some(false);
+                let is_theirs = held.is_whole && held.is_settled && held.any_stranger_refused;
+                return (is_theirs && !self.any_in_flight(held)).then_some(false);
             }
             self.look(held);
+        }
+    }
+
+    fn any_in_flight(&self, held: &mut Held) -> bool {
+        *held.any_in_flight.get_or_insert_with(|| {
+            let _rights = self.world.raise();
+            let mut any = false;
+            let walked = walk(&self.world, &mut |process, dir| {
+                let is_ours = dir.and_then(|dir| self.is_ours(process.pid, dir));
+                let in_flight = match is_ours {
+                    Ok(true) if !any => dir.and_then(any_in_flight),
+                    other => other.map(|_| false),
+                };
+                any |= in_flight.unwrap_or_else(|errno| !is_gone(errno));
+                Ok(())
+            });
+            any || walked != Walk::Whole
+        })
+    }
+
+    fn is_ours(&self, pid: u32, dir: BorrowedFd<'_>) -> std::result::Result<bool, Errno> {
+        match &self.whose {
+            Whose::Unit(unit) => Ok(cgroup_of(dir)?.is_some_and(|path| belongs(&path, unit))),
+            Whose::Processes(pids) => Ok(pids.contains(&pid)),
         }
     }
 
@@ -105,14 +149,13 @@ impl Members {
         let _rights = self.world.raise();
         held.looks += 1;
         let walked = walk(&self.world, &mut |process, dir| {
-            let ours = dir.and_then(|dir| match &self.whose {
-                Whose::Unit(unit) => Ok(cgroup_of(dir)?.is_some_and(|path| belongs(&path, unit))),
-                Whose::Processes(pids) => Ok(pids.contains(&process.pid)),
-            });
-            let to = if ours == Ok(false) { &mut held.strangers } else { &mut held.ours };
-            let read = match ours {
-                Ok(_) => dir.and_then(|dir| sockets_held(dir, to)),
-                Err(errno) => Err(errno),
+            let ours = dir.and_then(|dir| self.is_ours(process.pid, dir));
+            let read = match (ours, dir) {
+                (Ok(true), Ok(dir)) => sockets_held(dir, &mut held.ours),
+                // Others' further threads are read where their first ones don't have it.
+                (Ok(false), Ok(dir)) if held.looks > 1 => sockets_held(dir, &mut held.strangers),
+                (Ok(false), Ok(dir)) => each_socket(dir, |inode, _| held.strangers.extend([inode])),
+                (Err(errno), _) | (_, Err(errno)) => Err(errno),
             };
             if read.is_err_and(|errno| !is_gone(errno)) {
                 held.any_stranger_refused |= ours == Ok(false);
@@ -146,7 +189,7 @@ impl Members {
             });
         }
         let mut held = Held { is_whole, ..Held::default() };
-        read_unit(world, unit, &mut held);
+        read_unit(world, unit, here(world), &mut held);
         if cgroups.is_empty() && held.processes == 0 {
             let hint = elsewhere.map_or_else(
                 || format!("see 'systemctl status {unit}' or 'systemd-cgls'"),
@@ -165,7 +208,9 @@ impl Members {
     pub fn of(world: &World, processes: &[u32]) -> Result<(Members, Vec<u32>)> {
         let (mut held, mut gone) = (Held { is_whole: true, is_settled: true, ..Held::default() }, Vec::new());
         let _rights = world.raise();
+        let here = here(world);
         for pid in processes {
+            held.note_namespace(world, *pid, here);
             match open_process(world, *pid).and_then(|dir| sockets_held(dir.as_fd(), &mut held.ours)) {
                 Ok(()) => {}
                 Err(errno) if is_gone(errno) => gone.push(*pid),
@@ -189,6 +234,22 @@ impl Members {
     }
 }
 
+/// The namespace that is looked at; `None`: all, or it can't be told.
+fn here(world: &World) -> Option<u32> {
+    if world.netns == Netns::All { None } else { netns::identity(world).ok().map(|identity| identity as u32) }
+}
+
+impl Held {
+    /// Who is in another network namespace may hold what isn't seen here.
+    fn note_namespace(&mut self, world: &World, pid: u32, here: Option<u32>) {
+        let theirs = netns::identity_of(&world.proc_root.join(format!("{pid}/net"))).ok();
+        if here.is_some() && theirs.is_some() && theirs != here {
+            let (first, count) = self.elsewhere.unwrap_or((pid, 0));
+            self.elsewhere = Some((first, count + 1));
+        }
+    }
+}
+
 /// The path down to a container's own unit of this name.
 fn in_container(path: &str, unit: &str) -> Option<String> {
     let last = path.rsplit('/').next()?;
@@ -196,12 +257,13 @@ fn in_container(path: &str, unit: &str) -> Option<String> {
 }
 
 /// Reads what the unit's processes hold.
-fn read_unit(world: &World, unit: &str, held: &mut Held) {
+fn read_unit(world: &World, unit: &str, here: Option<u32>, held: &mut Held) {
     let _rights = world.raise();
-    let walked = walk(world, &mut |_, dir| {
+    let walked = walk(world, &mut |process, dir| {
         let read = dir.and_then(|dir| {
             if cgroup_of(dir)?.is_some_and(|path| belongs(&path, unit)) {
                 held.processes += 1;
+                held.note_namespace(world, process.pid, here);
                 sockets_held(dir, &mut held.ours)?;
             }
             Ok(())
@@ -237,6 +299,9 @@ mod tests {
             assert!(belongs(path, path), "by its whole path");
         }
         assert!(belongs(nspawn, "systemd-nspawn@web") && belongs(machine, "machine-web.scope"));
+        let pod =
+            format!("/kubepods.slice/kubepods-pod{}.slice/cri-containerd-{}.scope", "1".repeat(36), "ab".repeat(32));
+        assert!(belongs(&pod, pod.rsplit('/').next().unwrap()), "a pod's containers are the host's");
         let of_user = "/user.slice/user-1000.slice/user@1000.service/app.slice/nginx.service";
         assert!(belongs(of_user, "nginx"));
     }

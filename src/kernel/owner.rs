@@ -7,11 +7,13 @@ pub mod descriptors;
 pub mod lineage;
 pub mod listing;
 pub mod portrait;
+pub mod reading;
 pub mod tables;
 
 pub use listing::{Listed, UNKNOWN_UID, open_process, processes};
-pub use portrait::{cgroup_of, describe, open, stat};
-pub use tables::{each_descriptor, each_socket, is_gone};
+pub use portrait::{cgroup_of, describe, stat};
+pub use reading::{is_gone, open};
+pub use tables::{each_descriptor, each_socket};
 
 use crate::kernel::user::Users;
 use crate::kernel::world::World;
@@ -21,9 +23,9 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use tables::{Others, each_descriptor_of_others};
 
-/// Descriptors that are read of threads to find sockets that no process's first thread has. A JVM has hundreds of
-/// threads with one table.
-const MOST_LINKS: usize = 50_000;
+/// Descriptors that are read of further threads to find sockets that no process's first thread has. A JVM has
+/// hundreds of threads with one table.
+const MOST_LINKS: [(Others, usize); 2] = [(Others::Differing, 50_000), (Others::Alike, 10_000)];
 
 /// A process that holds sockets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,10 +58,14 @@ pub struct Owners {
     /// Socket inodes with indices in `processes`, sorted: a busy service has tens of thousands, and
     /// mostly one holder of each.
     holders: Vec<(u64, u32)>,
-    /// Processes whose descriptors we may not read; one where processes can't be listed.
+    /// Processes whose descriptors we may not read.
     pub refused: usize,
     /// Whether the time was over before all processes were read.
     pub late: bool,
+    /// Whether processes can't be listed.
+    pub unlisted: bool,
+    /// Whether only the processes of a PID namespace could be seen.
+    pub is_nested: bool,
 }
 
 /// Finds who holds the sockets given as (inode, uid). Inode 0 has no holder.
@@ -82,7 +88,7 @@ pub fn find(world: &World, sockets: &[(u64, u32)], wanted: Holders) -> Owners {
     let mut sought = Sought { held: vec![false; inodes.len()], inodes, left: 0 };
     sought.left = sought.inodes.len();
     let (first, then): (Vec<_>, Vec<_>) = processes(world).into_iter().partition(|process| uids.contains(&process.uid));
-    owners.refused = usize::from(first.is_empty() && then.is_empty());
+    owners.unlisted = first.is_empty() && then.is_empty();
     let mut readable = Vec::new();
     for process in first.into_iter().chain(then) {
         if wanted == Holders::First && sought.left == 0 {
@@ -93,14 +99,16 @@ pub fn find(world: &World, sockets: &[(u64, u32)], wanted: Holders) -> Owners {
             break;
         }
         let pid = process.pid;
-        let read = open_process(world, pid)
-            .and_then(|dir| owners.read(pid, dir.as_fd(), &mut sought, &users, &|each| each_descriptor(dir.as_fd(), each)));
+        let read = open_process(world, pid).and_then(|dir| {
+            owners.read(pid, dir.as_fd(), &mut sought, &users, &|each| each_descriptor(dir.as_fd(), each))
+        });
         match read {
             Err(errno) if !is_gone(errno) => owners.refused += 1,
             _ => readable.push(process),
         }
     }
     owners.read_threads(world, &readable, &uids, &mut sought, &users);
+    owners.is_nested = sought.left > 0 && !world.sees_the_hosts_processes();
     owners.holders.sort_unstable();
     owners.holders.dedup();
     owners
@@ -133,12 +141,14 @@ impl Owners {
     /// What no first thread has may be in another's own table: first in those that surely are others, then in
     /// those of the sockets' users.
     fn read_threads(&mut self, world: &World, readable: &[Listed], uids: &[u32], sought: &mut Sought, users: &Users) {
-        let mut links = MOST_LINKS;
-        for others in [Others::Differing, Others::Alike] {
+        for (others, mut links) in MOST_LINKS {
             let is_likely = |process: &&Listed| others == Others::Differing || uids.contains(&process.uid);
             for process in readable.iter().filter(is_likely) {
-                if sought.left == 0 || links == 0 || self.late {
+                if sought.left == 0 || self.late {
                     return;
+                }
+                if links == 0 {
+                    break;
                 }
                 self.late = world.deadline.is_near();
                 let Ok(dir) = open_process(world, process.pid) else { continue };
@@ -152,6 +162,20 @@ impl Owners {
                 links = left.get();
                 self.refused += usize::from(read.is_err_and(|errno| !is_gone(errno)));
             }
+        }
+    }
+
+    /// Why sockets have no holder here.
+    pub fn why_unowned(&self) -> String {
+        match (self.late, self.refused) {
+            (true, _) => "no time left to look".to_owned(),
+            (false, _) if self.unlisted => "processes can't be listed".to_owned(),
+            (false, 0) if self.is_nested => {
+                "no process visible here has them (this PID namespace is not the host's)".to_owned()
+            }
+            (false, 0) => "no process visible here has them (in flight, io_uring, or closed meanwhile)".to_owned(),
+            (false, 1) => "1 process may not be read".to_owned(),
+            (false, refused) => format!("{refused} processes may not be read"),
         }
     }
 

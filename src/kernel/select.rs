@@ -36,6 +36,8 @@ pub struct Selection {
     pub peers: Vec<Cidr>,
     pub locals: Vec<Cidr>,
     pub uid: Option<u32>,
+    /// The uid that stands for many users: [`crate::kernel::user::unmapped`].
+    pub unmapped: Option<u32>,
     /// Of `--unit`, or the processes of `--pid`.
     pub unit: Option<Members>,
 }
@@ -74,7 +76,7 @@ impl Selection {
         let has_user = match self.uid {
             None => Some(true),
             // Not accepted yet, or orphaned: the kernel then tells uid 0 for want of a better.
-            Some(_) if socket.inode == 0 => None,
+            Some(_) if socket.inode == 0 || self.unmapped == Some(socket.uid) => None,
             Some(uid) => Some(socket.uid == uid),
         };
         let in_unit = self.unit.as_ref().map_or(Some(true), |members| members.has(socket));
@@ -113,7 +115,7 @@ mod tests {
     }
 
     fn selection(side: Side) -> Selection {
-        Selection { ports: vec![80, 443], side, peers: vec![], locals: vec![], uid: None, unit: None }
+        Selection { ports: vec![80, 443], side, peers: vec![], locals: vec![], uid: None, unmapped: None, unit: None }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! How processes call themselves, and who started them: the way up from a worker to its master.
 
 use super::open_process;
-use super::portrait::{command, parent, read_all};
+use super::portrait::{command, parent};
+use super::reading::read_all;
 use crate::kernel::world::World;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::readlinkat;

@@ -1,13 +1,11 @@
 //! The processes there are, each opened once.
 
-use super::tables::is_gone;
+use super::reading::{each_number, is_gone};
 use crate::kernel::world::World;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, openat, statat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 use std::collections::HashSet;
-use std::ffi::CStr;
-use std::mem::MaybeUninit;
 
 /// A process of the list, before it is opened.
 pub struct Listed {
@@ -36,6 +34,9 @@ pub fn processes(world: &World) -> Vec<Listed> {
     listed
 }
 
+/// Is given a process and, where it could be opened, its directory.
+pub type Visit<'a> = dyn FnMut(&Listed, Result<BorrowedFd<'_>, Errno>) -> Result<(), Errno> + 'a;
+
 /// How complete a walk through all processes was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Walk {
@@ -49,7 +50,7 @@ pub enum Walk {
 
 /// Calls `each` with every process. Where one has gone before it was read (an error that [`is_gone`]), what it
 /// held may be a younger one's by now: those are read as well, until none is missed.
-pub fn walk(world: &World, each: &mut dyn FnMut(&Listed, Result<BorrowedFd<'_>, Errno>) -> Result<(), Errno>) -> Walk {
+pub fn walk(world: &World, each: &mut Visit<'_>) -> Walk {
     const MOST_ROUNDS: usize = 8;
     let mut known = HashSet::new();
     for _ in 0..MOST_ROUNDS {
@@ -82,39 +83,4 @@ pub fn walk(world: &World, each: &mut dyn FnMut(&Listed, Result<BorrowedFd<'_>, 
 pub fn open_process(world: &World, pid: u32) -> Result<OwnedFd, Errno> {
     let dir = world.proc_root.join(pid.to_string());
     openat(CWD, &dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-}
-
-/// Calls `each` for every entry of a directory whose name is a number.
-pub fn each_number(dir: BorrowedFd<'_>, each: &mut dyn FnMut(u64, &CStr)) -> Result<(), Errno> {
-    let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
-    let mut entries = RawDir::new(dir, &mut buffer);
-    while let Some(entry) = entries.next() {
-        let entry = entry?;
-        if let Some(value) = number(entry.file_name().to_bytes()) {
-            each(value, entry.file_name());
-        }
-    }
-    Ok(())
-}
-
-/// The decimal number at the start of `bytes`, up to their end or a `]`.
-pub fn number(bytes: &[u8]) -> Option<u64> {
-    let digits = bytes.strip_suffix(b"]").unwrap_or(bytes);
-    let all_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    let value = |value: u64, digit: &u8| value.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
-    if all_digits { digits.iter().try_fold(0, value) } else { None }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_numbers_and_nothing_else() {
-        assert_eq!(number(b"4711]"), Some(4711));
-        assert_eq!(number(b"17"), Some(17));
-        for bad in [&b""[..], b"]", b"-1", b"1a", b"99999999999999999999999"] {
-            assert_eq!(number(bad), None);
-        }
-    }
 }

@@ -1,33 +1,19 @@
 //! What a process is: its name, program, parent, cgroup, and whether it still runs.
 
 use super::Process;
-use super::tables::is_gone;
+use super::reading::{is_gone, read_all};
 use crate::kernel::cgroup;
 use crate::kernel::proc_stat::Stat;
 use crate::kernel::user::Users;
-use rustix::fd::{BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, fstat, openat, readlinkat};
+use rustix::fd::BorrowedFd;
+use rustix::fs::{fstat, readlinkat};
 use rustix::io::Errno;
-use std::fs::File;
-use std::io::Read;
 
 /// More than any of the small files has.
 const LONGEST: u64 = 64 * 1024;
 
 /// How runtimes call the first thread of a program: names that tell nothing. Node does so.
 const NAMES_OF_THREADS: [&str; 1] = ["MainThread"];
-
-pub fn open(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
-    openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-}
-
-/// A file's content, at most `longest` bytes.
-pub fn read_all(dir: BorrowedFd<'_>, name: &str, longest: u64) -> Result<Vec<u8>, Errno> {
-    let mut bytes = Vec::new();
-    let read = File::from(open(dir, name)?).take(longest).read_to_end(&mut bytes);
-    read.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    Ok(bytes)
-}
 
 /// The cgroup's path; `None`: the root.
 pub fn cgroup_of(dir: BorrowedFd<'_>) -> Result<Option<String>, Errno> {

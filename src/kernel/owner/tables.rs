@@ -3,8 +3,7 @@
 //! Threads share one table, but for those that were made without CLONE_FILES or called
 //! unshare(CLONE_FILES). Only kcmp(2) tells which; where two tables differ in size they are two.
 
-use super::listing::{each_number, number};
-use super::portrait::read_all;
+use super::reading::{each_number, is_gone, number, read_all};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, openat, readlinkat_raw, statat};
 use rustix::io::Errno;
@@ -12,11 +11,6 @@ use std::mem::MaybeUninit;
 
 /// A ring's registered files are at most 32,768, a line each.
 const LONGEST_RING: u64 = 4 << 20;
-
-/// Whether the kernel says by it that a process is no more, or ends while it is read. All else is a refusal.
-pub fn is_gone(errno: Errno) -> bool {
-    matches!(errno, Errno::NOENT | Errno::SRCH)
-}
 
 /// Which tables beside the first are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,6 +179,28 @@ fn registered(thread: BorrowedFd<'_>, ring: u64, each: &mut dyn FnMut(u64, &[u8]
     Err(Errno::BUSY)
 }
 
+/// Whether descriptors wait in its UNIX sockets that nobody has received: they are in no table.
+pub fn any_in_flight(process: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let (mut any, mut done) = (false, Ok(()));
+    each_descriptor(process, &mut |fd, link| {
+        if any || inode(link).is_none() {
+            return;
+        }
+        match read_all(process, &format!("fdinfo/{fd}"), LONGEST_RING) {
+            Ok(text) => any = has_rights(&text),
+            Err(errno) if is_gone(errno) => {}
+            Err(errno) => done = Err(errno),
+        }
+    })?;
+    done.map(|()| any)
+}
+
+/// From a line as `scm_fds: 5`.
+fn has_rights(text: &[u8]) -> bool {
+    let count = |line: &[u8]| line.strip_prefix(b"scm_fds:").and_then(|count| number(count.trim_ascii()));
+    text.split(|byte| *byte == b'\n').find_map(count).is_some_and(|count| count > 0)
+}
+
 /// From `UserFiles:\t8` on, lines as `    0: socket:[4245348]`; `None`: not told.
 fn user_files(text: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
     let mut lines = text.split(|byte| *byte == b'\n');
@@ -203,12 +219,14 @@ mod tests {
     #[test]
     fn registered_files_are_told_by_the_rings_fdinfo() {
         // Linux 6.18: io_uring with eight slots, three of them used.
-        let text = b"pos:\t0\nSQEs:\t0\nCQEs:\t1\n    0: user_data:7, res:0, flag:0\nUserFiles:\t8\n    0: socket:[42]\n\
+        let text =
+            b"pos:\t0\nSQEs:\t0\nCQEs:\t1\n    0: user_data:7, res:0, flag:0\nUserFiles:\t8\n    0: socket:[42]\n\
                      \x20   1: /tmp/a:b\n    3: socket:[43]\nUserBufs:\t1\n    0: 0x1/4096\nPollList:\n";
         let links: Vec<_> = user_files(text).unwrap().collect();
         assert_eq!(links, [&b"socket:[42]"[..], b"/tmp/a:b", b"socket:[43]"]);
         assert_eq!(links.iter().filter_map(|link| inode(link)).collect::<Vec<_>>(), [42, 43]);
         assert_eq!(user_files(b"UserFiles:\t0\n").unwrap().count(), 0);
         assert!(user_files(b"pos:\t0\nflags:\t02000002\n").is_none());
+        assert!(has_rights(b"pos:\t0\nscm_fds: 6\n") && !has_rights(b"scm_fds: 0\n") && !has_rights(b"pos:\t0\n"));
     }
 }
