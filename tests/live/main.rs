@@ -19,6 +19,7 @@ mod closewait {
 mod growth {
     pub mod real_pools;
     pub mod rehearsed;
+    pub mod rights;
 }
 
 /// check_orphans_after_stop.
@@ -66,15 +67,18 @@ mod host {
     pub mod doubt;
     pub mod ends;
     pub mod hostile_names;
+    pub mod injected_errors;
     pub mod kernel_filters;
     pub mod namespaces;
     pub mod nested_namespaces;
+    pub mod own_namespaces;
     pub mod processes;
     pub mod replay;
     pub mod rights;
     pub mod scarce_resources;
     pub mod select;
     pub mod soak;
+    pub mod threads;
     pub mod unit;
     pub mod unprivileged;
 }
