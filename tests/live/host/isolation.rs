@@ -2,7 +2,7 @@
 
 use crate::lab::isolated::{is_inside, run_again};
 use crate::lab::run::{PATIENCE, Started, poll};
-use crate::lab::{Lab, skip_test};
+use crate::lab::{Lab, skip_test, test_name_of};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -58,24 +58,27 @@ fn a_lab_is_alone_and_reaps_whom_nobody_waits_for() {
     });
 }
 
-/// Of a test within its namespaces, run from here.
-fn assert_fails(test: &'static str, name: &str) {
+/// Of a test within its namespaces, run from here: that it fails, and says this.
+fn assert_fails(test: fn(), name: &str, said: &str) {
     match std::panic::catch_unwind(|| run_again(name)) {
         Ok(Ok(())) => panic!("{name} passes"),
-        Ok(Err(why)) => skip_test(test, &why),
-        Err(_) => {}
+        Ok(Err(why)) => skip_test(test_name_of(&test), &why),
+        Err(panic) => {
+            let why = panic.downcast_ref::<String>().expect("a message with the output");
+            assert!(why.contains(said), "{why}");
+        }
     }
 }
 
 /// The harness itself calls that a success: no test failed.
 #[test]
 fn a_test_that_is_not_there_fails() {
-    assert_fails("isolation::a_test_that_is_not_there_fails", "isolation::no_such_test");
+    assert_fails(a_test_that_is_not_there_fails, "no_such_test", "exit status: 0");
 }
 
 #[test]
 fn a_failure_within_is_one_outside() {
-    assert_fails("isolation::a_failure_within_is_one_outside", "isolation::fails_within");
+    assert_fails(a_failure_within_is_one_outside, test_name_of(&fails_within), "as it must");
 }
 
 /// For the test above.
@@ -101,12 +104,13 @@ fn a_test_ends_with_its_harness_and_with_all_that_it_started() {
     let dir = tempfile::tempdir().unwrap();
     let held = dir.path().join("held");
     let mut harness = Command::new(std::env::current_exe().unwrap());
-    harness.args(["--exact", "isolation::never_ends_where_it_is_told_so", "--nocapture"]).env(HELD, &held);
+    let test = test_name_of(&never_ends_where_it_is_told_so);
+    harness.args(["--exact", test, "--nocapture"]).env(HELD, &held);
     harness.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut harness = Started(harness.spawn().unwrap());
     assert!(poll(PATIENCE, || held.exists() || harness.0.try_wait().unwrap().is_some()));
     if !held.exists() {
-        return skip_test("isolation::a_test_ends_with_its_harness_and_with_all_that_it_started", "no namespaces");
+        return skip_test(test_name_of(&a_test_ends_with_its_harness_and_with_all_that_it_started), "no namespaces");
     }
     let namespace = PathBuf::from(fs::read_to_string(&held).unwrap());
     let is_in = |process: PathBuf| fs::read_link(process.join("ns/pid")).is_ok_and(|pids| pids == namespace);
