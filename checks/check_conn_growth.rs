@@ -3,8 +3,9 @@
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
 use connleak::base::error::{Error, Result};
+use connleak::growth::measure::{LimitChoice, Measure};
 use connleak::growth::observe::{Observation, Plan};
-use connleak::growth::outcome::{Measure, Rules};
+use connleak::growth::outcome::Rules;
 use connleak::growth::pool::Connection;
 use connleak::growth::process_usage::ProcessUsage;
 use connleak::history::state_dir;
@@ -12,7 +13,7 @@ use connleak::history::{History, Updated};
 use connleak::kernel::owner::Holders;
 use connleak::kernel::source::Origin;
 use connleak::kernel::world::World;
-use connleak::options::args::{Args, Command, Common, LimitChoice, Percent, Pids, Speed};
+use connleak::options::args::{Args, Command, Common, Percent, Pids, Speed};
 use connleak::owners::blame::{Blame, Grouping, Suspect};
 use connleak::report::Report;
 use connleak::service::listener;
@@ -78,22 +79,22 @@ fn check(args: &Args<Growth>, world: &World) -> Result<Report> {
     }
     let measure = own.metric.unwrap_or_default();
     let target = match measure {
-        Measure::Connections => target::resolve_any(common, &own.pid, world)?,
-        Measure::Descriptors | Measure::Memory => target::name_any(common, &own.pid, world)?,
+        Measure::Connections => target::resolve_any(common.request(&own.pid), world)?,
+        Measure::Descriptors | Measure::Memory => target::name_any(common.request(&own.pid), world)?,
     };
     let limit = measure.limit(own.limit, target.profile.limit)?;
     let baseline = own.baseline_warning.is_some();
     let speed = own.rehearse.map_or(1, |Speed(factor)| factor);
-    let plan = Plan { common, pids: &own.pid, target: &target, measure, limit, baseline, speed };
+    let plan = Plan { target: &target, measure, limit, baseline, speed };
     plan.check(world)?;
-    listener::check_options(common, &target, world)?;
+    listener::check_options(&target, world)?;
     let dir = state_dir::open(own.state_dir.as_deref())?;
     let mut opened = History::open(&dir, world.deadline.left() / 2)?;
     let holders = if common.verbose > 1 { Holders::All } else { Holders::First };
     let Updated { value: seen, aside, unsaved } = plan.see(&mut opened.history, holders, world)?;
     let is_connected = seen.found.amount > 0;
     let mut report = present(seen, args, &target);
-    listener::add_absence(&mut report, common, &target, world, is_connected);
+    listener::add_absence(&mut report, &target, world, is_connected);
     for aside in opened.aside.iter().chain(&aside) {
         let path = aside.path.display();
         report.missing.push(format!("history begun anew, the old one is kept as {path} ({})", aside.why));
@@ -121,7 +122,7 @@ fn present(seen: Observation, args: &Args<Growth>, target: &Target) -> Report {
     let silences: Vec<f64> = suspects.iter().filter_map(Connection::silence).collect();
     let age = |connection: &Connection| connection.silence().map(|seconds| (seconds * 1000.0) as u32);
     let suspects: Vec<Suspect> = suspects.iter().map(|one| Suspect::new(&one.socket, age(one))).collect();
-    let grouping = Grouping::new(&args.common, &target.profile);
+    let grouping = Grouping::new(target);
     let blame = Blame::new(&suspects, &owners, grouping);
     let verdict = found.judge(&rules);
     let headline = format!("{} {}", target.service, found.headline(&rules, &verdict.reasons, Some(&blame)));

@@ -75,8 +75,8 @@ fn main() {
 
 pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let common = &args.common;
-    let target = target::resolve(common, world)?.of_unit(common, world)?;
-    listener::check_options(common, &target, world)?;
+    let target = target::resolve(common.request(&[]), world)?.of_unit(world)?;
+    listener::check_options(&target, world)?;
     let rules = rules(args, &target.profile);
     let mut found = gather(&target, rules.min_age, world)?;
     found.ghosts = look_for_ghosts(args, &target, &rules, &found, world)?;
@@ -90,14 +90,14 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let all_holders = if common.verbose > 1 { Holders::All } else { Holders::First };
     let owners = if wants_owners { holders::find(world, &mut found.stuck, all_holders) } else { Owners::default() };
     let blamed = if wants_owners { &found.stuck[..] } else { &[] };
-    let blame = Blame::new(blamed, &owners, Grouping::new(common, &target.profile));
+    let blame = Blame::new(blamed, &owners, Grouping::new(&target));
     let mut report = present(&target, &rules, &found, verdict, &blame);
     if wants_owners {
         report.lacks_owners(blame.unowned, blame.shortfall(&owners));
     }
     let established = found.tally.count(Side::Both, State::Established);
     let is_connected = established + found.young + found.unsure > 0 || !found.stuck.is_empty();
-    listener::add_absence(&mut report, common, &target, world, is_connected);
+    listener::add_absence(&mut report, &target, world, is_connected);
     report.details = blame.details(&found.stuck, &owners, common.verbose);
     if common.verbose > 2 {
         let (seen, took) = (&found.seen, world.deadline.elapsed() - gathered);

@@ -80,8 +80,8 @@ fn main() {
 
 fn check(args: &Args<Idle>, world: &World) -> Result<Report> {
     let common = &args.common;
-    let target = target::resolve(common, world)?.of_unit(common, world)?;
-    listener::check_options(common, &target, world)?;
+    let target = target::resolve(common.request(&[]), world)?.of_unit(world)?;
+    listener::check_options(&target, world)?;
     let rules = rules(args, &target.profile);
     let found = gather(&target, &rules, world)?;
     let gathered = world.deadline.elapsed();
@@ -91,13 +91,13 @@ fn check(args: &Args<Idle>, world: &World) -> Result<Report> {
     let all_holders = if common.verbose > 1 { Holders::All } else { Holders::First };
     let mut suspects: Vec<Suspect> = found.idlers.iter().map(|idler| idler.suspect).collect();
     let owners = if wants_owners { holders::find(world, &mut suspects, all_holders) } else { Owners::default() };
-    let grouping = Grouping::new(common, &target.profile);
+    let grouping = Grouping::new(&target);
     let blame = Blame::new(if wants_owners { &suspects } else { &[] }, &owners, grouping);
     let mut report = present(&target, &rules, &found, verdict, &blame);
     if wants_owners {
         report.lacks_owners(blame.unowned, blame.shortfall(&owners));
     }
-    listener::add_absence(&mut report, common, &target, world, found.established + found.unsure > 0);
+    listener::add_absence(&mut report, &target, world, found.established + found.unsure > 0);
     report.details = blame.details(&suspects, &owners, common.verbose);
     if args.own.keepalive && found.ages_known() {
         let unguarded = found.idlers.iter().zip(&suspects).filter(|(idler, _)| idler.unguarded);

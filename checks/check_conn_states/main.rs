@@ -5,8 +5,8 @@ mod state_counts;
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
 use connleak::base::error::{Error, Result};
+use connleak::growth::measure::Measure;
 use connleak::growth::observe::Plan;
-use connleak::growth::outcome::Measure;
 use connleak::history::state_dir;
 use connleak::kernel::headroom::{EphemeralPorts, PortUse};
 use connleak::kernel::look;
@@ -171,8 +171,8 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
     if args.own.baseline == Some(Compare::Auto) && world.replay.is_some() {
         return Err(Error::Usage("--baseline is of this host and hour: it can't be used with --replay".into()));
     }
-    let target = target::resolve(common, world)?.of_unit(common, world)?;
-    listener::check_options(common, &target, world)?;
+    let target = target::resolve(common.request(&[]), world)?.of_unit(world)?;
+    listener::check_options(&target, world)?;
     let rules = rules(args, target.profile.states.clone().or(&profile::named(GENERIC, &world.thresholds)?.states));
     let found = gather(&target, &rules, world)?;
     let gathered = world.deadline.elapsed();
@@ -184,7 +184,7 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
     let mut suspects = if wants_owners { found.of(findings.first(), &rules) } else { Vec::new() };
     let wanted = if common.verbose > 1 { Holders::All } else { Holders::First };
     let owners = if wants_owners { holders::find(world, &mut suspects, wanted) } else { Owners::default() };
-    let blame = Blame::new(&suspects, &owners, Grouping::new(common, &target.profile));
+    let blame = Blame::new(&suspects, &owners, Grouping::new(&target));
     let mut report = present(&target, &rules, &found, &findings, &blame);
     if wants_owners {
         report.lacks_owners(blame.unowned, blame.shortfall(&owners));
@@ -198,7 +198,7 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
         Err(error) => report.is_incomplete(format!("not compared with the usual: {error}")),
     }
     let is_connected = found.mix.sockets(Side::Both) + found.unsure > 0;
-    listener::add_absence(&mut report, common, &target, world, is_connected);
+    listener::add_absence(&mut report, &target, world, is_connected);
     report.details = blame.details(&suspects, &owners, common.verbose);
     if common.verbose > 2 {
         let (seen, took) = (&found.seen, world.deadline.elapsed() - gathered);
@@ -277,8 +277,8 @@ fn compare(args: &Args<ConnStates>, target: &Target, found: &Found, world: &Worl
         return Ok(None);
     }
     let Some(dir) = state_dir::existing(args.own.state_dir.as_deref())? else { return Ok(None) };
-    let (common, measure) = (&args.common, Measure::Connections);
-    let series = Plan { common, pids: &[], target, measure, limit: None, baseline: true, speed: 1 }.key(world)?;
+    let measure = Measure::Connections;
+    let series = Plan { target, measure, limit: None, baseline: true, speed: 1 }.key(world)?;
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
     let usual = usual::read(&dir, &series, wall, world.deadline.left() / 2)?;
     Ok(usual.map(|usual| usual::unusual(&found.mix, usual::both_ends(&found.sockets), &usual)))

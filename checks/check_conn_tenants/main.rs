@@ -84,8 +84,8 @@ fn main() {
 }
 
 fn check(args: &Args<Tenants>, world: &World) -> Result<Report> {
-    let target = target::resolve(&args.common, world)?.of_unit(&args.common, world)?;
-    listener::check_options(&args.common, &target, world)?;
+    let target = target::resolve(args.common.request(&[]), world)?.of_unit(world)?;
+    listener::check_options(&target, world)?;
     let key = args.own.key.clone().or_else(|| target.profile.tenants.key.clone()).unwrap_or(Key::Plain(Plain::Unit));
     let naming = tenancy::naming(&key, world)?;
     let rules = rules(args, &target.profile);
@@ -95,7 +95,7 @@ fn check(args: &Args<Tenants>, world: &World) -> Result<Report> {
     let judged = rules.judge(&found.census);
     let mut report = present(args, &target, &rules, &found, judged);
     let is_connected = found.census.total + found.unsure.connections > 0;
-    listener::add_absence(&mut report, &args.common, &target, world, is_connected);
+    listener::add_absence(&mut report, &target, world, is_connected);
     if args.common.verbose > 2 {
         let (seen, took) = (&found.look.seen, world.deadline.elapsed() - gathered);
         report.details.push(format!("sockets: {}, {} rows, {gathered:.1?}", seen.how, seen.rows));
@@ -126,8 +126,8 @@ fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, 
     let common = &args.common;
     let suspects = found.suspects(&judged);
     let owners = &found.people.owners;
-    let blame = Blame::new(&suspects, owners, Grouping::new(common, &target.profile));
-    let labels = label::all(found.census.tenants.iter().map(|tenant| tenant.name.as_str()).take(common.top()));
+    let blame = Blame::new(&suspects, owners, Grouping::new(target));
+    let labels = label::all(found.census.tenants.iter().map(|tenant| tenant.name.as_str()).take(target.request.top));
     let state = judged.verdict.state;
     let (named, outliers) = (judged.named, judged.outliers);
     let mut report = Report::new("conn_tenants", target.service.clone(), &found.look.seen, judged.verdict);
@@ -146,7 +146,7 @@ fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, 
     if !matches!(found.key, Key::Plain(Plain::Peer(_))) {
         report.lacks_owners(blame.unowned, blame.shortfall(owners));
     }
-    report.details = details(rules, found, common.verbose, common.top());
+    report.details = details(rules, found, common.verbose, target.request.top);
     report.details.extend(blame.details(&suspects, owners, common.verbose));
     report
 }

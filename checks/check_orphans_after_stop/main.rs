@@ -104,7 +104,7 @@ fn main() {
 
 pub fn check(args: &Args<Orphans>, world: &World) -> Result<Report> {
     let own = &args.own;
-    let target = target::resolve(&args.common, world)?;
+    let target = target::resolve(args.common.request(&[]), world)?;
     let rules = Rules::new(args, &target);
     let watched = Watched { unit: own.unit.clone(), process: own.process.clone(), pid_file: own.pid_file.clone() };
     refuse_mixed_uses(args, &watched)?;
@@ -251,7 +251,7 @@ impl Scene<'_> {
         };
         let suspect = |left: &Left| Suspect::new(&left.socket, None);
         let held: Vec<_> = left.iter().filter(|left| left.class() != Class::Kernel).map(suspect).collect();
-        let grouping = Grouping::new(&self.args.common, &self.target.profile);
+        let grouping = Grouping::new(self.target);
         let blame = Blame::new(&held, &owners, grouping);
         let is_ok = verdict.state == ServiceState::Ok;
         let mut report = Report::new("orphans_after_stop", self.target.service.clone(), &settled.view.seen, verdict);

@@ -3,7 +3,7 @@
 mod amounts;
 mod getopt;
 
-pub use amounts::{LimitChoice, Percent, Speed};
+pub use amounts::{Percent, Speed};
 pub use getopt::{HELP, Refused, all, parse};
 
 use crate::base::duration::Span;
@@ -13,7 +13,9 @@ use crate::kernel::world::{Netns, Source};
 use crate::report::Format;
 use crate::report::range::Range;
 use crate::report::verdict::{self, Limits, ServiceState};
+use crate::service::request::{By, Request};
 use argh::{ArgsInfo, FromArgs};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -109,8 +111,28 @@ impl Common {
         Limits { warning: self.warning, critical: self.critical }
     }
 
-    pub fn top(&self) -> usize {
-        self.top.map_or(5, |Top(top)| top)
+    /// What is asked for, `pids` too.
+    pub fn request(&self, pids: &[Pids]) -> Request {
+        let mut ports: Vec<u16> = Vec::new();
+        for port in self.port.iter().flat_map(|ports| &ports.0) {
+            if !ports.contains(port) {
+                ports.push(*port);
+            }
+        }
+        let pids: BTreeSet<u32> = pids.iter().flat_map(|pids| pids.0.iter().copied()).collect();
+        Request {
+            ports,
+            profile: self.profile.first().cloned(),
+            side: self.side,
+            peers: self.peer.clone(),
+            locals: self.local.clone(),
+            user: self.user.clone(),
+            unit: self.unit.clone(),
+            pids: pids.into_iter().collect(),
+            by: self.by.unwrap_or_default(),
+            top: self.top.map_or(5, |Top(top)| top),
+            without_listener: self.require_listener.map(|RequireListener(state)| state),
+        }
     }
 }
 
@@ -177,33 +199,6 @@ impl FromStr for Top {
         match text.parse() {
             Ok(top @ 1..=10_000) => Ok(Top(top)),
             _ => Err(format!("bad number '{text}': use 1 to 10000")),
-        }
-    }
-}
-
-/// `--by`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum By {
-    #[default]
-    Owner,
-    Unit,
-    User,
-    Peer,
-    /// By the profile's `tenants.key`.
-    Tenant,
-}
-
-impl FromStr for By {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "owner" => Ok(By::Owner),
-            "unit" => Ok(By::Unit),
-            "user" => Ok(By::User),
-            "peer" => Ok(By::Peer),
-            "tenant" => Ok(By::Tenant),
-            _ => Err(format!("unknown grouping '{text}'; use owner, unit, user, peer or tenant")),
         }
     }
 }

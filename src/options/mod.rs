@@ -2,3 +2,4 @@
 
 pub mod args;
 pub mod extra_opts;
+pub mod several;

@@ -13,8 +13,9 @@ use connleak::base::error::{Error, Result};
 use connleak::base::local_time;
 use connleak::growth::detector::{self, Verdict};
 use connleak::growth::detector_state::{DetectorState, Learned, Moment};
+use connleak::growth::measure::{LimitChoice, Measure};
 use connleak::growth::observe::Plan;
-use connleak::growth::outcome::{Measure, Outcome, Rules};
+use connleak::growth::outcome::{Outcome, Rules};
 use connleak::growth::pool::hashed;
 use connleak::growth::process_usage::tempered;
 use connleak::history::{History, Recorded, Tier};
@@ -23,7 +24,7 @@ use connleak::kernel::headroom::{Headroom, Resource};
 use connleak::kernel::scope;
 use connleak::kernel::socket::State;
 use connleak::kernel::world::World;
-use connleak::options::args::{self, Args, Asked, Command, LimitChoice, Pids, Speed};
+use connleak::options::args::{self, Args, Asked, Command, Pids, Speed};
 use connleak::program::help;
 use connleak::report::verdict::ServiceState;
 use connleak::service::target::{self, Target};
@@ -89,14 +90,15 @@ pub fn or_files(words: Vec<OsString>) -> std::result::Result<(), String> {
 fn story(args: &Args<FromHistory>) -> Result<String> {
     let (common, own) = (&args.common, &args.own);
     let mut world = World::here(Deadline::after(common.timeout.unwrap_or_default().after.0));
+    world.source = common.source.unwrap_or_default();
     world.netns = common.netns.clone().unwrap_or_default();
     world.proc_root = common.proc_root.clone().unwrap_or(world.proc_root);
-    let target = target::name_any(common, &own.pid, &world)?;
+    let target = target::name_any(common.request(&own.pid), &world)?;
     let measure = own.metric.unwrap_or_default();
     let limit = own.limit.map(|chosen| measure.limit(Some(chosen), None)).transpose()?.flatten();
     let speed = own.rehearse.map_or(1, |Speed(factor)| factor);
-    let plan = Plan { measure, limit, speed, ..Plan::new(common, &own.pid, &target) };
-    let name = plan.name();
+    let plan = Plan { measure, limit, speed, ..Plan::new(&target) };
+    let name = plan.name(&world);
     let dir = state_dir::existing(own.state_dir.as_deref())?;
     let history = dir.map(|dir| History::open_existing(&dir, world.deadline.left() / 2)).transpose()?.flatten();
     let Some(history) = history else {

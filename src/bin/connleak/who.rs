@@ -174,14 +174,12 @@ impl Shared for Who {
 impl Who {
     /// Without any choice every service of this host.
     fn target(&self, common: &Common, world: &World) -> Result<Target> {
-        let is_chosen = !common.port.is_empty() || !common.profile.is_empty() || !self.pid.is_empty();
-        if is_chosen || common.unit.is_some() || common.user.is_some() {
-            return target::resolve_any(common, &self.pid, world);
+        let request = common.request(&self.pid);
+        let is_chosen = request.names_service() || !request.pids.is_empty();
+        if is_chosen || request.unit.is_some() || request.user.is_some() {
+            return target::resolve_any(request, world);
         }
-        if common.side.is_some() {
-            return Err(Error::Usage("--side is seen from a service's port: give it with -p or -P".into()));
-        }
-        target::on_all_ports("all services".to_owned(), common, world)
+        target::on_all_ports("all services".to_owned(), request, world)
     }
 
     /// The whole output.
