@@ -11,17 +11,16 @@ use connleak::history::state_dir;
 use connleak::kernel::headroom::{EphemeralPorts, PortUse};
 use connleak::kernel::look;
 use connleak::kernel::netns;
-use connleak::kernel::owner::{Holders, Owners};
 use connleak::kernel::select::Match;
 use connleak::kernel::socket::{Side, State, StateSet};
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
-use connleak::owners::blame::{Blame, Grouping, Suspect};
-use connleak::owners::holders;
+use connleak::owners::blame::{Blame, Suspect};
+use connleak::owners::holding::{self, Holding};
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
-use connleak::report::{Format, GENERIC, Report};
+use connleak::report::{GENERIC, Report};
 use connleak::service::listener;
 use connleak::service::profile::{self, States};
 use connleak::service::target::{self, Target};
@@ -180,15 +179,11 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
     let unusual = usual.as_ref().map_or(&[][..], |unusual| unusual.as_deref().unwrap_or_default());
     let range_known = found.no_range.is_none();
     let findings = rules.judge(&found.mix, unusual, range_known, Doubt::Known);
-    let wants_owners = !findings.is_empty() || common.verbose > 0 || common.output.is_some_and(Format::names_owners);
-    let mut suspects = if wants_owners { found.of(findings.first(), &rules) } else { Vec::new() };
-    let wanted = if common.verbose > 1 { Holders::All } else { Holders::First };
-    let owners = if wants_owners { holders::find(world, &mut suspects, wanted) } else { Owners::default() };
-    let blame = Blame::new(&suspects, &owners, Grouping::new(&target));
-    let mut report = present(&target, &rules, &found, &findings, &blame);
-    if wants_owners {
-        report.lacks_owners(blame.unowned, blame.shortfall(&owners));
-    }
+    let wanted = common.wants_owners(!findings.is_empty());
+    let mut suspects = wanted.map(|_| found.of(findings.first(), &rules)).unwrap_or_default();
+    let holding = Holding::find(world, &target, &mut suspects, wanted);
+    let mut report = present(&target, &rules, &found, &findings, &holding.blame);
+    holding.add_to(&mut report, &suspects, common.verbose);
     match usual {
         Ok(Some(unusual)) => drop(report.extra.insert("unusual".into(), unusual.iter().map(unusual_json).collect())),
         Ok(None) if args.own.baseline == Some(Compare::Auto) => {
@@ -199,11 +194,8 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
     }
     let is_connected = found.mix.sockets(Side::Both) + found.unsure > 0;
     listener::add_absence(&mut report, &target, world, is_connected);
-    report.details = blame.details(&suspects, &owners, common.verbose);
     if common.verbose > 2 {
-        let (seen, took) = (&found.seen, world.deadline.elapsed() - gathered);
-        report.details.push(format!("sockets: {}, {} rows, {gathered:.1?}", seen.how, seen.rows));
-        report.details.push(format!("owners: {}, {took:.1?}", owners.how()));
+        report.details.extend(holding::stages(&found.seen, gathered, &holding.owners, world));
     }
     Ok(report)
 }
@@ -300,8 +292,8 @@ fn present(target: &Target, rules: &Rules, found: &Found, findings: &[Finding], 
     parts.extend(judge::oddity(&found.mix));
     report.headline = format!("{} {}", target.service, parts.join(", "));
     report.metrics = rules.metrics(&found.mix, range_known);
-    blame.add_to(&mut report);
-    report.extra.extend(found.extra(rules));
+    report.put_min_age(rules.min_age);
+    report.extra.extend(found.extra());
     let at_worst = rules.judge(&found.with_unsure, &[], range_known, Doubt::Worst);
     let mut unknown = Vec::new();
     unknown.extend(doubt::whose(found.unsure, ""));

@@ -220,31 +220,18 @@ impl Outcome {
             Trend::Learning { .. } | Trend::Steady => 0.0,
         };
         let turned = |count: fn(Turnover) -> f64| turnover.map(|turned| rounded(count(turned) / turned.minutes, 2));
-        let metric = |name, value, unit, help| Metric { name, value, unit, limits: Limits::default(), help };
-        let number = |name, value, help| metric(name, value, Unit::None, help);
-        let (unit, help) = match self.measure {
-            Measure::Connections => (Unit::None, "ESTABLISHED and CLOSE_WAIT."),
-            Measure::Descriptors => (Unit::None, "Open descriptors."),
-            Measure::Memory => (Unit::Bytes, "Resident memory."),
-        };
+        let unit = if self.measure == Measure::Memory { Unit::Bytes } else { Unit::None };
+        let limit = self.first().map(|headroom| headroom.limit as f64);
         vec![
-            metric(self.measure.name(), Some(self.amount as f64), unit, help),
-            Metric {
-                limits: rules.used,
-                ..metric("used", self.used(), Unit::Percent, "Percent of what runs out first.")
-            },
-            metric("limit", self.first().map(|headroom| headroom.limit as f64), unit, "Of what runs out first."),
-            metric("growth", Some(self.growth(rate)), unit, "Growth a minute."),
-            metric("left", leak.map(|leak| leak.left.likely.round()), Unit::Seconds, "Seconds until full."),
-            number("suspects", Some(leak.map_or(0.0, |leak| leak.suspects as f64)), "What speaks for a leak."),
-            metric(
-                "idle_oldest",
-                self.idle_oldest.map(|idle| rounded(idle, 1)),
-                Unit::Seconds,
-                "Seconds of the longest silence.",
-            ),
-            number("opened", turned(|turned| turned.opened), "Opened a minute."),
-            number("closed", turned(|turned| turned.closed), "Closed a minute."),
+            Metric::new(self.measure.name(), unit, Some(self.amount as f64)),
+            Metric::new("used", Unit::Percent, self.used()).within(rules.used),
+            Metric::new("limit", unit, limit),
+            Metric::new("growth", unit, Some(self.growth(rate))),
+            Metric::new("left", Unit::Seconds, leak.map(|leak| leak.left.likely.round())),
+            Metric::new("suspects", Unit::None, Some(leak.map_or(0.0, |leak| leak.suspects as f64))),
+            Metric::new("idle_oldest", Unit::Seconds, self.idle_oldest.map(|idle| rounded(idle, 1))),
+            Metric::new("opened", Unit::None, turned(|turned| turned.opened)),
+            Metric::new("closed", Unit::None, turned(|turned| turned.closed)),
         ]
     }
 }

@@ -7,6 +7,7 @@ pub use amounts::{Percent, Speed};
 pub use getopt::{HELP, Refused, all, parse};
 
 use crate::base::duration::Span;
+use crate::kernel::owner::Holders;
 use crate::kernel::select::Cidr;
 use crate::kernel::socket::Side;
 use crate::kernel::world::{Netns, Source};
@@ -109,6 +110,12 @@ pub struct Common {
 impl Common {
     pub fn limits(&self) -> Limits {
         Limits { warning: self.warning, critical: self.critical }
+    }
+
+    /// Whether owners are to be named, and which of a socket's: a problem has them always.
+    pub fn wants_owners(&self, has_problem: bool) -> Option<Holders> {
+        let wants = has_problem || self.verbose > 0 || self.output.is_some_and(Format::names_owners);
+        wants.then_some(if self.verbose > 1 { Holders::All } else { Holders::First })
     }
 
     /// What is asked for, `pids` too.
