@@ -5,6 +5,7 @@ mod state_counts;
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
 use connleak::base::error::{Error, Result};
+use connleak::base::word;
 use connleak::growth::measure::Measure;
 use connleak::growth::observe::Plan;
 use connleak::history::state_dir;
@@ -149,11 +150,7 @@ impl FromStr for Compare {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "auto" => Ok(Compare::Auto),
-            "none" => Ok(Compare::None),
-            _ => Err(format!("unknown baseline '{text}'; use auto or none")),
-        }
+        word::choose("baseline", text, &[("auto", Compare::Auto), ("none", Compare::None)])
     }
 }
 

@@ -1,6 +1,7 @@
 //! What may leak, and how much of it there can be, as options give them.
 
 use crate::base::error::{Error, Result};
+use crate::base::word;
 use crate::growth::process_usage::MIB;
 use std::str::FromStr;
 
@@ -63,10 +64,8 @@ impl FromStr for Measure {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        [Measure::Connections, Measure::Descriptors, Measure::Memory]
-            .into_iter()
-            .find(|measure| measure.name() == text)
-            .ok_or_else(|| format!("unknown metric '{text}'; use connections, fds or rss"))
+        let all = [Measure::Connections, Measure::Descriptors, Measure::Memory];
+        word::choose("metric", text, &all.map(|measure| (measure.name(), measure)))
     }
 }
 

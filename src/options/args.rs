@@ -7,6 +7,7 @@ pub use amounts::{Percent, Speed};
 pub use getopt::{HELP, Refused, all, parse};
 
 use crate::base::duration::Span;
+use crate::base::word;
 use crate::kernel::owner::Holders;
 use crate::kernel::select::Cidr;
 use crate::kernel::socket::Side;
@@ -167,12 +168,14 @@ impl FromStr for RequireListener {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "" | "unknown" => Ok(RequireListener(ServiceState::Unknown)),
-            "warning" => Ok(RequireListener(ServiceState::Warning)),
-            "critical" => Ok(RequireListener(ServiceState::Critical)),
-            _ => Err(format!("bad state '{text}': use unknown, warning or critical")),
-        }
+        // Alone it stands for the mildest.
+        let text = if text.is_empty() { "unknown" } else { text };
+        let states = [
+            ("unknown", ServiceState::Unknown),
+            ("warning", ServiceState::Warning),
+            ("critical", ServiceState::Critical),
+        ];
+        word::choose("state", text, &states).map(RequireListener)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{json, nagios, prometheus};
 use crate::base::duration::Span;
+use crate::base::word;
 use crate::kernel::cgroup;
 use crate::kernel::socket::Side;
 use crate::kernel::source::{Coverage, Origin};
@@ -241,12 +242,8 @@ impl FromStr for Format {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "nagios" => Ok(Format::Nagios),
-            "json" => Ok(Format::Json),
-            "prometheus" => Ok(Format::Prometheus),
-            _ => Err(format!("unknown output '{text}'; use nagios, json or prometheus")),
-        }
+        let formats = [("nagios", Format::Nagios), ("json", Format::Json), ("prometheus", Format::Prometheus)];
+        word::choose("output", text, &formats)
     }
 }
 

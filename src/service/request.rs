@@ -1,5 +1,6 @@
 //! What the caller asks for, in values of this room: which service, which of its sockets, grouped how.
 
+use crate::base::word;
 use crate::kernel::select::Cidr;
 use crate::kernel::socket::Side;
 use crate::report::verdict::ServiceState;
@@ -51,13 +52,8 @@ impl FromStr for By {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "owner" => Ok(By::Owner),
-            "unit" => Ok(By::Unit),
-            "user" => Ok(By::User),
-            "peer" => Ok(By::Peer),
-            "tenant" => Ok(By::Tenant),
-            _ => Err(format!("unknown grouping '{text}'; use owner, unit, user, peer or tenant")),
-        }
+        let words =
+            [("owner", By::Owner), ("unit", By::Unit), ("user", By::User), ("peer", By::Peer), ("tenant", By::Tenant)];
+        word::choose("grouping", text, &words)
     }
 }

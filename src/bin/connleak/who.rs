@@ -13,6 +13,7 @@ use crate::screen::{self, Screen};
 use crate::subcommand::{Shared, guard};
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::error::{Error, Result};
+use connleak::base::word;
 use connleak::kernel::owner::Process;
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command, Common, Pids, Top};
@@ -91,14 +92,13 @@ impl FromStr for By {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "pid" | "owner" => Ok(By::Pid),
-            "unit" => Ok(By::Unit),
-            "user" => Ok(By::User),
-            "peer" => Ok(By::Peer),
-            "tenant" => Ok(By::Tenant),
-            _ => Err(format!("unknown grouping '{text}'; use pid, unit, user, peer or tenant")),
+        // As the checks call it.
+        if text == "owner" {
+            return Ok(By::Pid);
         }
+        let words =
+            [("pid", By::Pid), ("unit", By::Unit), ("user", By::User), ("peer", By::Peer), ("tenant", By::Tenant)];
+        word::choose("grouping", text, &words)
     }
 }
 
@@ -155,12 +155,7 @@ impl FromStr for Format {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "table" => Ok(Format::Table),
-            "json" => Ok(Format::Json),
-            "csv" => Ok(Format::Csv),
-            _ => Err(format!("unknown output '{text}'; use table, json or csv")),
-        }
+        word::choose("output", text, &[("table", Format::Table), ("json", Format::Json), ("csv", Format::Csv)])
     }
 }
 
