@@ -1,11 +1,8 @@
 //! Are connections accumulating toward a limit, since when, and when does it run out?
 
-use argh::{ArgsInfo, FromArgs};
-use connleak::base::duration::Span;
 use connleak::base::error::{Error, Result};
-use connleak::growth::measure::{LimitChoice, Measure};
+use connleak::growth::measure::Measure;
 use connleak::growth::observe::{Observation, Plan};
-use connleak::growth::outcome::Rules;
 use connleak::growth::pool::Connection;
 use connleak::growth::process_usage::ProcessUsage;
 use connleak::history::state_dir;
@@ -13,60 +10,12 @@ use connleak::history::{History, Updated};
 use connleak::kernel::owner::Holders;
 use connleak::kernel::source::Origin;
 use connleak::kernel::world::World;
-use connleak::options::args::{Args, Command, Common, Percent, Pids, Speed};
+use connleak::options::args::{Args, Speed};
+use connleak::options::growth::Growth;
 use connleak::owners::blame::{Blame, Grouping, Suspect};
 use connleak::report::Report;
 use connleak::service::listener;
-use connleak::service::profile::Profile;
 use connleak::service::target::{self, Target};
-use std::path::PathBuf;
-
-/// tell a connection leak from load, early, and say when it runs out
-#[derive(FromArgs, ArgsInfo, Debug)]
-#[argh(note = "Each run adds one look at the service's sockets to a history, and judges whether sockets pile up that \
-    fell silent and never come back while new ones are opened. A confirmed leak is at least WARNING.")]
-#[argh(note = "The main number (-w, -c) is the connections in percent of the limit; no range is set by default, as a \
-    full pool of fixed size is healthy.")]
-struct Growth {
-    /// only the sockets that these processes hold. Like --unit and --user it needs no port
-    #[argh(option, arg_name = "N[,N...]")]
-    pid: Vec<Pids>,
-
-    /// what may leak: connections, fds (open descriptors) or rss (resident memory) of the processes
-    /// of --pid, --unit, --user or the port; default connections
-    #[argh(option, arg_name = "METRIC")]
-    metric: Option<Measure>,
-
-    /// connections, descriptors or bytes (512M, 2G) that there can be, or auto: what runs out first
-    /// of the profile's limit, the open files of its processes, the ephemeral ports and the cgroup's
-    /// memory; default auto
-    #[argh(option, arg_name = "N|auto")]
-    limit: Option<LimitChoice>,
-
-    /// warn when a leak leaves less time than this until the limit; default from the profile
-    #[argh(option, arg_name = "DURATION")]
-    left_warning: Option<Span>,
-
-    /// be critical when a leak leaves less time than this until the limit; default from the profile
-    #[argh(option, arg_name = "DURATION")]
-    left_critical: Option<Span>,
-
-    /// warn when there are this many percent more than usual at this hour, once three days are known
-    #[argh(option, arg_name = "PERCENT")]
-    baseline_warning: Option<Percent>,
-
-    /// where the history is kept; default see the man page
-    #[argh(option, arg_name = "DIR")]
-    state_dir: Option<PathBuf>,
-
-    /// for rehearsals: judge as if time ran this many times as fast, on a history of its own
-    #[argh(option, arg_name = "FACTOR")]
-    rehearse: Option<Speed>,
-}
-
-impl Command for Growth {
-    const PROGRAM: &'static str = "check_conn_growth";
-}
 
 fn main() {
     connleak::program::run::main(check)
@@ -103,17 +52,6 @@ fn check(args: &Args<Growth>, world: &World) -> Result<Report> {
         report.is_incomplete(format!("not remembered: {why}"));
     }
     Ok(report)
-}
-
-impl Growth {
-    fn rules(&self, common: &Common, profile: &Profile) -> Rules {
-        Rules {
-            used: common.limits(),
-            left_warning: self.left_warning.or(profile.growth.warning),
-            left_critical: self.left_critical.or(profile.growth.critical),
-            baseline_warning: self.baseline_warning.map(|Percent(percent)| percent),
-        }
-    }
 }
 
 fn present(seen: Observation, args: &Args<Growth>, target: &Target) -> Report {

@@ -249,7 +249,7 @@ pub trait Command: FromArgs + ArgsInfo {
     const USAGE: &'static str = "-p PORT|-P PROFILE [OPTIONS]";
     /// Whether it takes a command after `--`, and how its usage line names it.
     const REST: Option<&'static str> = None;
-    /// Shared options that it has no use for, by their long names.
+    /// Options that it has no use for, by their long names.
     const WITHOUT: &'static [&'static str] = &[];
     /// What its help ends with: how values are written, and what the exit status means.
     const CLOSING: &'static str = "\
