@@ -155,11 +155,11 @@ fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Resu
         _ => Vec::new(),
     };
     let state = state(&memory, before, pool.seen.missing.is_none());
-    let lacking = plan.target.absent.iter().cloned().chain(pool.lacking()).collect();
+    let lacking = plan.target.absent.clone();
     let sample = sample(&moment, &found, pool.instance, pool.counts);
     let (owners, processes) = (Owners::default(), Vec::new());
-    let Pool { seen: view, connections, counts, .. } = pool;
-    let value = Observation { found, view, connections, counts, suspects, owners, processes, unread, lacking };
+    let Pool { seen: view, connections, counts, unsure, .. } = pool;
+    let value = Observation { found, view, connections, counts, suspects, owners, processes, unread, unsure, lacking };
     Ok(Step { sample, state, version: detector_state::VERSION, value })
 }
 

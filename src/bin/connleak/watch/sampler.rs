@@ -14,6 +14,7 @@ use connleak::kernel::owner::{self, Holders, Owners};
 use connleak::kernel::socket::{Socket, State};
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Pids};
+use connleak::report::doubt;
 use connleak::service::target;
 use procfs::FromRead;
 use procfs::process::Status;
@@ -149,16 +150,14 @@ fn record(plan: &Plan, history: &mut Result<History, String>, world: &World) -> 
             let Updated { value: seen, unsaved, .. } = plan.see(history, Holders::First, world)?;
             let mut notes = seen.found.judge(&Rules::default()).reasons;
             notes.extend(unsaved.map(|why| format!("not recorded: {why}")));
+            notes.extend(doubt::whose(seen.unsure, ""));
             (seen.view, seen.lacking, Looked { connections: seen.connections, counts: seen.counts, notes })
         }
         Err(why) => {
             let pool = pool::look(world, &plan.target.selection, None)?;
-            let lacking = plan.target.absent.iter().cloned().chain(pool.lacking()).collect();
-            (
-                pool.seen,
-                lacking,
-                Looked { connections: pool.connections, counts: pool.counts, notes: vec![why.clone()] },
-            )
+            let notes = [why.clone()].into_iter().chain(doubt::whose(pool.unsure, "")).collect();
+            let looked = Looked { connections: pool.connections, counts: pool.counts, notes };
+            (pool.seen, plan.target.absent.clone(), looked)
         }
     };
     looked.notes.extend(lacking);
