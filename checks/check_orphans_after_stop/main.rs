@@ -3,6 +3,7 @@
 mod drain;
 mod leftover;
 mod lifecycle;
+mod metrics;
 mod stop_command;
 
 use argh::{ArgsInfo, FromArgs};
@@ -16,10 +17,10 @@ use connleak::kernel::socket::State;
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping, Suspect};
+use connleak::report::Report;
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict, word};
-use connleak::report::{Metric, Report, Unit, rounded};
 use connleak::service::baseline::Baseline;
 use connleak::service::target::{self, Target};
 use drain::{Drain, Leftovers};
@@ -219,7 +220,7 @@ impl Scene<'_> {
         let wait = self.rules.wait;
         let running = watched.running(self.drain.world)?;
         let mut view = self.drain.look(None)?;
-        let (after, excuse) = match running {
+        let (after, excuse) = match &running.process {
             Some(process) => {
                 lifecycle::started(&memory)?;
                 view.left.clear();
@@ -231,7 +232,9 @@ impl Scene<'_> {
                 (stopped.min(wait), (stopped < wait).then_some(draining))
             }
         };
-        Ok(self.judge(&Settled { view, after, excuse }, None))
+        let mut report = self.judge(&Settled { view, after, excuse }, None);
+        report.missing.extend(running.older_pid_file());
+        Ok(report)
     }
 
     fn judge(&self, settled: &Settled, baseline: Option<&Baseline>) -> Report {
@@ -259,7 +262,7 @@ impl Scene<'_> {
         if baseline.is_some_and(|baseline| baseline.count() == 0) {
             report.headline += ", nothing was there before: is it the right port?";
         }
-        report.metrics = self.metrics(settled);
+        report.metrics = metrics::of(&settled.view, settled.after.0.as_secs_f64(), self.rules.count);
         blame.add_to(&mut report);
         let remaining = left.iter().take(grouping.top).map(|left| leftover::json(left, &owners, &listeners));
         report.extra.insert("remaining".into(), remaining.collect());
@@ -271,6 +274,8 @@ impl Scene<'_> {
                 doubt::whose(unsure, "").into_iter().collect(),
             );
         }
+        let is_there = !left.is_empty() || settled.view.time_wait > 0 || settled.excuse.is_some();
+        self.target.add_to(self.drain.world, is_there, &mut report);
         report.details = blame.details(&held, &owners, verbose.min(1));
         if verbose > 1 {
             report.details.extend(leftover::lines(left, &owners, &listeners, grouping.top));
@@ -303,26 +308,5 @@ impl Scene<'_> {
             parts.push(format!("{} new", view.new));
         }
         format!("{} {}", self.target.service, parts.join(", "))
-    }
-
-    fn metrics(&self, settled: &Settled) -> Vec<Metric> {
-        let view = &settled.view;
-        let of = |class: Class| view.left.iter().filter(|left| left.class() == class).count() as f64;
-        let after = rounded(settled.after.0.as_secs_f64(), 3);
-        let metric =
-            |name, value, help| Metric { name, value: Some(value), unit: Unit::None, limits: Limits::default(), help };
-        let mut metrics = vec![
-            metric("orphans", view.left.len() as f64, "Sockets left after the stop."),
-            metric("held", of(Class::Held), "Of them those that a process holds."),
-            metric("kernel", of(Class::Kernel), "Of them those that only the kernel has."),
-            metric("listen", of(Class::Listen), "Of them those that still listen."),
-            metric("bound", of(Class::Bound), "Of them those that only keep the port bound."),
-            metric("time_wait", view.time_wait as f64, "Sockets in TIME_WAIT."),
-            metric("new", view.new as f64, "Sockets that the baseline doesn't have."),
-            metric("drained_after", after, "Seconds until nothing was left, or the wait."),
-        ];
-        metrics[0].limits = self.rules.count;
-        metrics[7].unit = Unit::Seconds;
-        metrics
     }
 }

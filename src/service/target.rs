@@ -2,13 +2,14 @@
 
 use crate::base::error::{Error, Result};
 use crate::kernel::members::Members;
+use crate::kernel::netns::{self, Elsewhere};
 use crate::kernel::select::Selection;
 use crate::kernel::socket::Side;
 use crate::kernel::source::diag::MOST_PORTS;
-use crate::kernel::user::Users;
+use crate::kernel::user::{self, Users};
 use crate::kernel::world::World;
 use crate::options::args::{By, Common, Pids};
-use crate::report::{Format, GENERIC, Service};
+use crate::report::{Format, GENERIC, Report, Service};
 use crate::service::profile::{self, Profile};
 use crate::service::tenant_key::Key;
 use std::collections::BTreeSet;
@@ -90,7 +91,7 @@ pub fn name_any(common: &Common, pids: &[Pids], world: &World) -> Result<Target>
 /// Where the user is unknown, or `generic` can't be read.
 pub fn on_all_ports(name: String, common: &Common, world: &World) -> Result<Target> {
     let service = Service { profile: name, ports: Vec::new(), side: Side::Both };
-    let selection = selection(common, &service)?;
+    let selection = selection(common, &service, world)?;
     let profile = profile::named(GENERIC, &world.thresholds)?;
     Ok(Target { profile, service, selection, absent: Vec::new() })
 }
@@ -139,17 +140,20 @@ fn of_service(common: &Common, world: &World) -> Result<Target> {
     }
     let side = common.side.or(profile.side).unwrap_or(Side::Both);
     let service = Service { profile: profile.service.clone(), ports, side };
-    let selection = selection(common, &service)?;
+    let selection = selection(common, &service, world)?;
     Ok(Target { profile, service, selection, absent: Vec::new() })
 }
 
-fn selection(common: &Common, service: &Service) -> Result<Selection> {
+fn selection(common: &Common, service: &Service, world: &World) -> Result<Selection> {
+    // A recorded dump's uids are another machine's, maybe.
+    let is_live = common.user.is_some() && world.replay.is_none();
     Ok(Selection {
         ports: service.ports.clone(),
         side: service.side,
         peers: common.peer.clone(),
         locals: common.local.clone(),
         uid: common.user.as_ref().map(|user| Users::read().uid(user)).transpose()?,
+        unmapped: if is_live { user::unmapped() } else { None },
         unit: None,
     })
 }
@@ -163,15 +167,36 @@ impl Target {
                     "--unit needs this machine's processes: it can't be used with --replay".into(),
                 ));
             }
-            self.selection.unit = Some(Members::find(world, unit)?);
+            let members = Members::find(world, unit)?;
+            self.absent.extend(members.elsewhere());
+            self.selection.unit = Some(members);
         }
         Ok(self)
+    }
+
+    /// Says what is missing of the choice, and that a zero is of a network namespace which isn't the host's.
+    /// `is_there`: anything of the service is seen.
+    pub fn add_to(&self, world: &World, is_there: bool, report: &mut Report) {
+        self.absent.iter().for_each(|absent| report.is_incomplete(absent.clone()));
+        if is_there {
+            return;
+        }
+        let is_chosen = self.selection.unit.is_some() || self.selection.uid.is_some();
+        match netns::elsewhere(world) {
+            Some(Elsewhere { is_empty: true }) => {
+                let why = "this network namespace is not the host's and has no TCP socket: see --netns".to_owned();
+                if is_chosen { report.is_incomplete(why) } else { report.missing.push(why) }
+            }
+            Some(_) => report.missing.push("this network namespace is not the host's".to_owned()),
+            None => {}
+        }
     }
 
     /// Narrowed to the sockets that the processes of `--pid` hold.
     fn of_pids(mut self, pids: &[Pids], world: &World) -> Result<Target> {
         if !pids.is_empty() {
             let (members, gone) = Members::of(world, &sorted(pids))?;
+            self.absent.extend(members.elsewhere());
             self.selection.unit = Some(members);
             self.absent.extend(gone.iter().map(|pid| format!("process {pid} (--pid) is gone")));
         }
