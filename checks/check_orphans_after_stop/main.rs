@@ -3,7 +3,6 @@
 mod drain;
 mod leftover;
 mod lifecycle;
-mod metrics;
 mod stop_command;
 
 use argh::{ArgsInfo, FromArgs};
@@ -17,10 +16,10 @@ use connleak::kernel::socket::State;
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping, Suspect};
-use connleak::report::Report;
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict, word};
+use connleak::report::{Metric, Report, Unit, rounded};
 use connleak::service::baseline::Baseline;
 use connleak::service::target::{self, Target};
 use drain::{Drain, Leftovers};
@@ -105,7 +104,7 @@ fn main() {
 
 pub fn check(args: &Args<Orphans>, world: &World) -> Result<Report> {
     let own = &args.own;
-    let target = target::resolve(&args.common, world)?;
+    let target = target::resolve(args.common.request(&[]), world)?;
     let rules = Rules::new(args, &target);
     let watched = Watched { unit: own.unit.clone(), process: own.process.clone(), pid_file: own.pid_file.clone() };
     refuse_mixed_uses(args, &watched)?;
@@ -254,7 +253,7 @@ impl Scene<'_> {
         };
         let suspect = |left: &Left| Suspect::new(&left.socket, None);
         let held: Vec<_> = left.iter().filter(|left| left.class() != Class::Kernel).map(suspect).collect();
-        let grouping = Grouping::new(&self.args.common, &self.target.profile);
+        let grouping = Grouping::new(self.target);
         let blame = Blame::new(&held, &owners, grouping);
         let is_ok = verdict.state == ServiceState::Ok;
         let mut report = Report::new("orphans_after_stop", self.target.service.clone(), &settled.view.seen, verdict);
@@ -262,7 +261,7 @@ impl Scene<'_> {
         if baseline.is_some_and(|baseline| baseline.count() == 0) {
             report.headline += ", nothing was there before: is it the right port?";
         }
-        report.metrics = metrics::of(&settled.view, settled.after.0.as_secs_f64(), self.rules.count);
+        report.metrics = self.metrics(settled);
         blame.add_to(&mut report);
         let remaining = left.iter().take(grouping.top).map(|left| leftover::json(left, &owners, &listeners));
         report.extra.insert("remaining".into(), remaining.collect());
@@ -308,5 +307,21 @@ impl Scene<'_> {
             parts.push(format!("{} new", view.new));
         }
         format!("{} {}", self.target.service, parts.join(", "))
+    }
+
+    fn metrics(&self, settled: &Settled) -> Vec<Metric> {
+        let view = &settled.view;
+        let of = |class: Class| view.left.iter().filter(|left| left.class() == class).count() as u64;
+        let after = rounded(settled.after.0.as_secs_f64(), 3);
+        vec![
+            Metric::count("orphans", view.left.len() as u64).within(self.rules.count),
+            Metric::count("held", of(Class::Held)),
+            Metric::count("kernel", of(Class::Kernel)),
+            Metric::count("listen", of(Class::Listen)),
+            Metric::count("bound", of(Class::Bound)),
+            Metric::count("time_wait", view.time_wait),
+            Metric::count("new", view.new),
+            Metric::new("drained_after", Unit::Seconds, Some(after)),
+        ]
     }
 }
