@@ -6,7 +6,7 @@ use crate::lab::{CLOSE_WAIT, Lab, Peer};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -18,11 +18,12 @@ fn program() -> Option<&'static PathBuf> {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
     let build = || {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/holder.c");
-        let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("holder-{}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        let program = dir.join("holder");
-        let built = Command::new("gcc").args(["-O1", "-pthread", "-o"]).arg(&program).arg(source).status();
-        built.is_ok_and(|status| status.success()).then_some(program)
+        let all = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let own = tempfile::tempdir_in(all).unwrap();
+        let (new, program) = (own.path().join("holder"), all.join("holder"));
+        let built = Command::new("gcc").args(["-O1", "-pthread", "-o"]).arg(&new).arg(source).status();
+        // Other tests, each in a process of its own, run and replace it too.
+        built.is_ok_and(|status| status.success()).then(|| fs::rename(new, &program).map(|()| program).unwrap())
     };
     BUILT.get_or_init(build).as_ref()
 }
