@@ -219,7 +219,7 @@ impl Scene<'_> {
         let wait = self.rules.wait;
         let running = watched.running(self.drain.world)?;
         let mut view = self.drain.look(None)?;
-        let (after, excuse) = match running {
+        let (after, excuse) = match &running.process {
             Some(process) => {
                 lifecycle::started(&memory)?;
                 view.left.clear();
@@ -231,7 +231,9 @@ impl Scene<'_> {
                 (stopped.min(wait), (stopped < wait).then_some(draining))
             }
         };
-        Ok(self.judge(&Settled { view, after, excuse }, None))
+        let mut report = self.judge(&Settled { view, after, excuse }, None);
+        report.missing.extend(running.older_pid_file());
+        Ok(report)
     }
 
     fn judge(&self, settled: &Settled, baseline: Option<&Baseline>) -> Report {
@@ -271,6 +273,8 @@ impl Scene<'_> {
                 doubt::whose(unsure, "").into_iter().collect(),
             );
         }
+        let is_there = !left.is_empty() || settled.view.time_wait > 0 || settled.excuse.is_some();
+        self.target.add_to(self.drain.world, is_there, &mut report);
         report.details = blame.details(&held, &owners, verbose.min(1));
         if verbose > 1 {
             report.details.extend(leftover::lines(left, &owners, &listeners, grouping.top));

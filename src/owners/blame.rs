@@ -167,12 +167,7 @@ impl Blame {
 
     /// What the first line must say where owners were looked for and not all were found.
     pub fn shortfall(&self, owners: &Owners) -> Option<String> {
-        let why = match (owners.late, owners.refused) {
-            (true, _) => "no time left to look".to_owned(),
-            (false, 0) => "no process visible here has them".to_owned(),
-            (false, 1) => "1 process may not be read".to_owned(),
-            (false, refused) => format!("{refused} processes may not be read"),
-        };
+        let why = owners.why_unowned();
         (self.unowned > 0).then(|| format!("owners partial: {} of {} sockets without, {why}", self.unowned, self.total))
     }
 

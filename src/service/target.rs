@@ -2,12 +2,13 @@
 
 use crate::base::error::{Error, Result};
 use crate::kernel::members::Members;
+use crate::kernel::netns::{self, Elsewhere};
 use crate::kernel::select::Selection;
 use crate::kernel::socket::Side;
 use crate::kernel::source::diag::MOST_PORTS;
-use crate::kernel::user::Users;
+use crate::kernel::user::{self, Users};
 use crate::kernel::world::World;
-use crate::report::{GENERIC, Service};
+use crate::report::{GENERIC, Report, Service};
 use crate::service::profile::{self, Profile};
 use crate::service::request::{By, Request};
 use crate::service::tenant_key::Key;
@@ -64,7 +65,7 @@ pub fn on_all_ports(name: String, request: Request, world: &World) -> Result<Tar
         return Err(Error::Usage("--side is seen from a service's port: give it with -p or -P".into()));
     }
     let service = Service { profile: name, ports: Vec::new(), side: Side::Both };
-    let selection = selection(&request, &service)?;
+    let selection = selection(&request, &service, world)?;
     let profile = profile::named(GENERIC, &world.thresholds)?;
     Ok(Target { request, profile, service, selection, absent: Vec::new() })
 }
@@ -100,17 +101,20 @@ fn of_service(request: Request, world: &World) -> Result<Target> {
     }
     let side = request.side.or(profile.side).unwrap_or(Side::Both);
     let service = Service { profile: profile.service.clone(), ports, side };
-    let selection = selection(&request, &service)?;
+    let selection = selection(&request, &service, world)?;
     Ok(Target { request, profile, service, selection, absent: Vec::new() })
 }
 
-fn selection(request: &Request, service: &Service) -> Result<Selection> {
+fn selection(request: &Request, service: &Service, world: &World) -> Result<Selection> {
+    // A recorded dump's uids are another machine's, maybe.
+    let is_live = request.user.is_some() && world.replay.is_none();
     Ok(Selection {
         ports: service.ports.clone(),
         side: service.side,
         peers: request.peers.clone(),
         locals: request.locals.clone(),
         uid: request.user.as_ref().map(|user| Users::read().uid(user)).transpose()?,
+        unmapped: if is_live { user::unmapped() } else { None },
         unit: None,
     })
 }
@@ -124,15 +128,36 @@ impl Target {
                     "--unit needs this machine's processes: it can't be used with --replay".into(),
                 ));
             }
-            self.selection.unit = Some(Members::find(world, unit)?);
+            let members = Members::find(world, unit)?;
+            self.absent.extend(members.elsewhere());
+            self.selection.unit = Some(members);
         }
         Ok(self)
+    }
+
+    /// Says what is missing of the choice, and that a zero is of a network namespace which isn't the host's.
+    /// `is_there`: anything of the service is seen.
+    pub fn add_to(&self, world: &World, is_there: bool, report: &mut Report) {
+        self.absent.iter().for_each(|absent| report.is_incomplete(absent.clone()));
+        if is_there {
+            return;
+        }
+        let is_chosen = self.selection.unit.is_some() || self.selection.uid.is_some();
+        match netns::elsewhere(world) {
+            Some(Elsewhere { is_empty: true }) => {
+                let why = "this network namespace is not the host's and has no TCP socket: see --netns".to_owned();
+                if is_chosen { report.is_incomplete(why) } else { report.missing.push(why) }
+            }
+            Some(_) => report.missing.push("this network namespace is not the host's".to_owned()),
+            None => {}
+        }
     }
 
     /// Narrowed to the sockets that the processes asked for hold, if any are.
     fn of_pids(mut self, world: &World) -> Result<Target> {
         if !self.request.pids.is_empty() {
             let (members, gone) = Members::of(world, &self.request.pids)?;
+            self.absent.extend(members.elsewhere());
             self.selection.unit = Some(members);
             self.absent.extend(gone.iter().map(|pid| format!("process {pid} (--pid) is gone")));
         }

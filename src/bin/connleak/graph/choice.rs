@@ -71,9 +71,7 @@ impl Graph {
 fn all_ports(request: Request, world: &World) -> Result<Target> {
     let profile = profile::named(GENERIC, &world.thresholds)?;
     let service = Service { profile: GENERIC.to_owned(), ports: Vec::new(), side: Side::Both };
-    let selection =
-        Selection { ports: Vec::new(), side: Side::Both, peers: Vec::new(), locals: Vec::new(), uid: None, unit: None };
-    Ok(Target { request, profile, service, selection, absent: Vec::new() })
+    Ok(Target { request, profile, service, selection: Selection::default(), absent: Vec::new() })
 }
 
 /// How many times as fast time ran in the rehearsal of this name; 1 where it was none.
