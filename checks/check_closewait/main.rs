@@ -11,7 +11,7 @@ use connleak::kernel::select::Match;
 use connleak::kernel::socket::{Age, Side, Socket, State, StateSet};
 use connleak::kernel::tally::Tally;
 use connleak::kernel::world::World;
-use connleak::options::args::{Args, Command};
+use connleak::options::args::{Args, Command, Common};
 use connleak::owners::blame::{Blame, Grouping, Suspect};
 use connleak::owners::ghosts::Ghosts;
 use connleak::owners::ghosts::{self, Looking};
@@ -85,8 +85,7 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     }
     let gathered = world.deadline.elapsed();
     let verdict = rules.judge(found.stuck.len() as u64, found.oldest, &found);
-    let wants_owners =
-        verdict.state != ServiceState::Ok || common.verbose > 0 || common.output.is_some_and(Format::names_owners);
+    let wants_owners = wants_owners(common, verdict.state);
     let all_holders = if common.verbose > 1 { Holders::All } else { Holders::First };
     let owners = if wants_owners { holders::find(world, &mut found.stuck, all_holders) } else { Owners::default() };
     let blamed = if wants_owners { &found.stuck[..] } else { &[] };
@@ -107,6 +106,10 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     Ok(report)
 }
 
+fn wants_owners(common: &Common, state: ServiceState) -> bool {
+    state != ServiceState::Ok || common.verbose > 0 || common.output.is_some_and(Format::names_owners)
+}
+
 fn look_for_ghosts(
     args: &Args<Closewait>,
     target: &Target,
@@ -121,8 +124,8 @@ fn look_for_ghosts(
         return Ok(None);
     }
     let known = rules.judge(found.stuck.len() as u64, found.oldest, found).state;
-    let matters = |more| rules.at_worst(found, more) > known;
-    let looking = if args.own.ghosts { Looking::Asked } else { Looking::ByDefault(&matters) };
+    let (matters, exactly) = (&|more| rules.at_worst(found, more) > known, wants_owners(&args.common, known));
+    let looking = if args.own.ghosts { Looking::Asked } else { Looking::ByDefault { matters, exactly } };
     ghosts::find(world, target, args.common.unit.as_deref(), looking)
 }
 

@@ -41,9 +41,23 @@ const MOST_NAMED: usize = 3;
 pub enum Looking<'a> {
     /// `--ghosts`: what can't be read leaves the answer open.
     Asked,
-    /// Unasked: what can't be read is doubt, as far as the kernel's counters bound it. Tells whether so many
-    /// more would change the verdict.
-    ByDefault(&'a dyn Fn(u64) -> bool),
+    /// Unasked: what can't be read is doubt, as far as the kernel's counters bound it.
+    ByDefault {
+        /// Whether so many more would change the verdict.
+        matters: &'a dyn Fn(u64) -> bool,
+        /// Whether their number is wanted also where it doesn't.
+        exactly: bool,
+    },
+}
+
+impl Looking<'_> {
+    /// Whether processes must be read where there are no more than these.
+    fn needs(self, at_most: u64) -> bool {
+        match self {
+            Looking::Asked => true,
+            Looking::ByDefault { matters, exactly } => at_most > 0 && (exactly || matters(at_most)),
+        }
+    }
 }
 
 /// Which processes may have ghosts of the service: those that hold a selected socket, and all of
@@ -73,9 +87,12 @@ pub fn find(world: &World, target: &Target, unit: Option<&str>, looking: Looking
         }
         (true, false) => return Ok(None),
         (false, true) => {}
-        // The usual case costs no look at any process.
-        (false, false) if unhashed::none(world) => return Ok(Some(Ghosts::default())),
         (false, false) => {}
+    }
+    // The usual case costs no look at any process.
+    let bound = if was_asked { None } else { unhashed::bound(world) };
+    if let Some(at_most) = bound.filter(|at_most| !looking.needs(*at_most)) {
+        return Ok(Some(Ghosts::not_sought(at_most)));
     }
     let nothing = |why: Error| Ghosts { missing: vec![format!("ghosts unknown: {why}")], ..Ghosts::default() };
     let found = search(world, target, unit, looking).unwrap_or_else(nothing);
@@ -86,10 +103,10 @@ fn search(world: &World, target: &Target, unit: Option<&str>, looking: Looking) 
     let selection = &target.selection;
     let at_most = match looking {
         Looking::Asked => None,
-        Looking::ByDefault(matters) => unhashed::at_most(world, matters),
+        Looking::ByDefault { matters, .. } => unhashed::at_most(world, matters),
     };
-    if at_most == Some(0) {
-        return Ok(Ghosts::default());
+    if let Some(at_most) = at_most.filter(|at_most| !looking.needs(*at_most)) {
+        return Ok(Ghosts::not_sought(at_most));
     }
     let (sockets, users, uid) = (HashSet::new(), HashSet::new(), selection.uid);
     let mut suspected = Suspected { sockets, users, unit, uid, looking, at_most };
@@ -164,13 +181,13 @@ impl Suspected<'_> {
     fn counts_all(&self) -> bool {
         match self.looking {
             Looking::Asked => false,
-            Looking::ByDefault(matters) => self.at_most.is_none_or(matters),
+            Looking::ByDefault { matters, .. } => self.at_most.is_none_or(matters),
         }
     }
 
     /// Few ghosts of the whole machine, which change nothing, are looked for in the service's processes alone.
     fn scope(&self) -> Scope<'_> {
-        let asks_few = matches!(self.looking, Looking::ByDefault(_)) && !self.counts_all() && !self.are_named();
+        let asks_few = !self.was_asked() && !self.counts_all() && !self.are_named();
         if asks_few { Scope::Users(&self.users) } else { Scope::All }
     }
 

@@ -18,12 +18,19 @@ pub struct Ghosts {
     /// Why there may be more, and how many at most; `None`: that can't be told, and nobody asked.
     pub doubts: Vec<(Option<u64>, String)>,
     pub was_asked: bool,
+    /// So many at most, too few for a look.
+    pub not_sought: u64,
 }
 
 impl Ghosts {
+    /// None was looked for, as there are so few.
+    pub fn not_sought(at_most: u64) -> Ghosts {
+        Ghosts { not_sought: at_most, ..Ghosts::default() }
+    }
+
     /// How many, where that is known.
     pub fn known(&self) -> Option<u64> {
-        (self.missing.is_empty() && self.doubts.is_empty()).then_some(self.count)
+        (self.not_sought == 0 && self.missing.is_empty() && self.doubts.is_empty()).then_some(self.count)
     }
 
     /// Adds what a report says beside the number. `at_worst`: the verdict with so many more.
