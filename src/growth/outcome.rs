@@ -1,85 +1,16 @@
 //! What the growth check says of what it found: state, words and numbers.
 
 use crate::base::duration::Span;
-use crate::base::error::{Error, Result};
 use crate::growth::detector::{Leak, Verdict as Trend, Witness};
 use crate::growth::detector_state::{Learned, Turnover};
+use crate::growth::measure::Measure;
 use crate::growth::near;
-use crate::growth::process_usage::MIB;
 use crate::history::Usual;
 use crate::kernel::headroom::{self, Headroom, Resource};
-use crate::options::args::LimitChoice;
 use crate::owners::blame::Blame;
 use crate::report::verdict::{Limits, ServiceState, Verdict, word};
 use crate::report::{Metric, Unit, rounded};
 use serde_json::{Map, Value, json};
-use std::str::FromStr;
-
-/// `--metric`: what may leak.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Measure {
-    #[default]
-    Connections,
-    Descriptors,
-    /// Resident memory, in bytes; the detector counts it in MiB.
-    Memory,
-}
-
-impl Measure {
-    /// As the option and the perfdata call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Measure::Connections => "connections",
-            Measure::Descriptors => "fds",
-            Measure::Memory => "rss",
-        }
-    }
-
-    /// What one of the detector's items stands for.
-    pub fn each(self) -> u64 {
-        if self == Measure::Memory { MIB } else { 1 }
-    }
-
-    /// What there can be by option or profile; `None`: as much as what runs out allows.
-    ///
-    /// # Errors
-    /// A number that no count of this measure reaches.
-    pub fn limit(self, chosen: Option<LimitChoice>, profile: Option<u64>) -> Result<Option<u64>> {
-        match chosen {
-            Some(LimitChoice::Number { number, in_bytes }) => {
-                if self != Measure::Memory && (in_bytes || u32::try_from(number).is_err()) {
-                    let name = self.name();
-                    return Err(Error::Usage(format!(
-                        "--limit: '{number}' is too many {name}; bytes are for --metric rss"
-                    )));
-                }
-                Ok(Some(number))
-            }
-            _ => Ok(profile.filter(|_| self == Measure::Connections)),
-        }
-    }
-
-    /// `412`, `412 connections`, `412 MiB`.
-    fn amount(self, amount: u64, with_unit: bool) -> String {
-        match (self, with_unit) {
-            (Measure::Memory, _) => format!("{} MiB", amount / MIB),
-            (_, false) => amount.to_string(),
-            (Measure::Connections, true) => format!("{amount} connections"),
-            (Measure::Descriptors, true) => format!("{amount} descriptors"),
-        }
-    }
-}
-
-impl FromStr for Measure {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        [Measure::Connections, Measure::Descriptors, Measure::Memory]
-            .into_iter()
-            .find(|measure| measure.name() == text)
-            .ok_or_else(|| format!("unknown metric '{text}'; use connections, fds or rss"))
-    }
-}
 
 /// What is judged beside the trend.
 #[derive(Clone, Copy, Debug, Default)]
@@ -289,31 +220,18 @@ impl Outcome {
             Trend::Learning { .. } | Trend::Steady => 0.0,
         };
         let turned = |count: fn(Turnover) -> f64| turnover.map(|turned| rounded(count(turned) / turned.minutes, 2));
-        let metric = |name, value, unit, help| Metric { name, value, unit, limits: Limits::default(), help };
-        let number = |name, value, help| metric(name, value, Unit::None, help);
-        let (unit, help) = match self.measure {
-            Measure::Connections => (Unit::None, "ESTABLISHED and CLOSE_WAIT."),
-            Measure::Descriptors => (Unit::None, "Open descriptors."),
-            Measure::Memory => (Unit::Bytes, "Resident memory."),
-        };
+        let unit = if self.measure == Measure::Memory { Unit::Bytes } else { Unit::None };
+        let limit = self.first().map(|headroom| headroom.limit as f64);
         vec![
-            metric(self.measure.name(), Some(self.amount as f64), unit, help),
-            Metric {
-                limits: rules.used,
-                ..metric("used", self.used(), Unit::Percent, "Percent of what runs out first.")
-            },
-            metric("limit", self.first().map(|headroom| headroom.limit as f64), unit, "Of what runs out first."),
-            metric("growth", Some(self.growth(rate)), unit, "Growth a minute."),
-            metric("left", leak.map(|leak| leak.left.likely.round()), Unit::Seconds, "Seconds until full."),
-            number("suspects", Some(leak.map_or(0.0, |leak| leak.suspects as f64)), "What speaks for a leak."),
-            metric(
-                "idle_oldest",
-                self.idle_oldest.map(|idle| rounded(idle, 1)),
-                Unit::Seconds,
-                "Seconds of the longest silence.",
-            ),
-            number("opened", turned(|turned| turned.opened), "Opened a minute."),
-            number("closed", turned(|turned| turned.closed), "Closed a minute."),
+            Metric::new(self.measure.name(), unit, Some(self.amount as f64)),
+            Metric::new("used", Unit::Percent, self.used()).within(rules.used),
+            Metric::new("limit", unit, limit),
+            Metric::new("growth", unit, Some(self.growth(rate))),
+            Metric::new("left", Unit::Seconds, leak.map(|leak| leak.left.likely.round())),
+            Metric::new("suspects", Unit::None, Some(leak.map_or(0.0, |leak| leak.suspects as f64))),
+            Metric::new("idle_oldest", Unit::Seconds, self.idle_oldest.map(|idle| rounded(idle, 1))),
+            Metric::new("opened", Unit::None, turned(|turned| turned.opened)),
+            Metric::new("closed", Unit::None, turned(|turned| turned.closed)),
         ]
     }
 }
@@ -330,6 +248,7 @@ fn span(seconds: f64) -> Span {
 mod tests {
     use super::*;
     use crate::growth::detector::TimeLeft;
+    use crate::growth::process_usage::MIB;
 
     fn found(verdict: Trend, used: u64, limit: u64) -> Outcome {
         let leaking = matches!(verdict, Trend::Leak(_)).then(|| ("php-fpm".to_owned(), "14:05".to_owned()));

@@ -2,6 +2,7 @@
 
 use crate::base::capabilities::{self, Raised};
 use crate::base::deadline::Deadline;
+use crate::base::word;
 use std::cell::OnceCell;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -78,12 +79,8 @@ impl FromStr for Source {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "auto" => Ok(Source::Auto),
-            "netlink" => Ok(Source::Netlink),
-            "proc" => Ok(Source::Proc),
-            _ => Err(format!("unknown source '{text}'; use auto, netlink or proc")),
-        }
+        let all = [Source::Auto, Source::Netlink, Source::Proc];
+        word::choose("source", text, &all.map(|source| (source.name(), source)))
     }
 }
 

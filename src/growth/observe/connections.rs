@@ -4,7 +4,8 @@ use super::{Observation, Past, Plan, capacity, leaking, moment, sample, state, s
 use crate::base::error::Result;
 use crate::growth::detector::{self, Verdict};
 use crate::growth::detector_state::{self, DetectorState, Learned, Moment};
-use crate::growth::outcome::{Measure, Outcome};
+use crate::growth::measure::Measure;
+use crate::growth::outcome::Outcome;
 use crate::growth::pool::{self, Connection, Pool};
 use crate::history::{History, Step, Updated};
 use crate::kernel::boot;

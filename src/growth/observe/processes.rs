@@ -3,7 +3,8 @@
 use super::{Observation, Past, Plan, capacity, leaking, moment, sample, state};
 use crate::base::error::{Error, Result};
 use crate::growth::detector_state::{self, DetectorState, Learned, Moment};
-use crate::growth::outcome::{Measure, Outcome};
+use crate::growth::measure::Measure;
+use crate::growth::outcome::Outcome;
 use crate::growth::pool;
 use crate::growth::process_usage::{self, Choice, MIB, ProcessUsage, ProcessUsages};
 use crate::history::{History, Step, Updated};
@@ -29,13 +30,12 @@ struct UsageSample {
 
 impl UsageSample {
     fn new(plan: &Plan, world: &World) -> Result<UsageSample> {
-        let (common, mut unread) = (plan.common, Vec::new());
-        let listed: Vec<u32> = plan.pids.iter().flat_map(|pids| pids.0.iter().copied()).collect();
+        let (request, mut unread) = (&plan.target.request, Vec::new());
         let by_port = (!plan.target.selection.ports.is_empty()).then(|| holders(plan, world)).transpose()?;
         let choice = Choice {
-            pids: (!listed.is_empty()).then_some(&listed[..]),
+            pids: (!request.pids.is_empty()).then_some(&request.pids[..]),
             holders: by_port.as_ref().map(|(pids, _)| &pids[..]),
-            unit: common.unit.as_deref(),
+            unit: request.unit.as_deref(),
             uid: plan.target.selection.uid,
         };
         let mut usages = process_usage::read(world, choice, plan.measure == Measure::Memory);
@@ -100,7 +100,7 @@ fn judge(plan: &Plan, look: UsageSample, past: Past) -> Result<Step<Observation>
     let capacity = capacity(&found);
     let mut memory = past.memory.unwrap_or_else(|| DetectorState::new(capacity));
     // Processes of a user come and go by themselves; of all others the oldest stands for the service.
-    let instance = if plan.common.user.is_some() { 0 } else { usages.oldest() };
+    let instance = if plan.target.request.user.is_some() { 0 } else { usages.oldest() };
     found.learned = memory.learn(&moment, usages.sample(instance), capacity, f64::from(plan.speed));
     let used =
         headroom::choose(&found.headrooms).map_or(0.0, |headroom| headroom.used as f64 / headroom.limit.max(1) as f64);

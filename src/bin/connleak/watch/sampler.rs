@@ -6,7 +6,7 @@ use crate::screen;
 use crate::who::{By, user_of};
 use connleak::base::deadline::Deadline;
 use connleak::growth::observe::Plan;
-use connleak::growth::outcome::{Measure, Rules};
+use connleak::growth::outcome::Rules;
 use connleak::growth::pool::{self, Connection};
 use connleak::history::state_dir;
 use connleak::history::{History, Updated};
@@ -86,10 +86,8 @@ impl Sampler {
         // Each look has its own time.
         self.world.deadline = Deadline::after(common.timeout.unwrap_or_default().after.0);
         let world = &self.world;
-        let target = target::resolve_any(common, &own.pid, world)?;
-        let measure = Measure::Connections;
-        let limit = target.profile.limit;
-        let plan = Plan { common, pids: &own.pid, target: &target, measure, limit, baseline: false, speed: 1 };
+        let target = target::resolve_any(common.request(&own.pid), world)?;
+        let plan = Plan::new(&target);
         let Looked { connections, counts, notes } = record(&plan, &mut self.history, world)?;
         let by = own.by.map(|by| by.of_profile(&target.profile)).transpose()?;
         let sockets: Vec<_> = connections.iter().map(|held| (held.socket.inode, held.socket.uid)).collect();
