@@ -91,6 +91,9 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let established = found.tally.count(Side::Both, State::Established);
     let is_connected = established + found.young + found.unsure > 0 || !found.stuck.is_empty();
     listener::add_absence(&mut report, &target, world, is_connected);
+    if let Some(ghosts) = found.ghosts.as_ref().filter(|_| common.verbose > 0) {
+        report.details.push(format!("ghosts: {}", ghosts.looked_at(world)));
+    }
     if common.verbose > 2 {
         report.details.extend(holding::stages(&found.seen, gathered, &holding.owners, world));
     }
