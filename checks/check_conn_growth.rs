@@ -14,6 +14,7 @@ use connleak::kernel::source::Origin;
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command, Common, LimitChoice, Percent, Pids, Speed};
 use connleak::owners::blame::{Blame, Grouping, Suspect};
+use connleak::owners::sockets;
 use connleak::report::Report;
 use connleak::service::listener;
 use connleak::service::profile::Profile;
@@ -146,6 +147,7 @@ fn present(seen: Observation, args: &Args<Growth>, target: &Target) -> Report {
         report.details.extend(found.evidence(&silences));
     }
     report.details.extend(blame.details(&suspects, &owners, verbose));
+    sockets::add_to(&mut report, &suspects, &owners, &args.common);
     if verbose > 1 {
         report.details.extend(found.by_group().take(grouping.top));
     }

@@ -45,7 +45,7 @@ _connleak() {
             esac
             ;;
         connleak_who)
-            opts="--pid --by --tree --ghosts --no-ghosts --top --output -o --verbose -v --port -p --profile -P --side --peer --local --user --unit --netns --source --proc-root --replay --timeout -t --help -h --version -V --extra-opts"
+            opts="--pid --by --tree --ghosts --no-ghosts --sockets --top --output -o --verbose -v --port -p --profile -P --side --peer --local --user --unit --netns --source --proc-root --replay --timeout -t --help -h --version -V --extra-opts"
             case "${prev}" in
                 --pid)
                     COMPREPLY=()

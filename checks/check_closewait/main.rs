@@ -16,6 +16,7 @@ use connleak::owners::blame::{Blame, Grouping, Suspect};
 use connleak::owners::ghosts::Ghosts;
 use connleak::owners::ghosts::{self, Looking};
 use connleak::owners::holders;
+use connleak::owners::sockets;
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
@@ -99,6 +100,7 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let is_connected = established + found.young + found.unsure > 0 || !found.stuck.is_empty();
     listener::add_absence(&mut report, common, &target, world, is_connected);
     report.details = blame.details(&found.stuck, &owners, common.verbose);
+    sockets::add_to(&mut report, &found.stuck, &owners, common);
     if common.verbose > 2 {
         let (seen, took) = (&found.seen, world.deadline.elapsed() - gathered);
         report.details.push(format!("sockets: {}, {} rows, {gathered:.1?}", seen.how, seen.rows));

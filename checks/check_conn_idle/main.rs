@@ -13,6 +13,7 @@ use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping, Suspect};
 use connleak::owners::holders;
+use connleak::owners::sockets;
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
@@ -99,6 +100,7 @@ fn check(args: &Args<Idle>, world: &World) -> Result<Report> {
     }
     listener::add_absence(&mut report, common, &target, world, found.established + found.unsure > 0);
     report.details = blame.details(&suspects, &owners, common.verbose);
+    sockets::add_to(&mut report, &suspects, &owners, common);
     if args.own.keepalive && found.ages_known() {
         let unguarded = found.idlers.iter().zip(&suspects).filter(|(idler, _)| idler.unguarded);
         let unguarded: Vec<Suspect> = unguarded.map(|(_, suspect)| *suspect).collect();

@@ -18,6 +18,7 @@ use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping, Suspect};
 use connleak::owners::holders;
+use connleak::owners::sockets;
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
@@ -200,6 +201,7 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
     let is_connected = found.mix.sockets(Side::Both) + found.unsure > 0;
     listener::add_absence(&mut report, common, &target, world, is_connected);
     report.details = blame.details(&suspects, &owners, common.verbose);
+    sockets::add_to(&mut report, &suspects, &owners, common);
     if common.verbose > 2 {
         let (seen, took) = (&found.seen, world.deadline.elapsed() - gathered);
         report.details.push(format!("sockets: {}, {} rows, {gathered:.1?}", seen.how, seen.rows));

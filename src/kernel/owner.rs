@@ -47,9 +47,9 @@ pub enum Holders {
 pub struct Owners {
     /// Processes that hold a wanted socket, in the order found.
     pub processes: Vec<Process>,
-    /// Socket inodes with indices in `processes`, sorted: a busy service has tens of thousands, and
-    /// mostly one holder of each.
-    holders: Vec<(u64, u32)>,
+    /// Socket inodes with indices in `processes` and the lowest descriptor there, sorted: a busy service
+    /// has tens of thousands, and mostly one holder of each.
+    holders: Vec<(u64, u32, u32)>,
     /// Processes whose descriptors we may not read.
     pub refused: usize,
     /// Whether the time was over before all processes were read.
@@ -88,7 +88,7 @@ pub fn find(world: &World, sockets: &[(u64, u32)], wanted: Holders) -> Owners {
         owners.refused += usize::from(was_refused(read));
     }
     owners.holders.sort_unstable();
-    owners.holders.dedup();
+    owners.holders.dedup_by_key(|(inode, index, _)| (*inode, *index));
     owners
 }
 
@@ -96,7 +96,7 @@ impl Owners {
     /// Adds what one process holds of `inodes`.
     fn read(&mut self, pid: u32, dir: BorrowedFd<'_>, sought: &mut Sought, users: &Users) -> Result<(), Errno> {
         let mut index = None;
-        each_socket(dir, |inode, _| {
+        each_socket(dir, |inode, fd| {
             if !sought.take(inode) {
                 return;
             }
@@ -104,7 +104,7 @@ impl Owners {
                 self.processes.push(describe(pid, dir, users));
                 self.processes.len() as u32 - 1
             });
-            self.holders.push((inode, index));
+            self.holders.push((inode, index, fd));
         })
     }
 
@@ -115,9 +115,14 @@ impl Owners {
 
     /// The processes that hold a socket.
     pub fn of(&self, inode: u64) -> impl Iterator<Item = &Process> {
-        let from = self.holders.partition_point(|(held, _)| *held < inode);
-        let same = self.holders[from..].iter().take_while(move |(held, _)| *held == inode);
-        same.map(|(_, index)| &self.processes[*index as usize])
+        self.descriptors(inode).map(|(process, _)| process)
+    }
+
+    /// The processes that hold a socket, and by which descriptor.
+    pub fn descriptors(&self, inode: u64) -> impl Iterator<Item = (&Process, u32)> {
+        let from = self.holders.partition_point(|(held, ..)| *held < inode);
+        let same = self.holders[from..].iter().take_while(move |(held, ..)| *held == inode);
+        same.map(|(_, index, fd)| (&self.processes[*index as usize], *fd))
     }
 }
 

@@ -83,7 +83,7 @@ pub struct Common {
     #[argh(option, arg_name = "KEY")]
     pub by: Option<By>,
 
-    /// most entries of any list in the output; default 5
+    /// most entries of any list in the output, 0 for all; default 5
     #[argh(option, arg_name = "N")]
     pub top: Option<Top>,
 
@@ -99,7 +99,7 @@ pub struct Common {
     #[argh(option, short = 't', arg_name = "SECONDS[:STATE]")]
     pub timeout: Option<Timeout>,
 
-    /// say more: -v owners, -vv every socket, -vvv what each stage saw and took
+    /// say more: -v owners, -vv every socket (with -o json its descriptor, too), -vvv what each stage saw and took
     #[argh(switch, short = 'v')]
     pub verbose: u8,
 }
@@ -166,7 +166,7 @@ impl FromStr for Pids {
 /// Linux gives none above (PID_MAX_LIMIT).
 const MOST_PID: u32 = 1 << 22;
 
-/// `--top`.
+/// `--top`; of all where 0 was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Top(pub usize);
 
@@ -175,8 +175,9 @@ impl FromStr for Top {
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         match text.parse() {
+            Ok(0) => Ok(Top(usize::MAX)),
             Ok(top @ 1..=10_000) => Ok(Top(top)),
-            _ => Err(format!("bad number '{text}': use 1 to 10000")),
+            _ => Err(format!("bad number '{text}': use 1 to 10000, or 0 for all")),
         }
     }
 }

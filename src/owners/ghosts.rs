@@ -294,18 +294,6 @@ impl Suspected<'_> {
 
 fn suspect(inode: u64, holder: &Descriptor) -> Suspect {
     let nowhere = Endpoint::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-    Suspect {
-        state: State::Close,
-        local: nowhere,
-        remote: nowhere,
-        netns: 0,
-        uid: holder.uid,
-        inode,
-        interface: 0,
-        is_transparent: false,
-        cgroup: None,
-        holder_inode: inode,
-        rivals: 0,
-        age: None,
-    }
+    // What it was is not told any more.
+    Suspect { uid: holder.uid, ..Suspect::new(&Socket { inode, ..Socket::bare(State::Close, nowhere, nowhere) }, None) }
 }

@@ -56,6 +56,7 @@ mod companion {
     pub mod demo;
     pub mod graph_progress;
     pub mod run;
+    pub mod sockets;
     pub mod watch;
     pub mod who;
 }

@@ -1,6 +1,7 @@
 //! The person's companion to the checks.
 
 mod backtest;
+mod cells;
 mod demo;
 mod from_history;
 mod graph;
