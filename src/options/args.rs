@@ -245,6 +245,8 @@ pub trait Command: FromArgs + ArgsInfo {
     const USAGE: &'static str = "-p PORT|-P PROFILE [OPTIONS]";
     /// Whether it takes a command after `--`, and how its usage line names it.
     const REST: Option<&'static str> = None;
+    /// Whether its words may be names of files, which then are the rest; `-` is one, too.
+    const FILES: bool = false;
     /// Shared options that it has no use for, by their long names.
     const WITHOUT: &'static [&'static str] = &[];
     /// What its help ends with: how values are written, and what the exit status means.
@@ -265,7 +267,7 @@ Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (also for this help).
 pub struct Args<A> {
     pub common: Common,
     pub own: A,
-    /// What follows `--`.
+    /// What follows `--`, or files.
     pub rest: Vec<String>,
     /// Whether this is one of several services that the call is about.
     pub is_of_several: bool,

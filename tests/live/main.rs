@@ -61,6 +61,15 @@ mod companion {
     pub mod who;
 }
 
+/// connleak sessions, with each service that has a list.
+mod sessions {
+    pub mod keyed;
+    pub mod mariadb;
+    pub mod pasted;
+    pub mod pooler;
+    pub mod postgresql;
+}
+
 /// Kernels, namespaces, rights, processes: what holds for every check.
 mod host {
     pub mod absence;
