@@ -125,7 +125,7 @@ _connleak() {
             esac
             ;;
         connleak_watch)
-            opts="--pid --interval --for --csv --state-dir --by --port -p --profile -P --side --peer --local --user --unit --netns --source --proc-root --timeout -t --help -h --version -V --extra-opts"
+            opts="--pid --interval --for --csv --state-dir --sessions --by --port -p --profile -P --side --peer --local --user --unit --netns --source --proc-root --timeout -t --help -h --version -V --extra-opts"
             case "${prev}" in
                 --pid)
                     COMPREPLY=()
@@ -144,6 +144,10 @@ _connleak() {
                     return 0
                     ;;
                 --state-dir)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --sessions)
                     COMPREPLY=()
                     return 0
                     ;;

@@ -3,7 +3,7 @@ function __fish_connleak_using_command
     set -e cmd[1]
     set -l target_cmd $argv
 
-    set -l known_value_flags 'O' 'P' 'by' 'csv' 'extra-opts' 'for' 'interval' 'limit' 'local' 'netns' 'o' 'output' 'output-file' 'p' 'peer' 'pid' 'port' 'proc-root' 'profile' 'rehearse' 'replay' 'side' 'since' 'source' 'state-dir' 't' 'timeout' 'title' 'top' 'unit' 'user' 
+    set -l known_value_flags 'O' 'P' 'by' 'csv' 'extra-opts' 'for' 'interval' 'limit' 'local' 'netns' 'o' 'output' 'output-file' 'p' 'peer' 'pid' 'port' 'proc-root' 'profile' 'rehearse' 'replay' 'sessions' 'side' 'since' 'source' 'state-dir' 't' 'timeout' 'title' 'top' 'unit' 'user' 
 
     set -l i 1
     set -l cleaned_cmd
@@ -78,6 +78,7 @@ complete -c connleak -n '__fish_connleak_using_command watch' -f -l interval -r 
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l for -r -d 'end after this time; default: watch until told to end'
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l csv -r -d 'write each look as a row to this file, or go on with one of an earlier watch'
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l state-dir -r -d 'where looks are recorded, for check_conn_growth and connleak graph; default see the man page'
+complete -c connleak -n '__fish_connleak_using_command watch' -f -l sessions -r -d 'a shell command that prints the service\'s session list, as \'connleak sessions --how\' tells it up to the pipe; run at each look, at most once a second. Of each socket the last session is kept, and told once the service has closed it and its client has not'
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l by -r -d 'owners by pid, unit, user, peer or tenant (the key in the profile); default by command'
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l port -s p -r -d 'service port, or several. A port finds its profile by itself; may be repeated'
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p also its ports. Several, for -o prometheus only, are checked one after the other; may be repeated'

@@ -68,6 +68,7 @@ mod sessions {
     pub mod pasted;
     pub mod pooler;
     pub mod postgresql;
+    pub mod watched;
 }
 
 /// Kernels, namespaces, rights, processes: what holds for every check.

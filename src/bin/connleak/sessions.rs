@@ -1,14 +1,14 @@
 //! From the kernel's sockets to a service's own sessions: whose connection it is, and its last statement.
 
 mod export;
-mod gather;
+pub mod gather;
 mod how;
-mod input;
-mod join;
+pub mod input;
+pub mod join;
 mod listing;
 mod moment;
 mod printed;
-mod row;
+pub mod row;
 mod session;
 mod table;
 

@@ -89,3 +89,24 @@ fn who_has_a_row_for_each_socket() {
         assert!(worst["sockets"].as_array().unwrap().iter().all(|row| row["state"] == "CLOSE_WAIT"), "{worst}");
     });
 }
+
+#[test]
+fn an_alert_ends_with_the_command_that_shows_whose_they_are() {
+    Lab::test(|lab| {
+        let server = lab.leaking_server("127.0.0.1:11211", 7);
+        let check = |verbose: &[&str]| {
+            run(Command::new(CHECK).args(["-p11211", "--side=server", "--min-age=0s", "-c3"]).args(verbose))
+        };
+        assert_eq!(check(&[]).stdout.lines().count(), 1);
+        let told = check(&["-v"]);
+        let (line, rest) = told.stdout.split_once('\n').unwrap();
+        assert!(!line.contains("look: "), "{told:?}");
+        let command =
+            rest.lines().next().and_then(|line| line.strip_prefix("look: ")).unwrap_or_else(|| panic!("{told:?}"));
+        assert_eq!(command, "connleak who -p 11211 --side server");
+        let words: Vec<&str> = command.split(' ').skip(1).collect();
+        assert!(connleak(&words).contains(&format!("peer[{}]", server.pid())));
+        let calm = run(Command::new(CHECK).args(["-p11211", "--side=client", "-v"]));
+        assert!(!calm.stdout.contains("look: "), "{calm:?}");
+    });
+}

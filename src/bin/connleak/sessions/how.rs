@@ -113,6 +113,7 @@ pub fn text(service: Option<(&str, u16)>) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use connleak::program::next::WITH_SESSIONS;
 
     #[test]
     fn each_service_has_its_command_with_the_port_that_was_asked_for() {
@@ -121,6 +122,8 @@ mod tests {
         assert!(!postgres.contains("PORT") && postgres.contains("GRANT pg_read_all_stats"), "{postgres}");
         assert_eq!(text(Some(("mysql", 3306))).unwrap().matches("# right:").count(), 2);
         assert_eq!(text(None).unwrap().matches("# right:").count(), RECIPES.len());
+        // An alert leads here.
+        assert!(WITH_SESSIONS.iter().all(|service| text(Some((service, 1))).is_ok()));
         assert!(text(Some(("kafka", 1))).unwrap_err().to_string().contains("postgresql, mysql, redis"));
     }
 }
