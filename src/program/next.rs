@@ -13,7 +13,7 @@ pub const WITH_SESSIONS: [&str; 5] = ["postgresql", "mysql", "redis", "memcached
 pub fn add(report: &mut Report, common: &Common) {
     if common.verbose > 0 && report.state != ServiceState::Ok && common.replay.is_none() {
         let command = command(report, common);
-        report.details.splice(0..0, command.map(|command| format!("look: {command}")));
+        report.details.extend(command.map(|command| format!("look: {command}")));
     }
 }
 
@@ -76,17 +76,17 @@ mod tests {
     fn a_problem_ends_with_the_next_command() {
         let verbose = |unit: Option<&str>| Common { verbose: 1, unit: unit.map(str::to_owned), ..Common::default() };
         let of = |check, side, common: &Common| told(check, "postgresql", side, common);
-        let first = |told: Vec<String>| told.into_iter().next().unwrap();
+        let last = |told: Vec<String>| told.into_iter().next_back().unwrap();
         let common = verbose(None);
-        assert_eq!(first(of("closewait", Side::Client, &common)), "look: connleak who -p 5432 --side client");
-        assert_eq!(first(of("conn_states", Side::Both, &common)), "look: connleak who -p 5432");
-        assert_eq!(first(of("conn_idle", Side::Both, &common)), "look: connleak sessions --how -p 5432");
-        assert_eq!(first(told("conn_idle", "kafka", Side::Both, &common)), "look: connleak who -p 5432");
+        assert_eq!(last(of("closewait", Side::Client, &common)), "look: connleak who -p 5432 --side client");
+        assert_eq!(last(of("conn_states", Side::Both, &common)), "look: connleak who -p 5432");
+        assert_eq!(last(of("conn_idle", Side::Both, &common)), "look: connleak sessions --how -p 5432");
+        assert_eq!(last(told("conn_idle", "kafka", Side::Both, &common)), "look: connleak who -p 5432");
         let common = verbose(Some("app@1.service"));
-        assert_eq!(first(of("closewait", Side::Both, &common)), "look: connleak who -p 5432 --unit app@1.service");
+        assert_eq!(last(of("closewait", Side::Both, &common)), "look: connleak who -p 5432 --unit app@1.service");
         assert_eq!(of("closewait", Side::Both, &verbose(Some("x; rm -rf /"))), ["owner"]);
         assert_eq!(of("closewait", Side::Both, &Common::default()), ["owner"], "one line stays one");
         let all = Common { netns: Some(Netns::All), ..verbose(None) };
-        assert_eq!(first(of("closewait", Side::Both, &all)), "look: connleak who -p 5432 --netns all");
+        assert_eq!(last(of("closewait", Side::Both, &all)), "look: connleak who -p 5432 --netns all");
     }
 }

@@ -102,7 +102,7 @@ fn an_alert_ends_with_the_command_that_shows_whose_they_are() {
         let (line, rest) = told.stdout.split_once('\n').unwrap();
         assert!(!line.contains("look: "), "{told:?}");
         let command =
-            rest.lines().next().and_then(|line| line.strip_prefix("look: ")).unwrap_or_else(|| panic!("{told:?}"));
+            rest.lines().last().and_then(|line| line.strip_prefix("look: ")).unwrap_or_else(|| panic!("{told:?}"));
         assert_eq!(command, "connleak who -p 11211 --side server");
         let words: Vec<&str> = command.split(' ').skip(1).collect();
         assert!(connleak(&words).contains(&format!("peer[{}]", server.pid())));
