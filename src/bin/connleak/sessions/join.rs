@@ -114,18 +114,20 @@ impl<'a> Index<'a> {
         (by, all.filter(|at| !self.is_taken[*at]))
     }
 
-    fn agrees(&self, session: &Session, at: usize) -> bool {
-        self.connections[at].clients().any(|end| match &session.client {
-            Client::At(told) => end == *told,
-            Client::Named(_, port) => end.port == *port,
-            Client::Nowhere | Client::Unix | Client::Hidden => false,
-        })
-    }
-
     /// By process or descriptor, and the address says the same.
     fn sure(&self, session: &Session) -> Option<Found> {
-        let (by, mut owned) = self.owned(session);
-        let connection = owned.find(|at| self.agrees(session, *at))?;
+        let same_client = match &session.client {
+            Client::At(end) => self.by_end.get(end)?,
+            Client::Named(_, port) => self.by_port.get(port)?,
+            Client::Nowhere | Client::Unix | Client::Hidden => return None,
+        };
+        let is_owned = |at: &&usize| {
+            let server = self.connections[**at].server.as_ref();
+            let is = |told: Option<u32>, seen: fn(&End) -> Option<u32>| told.is_some() && server.and_then(seen) == told;
+            !self.is_taken[**at] && (is(session.pid, |end| end.pid) || is(session.fd, |end| end.fd))
+        };
+        let connection = *same_client.iter().find(is_owned)?;
+        let by = if session.pid.is_some() { By::Pid } else { By::Descriptor };
         Some(Found { connection, by, agrees: true })
     }
 

@@ -139,7 +139,7 @@ fn what_is_no_list_is_one_line() {
         (csv.replace(",app,shop,psql,idle in", ",app"), "line 4: 7 of 10 cells"),
         (recorded!("postgresql_aligned").replace("|     ", "      "), "its bars aren't those of the header"),
         (recorded!("mariadb_table").replace(" | ", " "), "bars"),
-        (recorded!("mariadb_vertical").replace("  Info: NULL\n", ""), "where the first has 'info'"),
+        (recorded!("mariadb_vertical").replacen("    Info: NULL\n", "", 1), "where the first has 'progress'"),
         ("Name,Size\na,1\n".to_owned(), "columns 'name, size' ... are of no list"),
         (format!("{}\n", header.replace("query", "q")), "nearly pg_stat_activity, but without query"),
         ("{\"pid\":1}\n{\"pid\"\n".to_owned(), "line 2: no JSON object"),
