@@ -2,7 +2,7 @@
 
 use super::processes;
 use crate::kernel::owner::descriptors::Descriptor;
-use crate::kernel::socket::{Endpoint, State};
+use crate::kernel::socket::{Endpoint, Socket, State};
 use crate::kernel::world::World;
 use crate::owners::blame::Suspect;
 use crate::report::Report;
@@ -80,18 +80,7 @@ impl fmt::Display for Ghosts {
 /// A ghost as a socket to name someone for.
 pub fn suspect(inode: u64, holder: &Descriptor) -> Suspect {
     let nowhere = Endpoint::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-    Suspect {
-        state: State::Close,
-        local: nowhere,
-        remote: nowhere,
-        netns: 0,
-        uid: holder.uid,
-        inode,
-        interface: 0,
-        is_transparent: false,
-        cgroup: None,
-        holder_inode: inode,
-        rivals: 0,
-        age: None,
-    }
+    // What it was is not told any more.
+    let socket = Socket { inode, ..Socket::bare(State::Close, nowhere, nowhere) };
+    Suspect { uid: holder.uid, ..Suspect::new(&socket, None) }
 }
