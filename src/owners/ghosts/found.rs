@@ -1,5 +1,6 @@
 //! How many ghosts there are, what of that is doubt, and how a report says it.
 
+use crate::base::error::Result;
 use crate::owners::blame::Suspect;
 use crate::report::Report;
 use crate::report::verdict::ServiceState;
@@ -26,6 +27,18 @@ impl Ghosts {
         (self.missing.is_empty() && self.doubts.is_empty()).then_some(self.count)
     }
 
+    /// Makes what is missing a doubt. `at_most`: how many sockets may be ghosts by the kernel's counters.
+    pub fn bound(&mut self, at_most: Result<Option<u64>>) {
+        match at_most {
+            Ok(all) => {
+                let rest = all.map(|all| all.saturating_sub(self.count + self.elsewhere));
+                self.doubts.extend((rest != Some(0)).then(|| (rest, self.missing.join(", "))));
+                self.missing.clear();
+            }
+            Err(why) => self.missing.push(why.to_string()),
+        }
+    }
+
     /// Adds what a report says beside the number. `at_worst`: the verdict with so many more.
     pub fn add_to(&self, report: &mut Report, at_worst: impl Fn(u64) -> ServiceState) {
         report.extra.insert("ghosts".into(), json!({"sockets": self.count, "elsewhere": self.elsewhere}));
@@ -33,6 +46,7 @@ impl Ghosts {
         for (at_most, why) in &self.doubts {
             match at_most {
                 Some(count) => report.doubt(at_worst(*count), vec![format!("up to {count}: {why}")]),
+                // Nothing shows that there are any: no counters, in a copy of /proc. On a host they always bound it.
                 None => report.missing.push(why.clone()),
             }
         }
