@@ -45,7 +45,7 @@ _connleak() {
             esac
             ;;
         connleak_who)
-            opts="--pid --by --tree --ghosts --no-ghosts --top --output -o --verbose -v --port -p --profile -P --side --peer --local --user --unit --netns --source --proc-root --replay --timeout -t --help -h --version -V --extra-opts"
+            opts="--pid --by --tree --ghosts --no-ghosts --top --output -o --verbose -v --port -p --unix --profile -P --side --peer --local --user --unit --netns --source --proc-root --replay --timeout -t --help -h --version -V --extra-opts"
             case "${prev}" in
                 --pid)
                     COMPREPLY=()
@@ -64,6 +64,10 @@ _connleak() {
                     return 0
                     ;;
                 --port | -p)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --unix)
                     COMPREPLY=()
                     return 0
                     ;;
@@ -122,7 +126,7 @@ _connleak() {
             esac
             ;;
         connleak_watch)
-            opts="--pid --interval --for --csv --state-dir --by --port -p --profile -P --side --peer --local --user --unit --netns --source --proc-root --timeout -t --help -h --version -V --extra-opts"
+            opts="--pid --interval --for --csv --state-dir --by --port -p --unix --profile -P --side --peer --local --user --unit --netns --source --proc-root --timeout -t --help -h --version -V --extra-opts"
             case "${prev}" in
                 --pid)
                     COMPREPLY=()
@@ -149,6 +153,10 @@ _connleak() {
                     return 0
                     ;;
                 --port | -p)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --unix)
                     COMPREPLY=()
                     return 0
                     ;;

@@ -3,7 +3,7 @@ function __fish_connleak_using_command
     set -e cmd[1]
     set -l target_cmd $argv
 
-    set -l known_value_flags 'O' 'P' 'by' 'csv' 'extra-opts' 'for' 'interval' 'limit' 'local' 'netns' 'o' 'output' 'output-file' 'p' 'peer' 'pid' 'port' 'proc-root' 'profile' 'rehearse' 'replay' 'side' 'since' 'source' 'state-dir' 't' 'timeout' 'title' 'top' 'unit' 'user' 
+    set -l known_value_flags 'O' 'P' 'by' 'csv' 'extra-opts' 'for' 'interval' 'limit' 'local' 'netns' 'o' 'output' 'output-file' 'p' 'peer' 'pid' 'port' 'proc-root' 'profile' 'rehearse' 'replay' 'side' 'since' 'source' 'state-dir' 't' 'timeout' 'title' 'top' 'unit' 'unix' 'user' 
 
     set -l i 1
     set -l cleaned_cmd
@@ -57,7 +57,8 @@ complete -c connleak -n '__fish_connleak_using_command who' -f -l top -r -d 'mos
 complete -c connleak -n '__fish_connleak_using_command who' -f -l output -s o -r -d 'output format: table, json or csv; default table'
 complete -c connleak -n '__fish_connleak_using_command who' -f -l verbose -s v -d 'say more: -v working directory and command line, -vv also the oldest sockets of each row'
 complete -c connleak -n '__fish_connleak_using_command who' -f -l port -s p -r -d 'service port, or several. A port finds its profile by itself; may be repeated'
-complete -c connleak -n '__fish_connleak_using_command who' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p also its ports. Several, for -o prometheus only, are checked one after the other; may be repeated'
+complete -c connleak -n '__fish_connleak_using_command who' -f -l unix -r -d 'UNIX socket that the service listens on: its path, @NAME for an abstract one, or a pattern with * and ?; may be repeated'
+complete -c connleak -n '__fish_connleak_using_command who' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p and --unix also its ports and UNIX sockets. Several, for -o prometheus only, are checked one after the other; may be repeated'
 complete -c connleak -n '__fish_connleak_using_command who' -f -l side -r -d 'which end of the connections: server (the local port is the service\'s), client (the remote port is) or both; default from the profile, else both'
 complete -c connleak -n '__fish_connleak_using_command who' -f -l peer -r -d 'only sockets whose remote address is in this range; may be repeated'
 complete -c connleak -n '__fish_connleak_using_command who' -f -l local -r -d 'only sockets whose local address is in this range; may be repeated'
@@ -78,7 +79,8 @@ complete -c connleak -n '__fish_connleak_using_command watch' -f -l csv -r -d 'w
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l state-dir -r -d 'where looks are recorded, for check_conn_growth and connleak graph; default see the man page'
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l by -r -d 'owners by pid, unit, user, peer or tenant (the key in the profile); default by command'
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l port -s p -r -d 'service port, or several. A port finds its profile by itself; may be repeated'
-complete -c connleak -n '__fish_connleak_using_command watch' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p also its ports. Several, for -o prometheus only, are checked one after the other; may be repeated'
+complete -c connleak -n '__fish_connleak_using_command watch' -f -l unix -r -d 'UNIX socket that the service listens on: its path, @NAME for an abstract one, or a pattern with * and ?; may be repeated'
+complete -c connleak -n '__fish_connleak_using_command watch' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p and --unix also its ports and UNIX sockets. Several, for -o prometheus only, are checked one after the other; may be repeated'
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l side -r -d 'which end of the connections: server (the local port is the service\'s), client (the remote port is) or both; default from the profile, else both'
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l peer -r -d 'only sockets whose remote address is in this range; may be repeated'
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l local -r -d 'only sockets whose local address is in this range; may be repeated'

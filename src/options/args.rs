@@ -9,6 +9,7 @@ pub use getopt::{HELP, Refused, all, parse};
 use crate::base::duration::Span;
 use crate::kernel::select::Cidr;
 use crate::kernel::socket::Side;
+use crate::kernel::unix_target::UnixPath;
 use crate::kernel::world::{Netns, Source};
 use crate::report::Format;
 use crate::report::range::Range;
@@ -24,7 +25,12 @@ pub struct Common {
     #[argh(option, short = 'p', arg_name = "N[,N...]")]
     pub port: Vec<Ports>,
 
-    /// thresholds of this service: a name such as memcached, or a YAML file. Without -p also its ports.
+    /// UNIX socket that the service listens on: its path, @NAME for an abstract one, or a pattern with * and ?
+    #[argh(option, arg_name = "PATH")]
+    pub unix: Vec<UnixPath>,
+
+    /// thresholds of this service: a name such as memcached, or a YAML file. Without -p
+    /// and --unix also its ports and UNIX sockets.
     /// Several, for -o prometheus only, are checked one after the other
     #[argh(option, short = 'P', arg_name = "NAME|FILE")]
     pub profile: Vec<String>,

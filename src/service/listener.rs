@@ -8,6 +8,7 @@ use crate::kernel::world::World;
 use crate::options::args::Common;
 use crate::report::Report;
 use crate::service::target::Target;
+use crate::service::unix::{self, Heard};
 use std::collections::BTreeSet;
 
 /// # Errors
@@ -17,7 +18,7 @@ pub fn check_options(common: &Common, target: &Target, world: &World) -> Result<
         return Ok(());
     }
     let refuse = |why: &str| Err(Error::Usage(format!("--require-listener {why}")));
-    match (target.selection.ports.is_empty(), target.selection.side, world.replay.is_some()) {
+    match (target.selection.is_any(), target.selection.side, world.replay.is_some()) {
         (true, ..) => refuse("needs the service's port: give it with -p or -P"),
         (_, Side::Client, _) => refuse("is about this host's listener: leave out --side client"),
         (.., true) => refuse("is about now: it can't be used with --replay"),
@@ -29,13 +30,31 @@ pub fn check_options(common: &Common, target: &Target, world: &World) -> Result<
 /// by themselves, which the kernel answers without a walk of its connections.
 pub fn add_absence(report: &mut Report, common: &Common, target: &Target, world: &World, is_connected: bool) {
     let selection = &target.selection;
-    let is_wanted = common.require_listener.is_some() || !is_connected;
-    if !is_wanted || selection.ports.is_empty() || world.replay.is_some() {
+    // One of several that were typed may be a mistake while others are connected.
+    let are_several =
+        selection.unix.iter().any(|target| target.asked) && (selection.has_tcp() || selection.unix.len() > 1);
+    let is_wanted = common.require_listener.is_some() || !is_connected || are_several;
+    if !is_wanted || selection.is_any() || world.replay.is_some() {
         return;
     }
-    if selection.side == Side::Client {
+    if selection.side == Side::Client && !selection.unix.iter().any(|target| target.asked) {
         report.missing.push("nobody here is connected to it".to_owned());
         return;
+    }
+    let is_required = common.require_listener.is_some();
+    match (!selection.unix.is_empty()).then(|| unix::heard(selection, world, is_required || are_several)) {
+        Some(Err(why)) => return report.is_incomplete(format!("listeners unknown: {why}")),
+        // What is typed and not there is a mistake, or the service is down: no zero of its is health.
+        Some(Ok(Heard::None(Some(why)))) => {
+            report.is_incomplete(why);
+            report.state = report.state.max(common.require_listener.map_or(report.state, |required| required.0));
+            return;
+        }
+        Some(Ok(Heard::Some)) if !is_required && (is_connected || !are_several) => return,
+        _ if selection.ports.is_empty() && !is_required => {
+            return report.missing.push("none of its UNIX sockets is listened on, and nobody is connected".to_owned());
+        }
+        _ => {}
     }
     let mut silent: BTreeSet<u16> = selection.ports.iter().copied().collect();
     let query = Query {

@@ -5,3 +5,4 @@ pub mod listener;
 pub mod profile;
 pub mod target;
 pub mod tenant_key;
+pub mod unix;

@@ -1,17 +1,22 @@
 //! The service that is meant, from options and profiles: ports, side, thresholds, selection.
 
 use crate::base::error::{Error, Result};
+use crate::history::first_sights::FirstSights;
 use crate::kernel::members::Members;
+use crate::kernel::scope;
 use crate::kernel::select::Selection;
 use crate::kernel::socket::Side;
 use crate::kernel::source::diag::MOST_PORTS;
+use crate::kernel::unix_target::{UnixPath, UnixTarget};
 use crate::kernel::user::Users;
 use crate::kernel::world::World;
 use crate::options::args::{By, Common, Pids};
 use crate::report::{Format, GENERIC, Service};
 use crate::service::profile::{self, Profile};
 use crate::service::tenant_key::Key;
+use crate::service::unix;
 use std::collections::BTreeSet;
+use std::path::Path;
 
 /// What to look at, and by which thresholds to judge it.
 #[derive(Debug)]
@@ -34,8 +39,8 @@ pub fn each(common: &mut Common) -> Result<Vec<Vec<String>>> {
             "several --profile need -o prometheus; with other outputs run the check once for each".into(),
         ));
     }
-    if !common.port.is_empty() {
-        return Err(Error::Usage("several --profile have ports of their own: leave out -p".into()));
+    if !common.port.is_empty() || !common.unix.is_empty() {
+        return Err(Error::Usage("several --profile have ports of their own: leave out -p and --unix".into()));
     }
     if let Some(twice) = (1..profiles.len()).find(|at| profiles[..*at].contains(&profiles[*at])) {
         return Err(Error::Usage(format!("--profile {} is given twice; once is enough", profiles[twice])));
@@ -51,7 +56,7 @@ pub fn called(common: &Common, profile: &[String]) -> Option<Service> {
 
 /// The service of `-p` or `-P`.
 pub fn resolve(common: &Common, world: &World) -> Result<Target> {
-    if common.port.is_empty() && common.profile.is_empty() {
+    if common.port.is_empty() && common.unix.is_empty() && common.profile.is_empty() {
         return Err(Error::Usage(
             "which service? give its port (-p 11211) or profile (-P memcached); see --help".into(),
         ));
@@ -70,13 +75,13 @@ pub fn name_any(common: &Common, pids: &[Pids], world: &World) -> Result<Target>
         return Err(Error::Usage("--pid names this machine's processes: leave out --unit and --replay".into()));
     }
     match whose(common, &sorted(pids)) {
-        Some(whose) if common.port.is_empty() && common.profile.is_empty() => {
+        Some(whose) if common.port.is_empty() && common.unix.is_empty() && common.profile.is_empty() => {
             if common.side.is_some() {
                 return Err(Error::Usage("--side is seen from a service's port: give it with -p or -P".into()));
             }
             on_all_ports(whose, common, world)
         }
-        _ if common.port.is_empty() && common.profile.is_empty() => Err(Error::Usage(
+        _ if common.port.is_empty() && common.unix.is_empty() && common.profile.is_empty() => Err(Error::Usage(
             "which service? give its port (-p 11211), profile (-P memcached), --pid, --unit or --user; see --help"
                 .into(),
         )),
@@ -122,6 +127,7 @@ fn of_service(common: &Common, world: &World) -> Result<Target> {
     }
     let profile = match common.profile.first() {
         Some(name) => profile::named(name, &world.thresholds)?,
+        None if ports.is_empty() => of_unix(&common.unix, world)?,
         None => of_ports(&ports, world)?,
     };
     let profile = profile::complete(profile, &world.thresholds)?;
@@ -131,15 +137,20 @@ fn of_service(common: &Common, world: &World) -> Result<Target> {
             "--by tenant: the profile's tenants.key '{key}' is told by check_conn_tenants only; group by owner, unit, user or peer"
         )));
     }
-    if ports.is_empty() {
+    if ports.is_empty() && common.unix.is_empty() {
         ports.clone_from(&profile.ports);
     }
-    if ports.is_empty() {
+    let targets = unix::targets(common, &profile, world)?;
+    if ports.is_empty() && targets.is_empty() {
         return Err(Error::Usage(format!("profile '{}' has no ports; give them with -p", profile.service)));
     }
     let side = common.side.or(profile.side).unwrap_or(Side::Both);
-    let service = Service { profile: profile.service.clone(), ports, side };
-    let selection = selection(common, &service)?;
+    let name = match ports.is_empty() && !common.unix.is_empty() {
+        true => unix::label(&profile.service, profile.service == GENERIC, &targets),
+        false => profile.service.clone(),
+    };
+    let service = Service { profile: name, ports, side };
+    let selection = Selection { unix: targets, ..selection(common, &service)? };
     Ok(Target { profile, service, selection, absent: Vec::new() })
 }
 
@@ -150,11 +161,25 @@ fn selection(common: &Common, service: &Service) -> Result<Selection> {
         peers: common.peer.clone(),
         locals: common.local.clone(),
         uid: common.user.as_ref().map(|user| Users::read().uid(user)).transpose()?,
-        unit: None,
+        ..Selection::default()
     })
 }
 
 impl Target {
+    /// What earlier runs saw of its UNIX sockets, where it has any and they are not a recording's.
+    pub fn first_sights(&mut self, state_dir: Option<&Path>, world: &World) -> Result<FirstSights> {
+        let selection = &mut self.selection;
+        if selection.unix.is_empty() || world.replay.is_some() {
+            return Ok(FirstSights::default());
+        }
+        let paths: Vec<&str> = selection.unix.iter().map(|target| target.path.text()).collect();
+        let has_any = selection.unix.iter().any(UnixTarget::has_file);
+        let key = format!("{} side {} {}", paths.join(" "), self.service.side.name(), scope::key(world)?);
+        let sights = FirstSights::open(state_dir, key.replace('\n', " "), has_any);
+        selection.unix_clients.clone_from(&sights.clients);
+        Ok(sights)
+    }
+
     /// Narrowed to the sockets of `--unit`.
     pub fn of_unit(mut self, common: &Common, world: &World) -> Result<Target> {
         if let Some(unit) = &common.unit {
@@ -177,6 +202,23 @@ impl Target {
         }
         Ok(self)
     }
+}
+
+/// The one profile of all paths.
+fn of_unix(paths: &[UnixPath], world: &World) -> Result<Profile> {
+    let mut found: Option<Profile> = None;
+    for path in paths {
+        let Some(profile) = profile::of_unix(path, &world.thresholds)? else { continue };
+        if found.as_ref().is_some_and(|other| other.service != profile.service) {
+            return Err(Error::Usage(format!(
+                "--unix {} is {}'s, others are of another service; check each by itself or choose one with -P",
+                path.text(),
+                profile.service
+            )));
+        }
+        found = Some(profile);
+    }
+    found.map_or_else(|| profile::named(GENERIC, &world.thresholds), Ok)
 }
 
 /// The one profile of all ports. Ports without any join that of the others.

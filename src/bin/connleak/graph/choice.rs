@@ -83,8 +83,7 @@ impl Graph {
 fn all_ports(world: &World) -> Result<Target> {
     let profile = profile::named(GENERIC, &world.thresholds)?;
     let service = Service { profile: GENERIC.to_owned(), ports: Vec::new(), side: Side::Both };
-    let selection =
-        Selection { ports: Vec::new(), side: Side::Both, peers: Vec::new(), locals: Vec::new(), uid: None, unit: None };
+    let selection = Selection::default();
     Ok(Target { profile, service, selection, absent: Vec::new() })
 }
 
