@@ -103,7 +103,7 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     if wants_owners {
         report.lacks_owners(blame.unowned, blame.shortfall(&owners));
     }
-    report.missing.extend(unkept.map(|why| format!("since when is not remembered: {why}")));
+    report.missing.extend(unkept);
     let established = found.tally.count(Side::Both, State::Established);
     let is_connected = established + found.young + found.unsure > 0 || !found.stuck.is_empty();
     listener::add_absence(&mut report, common, &target, world, is_connected);

@@ -120,6 +120,7 @@ pub fn check(args: &Args<Orphans>, world: &World) -> Result<Report> {
     if let Some(path) = &own.baseline {
         // Before the deadline moves: reading a file may hang.
         let baseline = Baseline::load(path, &target.service, netns::identity(world)?)?;
+        leftover::files::remember(&target.selection, &baseline);
         world.deadline.extend(rules.wait.0);
         return scene.settle(Some(&baseline), None);
     }
@@ -259,6 +260,7 @@ impl Scene<'_> {
         if baseline.is_some_and(|baseline| baseline.count() == 0) {
             report.headline += ", nothing was there before: is it the right port?";
         }
+        report.missing.extend(leftover::files::silent(&self.target.selection, left, self.drain.world));
         report.metrics = self.metrics(settled);
         blame.add_to(&mut report);
         let remaining = left.iter().take(grouping.top).map(|left| leftover::json(left, &owners, &listeners));

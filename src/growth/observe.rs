@@ -75,7 +75,7 @@ impl<'a> Plan<'a> {
         if world.replay.is_some() {
             return Err(Error::Usage(format!("--metric {name} reads this machine's processes: leave out --replay")));
         }
-        if self.target.selection.ports.is_empty() && !(common.peer.is_empty() && common.local.is_empty()) {
+        if self.target.selection.is_any() && !(common.peer.is_empty() && common.local.is_empty()) {
             let why = "whatever the processes have: leave out --peer and --local, or give a port";
             return Err(Error::Usage(format!("--metric {name} counts {why}")));
         }
@@ -106,7 +106,7 @@ impl<'a> Plan<'a> {
     /// What is looked at, in words: other options see other sockets, or the same ones differently.
     pub fn name(&self) -> String {
         let Plan { common, target, .. } = self;
-        let mut name = match target.selection.ports.is_empty() {
+        let mut name = match target.selection.is_any() {
             true => "all ports".to_owned(),
             false => format!("{} {}", target.service, target.service.side.name()),
         };

@@ -5,6 +5,7 @@ use crate::kernel::members::Members;
 use crate::kernel::socket::{Endpoint, Side, Socket, State, UnixName};
 use crate::kernel::unix_target::UnixTarget;
 use ipnet::{IpNet, Ipv4Net};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -56,9 +57,9 @@ pub struct Selection {
     pub ports: Vec<u16>,
     /// Listeners on UNIX sockets; none: only TCP.
     pub unix: Vec<UnixTarget>,
-    /// Clients' ends that earlier looks saw connected to them, by cookie: once the server has closed nothing else
+    /// Clients' ends that earlier looks, of this run too, saw connected to them, by cookie: once the server has closed nothing else
     /// tells whose they were.
-    pub unix_clients: HashMap<NonZeroU64, UnixName>,
+    pub unix_clients: RefCell<HashMap<NonZeroU64, UnixName>>,
     pub side: Side,
     pub peers: Vec<Cidr>,
     pub locals: Vec<Cidr>,

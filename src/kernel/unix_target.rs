@@ -117,6 +117,11 @@ impl UnixTarget {
         !self.files.is_empty()
     }
 
+    /// The paths of its files.
+    pub fn names(&self) -> Vec<UnixName> {
+        self.files.iter().map(|(_, name)| *name).collect()
+    }
+
     /// Files on the same device: of one that was replaced meanwhile.
     pub fn is_on(&self, device: u32) -> bool {
         self.files.iter().any(|(file, _)| file.device == device)

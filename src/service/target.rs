@@ -176,7 +176,7 @@ impl Target {
         let has_any = selection.unix.iter().any(UnixTarget::has_file);
         let key = format!("{} side {} {}", paths.join(" "), self.service.side.name(), scope::key(world)?);
         let sights = FirstSights::open(state_dir, key.replace('\n', " "), has_any);
-        selection.unix_clients.clone_from(&sights.clients);
+        selection.unix_clients.get_mut().clone_from(&sights.clients);
         Ok(sights)
     }
 

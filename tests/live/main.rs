@@ -85,6 +85,7 @@ mod host {
     pub mod sides;
     pub mod soak;
     pub mod unit;
+    pub mod unix_checks;
     pub mod unix_sockets;
     pub mod unprivileged;
 }

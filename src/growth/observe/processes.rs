@@ -31,7 +31,7 @@ impl UsageSample {
     fn new(plan: &Plan, world: &World) -> Result<UsageSample> {
         let (common, mut unread) = (plan.common, Vec::new());
         let listed: Vec<u32> = plan.pids.iter().flat_map(|pids| pids.0.iter().copied()).collect();
-        let by_port = (!plan.target.selection.ports.is_empty()).then(|| holders(plan, world)).transpose()?;
+        let by_port = (!plan.target.selection.is_any()).then(|| holders(plan, world)).transpose()?;
         let choice = Choice {
             pids: (!listed.is_empty()).then_some(&listed[..]),
             holders: by_port.as_ref().map(|(pids, _)| &pids[..]),

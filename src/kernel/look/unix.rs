@@ -169,7 +169,10 @@ pub fn visit(
     for Candidate { socket, named, .. } in table.accepted.iter().filter(|one| given.insert(one.socket.inode)) {
         show(&row(socket, state(socket), named.name, Side::Server), Side::Server, socket.uid, &[]);
     }
-    for (socket, name) in table.clients(&selection.unix_clients) {
+    let clients = table.clients(&selection.unix_clients.borrow());
+    let cookies = clients.iter().filter_map(|(socket, name)| Some((socket.cookie?, *name)));
+    selection.unix_clients.borrow_mut().extend(cookies);
+    for (socket, name) in clients {
         show(&row(&socket, state(&socket), name, Side::Client), Side::Client, socket.uid, &[]);
     }
     let is_asked = selection.unix.iter().any(|target| target.asked);

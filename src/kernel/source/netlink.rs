@@ -130,9 +130,12 @@ fn receive(
     buffer: &mut [MaybeUninit<u8>],
     seen: &mut Coverage,
     each: &mut dyn FnMut(&Socket),
-) -> std::result::Result<(), Errno> {
+) -> Ended {
     receive_all(socket, buffer, seen, &mut |filled, seen| take(filled, table, seen, each))
 }
+
+/// How a dump ended.
+pub(super) type Ended = std::result::Result<(), Errno>;
 
 /// Receives until `take` has met the dump's end. Only NLMSG_DONE without error and without a truncated receive
 /// is the end of a complete one.
@@ -140,8 +143,8 @@ pub(super) fn receive_all(
     socket: &OwnedFd,
     buffer: &mut [MaybeUninit<u8>],
     seen: &mut Coverage,
-    take: &mut dyn FnMut(&[u8], &mut Coverage) -> Option<std::result::Result<(), Errno>>,
-) -> std::result::Result<(), Errno> {
+    take: &mut dyn FnMut(&[u8], &mut Coverage) -> Option<Ended>,
+) -> Ended {
     loop {
         let ((filled, _), full_length) = match recv(socket, &mut *buffer, RecvFlags::TRUNC) {
             Err(Errno::INTR) => continue,
@@ -157,12 +160,7 @@ pub(super) fn receive_all(
 }
 
 /// What one receive brought; the dump's end, where it is there.
-fn take(
-    filled: &[u8],
-    table: Table,
-    seen: &mut Coverage,
-    each: &mut dyn FnMut(&Socket),
-) -> Option<std::result::Result<(), Errno>> {
+fn take(filled: &[u8], table: Table, seen: &mut Coverage, each: &mut dyn FnMut(&Socket)) -> Option<Ended> {
     for framed in diag::messages(filled, table) {
         let Framed { message, interrupted, .. } = match framed {
             Ok(framed) => framed,

@@ -6,7 +6,7 @@ mod proc;
 
 pub use diag::{File, Row};
 
-use super::netlink::{RECEIVE_BUFFER, receive_all, refused};
+use super::netlink::{Ended, RECEIVE_BUFFER, receive_all, refused};
 use super::{Coverage, Namespaces, Origin, netlink, replay};
 use crate::base::error::{Error, Result};
 use crate::kernel::netns::{self, counter, host};
@@ -59,7 +59,7 @@ fn by_netlink(socket: &OwnedFd, each: &mut dyn FnMut(&Row)) -> Result<Coverage> 
 }
 
 /// What one receive brought; the dump's end, where it is there.
-fn take(filled: &[u8], seen: &mut Coverage, each: &mut dyn FnMut(&Row)) -> Option<std::result::Result<(), Errno>> {
+fn take(filled: &[u8], seen: &mut Coverage, each: &mut dyn FnMut(&Row)) -> Option<Ended> {
     for framed in diag::messages(filled) {
         let Framed { message, interrupted } = match framed {
             Ok(framed) => framed,

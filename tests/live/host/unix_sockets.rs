@@ -8,14 +8,14 @@ use std::path::Path;
 use std::process::Command;
 
 /// Where a test's sockets and memories are.
-struct Place(tempfile::TempDir);
+pub struct Place(tempfile::TempDir);
 
 impl Place {
-    fn new() -> Place {
+    pub fn new() -> Place {
         Place(tempfile::tempdir().unwrap())
     }
 
-    fn at(&self, name: &str) -> String {
+    pub fn at(&self, name: &str) -> String {
         self.0.path().join(name).to_str().unwrap().to_owned()
     }
 
@@ -28,7 +28,7 @@ impl Place {
     }
 
     /// A server that has accepted `count` connections of a client: names `s` and `c`.
-    fn connected(&self, lab: &Lab, path: &str, count: u32) -> (Peer, Peer) {
+    pub fn connected(&self, lab: &Lab, path: &str, count: u32) -> (Peer, Peer) {
         let (mut server, mut client) = (lab.peer(), lab.peer());
         server.say(&format!("listen l {path}"));
         client.say(&format!("connect c {path} {count}"));

@@ -355,13 +355,12 @@ mod tests {
     fn other_sockets_and_messages_are_what_they_say() {
         let one = |kind, body: &[u8]| {
             let bytes = message(kind, 0, body);
-            let message = messages(&bytes).next().unwrap().map(|framed| match framed.message {
+            messages(&bytes).next().unwrap().map(|framed| match framed.message {
                 Message::Socket(_) => Message::Socket(Row::bare(false, 0, &[])),
                 Message::Done(errno) => Message::Done(errno),
                 Message::Refused(errno) => Message::Refused(errno),
                 Message::Other => Message::Other,
-            });
-            message
+            })
         };
         assert_eq!(one(NLMSG_DONE, &[]), Ok(Message::Done(0)));
         assert_eq!(one(NLMSG_DONE, &(-105i32).to_ne_bytes()), Ok(Message::Done(-105)));
