@@ -211,9 +211,13 @@ _connleak() {
             esac
             ;;
         connleak_graph)
-            opts="--port -p --profile -P --side --pid --peer --local --user --unit --netns --source --proc-root --rehearse --state-dir --since --limit --title --output-file -O --skip-bad --open --help -h"
+            opts="--port -p --unix --profile -P --side --pid --peer --local --user --unit --netns --source --proc-root --rehearse --state-dir --since --limit --title --output-file -O --skip-bad --open --help -h"
             case "${prev}" in
                 --port | -p)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --unix)
                     COMPREPLY=()
                     return 0
                     ;;

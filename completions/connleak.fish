@@ -94,6 +94,7 @@ complete -c connleak -n '__fish_connleak_using_command watch' -f -l help -s h -d
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l version -s V -d 'show the version'
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l extra-opts -r -d 'read more options from a section of an INI file; what is typed here wins; may be repeated'
 complete -c connleak -n '__fish_connleak_using_command graph' -f -l port -s p -r -d 'service port, or several of one service; repeated, each is a chart of its own; may be repeated'
+complete -c connleak -n '__fish_connleak_using_command graph' -f -l unix -r -d 'UNIX socket, as the check was given it; repeated, all are one service\'s; may be repeated'
 complete -c connleak -n '__fish_connleak_using_command graph' -f -l profile -s P -r -d 'the service of this profile; repeated, each is a chart of its own; may be repeated'
 complete -c connleak -n '__fish_connleak_using_command graph' -f -l side -r -d 'as the check was given it: server, client or both'
 complete -c connleak -n '__fish_connleak_using_command graph' -f -l pid -r -d 'as the check was given it; like --unit and --user it needs no port; may be repeated'

@@ -132,7 +132,7 @@ impl By {
     }
 
     /// Whether sockets of one process can be of several rows.
-    fn is_by_peer(self) -> bool {
+    pub fn is_by_peer(self) -> bool {
         matches!(self, By::Peer | By::Plain(Plain::Peer(_)))
     }
 }
@@ -174,7 +174,8 @@ impl Shared for Who {
 impl Who {
     /// Without any choice every service of this host.
     fn target(&self, common: &Common, world: &World) -> Result<Target> {
-        let is_chosen = !common.port.is_empty() || !common.profile.is_empty() || !self.pid.is_empty();
+        let is_chosen = !(common.port.is_empty() && common.unix.is_empty() && common.profile.is_empty());
+        let is_chosen = is_chosen || !self.pid.is_empty();
         if is_chosen || common.unit.is_some() || common.user.is_some() {
             return target::resolve_any(common, &self.pid, world);
         }
@@ -195,7 +196,7 @@ impl Who {
         if self.ghosts && self.no_ghosts {
             return Err(Error::Usage("--ghosts and --no-ghosts contradict each other; give one".into()));
         }
-        if !self.no_ghosts {
+        if !self.no_ghosts && target.selection.has_tcp() {
             let looking = if self.ghosts { Looking::Asked } else { Looking::ByDefault(&|more| more > 0) };
             view.ghosts = ghosts::find(&target, args.common.unit.as_deref(), looking, world, &mut view.notes)?;
         }

@@ -1,7 +1,7 @@
 //! Each check on connections over UNIX sockets: found, cleared, found again.
 
 use super::unix_sockets::Place;
-use crate::lab::run::{GROWTH, IDLE, ORPHANS, Outcome, STATES, TENANTS};
+use crate::lab::run::{CONNLEAK, GROWTH, IDLE, ORPHANS, Outcome, STATES, TENANTS, run};
 use crate::lab::{Lab, Peer};
 use std::fs;
 use std::process::Command;
@@ -162,6 +162,41 @@ fn a_leak_over_a_unix_socket_is_told_from_load() {
         // On the first day a rise may be the morning's load until it has come high.
         let told = found.is_some_and(|found| found.text().contains("leak") && found.value("used") < 90.0);
         assert!(told, "{found:?} {:?}", leaking.last());
+    });
+}
+
+/// Who has them, and what the history knows.
+#[test]
+fn the_companion_shows_unix_sockets() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let path = place.at("x.sock");
+        let (server, mut client) = place.connected(lab, &path, 4);
+        client.say("close c");
+        client.say(&format!("connect d {path} 1"));
+        let companion = |args: &[&str]| run(Command::new(CONNLEAK).args(args));
+        let shown = companion(&["who", "--unix", &path]);
+        let peer = format!("peer[{}]", server.pid());
+        let row = shown.stdout.lines().find(|line| line.contains(&server.pid().to_string())).unwrap_or_default();
+        assert!(shown.code == 0 && row.contains("server"), "{peer}: {shown:?}");
+        assert!(shown.stdout.contains("4 in CLOSE_WAIT over UNIX sockets: the kernel tells no ages"), "{shown:?}");
+        let json = companion(&["who", "--unix", &path, "-p4242", "-ojson"]);
+        let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+        let rows = json["rows"].as_array().or(json["owners"].as_array()).unwrap();
+        assert!(rows.iter().all(|row| row["unix"] == true && row["port"].is_null()), "{json}");
+        let state = place.at("state");
+        let watched = companion(&["watch", "--unix", &path, "--interval=100ms", "--for=300ms", "--state-dir", &state]);
+        assert!(watched.code == 0 && watched.stdout.contains("peer"), "{watched:?}");
+        for _ in 0..6 {
+            assert_eq!(GROWTH.run(&["--unix", &path, "--limit=99", "--state-dir", &state]).code, 0);
+            sleep(Duration::from_millis(50));
+        }
+        let page = place.at("page.html");
+        let drawn = companion(&["graph", "--unix", &path, "--state-dir", &state, "-O", &page]);
+        assert!(drawn.code == 0 && fs::read_to_string(&page).is_ok_and(|page| page.contains(&path)), "{drawn:?}");
+        let options = ["--unix", &path, "--limit=99", "--state-dir", &state, "-oprometheus"];
+        let textfile = run(Command::new(GROWTH.0).args(options));
+        assert!(textfile.stdout.contains(&format!("service=\"{path}\",port=\"\"")), "{textfile:?}");
     });
 }
 

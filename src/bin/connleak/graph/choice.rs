@@ -18,7 +18,7 @@ impl Graph {
     /// Whether a service is asked for: else it is all of them.
     pub fn chooses(&self) -> bool {
         let without_port = !self.pid.is_empty() || self.unit.is_some() || self.user.is_some();
-        without_port || !self.port.is_empty() || !self.profile.is_empty()
+        without_port || !self.unix.is_empty() || !self.port.is_empty() || !self.profile.is_empty()
     }
 
     /// Where the check looked.
@@ -44,7 +44,7 @@ impl Graph {
         }
         let name = |(port, profile): (Vec<Ports>, Option<String>)| {
             let common = self.common(port, profile);
-            let any = common.port.is_empty() && common.profile.is_empty();
+            let any = common.port.is_empty() && common.unix.is_empty() && common.profile.is_empty();
             let target = if any { all_ports(&world)? } else { target::resolve(&common, &world)? };
             let speed = self.rehearse.unwrap_or(1);
             let measure = Measure::default();
@@ -65,6 +65,7 @@ impl Graph {
     fn common(&self, port: Vec<Ports>, profile: Option<String>) -> Common {
         Common {
             port,
+            unix: self.unix.clone(),
             profile: profile.into_iter().collect(),
             side: self.side,
             peer: self.peer.clone(),
