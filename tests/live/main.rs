@@ -86,6 +86,7 @@ mod host {
     pub mod soak;
     pub mod unit;
     pub mod unix_checks;
+    pub mod unix_servers;
     pub mod unix_sockets;
     pub mod unprivileged;
 }
