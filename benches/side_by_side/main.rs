@@ -28,6 +28,7 @@ const ONE_USER: &str = "300 processes with 27000 descriptors, all of one user";
 const ONE_PROCESS: &str = "one process with 19000 sockets";
 const NAMESPACES: &str = "200 network namespaces, 20 with sockets, 10000 sockets";
 const USED_NAMESPACES: &str = "200 network namespaces, all with sockets, 10000 sockets";
+const UNIX: &str = "20000 UNIX sockets, 2000 of them the service's";
 const START: &str = "process start";
 const FEW_PROCESSES: &str = "20 processes";
 
@@ -40,8 +41,18 @@ fn main() -> Result<()> {
     if let Some(case) = value("--case") {
         return measure(&case, rounds, is_set("--hold"));
     }
-    let mut cases =
-        vec![START, "1000", "10000", "100000", MANY_PROCESSES, ONE_USER, ONE_PROCESS, NAMESPACES, USED_NAMESPACES];
+    let mut cases = vec![
+        START,
+        "1000",
+        "10000",
+        "100000",
+        MANY_PROCESSES,
+        ONE_USER,
+        ONE_PROCESS,
+        UNIX,
+        NAMESPACES,
+        USED_NAMESPACES,
+    ];
     if is_set("--large") {
         cases.insert(4, "500000");
     }
@@ -88,7 +99,12 @@ fn measure(case: &str, rounds: usize, hold: bool) -> Result<()> {
     let program = tempfile::Builder::new().tempdir()?;
     let generator = public_copy(&bin.join("examples/peer"), program.path())?;
     let distinct = |number| 20_000 + number;
+    let state = tempfile::tempdir()?;
     let (mut scene, contestants) = match case {
+        UNIX => {
+            let path = program.path().join("x.sock").to_string_lossy().into_owned();
+            (Scene::of_unix(&generator, &path)?, Contestant::of_unix(&bin, &path, state.path()))
+        }
         START => (Scene::of_processes(&generator, 0, distinct)?, Contestant::starters(&bin)),
         MANY_PROCESSES => (Scene::of_processes(&generator, 300, distinct)?, Contestant::blamers(&bin)),
         ONE_USER => (Scene::of_processes(&generator, 300, |_| 0)?, Contestant::blamers(&bin)),
@@ -98,7 +114,6 @@ fn measure(case: &str, rounds: usize, hold: bool) -> Result<()> {
         USED_NAMESPACES => (Scene::of_namespaces(&generator, 200, 200, 10_000)?, Contestant::travellers(&bin)),
         sockets => (Scene::of_sockets(&generator, sockets.parse()?)?, Contestant::counters(&bin)),
     };
-    let state = tempfile::tempdir()?;
     let mut contestants = contestants;
     if case.parse::<u32>().is_ok_and(|sockets| sockets <= 10_000) {
         past::record(state.path())?;
