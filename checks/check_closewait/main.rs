@@ -7,20 +7,19 @@ use connleak::base::duration::Span;
 use connleak::base::error::{Error, Result};
 use connleak::history::first_sights::FirstSights;
 use connleak::kernel::look;
-use connleak::kernel::owner::{Holders, Owners};
 use connleak::kernel::select::Match;
 use connleak::kernel::socket::{Age, Side, Socket, State, StateSet};
 use connleak::kernel::tally::Tally;
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
-use connleak::owners::blame::{Blame, Grouping, Suspect};
+use connleak::owners::blame::{Blame, Suspect};
 use connleak::owners::ghosts::Ghosts;
 use connleak::owners::ghosts::{self, Looking};
-use connleak::owners::holders;
+use connleak::owners::holding::{self, Holding};
+use connleak::report::Report;
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
-use connleak::report::{Format, Report};
 use connleak::service::listener;
 use connleak::service::profile::Profile;
 use connleak::service::target::{self, Target};
@@ -81,8 +80,8 @@ fn main() {
 
 pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let common = &args.common;
-    let mut target = target::resolve(common, world)?.of_unit(common, world)?;
-    listener::check_options(common, &target, world)?;
+    let mut target = target::resolve(common.request(&[]), world)?.of_unit(world)?;
+    listener::check_options(&target, world)?;
     let rules = rules(args, &target.profile);
     let mut sights = target.first_sights(args.own.state_dir.as_deref(), world)?;
     let mut found = gather(&target, rules.min_age, &mut sights, world)?;
@@ -93,25 +92,19 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     }
     let gathered = world.deadline.elapsed();
     let verdict = rules.judge(found.stuck.len() as u64, found.oldest, &found);
-    let wants_owners =
-        verdict.state != ServiceState::Ok || common.verbose > 0 || common.output.is_some_and(Format::names_owners);
-    let all_holders = if common.verbose > 1 { Holders::All } else { Holders::First };
-    let owners = if wants_owners { holders::find(world, &mut found.stuck, all_holders) } else { Owners::default() };
-    let blamed = if wants_owners { &found.stuck[..] } else { &[] };
-    let blame = Blame::new(blamed, &owners, Grouping::new(common, &target.profile));
-    let mut report = present(&target, &rules, &found, verdict, &blame);
-    if wants_owners {
-        report.lacks_owners(blame.unowned, blame.shortfall(&owners));
-    }
+    let wanted = common.wants_owners(verdict.state != ServiceState::Ok);
+    let holding = Holding::find(world, &target, &mut found.stuck, wanted);
+    let mut report = present(&target, &rules, &found, verdict, &holding.blame);
     report.missing.extend(unkept);
+    holding.add_to(&mut report, &found.stuck, common.verbose);
     let established = found.tally.count(Side::Both, State::Established);
     let is_connected = established + found.young + found.unsure > 0 || !found.stuck.is_empty();
-    listener::add_absence(&mut report, common, &target, world, is_connected);
-    report.details = blame.details(&found.stuck, &owners, common.verbose);
+    listener::add_absence(&mut report, &target, world, is_connected);
+    if let Some(ghosts) = found.ghosts.as_ref().filter(|_| common.verbose > 0) {
+        report.details.push(format!("ghosts: {}", ghosts.looked_at(world)));
+    }
     if common.verbose > 2 {
-        let (seen, took) = (&found.seen, world.deadline.elapsed() - gathered);
-        report.details.push(format!("sockets: {}, {} rows, {gathered:.1?}", seen.how, seen.rows));
-        report.details.push(format!("owners: {}, {took:.1?}", owners.how()));
+        report.details.extend(holding::stages(&found.seen, gathered, &holding.owners, world));
     }
     Ok(report)
 }
@@ -133,8 +126,9 @@ fn look_for_ghosts(
         return Ok(None);
     }
     let known = rules.judge(found.stuck.len() as u64, found.oldest, found).state;
-    let matters = |more| rules.at_worst(found, more) > known;
-    let looking = if args.own.ghosts { Looking::Asked } else { Looking::ByDefault(&matters) };
+    let shows_details = args.common.wants_owners(known != ServiceState::Ok).is_some();
+    let (matters, exactly) = (&|more| rules.at_worst(found, more) > known, shows_details);
+    let looking = if args.own.ghosts { Looking::Asked } else { Looking::ByDefault { matters, exactly } };
     ghosts::find(world, target, args.common.unit.as_deref(), looking)
 }
 
@@ -227,8 +221,7 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
     let mut report = Report::new("closewait", target.service.clone(), &found.seen, verdict);
     report.headline = headline(target, rules, found, &report.reasons, blame);
     report.metrics = metrics(rules, found, established);
-    blame.add_to(&mut report);
-    report.extra.insert("min_age_seconds".into(), json!(rules.min_age.as_millis() as f64 / 1000.0));
+    report.put_min_age(rules.min_age);
     report.extra.insert("ages_known".into(), json!(found.ages_known()));
     if let Some([server, client]) = found.sides {
         report.extra.insert("sides".into(), json!({"server": server, "client": client}));

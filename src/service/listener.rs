@@ -5,7 +5,6 @@ use crate::kernel::select::Match;
 use crate::kernel::socket::{Side, State, StateSet};
 use crate::kernel::source::{self, Query};
 use crate::kernel::world::World;
-use crate::options::args::Common;
 use crate::report::Report;
 use crate::service::target::Target;
 use crate::service::unix::{self, Heard};
@@ -13,8 +12,8 @@ use std::collections::BTreeSet;
 
 /// # Errors
 /// `--require-listener` where there is no listener to be asked for.
-pub fn check_options(common: &Common, target: &Target, world: &World) -> Result<()> {
-    if common.require_listener.is_none() {
+pub fn check_options(target: &Target, world: &World) -> Result<()> {
+    if target.request.without_listener.is_none() {
         return Ok(());
     }
     let refuse = |why: &str| Err(Error::Usage(format!("--require-listener {why}")));
@@ -26,33 +25,45 @@ pub fn check_options(common: &Common, target: &Target, world: &World) -> Result<
     }
 }
 
-/// Says that nothing listens, where nobody is connected or a listener is required. Listeners are asked for
-/// by themselves, which the kernel answers without a walk of its connections.
-pub fn add_absence(report: &mut Report, common: &Common, target: &Target, world: &World, is_connected: bool) {
-    let selection = &target.selection;
+/// Says that nothing listens, where nobody is connected or a listener is required, and what else is missing
+/// of the choice.
+pub fn add_absence(report: &mut Report, target: &Target, world: &World, is_connected: bool) {
+    let is_there = listens(report, target, world, is_connected) || is_connected;
+    target.add_to(world, is_there, report);
+}
+
+/// Whether anyone does on one of the ports, as far as it was asked. Listeners are asked for by themselves,
+/// which the kernel answers without a walk of its connections.
+fn listens(report: &mut Report, target: &Target, world: &World, is_connected: bool) -> bool {
+    let (selection, required) = (&target.selection, target.request.without_listener);
     // One of several that were typed may be a mistake while others are connected.
-    let are_several =
-        selection.unix.iter().any(|target| target.asked) && (selection.has_tcp() || selection.unix.len() > 1);
-    let is_wanted = common.require_listener.is_some() || !is_connected || are_several;
+    let is_asked = selection.unix.iter().any(|target| target.asked);
+    let are_several = is_asked && (selection.has_tcp() || selection.unix.len() > 1);
+    let is_wanted = required.is_some() || !is_connected || are_several;
     if !is_wanted || selection.is_any() || world.replay.is_some() {
-        return;
+        return false;
     }
-    if selection.side == Side::Client && !selection.unix.iter().any(|target| target.asked) {
+    if selection.side == Side::Client && !is_asked {
         report.missing.push("nobody here is connected to it".to_owned());
-        return;
+        return false;
     }
-    let is_required = common.require_listener.is_some();
-    match (!selection.unix.is_empty()).then(|| unix::heard(selection, world, is_required || are_several)) {
-        Some(Err(why)) => return report.is_incomplete(format!("listeners unknown: {why}")),
+    let heard = (!selection.unix.is_empty()).then(|| unix::heard(selection, world, required.is_some() || are_several));
+    match heard {
+        Some(Err(why)) => {
+            report.is_incomplete(format!("listeners unknown: {why}"));
+            return true;
+        }
         // What is typed and not there is a mistake, or the service is down: no zero of its is health.
         Some(Ok(Heard::None(Some(why)))) => {
             report.is_incomplete(why);
-            report.state = report.state.max(common.require_listener.map_or(report.state, |required| required.0));
-            return;
+            report.state = report.state.max(required.unwrap_or(report.state));
+            return false;
         }
-        Some(Ok(Heard::Some)) if !is_required && (is_connected || !are_several) => return,
-        _ if selection.ports.is_empty() && !is_required => {
-            return report.missing.push("none of its UNIX sockets is listened on, and nobody is connected".to_owned());
+        Some(Ok(Heard::Some)) if required.is_none() && (is_connected || !are_several) => return true,
+        Some(Ok(Heard::Some)) if selection.ports.is_empty() => return true,
+        _ if selection.ports.is_empty() && required.is_none() => {
+            report.missing.push("none of its UNIX sockets is listened on, and nobody is connected".to_owned());
+            return false;
         }
         _ => {}
     }
@@ -72,14 +83,16 @@ pub fn add_absence(report: &mut Report, common: &Common, target: &Target, world:
     let unread = seen.map_or_else(|error| Some(error.to_string()), |seen| seen.missing);
     if let Some(why) = unread {
         // What was asked of the service's connections said the same, but for what broke since.
-        return report.is_incomplete(format!("listeners unknown: {why}"));
+        report.is_incomplete(format!("listeners unknown: {why}"));
+        return true;
     }
-    let is_missing = !silent.is_empty() && (common.require_listener.is_some() || silent.len() == selection.ports.len());
+    let is_missing = !silent.is_empty() && (required.is_some() || silent.len() == selection.ports.len());
     if is_missing {
         let ports: Vec<_> = silent.iter().map(u16::to_string).collect();
         let (word, ports) = (if ports.len() == 1 { "port" } else { "ports" }, ports.join(","));
         let nobody = if is_connected { "" } else { ", and nobody is connected" };
         report.missing.push(format!("nothing listens on {word} {ports} here{nobody}"));
-        report.state = report.state.max(common.require_listener.map_or(report.state, |required| required.0));
+        report.state = report.state.max(required.unwrap_or(report.state));
     }
+    silent.len() < selection.ports.len()
 }

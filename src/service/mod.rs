@@ -3,6 +3,7 @@
 pub mod baseline;
 pub mod listener;
 pub mod profile;
+pub mod request;
 pub mod target;
 pub mod tenant_key;
 pub mod unix;

@@ -5,8 +5,8 @@ use crate::kernel::look::unix::Table;
 use crate::kernel::select::Selection;
 use crate::kernel::unix_target::{UnixPath, UnixTarget};
 use crate::kernel::world::World;
-use crate::options::args::Common;
 use crate::service::profile::Profile;
+use crate::service::request::Request;
 use std::collections::BTreeSet;
 
 /// Names that a line gives of listeners there are.
@@ -16,13 +16,13 @@ const MOST_NAMED: usize = 5;
 ///
 /// # Errors
 /// A path that leads to no socket, and a choice of addresses, which UNIX sockets don't have.
-pub fn targets(common: &Common, profile: &Profile, world: &World) -> Result<Vec<UnixTarget>> {
-    let by_address = !common.peer.is_empty() || !common.local.is_empty();
-    if by_address && !common.unix.is_empty() {
+pub fn targets(request: &Request, profile: &Profile, world: &World) -> Result<Vec<UnixTarget>> {
+    let by_address = !request.peers.is_empty() || !request.locals.is_empty();
+    if by_address && !request.unix.is_empty() {
         return Err(Error::Usage("--unix: its sockets have no addresses; leave out --peer and --local".into()));
     }
-    let (paths, asked): (&[UnixPath], _) = match (common.unix.is_empty(), common.port.is_empty() && !by_address) {
-        (false, _) => (&common.unix, true),
+    let (paths, asked): (&[UnixPath], _) = match (request.unix.is_empty(), request.ports.is_empty() && !by_address) {
+        (false, _) => (&request.unix, true),
         (true, true) => (&profile.unix, false),
         (true, false) => (&[], false),
     };

@@ -10,7 +10,9 @@ mod tmux;
 /// check_closewait.
 mod closewait {
     pub mod ages;
+    pub mod client_libraries;
     pub mod ghosts;
+    pub mod go;
     pub mod holders;
     pub mod peer_has_closed;
 }
@@ -20,6 +22,7 @@ mod growth {
     pub mod holders_now;
     pub mod real_pools;
     pub mod rehearsed;
+    pub mod rights;
     pub mod series;
 }
 
@@ -71,11 +74,13 @@ mod host {
     pub mod ends;
     pub mod hostile_names;
     pub mod inherited;
+    pub mod injected_errors;
     pub mod isolation;
     pub mod kernel_filters;
     pub mod mptcp;
     pub mod namespaces;
     pub mod nested_namespaces;
+    pub mod own_namespaces;
     pub mod processes;
     pub mod queues;
     pub mod replay;
@@ -84,6 +89,7 @@ mod host {
     pub mod select;
     pub mod sides;
     pub mod soak;
+    pub mod threads;
     pub mod unit;
     pub mod unix_checks;
     pub mod unix_servers;

@@ -9,7 +9,7 @@ pub use diag::{File, Row};
 use super::netlink::{Ended, RECEIVE_BUFFER, receive_all, refused};
 use super::{Coverage, Namespaces, Origin, netlink, replay};
 use crate::base::error::{Error, Result};
-use crate::kernel::netns::{self, counter, host};
+use crate::kernel::netns::{self, counters, host};
 use crate::kernel::world::{Netns, Source, World};
 use diag::{Framed, Message};
 use rustix::fd::OwnedFd;
@@ -154,5 +154,5 @@ fn add(all: &mut Coverage, seen: Option<Coverage>, is_there: impl Fn() -> bool) 
 
 /// Whether a namespace has no socket of any kind: `used` counts them all.
 fn is_empty(net_dir: &Path) -> bool {
-    counter(net_dir, "sockstat", "sockets:", &["used"]) == Some(0)
+    counters(net_dir, "sockstat", "sockets:", ["used"]) == Some([0])
 }
