@@ -12,6 +12,7 @@
 mod contest;
 mod past;
 mod scene;
+mod sessions;
 mod table;
 
 use contest::{Contestant, Cost};
@@ -29,6 +30,7 @@ const ONE_PROCESS: &str = "one process with 19000 sockets";
 const NAMESPACES: &str = "200 network namespaces, 20 with sockets, 10000 sockets";
 const USED_NAMESPACES: &str = "200 network namespaces, all with sockets, 10000 sockets";
 const START: &str = "process start";
+const SESSIONS: &str = "10000 sessions of a service's list, both ends of each connection here";
 const FEW_PROCESSES: &str = "20 processes";
 
 fn main() -> Result<()> {
@@ -40,8 +42,18 @@ fn main() -> Result<()> {
     if let Some(case) = value("--case") {
         return measure(&case, rounds, is_set("--hold"));
     }
-    let mut cases =
-        vec![START, "1000", "10000", "100000", MANY_PROCESSES, ONE_USER, ONE_PROCESS, NAMESPACES, USED_NAMESPACES];
+    let mut cases = vec![
+        START,
+        "1000",
+        "10000",
+        "100000",
+        MANY_PROCESSES,
+        ONE_USER,
+        ONE_PROCESS,
+        NAMESPACES,
+        USED_NAMESPACES,
+        SESSIONS,
+    ];
     if is_set("--large") {
         cases.insert(4, "500000");
     }
@@ -95,6 +107,11 @@ fn measure(case: &str, rounds: usize, hold: bool) -> Result<()> {
         ONE_PROCESS => (Scene::of_one_process(&generator, 19_000)?, Contestant::blamers(&bin)),
         FEW_PROCESSES => (Scene::of_processes(&generator, 20, distinct)?, Contestant::blamers(&bin)),
         NAMESPACES => (Scene::of_namespaces(&generator, 200, 20, 10_000)?, Contestant::travellers(&bin)),
+        SESSIONS => {
+            let scene = Scene::of_sessions(&generator, sessions::SESSIONS)?;
+            let contestants = sessions::contestants(&bin, program.path())?;
+            (scene, contestants)
+        }
         USED_NAMESPACES => (Scene::of_namespaces(&generator, 200, 200, 10_000)?, Contestant::travellers(&bin)),
         sockets => (Scene::of_sockets(&generator, sockets.parse()?)?, Contestant::counters(&bin)),
     };

@@ -56,6 +56,8 @@ pub struct Observation {
     pub processes: Vec<ProcessUsage>,
     /// What could not be read, to be said.
     pub unread: Vec<String>,
+    /// Connections of which it can't be told whether they are selected.
+    pub unsure: u64,
     /// What is missing from the amount, so that OK would be a guess.
     pub lacking: Vec<String>,
 }

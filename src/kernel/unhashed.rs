@@ -5,8 +5,8 @@
 //! never bound or connected, or are of a namespace that wasn't counted.
 
 use crate::base::error::{Error, Result};
-use crate::kernel::netns::{self, counter, host};
-use crate::kernel::owner::{self, Listed};
+use crate::kernel::netns::{self, counters, host};
+use crate::kernel::release;
 use crate::kernel::world::{Netns, World};
 use std::collections::HashSet;
 use std::fs;
@@ -16,32 +16,35 @@ use std::path::Path;
 /// processes seen, and with them all namespaces.
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
-/// Whether surely no descriptor is left of a socket that the tables lack. `false`: there may be some.
-pub fn none(world: &World) -> bool {
-    // The counters are read at different moments: what ends between two reads won't do so twice.
-    (0..2).all(|_| is_none(world).unwrap_or(false))
-}
-
-fn is_none(world: &World) -> Option<bool> {
+/// How many there are at most, where only the sockets of this namespace and of process 1's are taken off: that
+/// costs a few small files. `None`: that can't be told.
+pub fn bound(world: &World) -> Option<u64> {
     if world.netns == Netns::All {
         return None;
     }
     let ours = &netns::place(world).ok()?.net_dir;
-    // Before Linux 6 the first subflow of an MPTCP socket was not kept with it.
-    if netns::has_mptcp(ours) {
+    // Until 6.5 an accepted MPTCP socket's first subflow isn't kept with it when it is reset (`free_first` in
+    // net/mptcp/protocol.c is newer): it is nowhere in `alloc`.
+    if !release::is_at_least((6, 6)) && netns::has_mptcp(ours) {
         return None;
     }
     let of_first = world.proc_root.join("1/net");
     let is_same = netns::identity_of(&of_first).ok()? == netns::identity_of(ours).ok()?;
-    let of_host = if is_same { 0 } else { in_tables(&of_first)? };
-    let before = in_tables(ours)?;
-    let all = allocated(ours)?;
-    Some(in_tables(ours)? == before && all <= before + of_host)
+    let others = || Some(of_ipv6(ours)? + if is_same { 0 } else { in_tables(&of_first)? });
+    let (mut before, mut most) = (others()?, 0);
+    // The counters are read at different moments: what ends between two reads won't do so twice.
+    for _ in 0..2 {
+        let [in_table, all] = counters(ours, "sockstat", "TCP:", ["inuse", "alloc"])?;
+        let after = others()?;
+        most = most.max(all.saturating_sub(in_table + before.min(after)));
+        before = after;
+    }
+    Some(most)
 }
 
 /// How many there are at most, as far as that matters: those of all namespaces taken off, also of those that
 /// only a thread is in. `None`: that can't be told here.
-pub fn at_most(world: &World, matters: impl Fn(u64) -> bool) -> Option<u64> {
+pub fn at_most(world: &World, matters: &dyn Fn(u64) -> bool) -> Option<u64> {
     let is_first = fs::read_link("/proc/self/ns/pid").ok()?.as_os_str() == FIRST_PID_NAMESPACE;
     if world.is_foreign() || world.hides_processes() || !is_first {
         return None;
@@ -49,34 +52,39 @@ pub fn at_most(world: &World, matters: impl Fn(u64) -> bool) -> Option<u64> {
     let mut least = u64::MAX;
     // What is opened between the reads of one count passes for one that no table shows.
     for with_threads in [false, true, true] {
-        let count = outside_tables(world, with_threads)?;
-        least = least.min(count);
+        least = least.min(outside_tables(world, with_threads, matters)?);
         if !matters(least) {
-            break;
+            return Some(least);
         }
     }
-    Some(least)
+    // The sockets of one that is mounted only are in no count.
+    let mounted = host::mounted(world, &[]).ok()?;
+    mounted.is_empty().then_some(least)
 }
 
-fn outside_tables(world: &World, with_threads: bool) -> Option<u64> {
+/// Looks at no more namespaces than it takes to tell that it doesn't matter.
+fn outside_tables(world: &World, with_threads: bool, matters: &dyn Fn(u64) -> bool) -> Option<u64> {
     let all = || allocated(&world.proc_root.join("thread-self/net"));
     let (mut known, mut sum, before) = (HashSet::new(), 0, all()?);
     let mut add = |net_dir: &Path| {
         if netns::identity_of(net_dir).is_ok_and(|identity| known.insert(identity)) {
             sum += in_tables(net_dir).unwrap_or(0);
         }
+        matters(before.saturating_sub(sum))
     };
-    for Listed { pid, .. } in owner::processes(world) {
+    // The kernel's threads are the oldest, and in no namespace of their own.
+    for pid in host::pids(&world.proc_root).ok()?.into_iter().rev() {
         let process = world.proc_root.join(pid.to_string());
-        add(&process.join("net"));
+        let mut go_on = add(&process.join("net"));
         if with_threads && let Ok(threads) = fs::read_dir(process.join("task")) {
-            threads.flatten().for_each(|thread| add(&thread.path().join("net")));
+            go_on &= threads.flatten().all(|thread| add(&thread.path().join("net")));
+        }
+        if !go_on {
+            break;
         }
     }
-    // What ends between the reads must not make it less. One that is mounted only can't be counted.
-    let all = all()?.max(before);
-    let mounted = host::mounted(world, &[]).ok()?;
-    mounted.is_empty().then_some(all.saturating_sub(sum))
+    // What ends between the reads must not make it less.
+    Some(all()?.max(before).saturating_sub(sum))
 }
 
 /// How many sockets of whatever protocol the namespace that is looked at has beside those which its protocols list:
@@ -96,7 +104,7 @@ pub fn unlisted(world: &World) -> Result<Option<u64>> {
     if !protocols.try_exists().map_err(unread)? {
         return Ok(None);
     }
-    let used = || counter(&netns::place(world).ok()?.net_dir, "sockstat", "sockets:", &["used"]);
+    let used = || counters(&netns::place(world).ok()?.net_dir, "sockstat", "sockets:", ["used"]).map(|[used]| used);
     let once = || {
         let before = used();
         let listed = listed(&fs::read_to_string(&protocols).map_err(unread)?);
@@ -114,11 +122,16 @@ fn listed(protocols: &str) -> Option<u64> {
 }
 
 fn in_tables(net_dir: &Path) -> Option<u64> {
-    Some(counter(net_dir, "sockstat6", "TCP6:", &["inuse"])? + counter(net_dir, "sockstat", "TCP:", &["inuse"])?)
+    let of_ipv6 = of_ipv6(net_dir)?;
+    counters(net_dir, "sockstat", "TCP:", ["inuse"]).map(|[of_ipv4]| of_ipv6 + of_ipv4)
+}
+
+fn of_ipv6(net_dir: &Path) -> Option<u64> {
+    counters(net_dir, "sockstat6", "TCP6:", ["inuse"]).map(|[count]| count)
 }
 
 fn allocated(net_dir: &Path) -> Option<u64> {
-    counter(net_dir, "sockstat", "TCP:", &["alloc"])
+    counters(net_dir, "sockstat", "TCP:", ["alloc"]).map(|[count]| count)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 pub struct Postgres {
     process: Started,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Postgres {
@@ -43,10 +43,15 @@ impl Postgres {
             "max_connections=200",
         ]);
         server.arg("-k").arg(dir.path());
-        let server = Postgres { process: Started(server.spawn().unwrap()), _dir: dir };
+        let server = Postgres { process: Started(server.spawn().unwrap()), dir };
         let listens = poll(PATIENCE, || TcpStream::connect(("127.0.0.1", port)).is_ok());
         assert!(listens, "postgres doesn't listen");
         Some(server)
+    }
+
+    /// Where its UNIX socket is.
+    pub fn socket_dir(&self) -> &Path {
+        self.dir.path()
     }
 
     pub fn pid(&self) -> u32 {

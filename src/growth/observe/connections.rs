@@ -169,11 +169,11 @@ fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Resu
         _ => Vec::new(),
     };
     let state = state(&memory, before, pool.seen.missing.is_none());
-    let lacking = pool.lacking().into_iter().chain(searched.unlimited.iter().cloned()).collect();
+    let lacking = searched.unlimited.to_vec();
     let sample = sample(&moment, &found, pool.instance, pool.counts);
     let (owners, processes) = (Owners::default(), Vec::new());
-    let Pool { seen: view, connections, counts, .. } = pool;
-    let value = Observation { found, view, connections, counts, suspects, owners, processes, unread, lacking };
+    let Pool { seen: view, connections, counts, unsure, .. } = pool;
+    let value = Observation { found, view, connections, counts, suspects, owners, processes, unread, unsure, lacking };
     Ok(Step { sample, state, version: detector_state::VERSION, value })
 }
 

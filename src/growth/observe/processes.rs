@@ -121,6 +121,7 @@ fn judge(plan: &Plan, look: UsageSample, past: Past) -> Result<Step<Observation>
         unread.extend(limits)
     }
     let (connections, counts) = (Vec::new(), [0; 11]);
-    let value = Observation { found, view, connections, counts, suspects, owners, processes, unread, lacking };
+    let value =
+        Observation { found, view, connections, counts, suspects, owners, processes, unread, unsure: 0, lacking };
     Ok(Step { sample, state, version: detector_state::VERSION, value })
 }
