@@ -29,6 +29,7 @@ const ONE_PROCESS: &str = "one process with 19000 sockets";
 const NAMESPACES: &str = "200 network namespaces, 20 with sockets, 10000 sockets";
 const USED_NAMESPACES: &str = "200 network namespaces, all with sockets, 10000 sockets";
 const START: &str = "process start";
+const HEALTHY: &str = "a healthy service with 1000 connections by an MPTCP listener, and a socket outside the tables";
 const FEW_PROCESSES: &str = "20 processes";
 
 fn main() -> Result<()> {
@@ -40,8 +41,18 @@ fn main() -> Result<()> {
     if let Some(case) = value("--case") {
         return measure(&case, rounds, is_set("--hold"));
     }
-    let mut cases =
-        vec![START, "1000", "10000", "100000", MANY_PROCESSES, ONE_USER, ONE_PROCESS, NAMESPACES, USED_NAMESPACES];
+    let mut cases = vec![
+        START,
+        "1000",
+        "10000",
+        "100000",
+        MANY_PROCESSES,
+        ONE_USER,
+        ONE_PROCESS,
+        HEALTHY,
+        NAMESPACES,
+        USED_NAMESPACES,
+    ];
     if is_set("--large") {
         cases.insert(4, "500000");
     }
@@ -94,6 +105,7 @@ fn measure(case: &str, rounds: usize, hold: bool) -> Result<()> {
         ONE_USER => (Scene::of_processes(&generator, 300, |_| 0)?, Contestant::blamers(&bin)),
         ONE_PROCESS => (Scene::of_one_process(&generator, 19_000)?, Contestant::blamers(&bin)),
         FEW_PROCESSES => (Scene::of_processes(&generator, 20, distinct)?, Contestant::blamers(&bin)),
+        HEALTHY => (Scene::of_healthy_service(&generator, 1_000)?, Contestant::seekers(&bin)),
         NAMESPACES => (Scene::of_namespaces(&generator, 200, 20, 10_000)?, Contestant::travellers(&bin)),
         USED_NAMESPACES => (Scene::of_namespaces(&generator, 200, 200, 10_000)?, Contestant::travellers(&bin)),
         sockets => (Scene::of_sockets(&generator, sockets.parse()?)?, Contestant::counters(&bin)),
