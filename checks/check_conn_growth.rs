@@ -13,7 +13,8 @@ use connleak::kernel::world::World;
 use connleak::options::args::{Args, Speed};
 use connleak::options::growth::Growth;
 use connleak::owners::blame::{Blame, Grouping, Suspect};
-use connleak::report::Report;
+use connleak::owners::sockets;
+use connleak::report::{Report, doubt};
 use connleak::service::listener;
 use connleak::service::target::{self, Target};
 
@@ -55,14 +56,14 @@ fn check(args: &Args<Growth>, world: &World) -> Result<Report> {
 }
 
 fn present(seen: Observation, args: &Args<Growth>, target: &Target) -> Report {
-    let Observation { found, view, suspects, owners, processes, unread, lacking, .. } = seen;
+    let Observation { found, view, suspects, owners, processes, unread, unsure, lacking, .. } = seen;
     let (rules, verbose) = (args.own.rules(&args.common, &target.profile), args.common.verbose);
     let silences: Vec<f64> = suspects.iter().filter_map(Connection::silence).collect();
     let age = |connection: &Connection| connection.silence().map(|seconds| (seconds * 1000.0) as u32);
     let suspects: Vec<Suspect> = suspects.iter().map(|one| Suspect::new(&one.socket, age(one))).collect();
     let grouping = Grouping::new(target);
     let blame = Blame::new(&suspects, &owners, grouping);
-    let verdict = found.judge(&rules);
+    let (verdict, at_worst) = (found.judge(&rules), found.at_worst(&rules, unsure));
     let headline = format!("{} {}", target.service, found.headline(&rules, &verdict.reasons, Some(&blame)));
     let mut report = Report::new("conn_growth", target.service.clone(), &view, verdict);
     report.headline = headline;
@@ -76,6 +77,7 @@ fn present(seen: Observation, args: &Args<Growth>, target: &Target) -> Report {
     if view.origin == Origin::Proc && found.measure == Measure::Connections {
         report.missing.push("silences unknown without sock_diag: sees less and later".into());
     }
+    report.doubt(at_worst, doubt::whose(unsure, "").into_iter().collect());
     lacking.into_iter().for_each(|lacking| report.is_incomplete(lacking));
     if found.learned.sampled < 1.0 {
         report.missing.push(format!("a sample of {:.0}% is followed", found.learned.sampled * 100.0));
@@ -85,6 +87,7 @@ fn present(seen: Observation, args: &Args<Growth>, target: &Target) -> Report {
         report.details.extend(found.evidence(&silences));
     }
     report.details.extend(blame.details(&suspects, &owners, verbose));
+    sockets::add_to(&mut report, &suspects, &owners, &target.request);
     if verbose > 1 {
         report.details.extend(found.by_group().take(grouping.top));
     }

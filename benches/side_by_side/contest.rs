@@ -45,6 +45,13 @@ impl Contestant {
         Contestant { name: name.to_owned(), argv, code, scraped_at: None }
     }
 
+    /// Of another program of ours, which ends in 0.
+    pub fn of(name: &str, program: &Path, args: &[&str]) -> Contestant {
+        let argv: Vec<&str> =
+            std::iter::once(program.to_str().unwrap_or_default()).chain(args.iter().copied()).collect();
+        Contestant::new(name, 0, &argv)
+    }
+
     fn ours(bin: &Path, name: &str, code: i32, args: &str) -> Contestant {
         let check = bin.join("check_closewait");
         let mut argv = vec![check.to_str().unwrap_or_default()];
@@ -92,6 +99,18 @@ impl Contestant {
             ),
         ]);
         all
+    }
+
+    /// Those that look at UNIX sockets.
+    pub fn of_unix(bin: &Path, path: &str, state: &Path) -> Vec<Contestant> {
+        let mut contestants = Contestant::starters(bin);
+        contestants.extend([
+            Contestant::ours(bin, "ours --unix", 0, &format!("--unix {path} --state-dir {} {CALM}", state.display())),
+            Contestant::ours(bin, "ours --unix --side server", 0, &format!("--unix {path} --side server {CALM}")),
+            Contestant::new("ss -Hxa src PATH", 0, &["ss", "-Hxa", "src", path]),
+            Contestant::new("ss -Hxap src PATH", 0, &["ss", "-Hxap", "src", path]),
+        ]);
+        contestants
     }
 
     /// Those that name processes.

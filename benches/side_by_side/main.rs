@@ -12,6 +12,7 @@
 mod contest;
 mod past;
 mod scene;
+mod sessions;
 mod table;
 
 use contest::{Contestant, Cost};
@@ -28,8 +29,10 @@ const ONE_USER: &str = "300 processes with 27000 descriptors, all of one user";
 const ONE_PROCESS: &str = "one process with 19000 sockets";
 const NAMESPACES: &str = "200 network namespaces, 20 with sockets, 10000 sockets";
 const USED_NAMESPACES: &str = "200 network namespaces, all with sockets, 10000 sockets";
+const UNIX: &str = "20000 UNIX sockets, 2000 of them the service's";
 const START: &str = "process start";
 const HEALTHY: &str = "a healthy service with 1000 connections by an MPTCP listener, and a socket outside the tables";
+const SESSIONS: &str = "10000 sessions of a service's list, both ends of each connection here";
 const FEW_PROCESSES: &str = "20 processes";
 
 fn main() -> Result<()> {
@@ -50,8 +53,10 @@ fn main() -> Result<()> {
         ONE_USER,
         ONE_PROCESS,
         HEALTHY,
+        UNIX,
         NAMESPACES,
         USED_NAMESPACES,
+        SESSIONS,
     ];
     if is_set("--large") {
         cases.insert(4, "500000");
@@ -99,7 +104,12 @@ fn measure(case: &str, rounds: usize, hold: bool) -> Result<()> {
     let program = tempfile::Builder::new().tempdir()?;
     let generator = public_copy(&bin.join("examples/peer"), program.path())?;
     let distinct = |number| 20_000 + number;
+    let state = tempfile::tempdir()?;
     let (mut scene, contestants) = match case {
+        UNIX => {
+            let path = program.path().join("x.sock").to_string_lossy().into_owned();
+            (Scene::of_unix(&generator, &path)?, Contestant::of_unix(&bin, &path, state.path()))
+        }
         START => (Scene::of_processes(&generator, 0, distinct)?, Contestant::starters(&bin)),
         MANY_PROCESSES => (Scene::of_processes(&generator, 300, distinct)?, Contestant::blamers(&bin)),
         ONE_USER => (Scene::of_processes(&generator, 300, |_| 0)?, Contestant::blamers(&bin)),
@@ -107,10 +117,14 @@ fn measure(case: &str, rounds: usize, hold: bool) -> Result<()> {
         FEW_PROCESSES => (Scene::of_processes(&generator, 20, distinct)?, Contestant::blamers(&bin)),
         HEALTHY => (Scene::of_healthy_service(&generator, 1_000)?, Contestant::seekers(&bin)),
         NAMESPACES => (Scene::of_namespaces(&generator, 200, 20, 10_000)?, Contestant::travellers(&bin)),
+        SESSIONS => {
+            let scene = Scene::of_sessions(&generator, sessions::SESSIONS)?;
+            let contestants = sessions::contestants(&bin, program.path())?;
+            (scene, contestants)
+        }
         USED_NAMESPACES => (Scene::of_namespaces(&generator, 200, 200, 10_000)?, Contestant::travellers(&bin)),
         sockets => (Scene::of_sockets(&generator, sockets.parse()?)?, Contestant::counters(&bin)),
     };
-    let state = tempfile::tempdir()?;
     let mut contestants = contestants;
     if case.parse::<u32>().is_ok_and(|sockets| sockets <= 10_000) {
         past::record(state.path())?;

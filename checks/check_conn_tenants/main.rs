@@ -9,6 +9,7 @@ use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping};
 use connleak::owners::holding;
+use connleak::owners::sockets;
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState};
@@ -18,6 +19,7 @@ use connleak::service::profile::Profile;
 use connleak::service::target::{self, Target};
 use connleak::service::tenant_key::{Key, Plain};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use tenancy::census::{Ages, Counts, Judged, Rules, Tenant, connections, display_name};
 use tenancy::found::Found;
 use tenancy::pooler::Pooler;
@@ -74,6 +76,10 @@ struct Tenants {
     /// a tenant with fewer connections doesn't stand out; default from the profile, else 10
     #[argh(option, arg_name = "N")]
     min_count: Option<u64>,
+
+    /// where it is remembered since when UNIX sockets have been without their peer; default see the man page
+    #[argh(option, arg_name = "DIR")]
+    state_dir: Option<PathBuf>,
 }
 
 impl Command for Tenants {
@@ -85,12 +91,12 @@ fn main() {
 }
 
 fn check(args: &Args<Tenants>, world: &World) -> Result<Report> {
-    let target = target::resolve(args.common.request(&[]), world)?.of_unit(world)?;
+    let mut target = target::resolve(args.common.request(&[]), world)?.of_unit(world)?;
     listener::check_options(&target, world)?;
     let key = args.own.key.clone().or_else(|| target.profile.tenants.key.clone()).unwrap_or(Key::Plain(Plain::Unit));
     let naming = tenancy::naming(&key, world)?;
     let rules = rules(args, &target.profile);
-    let look = look::look(world, &target.selection)?;
+    let look = look::look(world, &mut target, args.own.state_dir.as_deref())?;
     let gathered = world.deadline.elapsed();
     let found = Found::new(world, key, look, naming, &rules.ages);
     let judged = rules.judge(&found.census);
@@ -147,6 +153,7 @@ fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, 
     }
     report.details = details(rules, found, common.verbose, target.request.top);
     report.details.extend(blame.details(&suspects, owners, common.verbose));
+    sockets::add_to(&mut report, &suspects, owners, &target.request);
     report
 }
 
@@ -168,7 +175,7 @@ fn doubts(rules: &Rules, found: &Found, state: ServiceState, report: &mut Report
     }
     doubts.extend(doubt::whose(found.unsure.connections, ""));
     report.doubt(rules.at_worst(&found.with_unsure(), true).verdict.state, doubts);
-    report.missing.extend(found.poolers_missing.clone());
+    report.missing.extend(found.poolers_missing.iter().chain(&found.look.unkept).cloned());
 }
 
 fn headline(target: &Target, rules: &Rules, found: &Found, reasons: &[String], blame: &Blame) -> String {

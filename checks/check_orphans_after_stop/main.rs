@@ -16,10 +16,11 @@ use connleak::kernel::socket::State;
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping, Suspect};
+use connleak::owners::sockets;
+use connleak::report::Report;
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict, word};
-use connleak::report::{Metric, Report, Unit, rounded};
 use connleak::service::baseline::Baseline;
 use connleak::service::target::{self, Target};
 use drain::{Drain, Leftovers};
@@ -120,6 +121,7 @@ pub fn check(args: &Args<Orphans>, world: &World) -> Result<Report> {
     if let Some(path) = &own.baseline {
         // Before the deadline moves: reading a file may hang.
         let baseline = Baseline::load(path, &target.service, netns::identity(world)?)?;
+        leftover::files::remember(&target.selection, &baseline);
         world.deadline.extend(rules.wait.0);
         return scene.settle(Some(&baseline), None);
     }
@@ -219,7 +221,7 @@ impl Scene<'_> {
         let wait = self.rules.wait;
         let running = watched.running(self.drain.world)?;
         let mut view = self.drain.look(None)?;
-        let (after, excuse) = match running {
+        let (after, excuse) = match &running.process {
             Some(process) => {
                 lifecycle::started(&memory)?;
                 view.left.clear();
@@ -231,7 +233,9 @@ impl Scene<'_> {
                 (stopped.min(wait), (stopped < wait).then_some(draining))
             }
         };
-        Ok(self.judge(&Settled { view, after, excuse }, None))
+        let mut report = self.judge(&Settled { view, after, excuse }, None);
+        report.missing.extend(running.older_pid_file());
+        Ok(report)
     }
 
     fn judge(&self, settled: &Settled, baseline: Option<&Baseline>) -> Report {
@@ -259,7 +263,8 @@ impl Scene<'_> {
         if baseline.is_some_and(|baseline| baseline.count() == 0) {
             report.headline += ", nothing was there before: is it the right port?";
         }
-        report.metrics = self.metrics(settled);
+        report.missing.extend(leftover::files::silent(&self.target.selection, left, self.drain.world));
+        report.metrics = settled.view.metrics(settled.after, rules.count);
         blame.add_to(&mut report);
         let remaining = left.iter().take(grouping.top).map(|left| leftover::json(left, &owners, &listeners));
         report.extra.insert("remaining".into(), remaining.collect());
@@ -271,7 +276,10 @@ impl Scene<'_> {
                 doubt::whose(unsure, "").into_iter().collect(),
             );
         }
+        let is_there = !left.is_empty() || settled.view.time_wait > 0 || settled.excuse.is_some();
+        self.target.add_to(self.drain.world, is_there, &mut report);
         report.details = blame.details(&held, &owners, verbose.min(1));
+        sockets::add_to(&mut report, &left.iter().map(suspect).collect::<Vec<_>>(), &owners, &self.target.request);
         if verbose > 1 {
             report.details.extend(leftover::lines(left, &owners, &listeners, grouping.top));
         }
@@ -303,21 +311,5 @@ impl Scene<'_> {
             parts.push(format!("{} new", view.new));
         }
         format!("{} {}", self.target.service, parts.join(", "))
-    }
-
-    fn metrics(&self, settled: &Settled) -> Vec<Metric> {
-        let view = &settled.view;
-        let of = |class: Class| view.left.iter().filter(|left| left.class() == class).count() as u64;
-        let after = rounded(settled.after.0.as_secs_f64(), 3);
-        vec![
-            Metric::count("orphans", view.left.len() as u64).within(self.rules.count),
-            Metric::count("held", of(Class::Held)),
-            Metric::count("kernel", of(Class::Kernel)),
-            Metric::count("listen", of(Class::Listen)),
-            Metric::count("bound", of(Class::Bound)),
-            Metric::count("time_wait", view.time_wait),
-            Metric::count("new", view.new),
-            Metric::new("drained_after", Unit::Seconds, Some(after)),
-        ]
     }
 }

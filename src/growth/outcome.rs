@@ -1,7 +1,7 @@
 //! What the growth check says of what it found: state, words and numbers.
 
 use crate::base::duration::Span;
-use crate::growth::detector::{Leak, Verdict as Trend, Witness};
+use crate::growth::detector::{self, Leak, Verdict as Trend, Witness};
 use crate::growth::detector_state::{Learned, Turnover};
 use crate::growth::measure::Measure;
 use crate::growth::near;
@@ -59,7 +59,7 @@ impl Outcome {
 
     /// Percent of what runs out first.
     fn used(&self) -> Option<f64> {
-        self.first().map(|headroom| rounded(headroom.used as f64 * 100.0 / headroom.limit.max(1) as f64, 1))
+        self.first().map(|headroom| percent(headroom.used, headroom.limit))
     }
 
     pub fn judge(&self, rules: &Rules) -> Verdict {
@@ -97,6 +97,20 @@ impl Outcome {
             }
         }
         verdict
+    }
+
+    /// The state should `unsure` connections more be the service's. Fewer of them than a leak needs may
+    /// delay its finding by as many, but don't hide it.
+    pub fn at_worst(&self, rules: &Rules, unsure: u64) -> ServiceState {
+        let known = self.judge(rules).state;
+        if unsure >= detector::FEWEST {
+            return known.max(ServiceState::Warning);
+        }
+        let Some(now) = self.used() else { return known };
+        let counted = self.headrooms.iter().filter(|headroom| headroom.what == Resource::Connections);
+        let most = counted.map(|headroom| percent(headroom.used + unsure, headroom.limit)).fold(now, f64::max);
+        let near = near::judge(&self.learned.verdict, most, self.may_be_full);
+        known.max(rules.used.at_worst(now, most)).max(near.map_or(known, |(state, _)| state))
     }
 
     /// `+3.2`, `+3.2 MiB`.
@@ -236,6 +250,10 @@ impl Outcome {
     }
 }
 
+fn percent(used: u64, limit: u64) -> f64 {
+    rounded(used as f64 * 100.0 / limit.max(1) as f64, 1)
+}
+
 fn per_minute(rate: f64) -> f64 {
     rounded(rate * 60.0, 2)
 }
@@ -373,5 +391,21 @@ mod tests {
         }
         assert_eq!(found.evidence(&[]).unwrap(), "evidence: 9 descriptors taken since 14:05 and not given back");
         assert_eq!(super::tests::found(Trend::Steady, 1, 9).evidence(&[]), None);
+    }
+
+    #[test]
+    fn connections_of_unknown_owners_count_as_far_as_they_can_matter() {
+        use ServiceState::{Critical, Ok, Warning};
+        let rules = |warning: &str| Rules {
+            used: Limits { warning: warning.parse().ok(), critical: None },
+            ..Rules::default()
+        };
+        let at_worst = |used, unsure, warning| found(Trend::Steady, used, 100).at_worst(&rules(warning), unsure);
+        assert_eq!(at_worst(50, 0, "50"), Ok);
+        assert_eq!(at_worst(50, 3, "53"), Ok, "too few for a leak or for the range");
+        assert_eq!(at_worst(50, 3, "52"), Warning);
+        assert_eq!(at_worst(50, 4, "90"), Warning, "they may be a leak");
+        assert_eq!(at_worst(94, 3, ""), Warning, "hardly any is left");
+        assert_eq!(found(leak(90.0), 94, 100).at_worst(&rules(""), 3), Critical, "nor while it leaks");
     }
 }

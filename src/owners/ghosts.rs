@@ -84,8 +84,7 @@ pub fn find(world: &World, target: &Target, unit: Option<&str>, looking: Looking
             return Err(Error::Usage(why.into()));
         }
         (true, false) => return Ok(None),
-        (false, true) => {}
-        (false, false) => {}
+        (false, _) => {}
     }
     // The usual case costs no look at any process.
     let bound = if was_asked { None } else { unhashed::bound(world) };
@@ -125,11 +124,8 @@ fn search(world: &World, target: &Target, unit: Option<&str>, looking: Looking) 
     if let Looking::ByDefault { matters, .. } = looking
         && !found.missing.is_empty()
     {
-        let known = found.count + found.elsewhere;
-        let exact = at_most.and_then(|_| unhashed::at_most(world, matters, true));
-        let rest = exact.min(at_most).map(|all| all.saturating_sub(known));
-        found.doubts.extend((rest != Some(0)).then(|| (rest, found.missing.join(", "))));
-        found.missing.clear();
+        let exact = |all: u64| unhashed::at_most(world, matters, true).map_or(all, |exact| exact.min(all));
+        found.bound(at_most.map_or_else(|| unhashed::unlisted(world), |all| Ok(Some(exact(all)))));
     }
     Ok(found)
 }

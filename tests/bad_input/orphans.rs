@@ -110,7 +110,7 @@ fn watched_services() {
         (pid_file("empty.pid", b""), &["empty.pid", "''", "not a process id"]),
         (pid_file("word.pid", b"nginx\n"), &["word.pid", "'nginx'", "not a process id"]),
         (pid_file("two.pid", b"17 18\n"), &["two.pid", "'17 18'", "not a process id"]),
-        (pid_file("lines.pid", b"17\n18|x=1\n"), &["lines.pid", "'17?18/x:1'", "not a process id"]),
+        (pid_file("lines.pid", b"17|x=1\n18\n"), &["lines.pid", "'17/x:1'", "not a process id"]),
         (pid_file("zero.pid", b"0"), &["'0'", "not a process id"]),
         (pid_file("negative.pid", b"-1"), &["'-1'", "not a process id"]),
         (pid_file("huge.pid", b"99999999999999999999"), &["'99999999999999999999'", "not a process id"]),

@@ -22,6 +22,7 @@ mod growth {
     pub mod holders_now;
     pub mod real_pools;
     pub mod rehearsed;
+    pub mod rights;
     pub mod series;
 }
 
@@ -58,8 +59,19 @@ mod companion {
     pub mod demo;
     pub mod graph_progress;
     pub mod run;
+    pub mod sockets;
     pub mod watch;
     pub mod who;
+}
+
+/// connleak sessions, with each service that has a list.
+mod sessions {
+    pub mod keyed;
+    pub mod mariadb;
+    pub mod pasted;
+    pub mod pooler;
+    pub mod postgresql;
+    pub mod watched;
 }
 
 /// Kernels, namespaces, rights, processes: what holds for every check.
@@ -73,11 +85,13 @@ mod host {
     pub mod ends;
     pub mod hostile_names;
     pub mod inherited;
+    pub mod injected_errors;
     pub mod isolation;
     pub mod kernel_filters;
     pub mod mptcp;
     pub mod namespaces;
     pub mod nested_namespaces;
+    pub mod own_namespaces;
     pub mod processes;
     pub mod queues;
     pub mod replay;
@@ -86,7 +100,11 @@ mod host {
     pub mod select;
     pub mod sides;
     pub mod soak;
+    pub mod threads;
     pub mod unit;
+    pub mod unix_checks;
+    pub mod unix_servers;
+    pub mod unix_sockets;
     pub mod unprivileged;
 }
 

@@ -5,6 +5,7 @@ mod export;
 mod gather;
 mod ghosts;
 mod row;
+mod sockets;
 mod table;
 mod text;
 mod tree;
@@ -55,7 +56,11 @@ pub struct Who {
     #[argh(switch)]
     no_ghosts: bool,
 
-    /// most rows; default 20
+    /// with -o csv: a row for each socket, with its descriptor, instead of one for each owner
+    #[argh(switch)]
+    sockets: bool,
+
+    /// most rows, 0 for all; default 20
     #[argh(option, arg_name = "N")]
     top: Option<Top>,
 
@@ -63,7 +68,8 @@ pub struct Who {
     #[argh(option, short = 'o', arg_name = "FORMAT")]
     output: Option<Format>,
 
-    /// say more: -v working directory and command line, -vv also the oldest sockets of each row
+    /// say more: -v working directory and command line, -vv also the oldest sockets of each row,
+    /// with -o json each socket
     #[argh(switch, short = 'v')]
     verbose: u8,
 }
@@ -132,7 +138,7 @@ impl By {
     }
 
     /// Whether sockets of one process can be of several rows.
-    fn is_by_peer(self) -> bool {
+    pub fn is_by_peer(self) -> bool {
         matches!(self, By::Peer | By::Plain(Plain::Peer(_)))
     }
 }
@@ -188,28 +194,33 @@ impl Who {
         if self.ghosts && self.no_ghosts {
             return Err(Error::Usage("--ghosts and --no-ghosts contradict each other; give one".into()));
         }
-        if !self.no_ghosts {
+        if !self.no_ghosts && target.selection.has_tcp() {
             let by_default = Looking::ByDefault { matters: &|more| more > 0, exactly: true };
             let looking = if self.ghosts { Looking::Asked } else { by_default };
             view.ghosts = ghosts::find(&target, args.common.unit.as_deref(), looking, world, &mut view.notes)?;
         }
         let top = self.top.map_or(20, |Top(top)| top);
-        let hidden = view.rows.len().saturating_sub(top);
+        let format = self.output.unwrap_or_default();
+        if self.sockets && format != Format::Csv {
+            return Err(Error::Usage("--sockets is for -o csv; with -o json say -vv".into()));
+        }
+        let all = if self.sockets { view.sockets.len() } else { view.rows.len() };
+        let hidden = all.saturating_sub(top);
         view.rows.truncate(top);
+        view.sockets.truncate(top);
         if hidden > 0 {
             view.notes.push(format!("{hidden} more rows; see --top"));
         }
-        let format = self.output.unwrap_or_default();
         if self.verbose > 0 || format == Format::Json {
             view.rows.iter_mut().for_each(|row| row.read_process(world));
         }
         Ok(match format {
-            Format::Json => export::json(&view, &target),
+            Format::Json => export::json(&view, &target, self.verbose),
             Format::Csv => {
                 // Rows have no place for them; that a recording has no owners is known to who gives it.
                 let notes = view.notes.iter().filter(|note| **note != gather::replayed(&view.seen));
                 notes.for_each(|note| eprintln!("connleak: note: {}", screen::visible(note)));
-                export::csv(&view)
+                if self.sockets { sockets::csv(&view) } else { export::csv(&view) }
             }
             Format::Table => {
                 let screen = Screen::of_stdout();

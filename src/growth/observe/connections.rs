@@ -7,6 +7,7 @@ use crate::growth::detector_state::{self, DetectorState, Learned, Moment};
 use crate::growth::measure::Measure;
 use crate::growth::outcome::Outcome;
 use crate::growth::pool::{self, Connection, Pool};
+use crate::growth::process_usage;
 use crate::history::{History, Step, Updated};
 use crate::kernel::boot;
 use crate::kernel::cgroup;
@@ -63,6 +64,8 @@ struct Searched {
     /// accepts, and while something leaks.
     everything: bool,
     files: OpenFiles,
+    /// Why what runs out first can't be told.
+    unlimited: Vec<String>,
 }
 
 impl Searched {
@@ -83,10 +86,22 @@ impl Searched {
         };
         let holders: Vec<_> = holders.into_iter().map(|(pid, command)| (pid, command.to_owned())).collect();
         let mut files = headroom::open_files(world, &holders);
-        if everything && owners.late {
+        let mut unlimited = Vec::new();
+        if plan.limit.is_none() {
+            unlimited.append(&mut files.unread);
+            let unowned = sockets.iter().filter(|(inode, _)| *inode != 0 && owners.of(*inode).next().is_none()).count();
+            // Where all may be read, what nobody has was closed since; but not all of it at once.
+            let is_partial = owners.late || owners.unlisted || owners.refused > 0 || owners.processes.is_empty();
+            if unowned > 0 && is_partial {
+                let why = owners.why_unowned();
+                unlimited.push(format!(
+                    "open files unknown of who holds {unowned} sockets, {why}: maybe they run out first"
+                ));
+            }
+        } else if everything && owners.late {
             files.unread.push("open files of some processes unknown: no time left to look".to_owned());
         }
-        Searched { owners, everything, files }
+        Searched { owners, everything, files, unlimited }
     }
 
     /// Names of groups by their holders now, where all were looked for; else of those that have none
@@ -146,6 +161,15 @@ fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Resu
     let mut memory = known.unwrap_or_else(|| DetectorState::new(capacity));
     let seen = detector::Sample { suspended, took, ..pool.sample() };
     found.learned = memory.learn(&moment, seen, capacity, f64::from(plan.speed));
+    if let Verdict::Leak(leak) = &found.learned.verdict {
+        let mut group = pool.connections.iter().filter(|connection| connection.group() == leak.group).peekable();
+        // Without silences a rise is told as of descriptors.
+        if group.peek().is_some() && group.all(|connection| connection.socket.is_unix()) {
+            let headroom = headroom::choose(&found.headrooms);
+            let used = headroom.map_or(0.0, |headroom| headroom.used as f64 / headroom.limit.max(1) as f64);
+            found.learned.verdict = process_usage::tempered(found.learned.verdict, found.learned.watched, used);
+        }
+    }
     let names = searched.names(&memory, &pool);
     memory.names.extend(names);
     found.groups = by_group(&pool, &memory.names);
@@ -155,11 +179,11 @@ fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Resu
         _ => Vec::new(),
     };
     let state = state(&memory, before, pool.seen.missing.is_none());
-    let lacking = plan.target.absent.iter().cloned().chain(pool.lacking()).collect();
+    let lacking = searched.unlimited.to_vec();
     let sample = sample(&moment, &found, pool.instance, pool.counts);
     let (owners, processes) = (Owners::default(), Vec::new());
-    let Pool { seen: view, connections, counts, .. } = pool;
-    let value = Observation { found, view, connections, counts, suspects, owners, processes, unread, lacking };
+    let Pool { seen: view, connections, counts, unsure, .. } = pool;
+    let value = Observation { found, view, connections, counts, suspects, owners, processes, unread, unsure, lacking };
     Ok(Step { sample, state, version: detector_state::VERSION, value })
 }
 

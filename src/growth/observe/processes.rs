@@ -25,13 +25,14 @@ struct UsageSample {
     usages: ProcessUsages,
     headrooms: Vec<Headroom>,
     moment: Moment,
+    /// Of what limits them.
     unread: Vec<String>,
 }
 
 impl UsageSample {
     fn new(plan: &Plan, world: &World) -> Result<UsageSample> {
-        let (request, mut unread) = (&plan.target.request, Vec::new());
-        let by_port = (!plan.target.selection.ports.is_empty()).then(|| holders(plan, world)).transpose()?;
+        let request = &plan.target.request;
+        let by_port = (!plan.target.selection.is_any()).then(|| holders(plan, world)).transpose()?;
         let choice = Choice {
             pids: (!request.pids.is_empty()).then_some(&request.pids[..]),
             holders: by_port.as_ref().map(|(pids, _)| &pids[..]),
@@ -45,13 +46,12 @@ impl UsageSample {
         }
         let amount = usages.all.iter().map(|process| process.amount).sum();
         let own = plan.limit.map(|limit| Headroom { what: Resource::Connections, used: amount, limit });
-        let headrooms = match plan.measure {
+        let (headrooms, unread) = match plan.measure {
             Measure::Memory => headroom::memory(world, &usages.by_cgroup()),
             _ => {
                 let process = |usage: &ProcessUsage| (usage.process.pid, usage.process.command.clone());
                 let files = headroom::open_files(world, &usages.all.iter().map(process).collect::<Vec<_>>());
-                unread.extend(files.unread);
-                files.least
+                (files.least, files.unread)
             }
         };
         // A limit that is given is the limit.
@@ -69,17 +69,14 @@ fn holders(plan: &Plan, world: &World) -> Result<(Vec<u32>, Option<String>)> {
     };
     let owners = owner::find(world, &sockets, Holders::All);
     let unowned = sockets.iter().filter(|(inode, _)| *inode != 0 && owners.of(*inode).next().is_none()).count();
-    let why = match owners.late {
-        true => "no time left to look".to_owned(),
-        false => format!("{} processes may not be read", owners.refused),
-    };
+    let why = owners.why_unowned();
     let lacking = (unowned > 0).then(|| format!("the holders of {unowned} sockets of the port are unknown, {why}"));
     Ok((owners.processes.iter().map(|process| process.pid).collect(), lacking.or(pool.seen.missing)))
 }
 
 fn judge(plan: &Plan, look: UsageSample, past: Past) -> Result<Step<Observation>> {
-    let UsageSample { usages, headrooms, moment, mut unread } = look;
-    unread.extend(past.unread);
+    let UsageSample { usages, headrooms, moment, unread: limits } = look;
+    let mut unread = past.unread;
     if usages.others > 0 {
         let (followed, all) = (usages.all.len(), usages.all.len() + usages.others);
         unread.push(format!("the {followed} largest of {all} processes are followed"));
@@ -115,9 +112,16 @@ fn judge(plan: &Plan, look: UsageSample, past: Past) -> Result<Step<Observation>
     let how = format!("{} processes", usages.all.len());
     let view = Coverage { rows: usages.all.len() as u64, ..Coverage::new(Origin::Proc, how) };
     let (suspects, owners) = (Vec::new(), Owners::default());
-    let (processes, lacking) = (usages.all, usages.lacking);
+    let (processes, mut lacking) = (usages.all, usages.lacking);
     let state = state(&memory, past.state, lacking.is_empty());
+    // A limit that is given is the one that counts.
+    if plan.limit.is_none() {
+        lacking.extend(limits)
+    } else {
+        unread.extend(limits)
+    }
     let (connections, counts) = (Vec::new(), [0; 11]);
-    let value = Observation { found, view, connections, counts, suspects, owners, processes, unread, lacking };
+    let value =
+        Observation { found, view, connections, counts, suspects, owners, processes, unread, unsure: 0, lacking };
     Ok(Step { sample, state, version: detector_state::VERSION, value })
 }

@@ -18,7 +18,7 @@ impl Graph {
     /// Whether a service is asked for: else it is all of them.
     pub fn chooses(&self) -> bool {
         let without_port = !self.pid.is_empty() || self.unit.is_some() || self.user.is_some();
-        without_port || !self.port.is_empty() || !self.profile.is_empty()
+        without_port || !self.unix.is_empty() || !self.port.is_empty() || !self.profile.is_empty()
     }
 
     /// Where the check looked.
@@ -55,6 +55,7 @@ impl Graph {
     fn request(&self, port: Vec<Ports>, profile: Option<String>) -> Request {
         let common = Common {
             port,
+            unix: self.unix.clone(),
             profile: profile.into_iter().collect(),
             side: self.side,
             peer: self.peer.clone(),
@@ -71,9 +72,7 @@ impl Graph {
 fn all_ports(request: Request, world: &World) -> Result<Target> {
     let profile = profile::named(GENERIC, &world.thresholds)?;
     let service = Service { profile: GENERIC.to_owned(), ports: Vec::new(), side: Side::Both };
-    let selection =
-        Selection { ports: Vec::new(), side: Side::Both, peers: Vec::new(), locals: Vec::new(), uid: None, unit: None };
-    Ok(Target { request, profile, service, selection, absent: Vec::new() })
+    Ok(Target { request, profile, service, selection: Selection::default(), absent: Vec::new() })
 }
 
 /// How many times as fast time ran in the rehearsal of this name; 1 where it was none.

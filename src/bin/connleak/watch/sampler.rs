@@ -2,6 +2,8 @@
 
 use super::Watch;
 use super::frame::{Frame, Usage};
+use super::list_command::Running;
+use super::remembered::Memory;
 use crate::screen;
 use crate::who::{By, user_of};
 use connleak::base::deadline::Deadline;
@@ -14,6 +16,7 @@ use connleak::kernel::owner::{self, Holders, Owners};
 use connleak::kernel::socket::{Socket, State};
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Pids};
+use connleak::report::doubt;
 use connleak::service::target;
 use procfs::FromRead;
 use procfs::process::Status;
@@ -45,14 +48,17 @@ pub struct Sampler {
     history: Result<History, String>,
     /// Identities of the connections that the look before saw.
     known: Option<HashSet<u64>>,
+    /// `--sessions`.
+    memory: Option<Memory>,
 }
 
 impl Sampler {
-    pub fn new(args: Args<Watch>, world: World) -> Sampler {
+    pub fn new(args: Args<Watch>, world: World, running: Running) -> Sampler {
         let open = |dir: PathBuf| Ok(History::open(&dir, PATIENCE)?.history);
         let history = state_dir::open(args.own.state_dir.as_deref()).and_then(open);
         let history = history.map_err(|why| format!("not recorded: {why}"));
-        Sampler { args, world, begun: Instant::now(), history, known: None }
+        let memory = args.own.sessions.clone().map(|command| Memory::new(command, running));
+        Sampler { args, world, begun: Instant::now(), history, known: None, memory }
     }
 
     /// Looks at each tick until the end, or until nobody listens any more.
@@ -105,6 +111,11 @@ impl Sampler {
         if has_unknown && owners.refused > 0 {
             frame.notes.push(format!("owners partial: {} processes may not be read", owners.refused));
         }
+        if let Some(memory) = &mut self.memory {
+            let remembered = memory.look(&target, world)?;
+            frame.notes.extend(remembered.notes);
+            frame.left = remembered.left;
+        }
         for connection in &connections {
             let is_stuck = connection.socket.state == State::CloseWait;
             let ages = if is_stuck { &mut frame.close_wait } else { &mut frame.idle };
@@ -149,16 +160,14 @@ fn record(plan: &Plan, history: &mut Result<History, String>, world: &World) -> 
             let Updated { value: seen, unsaved, .. } = plan.see(history, Holders::First, world)?;
             let mut notes = seen.found.judge(&Rules::default()).reasons;
             notes.extend(unsaved.map(|why| format!("not recorded: {why}")));
+            notes.extend(doubt::whose(seen.unsure, ""));
             (seen.view, seen.lacking, Looked { connections: seen.connections, counts: seen.counts, notes })
         }
         Err(why) => {
             let pool = pool::look(world, &plan.target.selection, None)?;
-            let lacking = plan.target.absent.iter().cloned().chain(pool.lacking()).collect();
-            (
-                pool.seen,
-                lacking,
-                Looked { connections: pool.connections, counts: pool.counts, notes: vec![why.clone()] },
-            )
+            let notes = [why.clone()].into_iter().chain(doubt::whose(pool.unsure, "")).collect();
+            let looked = Looked { connections: pool.connections, counts: pool.counts, notes };
+            (pool.seen, plan.target.absent.clone(), looked)
         }
     };
     looked.notes.extend(lacking);
@@ -174,6 +183,7 @@ fn by_owner(connections: &[Connection], owners: &Owners, by: Option<By>) -> BTre
         let user = process.map(user_of);
         let name = match by {
             None => process.map(|process| process.command.clone()),
+            Some(by) if by.is_by_peer() && connection.socket.is_unix() => Some("(UNIX socket)".to_owned()),
             Some(by) => by.name(process, user.as_deref(), connection.socket.remote.ip),
         };
         let name = name.unwrap_or_else(|| match (by, connection.socket) {

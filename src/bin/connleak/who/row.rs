@@ -64,6 +64,12 @@ pub struct Details {
     pub command_line: Result<String, String>,
 }
 
+/// The oldest in CLOSE_WAIT, then the longest idle.
+pub fn badness(suspect: &Suspect) -> impl Ord + use<> {
+    let is_old = matches!(suspect.state, State::CloseWait);
+    (Reverse(is_old), Reverse(suspect.age), suspect.local, suspect.remote)
+}
+
 /// Sockets kept of each row.
 pub const MOST_SOCKETS: usize = 10;
 
@@ -94,7 +100,10 @@ impl Row {
     }
 
     pub fn port_text(&self) -> String {
-        self.port.map_or("-".to_owned(), |port| port.to_string())
+        match self.port {
+            Some(0) => "unix".to_owned(),
+            port => port.map_or("-".to_owned(), |port| port.to_string()),
+        }
     }
 
     pub fn total(&self) -> u64 {
@@ -117,7 +126,10 @@ impl Row {
             }
             _ => {}
         }
-        *self.peers.entry(suspect.remote.ip).or_default() += 1;
+        // A UNIX socket's peer has no address.
+        if suspect.unix_name().is_none() {
+            *self.peers.entry(suspect.remote.ip).or_default() += 1;
+        }
         self.sockets.push(*suspect);
         if self.sockets.len() >= 8 * MOST_SOCKETS {
             self.keep_oldest();
@@ -125,10 +137,6 @@ impl Row {
     }
 
     pub fn keep_oldest(&mut self) {
-        let badness = |suspect: &Suspect| {
-            let is_old = matches!(suspect.state, State::CloseWait);
-            (Reverse(is_old), Reverse(suspect.age), suspect.local, suspect.remote)
-        };
         self.sockets.sort_by_key(badness);
         self.sockets.truncate(MOST_SOCKETS);
     }
