@@ -13,6 +13,7 @@ use connleak::kernel::world::World;
 use connleak::options::args::{Args, Speed};
 use connleak::options::growth::Growth;
 use connleak::owners::blame::{Blame, Grouping, Suspect};
+use connleak::owners::sockets;
 use connleak::report::{Report, doubt};
 use connleak::service::listener;
 use connleak::service::target::{self, Target};
@@ -86,6 +87,7 @@ fn present(seen: Observation, args: &Args<Growth>, target: &Target) -> Report {
         report.details.extend(found.evidence(&silences));
     }
     report.details.extend(blame.details(&suspects, &owners, verbose));
+    sockets::add_to(&mut report, &suspects, &owners, &target.request);
     if verbose > 1 {
         report.details.extend(found.by_group().take(grouping.top));
     }

@@ -21,6 +21,9 @@ _connleak() {
             watch)
                 cmd="connleak_watch"
                 ;;
+            sessions)
+                cmd="connleak_sessions"
+                ;;
             graph)
                 cmd="connleak_graph"
                 ;;
@@ -36,7 +39,7 @@ _connleak() {
     case "${cmd}" in
         connleak)
             opts="--help -h --version -V"
-            cmds="who watch graph demo backtest"
+            cmds="who watch sessions graph demo backtest"
             case "${prev}" in
                 *)
                     COMPREPLY=( $(compgen -W "${opts} ${cmds}" -- "${cur}") )
@@ -45,7 +48,7 @@ _connleak() {
             esac
             ;;
         connleak_who)
-            opts="--pid --by --tree --ghosts --no-ghosts --top --output -o --verbose -v --port -p --unix --profile -P --side --peer --local --user --unit --netns --source --proc-root --replay --timeout -t --help -h --version -V --extra-opts"
+            opts="--pid --by --tree --ghosts --no-ghosts --sockets --top --output -o --verbose -v --port -p --profile -P --side --peer --local --user --unit --netns --source --proc-root --replay --timeout -t --help -h --version -V --extra-opts"
             case "${prev}" in
                 --pid)
                     COMPREPLY=()
@@ -64,10 +67,6 @@ _connleak() {
                     return 0
                     ;;
                 --port | -p)
-                    COMPREPLY=()
-                    return 0
-                    ;;
-                --unix)
                     COMPREPLY=()
                     return 0
                     ;;
@@ -126,7 +125,7 @@ _connleak() {
             esac
             ;;
         connleak_watch)
-            opts="--pid --interval --for --csv --state-dir --by --port -p --unix --profile -P --side --peer --local --user --unit --netns --source --proc-root --timeout -t --help -h --version -V --extra-opts"
+            opts="--pid --interval --for --csv --state-dir --sessions --by --port -p --profile -P --side --peer --local --user --unit --netns --source --proc-root --timeout -t --help -h --version -V --extra-opts"
             case "${prev}" in
                 --pid)
                     COMPREPLY=()
@@ -148,15 +147,15 @@ _connleak() {
                     COMPREPLY=()
                     return 0
                     ;;
+                --sessions)
+                    COMPREPLY=()
+                    return 0
+                    ;;
                 --by)
                     COMPREPLY=()
                     return 0
                     ;;
                 --port | -p)
-                    COMPREPLY=()
-                    return 0
-                    ;;
-                --unix)
                     COMPREPLY=()
                     return 0
                     ;;
@@ -210,14 +209,79 @@ _connleak() {
                     ;;
             esac
             ;;
-        connleak_graph)
-            opts="--port -p --unix --profile -P --side --pid --peer --local --user --unit --netns --source --proc-root --rehearse --state-dir --since --limit --title --output-file -O --skip-bad --open --help -h"
+        connleak_sessions)
+            opts="--how --top --output -o --verbose -v --port -p --profile -P --side --peer --local --user --unit --netns --source --proc-root --replay --timeout -t --help -h --version -V --extra-opts"
             case "${prev}" in
+                --top)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --output | -o)
+                    COMPREPLY=()
+                    return 0
+                    ;;
                 --port | -p)
                     COMPREPLY=()
                     return 0
                     ;;
-                --unix)
+                --profile | -P)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --side)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --peer)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --local)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --user)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --unit)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --netns)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --source)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --proc-root)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --replay)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --timeout | -t)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --extra-opts)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=( $(compgen -W "${opts} ${cmds}" -- "${cur}") )
+                    return 0
+                    ;;
+            esac
+            ;;
+        connleak_graph)
+            opts="--port -p --profile -P --side --pid --peer --local --user --unit --netns --source --proc-root --rehearse --state-dir --since --limit --title --output-file -O --skip-bad --open --help -h"
+            case "${prev}" in
+                --port | -p)
                     COMPREPLY=()
                     return 0
                     ;;

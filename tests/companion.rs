@@ -50,7 +50,7 @@ fn bad_input_is_one_line_that_names_the_token_and_the_remedy() {
         (&["who", "-P", "memcache"], &["'memcache'", "known are"]),
         (&["who", "-p1", "--by", "cow"], &["--by", "'cow'", "pid, unit, user, peer or tenant"]),
         (&["who", "-p1", "-o", "nagios"], &["--output", "'nagios'", "table, json or csv"]),
-        (&["who", "-p1", "--top", "0"], &["--top", "'0'", "1 to 10000"]),
+        (&["who", "-p1", "--top", "-1"], &["--top", "'-1'", "1 to 10000"]),
         (&["who", "--pid", "x"], &["--pid", "'x'"]),
         (&["who", "--pid", "-1"], &["'-1'"]),
         (&["who", "--pid", "4194304"], &["no process 4194304"]),

@@ -8,7 +8,7 @@ use std::path::Path;
 const ROOMS: [&str; 9] = ["base", "kernel", "history", "report", "service", "owners", "growth", "options", "program"];
 
 /// Modules that do no I/O and read no clock, each with all below its folder.
-const PURE: [&str; 23] = [
+const PURE: [&str; 27] = [
     "src/base/backoff",
     "src/base/duration",
     "src/kernel/proc_stat",
@@ -21,6 +21,10 @@ const PURE: [&str; 23] = [
     "src/report",
     "src/service/profile/states",
     "src/owners/blame",
+    "src/owners/sockets",
+    "src/bin/connleak/sessions/join",
+    "src/bin/connleak/sessions/printed",
+    "src/bin/connleak/sessions/session",
     "src/growth/detector",
     "src/growth/detector_state",
     "src/growth/outcome",

@@ -42,6 +42,13 @@ impl Contestant {
         Contestant { name: name.to_owned(), argv, code, scraped_at: None }
     }
 
+    /// Of another program of ours, which ends in 0.
+    pub fn of(name: &str, program: &Path, args: &[&str]) -> Contestant {
+        let argv: Vec<&str> =
+            std::iter::once(program.to_str().unwrap_or_default()).chain(args.iter().copied()).collect();
+        Contestant::new(name, 0, &argv)
+    }
+
     fn ours(bin: &Path, name: &str, code: i32, args: &str) -> Contestant {
         let check = bin.join("check_closewait");
         let mut argv = vec![check.to_str().unwrap_or_default()];

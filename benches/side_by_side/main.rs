@@ -12,6 +12,7 @@
 mod contest;
 mod past;
 mod scene;
+mod sessions;
 mod table;
 
 use contest::{Contestant, Cost};
@@ -30,6 +31,7 @@ const NAMESPACES: &str = "200 network namespaces, 20 with sockets, 10000 sockets
 const USED_NAMESPACES: &str = "200 network namespaces, all with sockets, 10000 sockets";
 const UNIX: &str = "20000 UNIX sockets, 2000 of them the service's";
 const START: &str = "process start";
+const SESSIONS: &str = "10000 sessions of a service's list, both ends of each connection here";
 const FEW_PROCESSES: &str = "20 processes";
 
 fn main() -> Result<()> {
@@ -52,6 +54,7 @@ fn main() -> Result<()> {
         UNIX,
         NAMESPACES,
         USED_NAMESPACES,
+        SESSIONS,
     ];
     if is_set("--large") {
         cases.insert(4, "500000");
@@ -111,6 +114,11 @@ fn measure(case: &str, rounds: usize, hold: bool) -> Result<()> {
         ONE_PROCESS => (Scene::of_one_process(&generator, 19_000)?, Contestant::blamers(&bin)),
         FEW_PROCESSES => (Scene::of_processes(&generator, 20, distinct)?, Contestant::blamers(&bin)),
         NAMESPACES => (Scene::of_namespaces(&generator, 200, 20, 10_000)?, Contestant::travellers(&bin)),
+        SESSIONS => {
+            let scene = Scene::of_sessions(&generator, sessions::SESSIONS)?;
+            let contestants = sessions::contestants(&bin, program.path())?;
+            (scene, contestants)
+        }
         USED_NAMESPACES => (Scene::of_namespaces(&generator, 200, 200, 10_000)?, Contestant::travellers(&bin)),
         sockets => (Scene::of_sockets(&generator, sockets.parse()?)?, Contestant::counters(&bin)),
     };

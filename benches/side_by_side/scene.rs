@@ -192,6 +192,15 @@ impl Scene {
         Ok(scene)
     }
 
+    /// A service with `count` connections, both ends of which are here.
+    pub fn of_sessions(program: &Path, count: u32) -> Result<Scene> {
+        let mut scene = Scene::new(program)?;
+        scene.listen(0, 0)?;
+        scene.serve(0, "used", count, None)?;
+        scene.settle_down()?;
+        Ok(scene)
+    }
+
     /// Between rounds: puts new sockets into TIME_WAIT before the old ones are gone.
     pub fn refresh(&mut self) -> Result<()> {
         if self.time_wait == 0 || self.renewed.is_some_and(|at| at.elapsed() < TIME_WAIT_RENEWED) {

@@ -96,7 +96,7 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let holding = Holding::find(world, &target, &mut found.stuck, wanted);
     let mut report = present(&target, &rules, &found, verdict, &holding.blame);
     report.missing.extend(unkept);
-    holding.add_to(&mut report, &found.stuck, common.verbose);
+    holding.add_to(&mut report, &found.stuck, &target, common.verbose);
     let established = found.tally.count(Side::Both, State::Established);
     let is_connected = established + found.young + found.unsure > 0 || !found.stuck.is_empty();
     listener::add_absence(&mut report, &target, world, is_connected);

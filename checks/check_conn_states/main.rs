@@ -180,7 +180,7 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
     let mut suspects = wanted.map(|_| found.of(findings.first(), &rules)).unwrap_or_default();
     let holding = Holding::find(world, &target, &mut suspects, wanted);
     let mut report = present(&target, &rules, &found, &findings, &holding.blame);
-    holding.add_to(&mut report, &suspects, common.verbose);
+    holding.add_to(&mut report, &suspects, &target, common.verbose);
     match usual {
         Ok(Some(unusual)) => drop(report.extra.insert("unusual".into(), unusual.iter().map(unusual_json).collect())),
         Ok(None) if args.own.baseline == Some(Compare::Auto) => {

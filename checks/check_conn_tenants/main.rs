@@ -9,6 +9,7 @@ use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping};
 use connleak::owners::holding;
+use connleak::owners::sockets;
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState};
@@ -152,6 +153,7 @@ fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, 
     }
     report.details = details(rules, found, common.verbose, target.request.top);
     report.details.extend(blame.details(&suspects, owners, common.verbose));
+    sockets::add_to(&mut report, &suspects, owners, &target.request);
     report
 }
 

@@ -16,6 +16,7 @@ use connleak::kernel::socket::State;
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping, Suspect};
+use connleak::owners::sockets;
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict, word};
@@ -278,6 +279,7 @@ impl Scene<'_> {
         let is_there = !left.is_empty() || settled.view.time_wait > 0 || settled.excuse.is_some();
         self.target.add_to(self.drain.world, is_there, &mut report);
         report.details = blame.details(&held, &owners, verbose.min(1));
+        sockets::add_to(&mut report, &left.iter().map(suspect).collect::<Vec<_>>(), &owners, &self.target.request);
         if verbose > 1 {
             report.details.extend(leftover::lines(left, &owners, &listeners, grouping.top));
         }

@@ -56,9 +56,9 @@ pub enum Holders {
 pub struct Owners {
     /// Processes that hold a wanted socket, in the order found.
     pub processes: Vec<Process>,
-    /// Socket inodes with indices in `processes`, sorted: a busy service has tens of thousands, and
-    /// mostly one holder of each.
-    holders: Vec<(u64, u32)>,
+    /// Socket inodes with indices in `processes` and the lowest descriptor there, sorted: a busy service
+    /// has tens of thousands, and mostly one holder of each.
+    holders: Vec<(u64, u32, u32)>,
     /// Processes whose descriptors we may not read.
     pub refused: usize,
     /// Whether the time was over before all processes were read.
@@ -111,7 +111,7 @@ pub fn find(world: &World, sockets: &[(u64, u32)], wanted: Holders) -> Owners {
     owners.read_threads(world, &readable, &uids, &mut sought, &users);
     owners.is_nested = sought.left > 0 && !world.sees_the_hosts_processes();
     owners.holders.sort_unstable();
-    owners.holders.dedup();
+    owners.holders.dedup_by_key(|(inode, index, _)| (*inode, *index));
     owners
 }
 
@@ -129,13 +129,13 @@ impl Owners {
         descriptors: &Descriptors<'_>,
     ) -> Result<(), Errno> {
         let mut index = self.processes.iter().rposition(|known| known.pid == pid);
-        descriptors(&mut |_, link| {
+        descriptors(&mut |fd, link| {
             let Some(inode) = tables::inode(link).filter(|inode| sought.take(*inode)) else { return };
             let index = *index.get_or_insert_with(|| {
                 self.processes.push(describe(pid, dir, users));
                 self.processes.len() - 1
             });
-            self.holders.push((inode, index as u32));
+            self.holders.push((inode, index as u32, fd as u32));
         })
     }
 
@@ -187,9 +187,14 @@ impl Owners {
 
     /// The processes that hold a socket.
     pub fn of(&self, inode: u64) -> impl Iterator<Item = &Process> {
-        let from = self.holders.partition_point(|(held, _)| *held < inode);
-        let same = self.holders[from..].iter().take_while(move |(held, _)| *held == inode);
-        same.map(|(_, index)| &self.processes[*index as usize])
+        self.descriptors(inode).map(|(process, _)| process)
+    }
+
+    /// The processes that hold a socket, and by which descriptor.
+    pub fn descriptors(&self, inode: u64) -> impl Iterator<Item = (&Process, u32)> {
+        let from = self.holders.partition_point(|(held, ..)| *held < inode);
+        let same = self.holders[from..].iter().take_while(move |(held, ..)| *held == inode);
+        same.map(|(_, index, fd)| (&self.processes[*index as usize], *fd))
     }
 }
 

@@ -4,6 +4,7 @@
 //! `inuse` those in the tables of one namespace (net/ipv4/proc.c, Linux 6.18). The rest were reset, were
 //! never bound or connected, or are of a namespace that wasn't counted.
 
+use crate::base::error::{Error, Result};
 use crate::kernel::netns::{self, counters, host};
 use crate::kernel::release;
 use crate::kernel::world::{Netns, World};
@@ -86,6 +87,40 @@ fn outside_tables(world: &World, with_threads: bool, matters: &dyn Fn(u64) -> bo
     Some(all()?.max(before).saturating_sub(sum))
 }
 
+/// How many sockets of whatever protocol the namespace that is looked at has beside those which its protocols list:
+/// a sign that some may be outside of the tables, where [`at_most`] can't tell, as it needs no rights and no host's
+/// processes. Not listed are those of TCP that were reset or never bound, and the unbound of UDP; of a reset MPTCP
+/// socket two. No proof that there is none, as the kernel's own sockets (NFS, WireGuard) are listed without being
+/// counted. `None`: a copy of `/proc` without counters, which shows nothing of the kind.
+///
+/// # Errors
+/// When it can't be told.
+pub fn unlisted(world: &World) -> Result<Option<u64>> {
+    if world.netns == Netns::All {
+        return Err(Error::content(&world.proc_root, "sockets of all namespaces can't be told by their counters"));
+    }
+    let protocols = netns::place(world)?.net_dir.join("protocols");
+    let unread = |cause| Error::reading(&protocols, cause);
+    if !protocols.try_exists().map_err(unread)? {
+        return Ok(None);
+    }
+    let used = || counters(&netns::place(world).ok()?.net_dir, "sockstat", "sockets:", ["used"]).map(|[used]| used);
+    let once = || {
+        let before = used();
+        let listed = listed(&fs::read_to_string(&protocols).map_err(unread)?);
+        let count = || Some(used()?.max(before?).saturating_sub(listed?));
+        count().ok_or_else(|| Error::content(&protocols, "its sockets and those in use can't be told"))
+    };
+    // What is opened or closed between the reads won't do so twice.
+    Ok(Some(once()?.min(once()?)))
+}
+
+/// Column `sockets` of all lines below the first; protocols that don't count say -1.
+fn listed(protocols: &str) -> Option<u64> {
+    let count = |line: &str| line.split_ascii_whitespace().nth(2)?.parse().ok().map(|count: i64| count.max(0) as u64);
+    protocols.lines().skip(1).map(count).sum()
+}
+
 fn in_tables(net_dir: &Path) -> Option<u64> {
     let of_ipv6 = of_ipv6(net_dir)?;
     counters(net_dir, "sockstat", "TCP:", ["inuse"]).map(|[of_ipv4]| of_ipv6 + of_ipv4)
@@ -97,4 +132,36 @@ fn of_ipv6(net_dir: &Path) -> Option<u64> {
 
 fn allocated(net_dir: &Path) -> Option<u64> {
     counters(net_dir, "sockstat", "TCP:", ["alloc"]).map(|[count]| count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_that_no_protocol_lists_show_by_the_namespaces_counters() {
+        let dir = tempfile::tempdir().unwrap();
+        let net_dir = dir.path().join("net");
+        fs::create_dir(&net_dir).unwrap();
+        for table in ["tcp", "tcp6"] {
+            fs::write(net_dir.join(table), "").unwrap();
+        }
+        let deadline = crate::base::deadline::Deadline::after(std::time::Duration::from_secs(9));
+        let world = World { proc_root: dir.path().to_owned(), ..World::here(deadline) };
+        assert_eq!(unlisted(&world).unwrap(), None, "a copy without counters");
+        // Linux 6.18, shortened: some protocols don't count.
+        let protocols = "protocol  size sockets  memory press maxhdr  slab module     cl co\n\
+            PACKET    1472      2      -1   NI       0   no   kernel      n  n\n\
+            PING      1000     -1      -1   NI       0   yes  kernel      y  y\n\
+            TCP       2432     22       5   no     320   yes  kernel      y  y\n";
+        fs::write(net_dir.join("protocols"), protocols).unwrap();
+        assert!(unlisted(&world).is_err(), "no sockstat");
+        let write = |text: &str| fs::write(net_dir.join("sockstat"), text).unwrap();
+        for (used, unlisted_are) in [(54, 30), (24, 0), (20, 0)] {
+            write(&format!("sockets: used {used}\nTCP: inuse 22 orphan 0 tw 0 alloc 52 mem 5\n"));
+            assert_eq!(unlisted(&world).unwrap(), Some(unlisted_are));
+        }
+        fs::write(net_dir.join("protocols"), "protocol  size sockets\nTCP 2432\n").unwrap();
+        assert!(unlisted(&world).is_err(), "a line without the number");
+    }
 }

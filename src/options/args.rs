@@ -93,7 +93,7 @@ pub struct Common {
     #[argh(option, arg_name = "KEY")]
     pub by: Option<By>,
 
-    /// most entries of any list in the output; default 5
+    /// most entries of any list in the output, 0 for all; default 5
     #[argh(option, arg_name = "N")]
     pub top: Option<Top>,
 
@@ -109,7 +109,7 @@ pub struct Common {
     #[argh(option, short = 't', arg_name = "SECONDS[:STATE]")]
     pub timeout: Option<Timeout>,
 
-    /// say more: -v owners, -vv every socket, -vvv what each stage saw and took
+    /// say more: -v owners, -vv every socket (with -o json its descriptor, too), -vvv what each stage saw and took
     #[argh(switch, short = 'v')]
     pub verbose: u8,
 }
@@ -146,6 +146,7 @@ impl Common {
             pids: pids.into_iter().collect(),
             by: self.by.unwrap_or_default(),
             top: self.top.map_or(5, |Top(top)| top),
+            lists_sockets: self.verbose > 1 && self.output == Some(Format::Json),
             without_listener: self.require_listener.map(|RequireListener(state)| state),
         }
     }
@@ -205,7 +206,7 @@ impl FromStr for Pids {
 /// Linux gives none above (PID_MAX_LIMIT).
 const MOST_PID: u32 = 1 << 22;
 
-/// `--top`.
+/// `--top`; of all where 0 was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Top(pub usize);
 
@@ -214,8 +215,9 @@ impl FromStr for Top {
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         match text.parse() {
+            Ok(0) => Ok(Top(usize::MAX)),
             Ok(top @ 1..=10_000) => Ok(Top(top)),
-            _ => Err(format!("bad number '{text}': use 1 to 10000")),
+            _ => Err(format!("bad number '{text}': use 1 to 10000, or 0 for all")),
         }
     }
 }
@@ -256,6 +258,8 @@ pub trait Command: FromArgs + ArgsInfo {
     const USAGE: &'static str = "-p PORT|-P PROFILE [OPTIONS]";
     /// Whether it takes a command after `--`, and how its usage line names it.
     const REST: Option<&'static str> = None;
+    /// Whether its words may be names of files, which then are the rest; `-` is one, too.
+    const FILES: bool = false;
     /// Options that it has no use for, by their long names.
     const WITHOUT: &'static [&'static str] = &[];
     /// What its help ends with: how values are written, and what the exit status means.
@@ -276,7 +280,7 @@ Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (also for this help).
 pub struct Args<A> {
     pub common: Common,
     pub own: A,
-    /// What follows `--`.
+    /// What follows `--`, or files.
     pub rest: Vec<String>,
     /// Whether this is one of several services that the call is about.
     pub is_of_several: bool,

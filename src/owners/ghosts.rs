@@ -130,10 +130,7 @@ fn search(world: &World, target: &Target, unit: Option<&str>, looking: Looking) 
     let mut found = suspected.finish(&look);
     suspected.judge_others(&look, &mut found, world);
     if !suspected.was_asked() && !found.missing.is_empty() {
-        let known = found.count + found.elsewhere;
-        let rest = suspected.at_most.map(|all| all.saturating_sub(known));
-        found.doubts.extend((rest != Some(0)).then(|| (rest, found.missing.join(", "))));
-        found.missing.clear();
+        found.bound(suspected.at_most.map_or_else(|| unhashed::unlisted(world), |all| Ok(Some(all))));
     }
     Ok(found)
 }

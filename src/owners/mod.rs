@@ -4,3 +4,4 @@ pub mod blame;
 pub mod ghosts;
 pub mod holders;
 pub mod holding;
+pub mod sockets;

@@ -11,6 +11,7 @@ use crate::options::several;
 use crate::program::child::{self, Ended};
 use crate::program::help;
 use crate::program::inherited;
+use crate::program::next;
 use crate::program::seccomp::confine;
 use crate::report::batch::Batch;
 use crate::report::verdict::ServiceState;
@@ -132,7 +133,9 @@ fn look<A: Command>(args: &Args<A>, world: &World, check: fn(&Args<A>, &World) -
     {
         batch().name(target.service)?;
     }
-    check(args, world)
+    let mut report = check(args, world)?;
+    next::add(&mut report, &args.common);
+    Ok(report)
 }
 
 fn batch() -> MutexGuard<'static, Batch> {

@@ -59,8 +59,19 @@ mod companion {
     pub mod demo;
     pub mod graph_progress;
     pub mod run;
+    pub mod sockets;
     pub mod watch;
     pub mod who;
+}
+
+/// connleak sessions, with each service that has a list.
+mod sessions {
+    pub mod keyed;
+    pub mod mariadb;
+    pub mod pasted;
+    pub mod pooler;
+    pub mod postgresql;
+    pub mod watched;
 }
 
 /// Kernels, namespaces, rights, processes: what holds for every check.

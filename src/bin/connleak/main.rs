@@ -1,11 +1,13 @@
 //! The person's companion to the checks.
 
 mod backtest;
+mod cells;
 mod demo;
 mod from_history;
 mod graph;
 mod protocol;
 mod screen;
+mod sessions;
 mod subcommand;
 mod watch;
 mod who;
@@ -16,9 +18,10 @@ use std::process::ExitCode;
 use subcommand::Entry;
 
 /// In the order that help shows them.
-const SUBCOMMANDS: [Entry; 5] = [
+const SUBCOMMANDS: [Entry; 6] = [
     Entry::shared::<who::Who>("who"),
     Entry::shared::<watch::Watch>("watch"),
+    Entry::shared::<sessions::Sessions>("sessions"),
     Entry::of::<graph::Graph>("graph"),
     Entry::of::<demo::Demo>("demo"),
     Entry { run: from_history::or_files, ..Entry::of::<backtest::Backtest>("backtest") },

@@ -4,6 +4,8 @@ mod csv;
 mod dashboard;
 mod frame;
 mod lines;
+mod list_command;
+mod remembered;
 mod sampler;
 
 use crate::screen::{self, Screen};
@@ -17,6 +19,7 @@ use connleak::options::args::{Args, Command, Pids};
 use csv::Csv;
 use dashboard::Heading;
 use frame::Story;
+use list_command::Running;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use rustix::event::{PollFd, PollFlags};
@@ -56,6 +59,12 @@ pub struct Watch {
     /// where looks are recorded, for check_conn_growth and connleak graph; default see the man page
     #[argh(option, arg_name = "DIR")]
     state_dir: Option<PathBuf>,
+
+    /// a shell command that prints the service's session list, as 'connleak sessions --how' tells it up to the pipe;
+    /// run at each look, at most once a second. Of each socket the last session is kept, and told once the service
+    /// has closed it and its client has not
+    #[argh(option, arg_name = "CMD")]
+    sessions: Option<String>,
 
     /// owners by pid, unit, user, peer or tenant (the key in the profile); default by command
     #[argh(option, arg_name = "KEY")]
@@ -108,7 +117,9 @@ impl Shared for Watch {
         let csv = args.own.csv.as_deref().map(Csv::open).transpose()?;
         let interval = args.own.interval();
         let (sender, told) = channel();
-        thread::spawn(move || Sampler::new(args, world).run(&sender));
+        let running = Running::default();
+        let _last = AtTheEnd(running.clone());
+        thread::spawn(move || Sampler::new(args, world, running).run(&sender));
         let title = match told.recv() {
             Ok(Told::Title(title)) => title,
             Ok(Told::Failed(why) | Told::Gone(why)) => return Err(why),
@@ -119,6 +130,15 @@ impl Shared for Watch {
         let shown = audience.attend(&heading);
         audience.farewell(&heading)?;
         shown
+    }
+}
+
+/// Ends a client that still prints a list, however the watch ends.
+struct AtTheEnd(Running);
+
+impl Drop for AtTheEnd {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
@@ -221,7 +241,10 @@ impl Audience {
     fn farewell(&self, heading: &Heading) -> Result<(), String> {
         let ended = self.ended.as_ref().map_or(String::new(), |why| format!("; {why}"));
         let summary = format!("{}: {}{ended}", heading.title, self.story.summary());
-        screen::print(&Screen::of_stdout().folded("", &summary))?;
+        let screen = Screen::of_stdout();
+        let left = self.story.last.iter().flat_map(|last| &last.left);
+        let left: String = left.map(|line| screen.folded("left in CLOSE_WAIT:", line)).collect();
+        screen::print(&(screen.folded("", &summary) + &left))?;
         match self.csv.as_ref().and_then(|csv| csv.broken.clone()) {
             Some(why) => Err(format!("{why}; what was written before is whole")),
             None => Ok(()),

@@ -5,6 +5,7 @@ mod export;
 mod gather;
 mod ghosts;
 mod row;
+mod sockets;
 mod table;
 mod text;
 mod tree;
@@ -55,7 +56,11 @@ pub struct Who {
     #[argh(switch)]
     no_ghosts: bool,
 
-    /// most rows; default 20
+    /// with -o csv: a row for each socket, with its descriptor, instead of one for each owner
+    #[argh(switch)]
+    sockets: bool,
+
+    /// most rows, 0 for all; default 20
     #[argh(option, arg_name = "N")]
     top: Option<Top>,
 
@@ -63,7 +68,8 @@ pub struct Who {
     #[argh(option, short = 'o', arg_name = "FORMAT")]
     output: Option<Format>,
 
-    /// say more: -v working directory and command line, -vv also the oldest sockets of each row
+    /// say more: -v working directory and command line, -vv also the oldest sockets of each row,
+    /// with -o json each socket
     #[argh(switch, short = 'v')]
     verbose: u8,
 }
@@ -194,22 +200,27 @@ impl Who {
             view.ghosts = ghosts::find(&target, args.common.unit.as_deref(), looking, world, &mut view.notes)?;
         }
         let top = self.top.map_or(20, |Top(top)| top);
-        let hidden = view.rows.len().saturating_sub(top);
+        let format = self.output.unwrap_or_default();
+        if self.sockets && format != Format::Csv {
+            return Err(Error::Usage("--sockets is for -o csv; with -o json say -vv".into()));
+        }
+        let all = if self.sockets { view.sockets.len() } else { view.rows.len() };
+        let hidden = all.saturating_sub(top);
         view.rows.truncate(top);
+        view.sockets.truncate(top);
         if hidden > 0 {
             view.notes.push(format!("{hidden} more rows; see --top"));
         }
-        let format = self.output.unwrap_or_default();
         if self.verbose > 0 || format == Format::Json {
             view.rows.iter_mut().for_each(|row| row.read_process(world));
         }
         Ok(match format {
-            Format::Json => export::json(&view, &target),
+            Format::Json => export::json(&view, &target, self.verbose),
             Format::Csv => {
                 // Rows have no place for them; that a recording has no owners is known to who gives it.
                 let notes = view.notes.iter().filter(|note| **note != gather::replayed(&view.seen));
                 notes.for_each(|note| eprintln!("connleak: note: {}", screen::visible(note)));
-                export::csv(&view)
+                if self.sockets { sockets::csv(&view) } else { export::csv(&view) }
             }
             Format::Table => {
                 let screen = Screen::of_stdout();

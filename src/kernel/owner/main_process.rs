@@ -15,7 +15,7 @@ impl Owners {
             std::iter::successors(parent(process), |ancestor| parent(ancestor)).take(MOST_ANCESTORS).count()
         };
         let ranks: Vec<(bool, usize)> = processes.iter().map(|process| (opens(process), depth(process))).collect();
-        self.holders.sort_by_key(|(inode, index)| (*inode, ranks[*index as usize], *index));
+        self.holders.sort_by_key(|(inode, index, _)| (*inode, ranks[*index as usize], *index));
     }
 }
 
@@ -43,14 +43,14 @@ mod tests {
             process(10, 1, service),
             process(31, 20, service),
         ];
-        let holders = (0..5).map(|index| (7, index)).chain([(8, 1)]).collect();
+        let holders = (0..5).map(|index| (7, index, 3)).chain([(8, 1, 4)]).collect();
         let mut owners = Owners { processes, holders, ..Owners::default() };
         owners.put_main_first();
         let pids = |inode| owners.of(inode).map(|process| process.pid).collect::<Vec<_>>();
         assert_eq!((pids(7), pids(8)), (vec![10, 20, 30, 31, 1], vec![30]));
         // A container's first process is its service.
         let processes = vec![process(9, 1, "/"), process(1, 0, "/")];
-        let mut owners = Owners { processes, holders: vec![(7, 0), (7, 1)], ..Owners::default() };
+        let mut owners = Owners { processes, holders: vec![(7, 0, 3), (7, 1, 3)], ..Owners::default() };
         owners.put_main_first();
         assert_eq!(owners.of(7).next().map(|process| process.pid), Some(1));
     }

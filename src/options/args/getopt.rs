@@ -123,6 +123,7 @@ fn with_state(long: &str) -> Option<(&str, &str)> {
 /// options to `given`, also those before an error, and returns what follows `--`.
 fn split<A: Command>(words: Vec<String>, given: &mut Vec<Given>) -> Result<Vec<String>> {
     let mut words = words.into_iter().peekable();
+    let mut files = Vec::new();
     while let Some(word) = words.next() {
         if word == "--" && A::REST.is_some() {
             // An empty variable of a script must not turn a stop into a look.
@@ -163,11 +164,13 @@ fn split<A: Command>(words: Vec<String>, given: &mut Vec<Given>) -> Result<Vec<S
                 given.push(Given { flag, own, value });
                 break;
             }
+        } else if A::FILES && word != "--" && !word.is_empty() {
+            files.push(word);
         } else {
             return Err(Error::Usage(format!("unexpected argument '{word}'; see --help")));
         }
     }
-    Ok(Vec::new())
+    Ok(files)
 }
 
 fn needs_value(flag: &FlagInfo) -> Error {

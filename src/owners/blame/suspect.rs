@@ -1,11 +1,12 @@
 //! A socket that someone is to be named for.
 
-use crate::kernel::socket::{Endpoint, Socket, State, UnixName};
+use crate::kernel::socket::{Endpoint, Protocol, Socket, State, UnixName};
 use std::num::NonZeroU64;
 
 /// There may be many: it keeps no more than is told.
 #[derive(Clone, Copy, Debug)]
 pub struct Suspect {
+    pub protocol: Protocol,
     pub state: State,
     pub local: Endpoint,
     pub remote: Endpoint,
@@ -13,6 +14,7 @@ pub struct Suspect {
     pub netns: u32,
     pub uid: u32,
     pub inode: u64,
+    pub cookie: Option<NonZeroU64>,
     /// As of a [`Socket`]: they tell in whose queue it waits.
     pub interface: u32,
     pub is_transparent: bool,
@@ -25,27 +27,33 @@ pub struct Suspect {
     pub rivals: usize,
     /// Milliseconds; `None`: unknown.
     pub age: Option<u32>,
+    /// [`Socket::silence`].
+    pub silence: Option<u32>,
 }
 
 impl Suspect {
     pub fn new(socket: &Socket, age: Option<u32>) -> Suspect {
-        let Socket { state, local, remote, netns, uid, inode, interface, is_transparent, cgroup, .. } = *socket;
+        let Socket { protocol, state, local, remote, netns, uid, inode, cookie, .. } = *socket;
+        let Socket { interface, is_transparent, cgroup, .. } = *socket;
         // Who waits at a UNIX listener has that one's inode.
         let listener = local.unix().map_or(0, |end| u64::from(end.inode));
         let (holder_inode, rivals) = (if inode == 0 { listener } else { inode }, 0);
         Suspect {
+            protocol,
             state,
             local,
             remote,
             netns,
             uid,
             inode,
+            cookie,
             interface,
             is_transparent,
             cgroup,
             holder_inode,
             rivals,
             age,
+            silence: socket.silence(),
         }
     }
 

@@ -1,8 +1,9 @@
 //! How many ghosts there are, what of that is doubt, and how a report says it.
 
 use super::processes;
+use crate::base::error::Result;
 use crate::kernel::owner::descriptors::Descriptor;
-use crate::kernel::socket::{Endpoint, State};
+use crate::kernel::socket::{Endpoint, Socket, State};
 use crate::kernel::world::World;
 use crate::owners::blame::Suspect;
 use crate::report::Report;
@@ -52,6 +53,18 @@ impl Ghosts {
         }
     }
 
+    /// Makes what is missing a doubt. `at_most`: how many sockets may be ghosts by the kernel's counters.
+    pub fn bound(&mut self, at_most: Result<Option<u64>>) {
+        match at_most {
+            Ok(all) => {
+                let rest = all.map(|all| all.saturating_sub(self.count + self.elsewhere));
+                self.doubts.extend((rest != Some(0)).then(|| (rest, self.missing.join(", "))));
+                self.missing.clear();
+            }
+            Err(why) => self.missing.push(why.to_string()),
+        }
+    }
+
     /// Adds what a report says beside the number. `at_worst`: the verdict with so many more.
     pub fn add_to(&self, report: &mut Report, at_worst: impl Fn(u64) -> ServiceState) {
         report.extra.insert(
@@ -63,6 +76,7 @@ impl Ghosts {
         for (at_most, why) in &self.doubts {
             match at_most {
                 Some(count) => report.doubt(at_worst(*count), vec![format!("up to {count}: {why}")]),
+                // Nothing shows that there are any: no counters, in a copy of /proc. On a host they always bound it.
                 None => report.missing.push(why.clone()),
             }
         }
@@ -80,18 +94,7 @@ impl fmt::Display for Ghosts {
 /// A ghost as a socket to name someone for.
 pub fn suspect(inode: u64, holder: &Descriptor) -> Suspect {
     let nowhere = Endpoint::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-    Suspect {
-        state: State::Close,
-        local: nowhere,
-        remote: nowhere,
-        netns: 0,
-        uid: holder.uid,
-        inode,
-        interface: 0,
-        is_transparent: false,
-        cgroup: None,
-        holder_inode: inode,
-        rivals: 0,
-        age: None,
-    }
+    // What it was is not told any more.
+    let socket = Socket { inode, ..Socket::bare(State::Close, nowhere, nowhere) };
+    Suspect { uid: holder.uid, ..Suspect::new(&socket, None) }
 }

@@ -54,6 +54,8 @@ pub struct Frame {
     pub usage: Option<Usage>,
     /// What could not be seen or kept.
     pub notes: Vec<String>,
+    /// Sockets in CLOSE_WAIT, each with the last session that its service told.
+    pub left: Vec<String>,
 }
 
 impl Frame {

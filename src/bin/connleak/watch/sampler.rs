@@ -2,6 +2,8 @@
 
 use super::Watch;
 use super::frame::{Frame, Usage};
+use super::list_command::Running;
+use super::remembered::Memory;
 use crate::screen;
 use crate::who::{By, user_of};
 use connleak::base::deadline::Deadline;
@@ -46,14 +48,17 @@ pub struct Sampler {
     history: Result<History, String>,
     /// Identities of the connections that the look before saw.
     known: Option<HashSet<u64>>,
+    /// `--sessions`.
+    memory: Option<Memory>,
 }
 
 impl Sampler {
-    pub fn new(args: Args<Watch>, world: World) -> Sampler {
+    pub fn new(args: Args<Watch>, world: World, running: Running) -> Sampler {
         let open = |dir: PathBuf| Ok(History::open(&dir, PATIENCE)?.history);
         let history = state_dir::open(args.own.state_dir.as_deref()).and_then(open);
         let history = history.map_err(|why| format!("not recorded: {why}"));
-        Sampler { args, world, begun: Instant::now(), history, known: None }
+        let memory = args.own.sessions.clone().map(|command| Memory::new(command, running));
+        Sampler { args, world, begun: Instant::now(), history, known: None, memory }
     }
 
     /// Looks at each tick until the end, or until nobody listens any more.
@@ -105,6 +110,11 @@ impl Sampler {
         let has_unknown = connections.iter().any(|held| owners.of(held.socket.inode).next().is_none());
         if has_unknown && owners.refused > 0 {
             frame.notes.push(format!("owners partial: {} processes may not be read", owners.refused));
+        }
+        if let Some(memory) = &mut self.memory {
+            let remembered = memory.look(&target, world)?;
+            frame.notes.extend(remembered.notes);
+            frame.left = remembered.left;
         }
         for connection in &connections {
             let is_stuck = connection.socket.state == State::CloseWait;

@@ -3,7 +3,8 @@
 use super::gather::View;
 use super::ghosts::Haunted;
 use super::row::{Holder, Row};
-use crate::screen::{commands, visible};
+use super::sockets;
+use crate::cells::{json_line, quoted};
 use connleak::kernel::socket::State;
 use connleak::kernel::source::Origin;
 use connleak::report::seconds;
@@ -11,10 +12,10 @@ use connleak::service::target::Target;
 use serde_json::{Map, Value, json};
 
 /// One object; keys are never removed.
-pub fn json(view: &View, target: &Target) -> String {
+pub fn json(view: &View, target: &Target, verbose: u8) -> String {
     let service = &target.service;
     let is_replay = view.seen.origin == Origin::Replay;
-    let object = json!({
+    let mut object = json!({
         "schema": 1,
         "command": "who",
         "service": {"profile": service.profile, "ports": service.ports, "side": service.side.name()},
@@ -33,12 +34,11 @@ pub fn json(view: &View, target: &Target) -> String {
             "namespaces_late": view.seen.namespaces.late,
         },
     });
-    // All of them are in the first plane, which JSON's escapes can tell.
-    let plain = |character: char| match character {
-        character if commands(character) => format!("\\u{:04x}", u32::from(character)),
-        character => character.to_string(),
-    };
-    object.to_string().chars().map(plain).collect::<String>() + "\n"
+    if verbose > 1 {
+        object["sockets"] = sockets::json(view);
+        object["sockets_total"] = json!(view.all.total());
+    }
+    json_line(&object)
 }
 
 fn ghost(haunted: &Haunted) -> Value {
@@ -119,10 +119,4 @@ fn fields(row: &Row) -> Vec<String> {
         .extend([row.oldest_close_wait, row.longest_idle].map(|age| or_empty(age.map(|age| seconds(age).to_string()))));
     fields.push(row.top_peers().iter().map(|(peer, count)| format!("{peer} {count}")).collect::<Vec<_>>().join(";"));
     fields
-}
-
-/// A field on one line: quoted where it must be.
-fn quoted(field: &str) -> String {
-    let field = visible(field);
-    if field.contains([',', '"']) { format!("\"{}\"", field.replace('"', "\"\"")) } else { field }
 }

@@ -1,7 +1,7 @@
 //! One look at the sockets of a service, counted by who has them.
 
 use super::ghosts::Haunted;
-use super::row::{Bounds, Holder, Row};
+use super::row::{self, Bounds, Holder, Row};
 use super::{By, user_of};
 use connleak::base::duration::Span;
 use connleak::base::error::Result;
@@ -34,6 +34,9 @@ pub struct View {
     /// Sockets whose process was looked for in vain.
     pub unowned: u64,
     pub ages_known: bool,
+    /// All sockets, worst first, and who holds them.
+    pub sockets: Vec<Suspect>,
+    pub holders: Owners,
     /// `None`: not asked for.
     pub ghosts: Option<Vec<Haunted>>,
     /// What is to be said of the view's limits.
@@ -91,8 +94,12 @@ impl View {
                 "{portless} closed ones between clients' ports are in one row: their service can't be told"
             ));
         }
-        let (owners, unowned) = (owners.processes.len(), unowned as u64);
-        Ok(View { by, rows, seen, all, owners, unowned, ages_known: sockets.ages_known, ghosts: None, notes })
+        let (holders, unowned) = (owners, unowned as u64);
+        let (owners, ages_known, ghosts) = (holders.processes.len(), sockets.ages_known, None);
+        let mut sockets: Vec<Suspect> =
+            sockets.held.into_iter().chain(sockets.kernel.into_iter().map(|(suspect, ..)| suspect)).collect();
+        sockets.sort_by_key(row::badness);
+        Ok(View { by, rows, seen, all, owners, unowned, ages_known, sockets, holders, ghosts, notes })
     }
 }
 

@@ -64,6 +64,12 @@ pub struct Details {
     pub command_line: Result<String, String>,
 }
 
+/// The oldest in CLOSE_WAIT, then the longest idle.
+pub fn badness(suspect: &Suspect) -> impl Ord + use<> {
+    let is_old = matches!(suspect.state, State::CloseWait);
+    (Reverse(is_old), Reverse(suspect.age), suspect.local, suspect.remote)
+}
+
 /// Sockets kept of each row.
 pub const MOST_SOCKETS: usize = 10;
 
@@ -131,10 +137,6 @@ impl Row {
     }
 
     pub fn keep_oldest(&mut self) {
-        let badness = |suspect: &Suspect| {
-            let is_old = matches!(suspect.state, State::CloseWait);
-            (Reverse(is_old), Reverse(suspect.age), suspect.local, suspect.remote)
-        };
         self.sockets.sort_by_key(badness);
         self.sockets.truncate(MOST_SOCKETS);
     }
