@@ -191,7 +191,9 @@ impl Socket {
 
     /// Time without data in either direction; a keepalive probe is none.
     pub fn silence(&self) -> Option<u32> {
-        self.times.map(|times| times.data_sent.min(times.data_recv))
+        // Of a UNIX socket they tell how long it has been without its peer.
+        let times = self.times.filter(|_| self.protocol != Protocol::Unix);
+        times.map(|times| times.data_sent.min(times.data_recv))
     }
 
     /// [`scope`] of its addresses.

@@ -177,8 +177,8 @@ fn postgresql_that_works_for_a_killed_client() {
     Lab::test(|lab| {
         let Some(server) = crate::postgres::Postgres::start(lab, 5432) else { return };
         let place = Place::new();
-        let path = server.unix_socket();
-        let dir = Path::new(&path).parent().unwrap().to_str().unwrap().to_owned();
+        let dir = server.socket_dir().to_str().unwrap().to_owned();
+        let path = format!("{dir}/.s.PGSQL.5432");
         // By TCP there is nobody: both are judged.
         let profile = place.at("postgresql.yaml");
         fs::write(&profile, format!("service: postgresql\nports: [5432]\nunix: [{path}]\n")).unwrap();
