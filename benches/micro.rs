@@ -63,6 +63,7 @@ fn select_and_tally(bencher: Bencher, ports: u16) {
         peers: vec!["127.0.0.0/8".parse().expect("a range")],
         locals: vec![],
         uid: None,
+        unmapped: None,
         unit: None,
     };
     let mut listeners = Listeners::default();

@@ -6,10 +6,10 @@
 //! | [`kernel`] | what does the kernel know: sockets, their owners, namespaces, limits |
 //! | [`history`] | what was seen in earlier runs |
 //! | [`report`] | what does a check say, in which state: model, ranges, verdict, renderers |
-//! | [`options`] | what did the caller type |
 //! | [`service`] | what is meant: profile, ports, choice of sockets |
 //! | [`owners`] | whose are they, and who is to be named |
 //! | [`growth`] | do connections leak toward a limit |
+//! | [`options`] | what did the caller type |
 //! | [`program`] | a check as a process: start, time limit, output, exit |
 //!
 //! ```text

@@ -244,7 +244,7 @@ fn its_options_are_the_checks() {
     assert!(here.len() > 20, "{here:?}");
     let apart: Vec<_> = here.symmetric_difference(&of_check).collect();
     // What was usual is not judged again.
-    assert_eq!(apart, ["--baseline-warning PERCENT", "--from-history"]);
+    assert_eq!(apart, ["--baseline-warning PERCENT"]);
 }
 
 #[test]

@@ -119,19 +119,15 @@ pub fn age(millis: u32) -> Span {
 
 /// Always the same set; what isn't known has no value.
 pub fn metrics(rules: &Rules, found: &Found, established: u64) -> Vec<Metric> {
-    let none = Limits::default();
     let stuck = found.stuck.len() as u64;
-    let metric = |name, value, unit, limits, help| Metric { name, value, unit, limits, help };
     let young = found.ages_known().then_some(found.young as f64);
-    let (ratio, oldest) = (Some(found.ratio(stuck)), found.oldest_seconds());
-    let mut metrics = vec![
-        metric("close_wait", Some(stuck as f64), Unit::None, rules.count, "Sockets in CLOSE_WAIT for the minimal age."),
-        metric("close_wait_young", young, Unit::None, none, "Sockets in CLOSE_WAIT for less than the minimal age."),
-        metric("established", Some(established as f64), Unit::None, none, "Sockets in ESTABLISHED."),
-        metric("close_wait_ratio", ratio, Unit::Percent, rules.ratio, "close_wait in percent of established."),
-        metric("close_wait_oldest", oldest, Unit::Seconds, rules.oldest, "Seconds since the oldest CLOSE_WAIT's FIN."),
-    ];
     let ghosts = found.ghosts.as_ref().and_then(Ghosts::known).map(|count| count as f64);
-    metrics.push(metric("ghosts", ghosts, Unit::None, none, "Of close_wait what only a descriptor is left of."));
-    metrics
+    vec![
+        Metric::count("close_wait", stuck).within(rules.count),
+        Metric::new("close_wait_young", Unit::None, young),
+        Metric::count("established", established),
+        Metric::new("close_wait_ratio", Unit::Percent, Some(found.ratio(stuck))).within(rules.ratio),
+        Metric::new("close_wait_oldest", Unit::Seconds, found.oldest_seconds()).within(rules.oldest),
+        Metric::new("ghosts", Unit::None, ghosts),
+    ]
 }

@@ -6,21 +6,20 @@ use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
 use connleak::base::error::{Error, Result};
 use connleak::kernel::look;
-use connleak::kernel::owner::{Holders, Owners};
 use connleak::kernel::select::Match;
 use connleak::kernel::socket::{Age, Side, Socket, State, StateSet};
 use connleak::kernel::tally::Tally;
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
-use connleak::owners::blame::{Blame, Grouping, Suspect};
+use connleak::owners::blame::{Blame, Suspect};
 use connleak::owners::ghosts::Ghosts;
 use connleak::owners::ghosts::{self, Looking};
-use connleak::owners::holders;
+use connleak::owners::holding::{self, Holding};
 use connleak::owners::sockets;
+use connleak::report::Report;
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
-use connleak::report::{Format, Report};
 use connleak::service::listener;
 use connleak::service::profile::Profile;
 use connleak::service::target::{self, Target};
@@ -76,8 +75,8 @@ fn main() {
 
 pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let common = &args.common;
-    let target = target::resolve(common, world)?.of_unit(common, world)?;
-    listener::check_options(common, &target, world)?;
+    let target = target::resolve(common.request(&[]), world)?.of_unit(world)?;
+    listener::check_options(&target, world)?;
     let rules = rules(args, &target.profile);
     let mut found = gather(&target, rules.min_age, world)?;
     found.ghosts = look_for_ghosts(args, &target, &rules, &found, world)?;
@@ -86,25 +85,16 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     }
     let gathered = world.deadline.elapsed();
     let verdict = rules.judge(found.stuck.len() as u64, found.oldest, &found);
-    let wants_owners =
-        verdict.state != ServiceState::Ok || common.verbose > 0 || common.output.is_some_and(Format::names_owners);
-    let all_holders = if common.verbose > 1 { Holders::All } else { Holders::First };
-    let owners = if wants_owners { holders::find(world, &mut found.stuck, all_holders) } else { Owners::default() };
-    let blamed = if wants_owners { &found.stuck[..] } else { &[] };
-    let blame = Blame::new(blamed, &owners, Grouping::new(common, &target.profile));
-    let mut report = present(&target, &rules, &found, verdict, &blame);
-    if wants_owners {
-        report.lacks_owners(blame.unowned, blame.shortfall(&owners));
-    }
+    let wanted = common.wants_owners(verdict.state != ServiceState::Ok);
+    let holding = Holding::find(world, &target, &mut found.stuck, wanted);
+    let mut report = present(&target, &rules, &found, verdict, &holding.blame);
+    holding.add_to(&mut report, &found.stuck, common.verbose);
+    sockets::add_to(&mut report, &found.stuck, &holding.owners, common.sockets());
     let established = found.tally.count(Side::Both, State::Established);
     let is_connected = established + found.young + found.unsure > 0 || !found.stuck.is_empty();
-    listener::add_absence(&mut report, common, &target, world, is_connected);
-    report.details = blame.details(&found.stuck, &owners, common.verbose);
-    sockets::add_to(&mut report, &found.stuck, &owners, common);
+    listener::add_absence(&mut report, &target, world, is_connected);
     if common.verbose > 2 {
-        let (seen, took) = (&found.seen, world.deadline.elapsed() - gathered);
-        report.details.push(format!("sockets: {}, {} rows, {gathered:.1?}", seen.how, seen.rows));
-        report.details.push(format!("owners: {}, {took:.1?}", owners.how()));
+        report.details.extend(holding::stages(&found.seen, gathered, &holding.owners, world));
     }
     Ok(report)
 }
@@ -201,8 +191,7 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
     let mut report = Report::new("closewait", target.service.clone(), &found.seen, verdict);
     report.headline = headline(target, rules, found, &report.reasons, blame);
     report.metrics = metrics(rules, found, established);
-    blame.add_to(&mut report);
-    report.extra.insert("min_age_seconds".into(), json!(rules.min_age.as_millis() as f64 / 1000.0));
+    report.put_min_age(rules.min_age);
     report.extra.insert("ages_known".into(), json!(found.ages_known()));
     if let Some([server, client]) = found.sides {
         report.extra.insert("sides".into(), json!({"server": server, "client": client}));

@@ -129,8 +129,7 @@ impl Found {
 
     /// Always the same set; what isn't known has no value.
     pub fn metrics(&self, rules: &Rules) -> Vec<Metric> {
-        let (none, numbers) = (Limits::default(), self.known());
-        let metric = |name, value, unit, limits, help| Metric { name, value, unit, limits, help };
+        let numbers = self.known();
         let aged = |value: f64| self.ages_known().then_some(value);
         let of_idlers =
             |is_one: fn(&Idler) -> bool| aged(self.idlers.iter().filter(|idler| is_one(idler)).count() as f64);
@@ -138,25 +137,13 @@ impl Found {
         let share = aged(share(numbers.idle, self.established));
         let oldest = aged(seconds(numbers.oldest.unwrap_or(0)));
         vec![
-            metric(
-                "idle",
-                aged(numbers.idle as f64),
-                Unit::None,
-                rules.count,
-                "Connections without data for the minimal age.",
-            ),
-            metric("never_used", never_used, Unit::None, rules.never_used, "Of idle those that never carried a byte."),
-            metric(
-                "no_keepalive",
-                of_idlers(|idler| idler.unguarded),
-                Unit::None,
-                none,
-                "Of idle those without a keepalive timer.",
-            ),
-            metric("spares", aged(self.spares as f64), Unit::None, none, "Idle connections that a pool may keep."),
-            metric("established", Some(self.established as f64), Unit::None, none, "Sockets in ESTABLISHED."),
-            metric("idle_share", share, Unit::Percent, rules.share, "idle in percent of established."),
-            metric("idle_oldest", oldest, Unit::Seconds, rules.oldest, "Seconds without data of the longest idle."),
+            Metric::new("idle", Unit::None, aged(numbers.idle as f64)).within(rules.count),
+            Metric::new("never_used", Unit::None, never_used).within(rules.never_used),
+            Metric::new("no_keepalive", Unit::None, of_idlers(|idler| idler.unguarded)),
+            Metric::new("spares", Unit::None, aged(self.spares as f64)),
+            Metric::count("established", self.established),
+            Metric::new("idle_share", Unit::Percent, share).within(rules.share),
+            Metric::new("idle_oldest", Unit::Seconds, oldest).within(rules.oldest),
         ]
     }
 }

@@ -6,18 +6,18 @@ use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
 use connleak::base::error::Result;
 use connleak::kernel::look;
-use connleak::kernel::owner::{Holders, Owners};
+use connleak::kernel::owner::Owners;
 use connleak::kernel::select::Match;
 use connleak::kernel::socket::{Side, State, StateSet};
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping, Suspect};
-use connleak::owners::holders;
+use connleak::owners::holding::{self, Holding};
 use connleak::owners::sockets;
+use connleak::report::Report;
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
-use connleak::report::{Format, Report};
 use connleak::service::listener;
 use connleak::service::profile::Profile;
 use connleak::service::target::{self, Target};
@@ -81,41 +81,32 @@ fn main() {
 
 fn check(args: &Args<Idle>, world: &World) -> Result<Report> {
     let common = &args.common;
-    let target = target::resolve(common, world)?.of_unit(common, world)?;
-    listener::check_options(common, &target, world)?;
+    let target = target::resolve(common.request(&[]), world)?.of_unit(world)?;
+    listener::check_options(&target, world)?;
     let rules = rules(args, &target.profile);
     let found = gather(&target, &rules, world)?;
     let gathered = world.deadline.elapsed();
     let verdict = rules.judge(&found.known(), found.established, || rules.counted(&found));
-    let wants_owners =
-        verdict.state != ServiceState::Ok || common.verbose > 0 || common.output.is_some_and(Format::names_owners);
-    let all_holders = if common.verbose > 1 { Holders::All } else { Holders::First };
     let mut suspects: Vec<Suspect> = found.idlers.iter().map(|idler| idler.suspect).collect();
-    let owners = if wants_owners { holders::find(world, &mut suspects, all_holders) } else { Owners::default() };
-    let grouping = Grouping::new(common, &target.profile);
-    let blame = Blame::new(if wants_owners { &suspects } else { &[] }, &owners, grouping);
-    let mut report = present(&target, &rules, &found, verdict, &blame);
-    if wants_owners {
-        report.lacks_owners(blame.unowned, blame.shortfall(&owners));
-    }
-    listener::add_absence(&mut report, common, &target, world, found.established + found.unsure > 0);
-    report.details = blame.details(&suspects, &owners, common.verbose);
-    sockets::add_to(&mut report, &suspects, &owners, common);
+    let wanted = common.wants_owners(verdict.state != ServiceState::Ok);
+    let holding = Holding::find(world, &target, &mut suspects, wanted);
+    let mut report = present(&target, &rules, &found, verdict, &holding.blame);
+    holding.add_to(&mut report, &suspects, common.verbose);
+    sockets::add_to(&mut report, &suspects, &holding.owners, common.sockets());
+    listener::add_absence(&mut report, &target, world, found.established + found.unsure > 0);
     if args.own.keepalive && found.ages_known() {
         let unguarded = found.idlers.iter().zip(&suspects).filter(|(idler, _)| idler.unguarded);
         let unguarded: Vec<Suspect> = unguarded.map(|(_, suspect)| *suspect).collect();
-        tell_unguarded(&mut report, &unguarded, &owners, grouping, common.verbose);
+        describe_unguarded(&mut report, &unguarded, &holding.owners, Grouping::new(&target), common.verbose);
     }
     if common.verbose > 2 {
-        let (seen, took) = (&found.seen, world.deadline.elapsed() - gathered);
-        report.details.push(format!("sockets: {}, {} rows, {gathered:.1?}", seen.how, seen.rows));
-        report.details.push(format!("owners: {}, {took:.1?}", owners.how()));
+        report.details.extend(holding::stages(&found.seen, gathered, &holding.owners, world));
     }
     Ok(report)
 }
 
 /// `--keepalive`: in the first line how many, and who has them where that was looked for.
-fn tell_unguarded(report: &mut Report, unguarded: &[Suspect], owners: &Owners, grouping: Grouping, verbose: u8) {
+fn describe_unguarded(report: &mut Report, unguarded: &[Suspect], owners: &Owners, grouping: Grouping, verbose: u8) {
     let blame = Blame::new(unguarded, owners, grouping);
     let holder = blame.owners.first().map_or(String::new(), |owner| format!(", {} held by {owner}", owner.sockets));
     report.headline.push_str(&format!(", {} without keepalive{holder}", unguarded.len()));
@@ -176,8 +167,7 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
     let mut report = Report::new("conn_idle", target.service.clone(), &found.seen, verdict);
     report.headline = format!("{} {}", target.service, found.headline(rules, &report.reasons, blame));
     report.metrics = found.metrics(rules);
-    blame.add_to(&mut report);
-    report.extra.insert("min_age_seconds".into(), json!(rules.min_age.as_millis() as f64 / 1000.0));
+    report.put_min_age(rules.min_age);
     report.extra.insert("expected".into(), json!(rules.expected));
     report.extra.insert("ages_known".into(), json!(found.ages_known()));
     if let Some([server, client]) = found.sides {

@@ -5,24 +5,24 @@ mod state_counts;
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
 use connleak::base::error::{Error, Result};
+use connleak::base::word;
+use connleak::growth::measure::Measure;
 use connleak::growth::observe::Plan;
-use connleak::growth::outcome::Measure;
 use connleak::history::state_dir;
 use connleak::kernel::headroom::{EphemeralPorts, PortUse};
 use connleak::kernel::look;
 use connleak::kernel::netns;
-use connleak::kernel::owner::{Holders, Owners};
 use connleak::kernel::select::Match;
 use connleak::kernel::socket::{Side, State, StateSet};
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
-use connleak::owners::blame::{Blame, Grouping, Suspect};
-use connleak::owners::holders;
+use connleak::owners::blame::{Blame, Suspect};
+use connleak::owners::holding::{self, Holding};
 use connleak::owners::sockets;
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
-use connleak::report::{Format, GENERIC, Report};
+use connleak::report::{GENERIC, Report};
 use connleak::service::listener;
 use connleak::service::profile::{self, States};
 use connleak::service::target::{self, Target};
@@ -151,11 +151,7 @@ impl FromStr for Compare {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "auto" => Ok(Compare::Auto),
-            "none" => Ok(Compare::None),
-            _ => Err(format!("unknown baseline '{text}'; use auto or none")),
-        }
+        word::choose("baseline", text, &[("auto", Compare::Auto), ("none", Compare::None)])
     }
 }
 
@@ -172,8 +168,8 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
     if args.own.baseline == Some(Compare::Auto) && world.replay.is_some() {
         return Err(Error::Usage("--baseline is of this host and hour: it can't be used with --replay".into()));
     }
-    let target = target::resolve(common, world)?.of_unit(common, world)?;
-    listener::check_options(common, &target, world)?;
+    let target = target::resolve(common.request(&[]), world)?.of_unit(world)?;
+    listener::check_options(&target, world)?;
     let rules = rules(args, target.profile.states.clone().or(&profile::named(GENERIC, &world.thresholds)?.states));
     let found = gather(&target, &rules, world)?;
     let gathered = world.deadline.elapsed();
@@ -181,15 +177,12 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
     let unusual = usual.as_ref().map_or(&[][..], |unusual| unusual.as_deref().unwrap_or_default());
     let range_known = found.no_range.is_none();
     let findings = rules.judge(&found.mix, unusual, range_known, Doubt::Known);
-    let wants_owners = !findings.is_empty() || common.verbose > 0 || common.output.is_some_and(Format::names_owners);
-    let mut suspects = if wants_owners { found.of(findings.first(), &rules) } else { Vec::new() };
-    let wanted = if common.verbose > 1 { Holders::All } else { Holders::First };
-    let owners = if wants_owners { holders::find(world, &mut suspects, wanted) } else { Owners::default() };
-    let blame = Blame::new(&suspects, &owners, Grouping::new(common, &target.profile));
-    let mut report = present(&target, &rules, &found, &findings, &blame);
-    if wants_owners {
-        report.lacks_owners(blame.unowned, blame.shortfall(&owners));
-    }
+    let wanted = common.wants_owners(!findings.is_empty());
+    let mut suspects = wanted.map(|_| found.of(findings.first(), &rules)).unwrap_or_default();
+    let holding = Holding::find(world, &target, &mut suspects, wanted);
+    let mut report = present(&target, &rules, &found, &findings, &holding.blame);
+    holding.add_to(&mut report, &suspects, common.verbose);
+    sockets::add_to(&mut report, &suspects, &holding.owners, common.sockets());
     match usual {
         Ok(Some(unusual)) => drop(report.extra.insert("unusual".into(), unusual.iter().map(unusual_json).collect())),
         Ok(None) if args.own.baseline == Some(Compare::Auto) => {
@@ -199,13 +192,9 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
         Err(error) => report.is_incomplete(format!("not compared with the usual: {error}")),
     }
     let is_connected = found.mix.sockets(Side::Both) + found.unsure > 0;
-    listener::add_absence(&mut report, common, &target, world, is_connected);
-    report.details = blame.details(&suspects, &owners, common.verbose);
-    sockets::add_to(&mut report, &suspects, &owners, common);
+    listener::add_absence(&mut report, &target, world, is_connected);
     if common.verbose > 2 {
-        let (seen, took) = (&found.seen, world.deadline.elapsed() - gathered);
-        report.details.push(format!("sockets: {}, {} rows, {gathered:.1?}", seen.how, seen.rows));
-        report.details.push(format!("owners: {}, {took:.1?}", owners.how()));
+        report.details.extend(holding::stages(&found.seen, gathered, &holding.owners, world));
     }
     Ok(report)
 }
@@ -279,8 +268,8 @@ fn compare(args: &Args<ConnStates>, target: &Target, found: &Found, world: &Worl
         return Ok(None);
     }
     let Some(dir) = state_dir::existing(args.own.state_dir.as_deref())? else { return Ok(None) };
-    let (common, measure) = (&args.common, Measure::Connections);
-    let series = Plan { common, pids: &[], target, measure, limit: None, baseline: true, speed: 1 }.key(world)?;
+    let measure = Measure::Connections;
+    let series = Plan { target, measure, limit: None, baseline: true, speed: 1 }.key(world)?;
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
     let usual = usual::read(&dir, &series, wall, world.deadline.left() / 2)?;
     Ok(usual.map(|usual| usual::unusual(&found.mix, usual::both_ends(&found.sockets), &usual)))
@@ -302,8 +291,8 @@ fn present(target: &Target, rules: &Rules, found: &Found, findings: &[Finding], 
     parts.extend(judge::oddity(&found.mix));
     report.headline = format!("{} {}", target.service, parts.join(", "));
     report.metrics = rules.metrics(&found.mix, range_known);
-    blame.add_to(&mut report);
-    report.extra.extend(found.extra(rules));
+    report.put_min_age(rules.min_age);
+    report.extra.extend(found.extra());
     let at_worst = rules.judge(&found.with_unsure, &[], range_known, Doubt::Worst);
     let mut unknown = Vec::new();
     unknown.extend(doubt::whose(found.unsure, ""));

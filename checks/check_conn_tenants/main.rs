@@ -8,6 +8,7 @@ use connleak::base::error::Result;
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping};
+use connleak::owners::holding;
 use connleak::owners::sockets;
 use connleak::report::doubt;
 use connleak::report::range::Range;
@@ -85,8 +86,8 @@ fn main() {
 }
 
 fn check(args: &Args<Tenants>, world: &World) -> Result<Report> {
-    let target = target::resolve(&args.common, world)?.of_unit(&args.common, world)?;
-    listener::check_options(&args.common, &target, world)?;
+    let target = target::resolve(args.common.request(&[]), world)?.of_unit(world)?;
+    listener::check_options(&target, world)?;
     let key = args.own.key.clone().or_else(|| target.profile.tenants.key.clone()).unwrap_or(Key::Plain(Plain::Unit));
     let naming = tenancy::naming(&key, world)?;
     let rules = rules(args, &target.profile);
@@ -96,11 +97,9 @@ fn check(args: &Args<Tenants>, world: &World) -> Result<Report> {
     let judged = rules.judge(&found.census);
     let mut report = present(args, &target, &rules, &found, judged);
     let is_connected = found.census.total + found.unsure.connections > 0;
-    listener::add_absence(&mut report, &args.common, &target, world, is_connected);
+    listener::add_absence(&mut report, &target, world, is_connected);
     if args.common.verbose > 2 {
-        let (seen, took) = (&found.look.seen, world.deadline.elapsed() - gathered);
-        report.details.push(format!("sockets: {}, {} rows, {gathered:.1?}", seen.how, seen.rows));
-        report.details.push(format!("owners: {}, {took:.1?}", found.people.owners.how()));
+        report.details.extend(holding::stages(&found.look.seen, gathered, &found.people.owners, world));
     }
     Ok(report)
 }
@@ -127,8 +126,8 @@ fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, 
     let common = &args.common;
     let suspects = found.suspects(&judged);
     let owners = &found.people.owners;
-    let blame = Blame::new(&suspects, owners, Grouping::new(common, &target.profile));
-    let labels = label::all(found.census.tenants.iter().map(|tenant| tenant.name.as_str()).take(common.top()));
+    let blame = Blame::new(&suspects, owners, Grouping::new(target));
+    let labels = label::all(found.census.tenants.iter().map(|tenant| tenant.name.as_str()).take(target.request.top));
     let state = judged.verdict.state;
     let (named, outliers) = (judged.named, judged.outliers);
     let mut report = Report::new("conn_tenants", target.service.clone(), &found.look.seen, judged.verdict);
@@ -147,9 +146,9 @@ fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, 
     if !matches!(found.key, Key::Plain(Plain::Peer(_))) {
         report.lacks_owners(blame.unowned, blame.shortfall(owners));
     }
-    report.details = details(rules, found, common.verbose, common.top());
+    report.details = details(rules, found, common.verbose, target.request.top);
     report.details.extend(blame.details(&suspects, owners, common.verbose));
-    sockets::add_to(&mut report, &suspects, owners, common);
+    sockets::add_to(&mut report, &suspects, owners, common.sockets());
     report
 }
 
@@ -263,65 +262,29 @@ fn parts(rules: &Rules, found: &Found, labels: &[String]) -> Vec<Part> {
     let part = |(tenant, label): (&Tenant, &String)| Part {
         label: format!("tenant_{label}"),
         tenant: tenant.name.clone(),
-        metric: Metric {
-            name: "tenant_share",
-            value: Some(rules.share(tenant.counts.connections, &found.census)),
-            unit: Unit::Percent,
-            limits: Limits::default(),
-            help: "The tenant's connections in percent of the limit, without one of all.",
-        },
+        metric: Metric::new("tenant_share", Unit::Percent, Some(rules.share(tenant.counts.connections, &found.census))),
     };
     found.census.tenants.iter().zip(labels).take(MOST_PARTS).map(part).collect()
 }
 
 fn metrics(rules: &Rules, found: &Found, outliers: usize, parts: usize) -> Vec<Metric> {
-    let (census, none) = (&found.census, Limits::default());
-    let count =
-        |name, value: u64, limits, help| Metric { name, value: Some(value as f64), unit: Unit::None, limits, help };
-    let share = |name, connections, limits, help| Metric {
-        name,
-        value: Some(rules.share(connections, census)),
-        unit: Unit::Percent,
-        limits,
-        help,
-    };
+    let census = &found.census;
+    let share = |name, connections| Metric::new(name, Unit::Percent, Some(rules.share(connections, census)));
     let shown = census.tenants.iter().take(parts).map(|tenant| tenant.counts.connections).sum::<u64>();
     let all = census.tenants.iter().map(|tenant| tenant.counts.connections).sum::<u64>();
-    let mut idle =
-        count("idle_max", census.most(|counts| counts.idle), rules.idle, "Most idle connections of one tenant.");
-    idle.value = idle.value.filter(|_| found.ages_known);
+    let idle = found.ages_known.then(|| census.most(|counts| counts.idle) as f64);
     let side = |of: fn(&Pooler) -> u64| found.poolers.iter().map(of).sum::<u64>();
     vec![
-        share(
-            "share_max",
-            census.most(|counts| counts.connections),
-            rules.share,
-            "Largest share of one tenant, in percent.",
-        ),
-        count(
-            "close_wait_max",
-            census.most(|counts| counts.close_wait),
-            rules.close_wait,
-            "Most CLOSE_WAIT of one tenant.",
-        ),
-        idle,
-        count("outliers", outliers as u64, rules.outliers, "Tenants that stand out above the others."),
-        count("tenants", census.tenants.len() as u64, none, "Tenants with connections."),
-        count("connections", census.total, none, "Connections of the service, ESTABLISHED and CLOSE_WAIT."),
-        count("unknown", census.unknown.connections, none, "Connections whose tenant can't be told."),
-        count("pooled", census.pooled.connections, none, "Connections that poolers hold for tenants."),
-        count(
-            "pooler_clients",
-            side(|pooler| pooler.client_side.connections),
-            none,
-            "Poolers' connections with clients.",
-        ),
-        count(
-            "pooler_servers",
-            side(|pooler| pooler.server_side.connections),
-            none,
-            "Poolers' connections with servers.",
-        ),
-        share("share_other", all - shown, none, "Share of the tenants that have no number of their own here."),
+        share("share_max", census.most(|counts| counts.connections)).within(rules.share),
+        Metric::count("close_wait_max", census.most(|counts| counts.close_wait)).within(rules.close_wait),
+        Metric::new("idle_max", Unit::None, idle).within(rules.idle),
+        Metric::count("outliers", outliers as u64).within(rules.outliers),
+        Metric::count("tenants", census.tenants.len() as u64),
+        Metric::count("connections", census.total),
+        Metric::count("unknown", census.unknown.connections),
+        Metric::count("pooled", census.pooled.connections),
+        Metric::count("pooler_clients", side(|pooler| pooler.client_side.connections)),
+        Metric::count("pooler_servers", side(|pooler| pooler.server_side.connections)),
+        share("share_other", all - shown),
     ]
 }

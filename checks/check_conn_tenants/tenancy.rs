@@ -12,7 +12,7 @@ use connleak::base::error::{Error, Result};
 use connleak::kernel::cgroup;
 use connleak::kernel::owner::lineage::Lineages;
 use connleak::kernel::owner::{self, Holders, Owners};
-use connleak::kernel::user::Users;
+use connleak::kernel::user::{Users, unmapped};
 use connleak::kernel::world::World;
 use connleak::service::profile::map::TenantMap;
 use connleak::service::tenant_key::{Key, Plain};
@@ -72,6 +72,8 @@ pub struct People {
     /// Paths by cgroup id, for ends whose process may not be read.
     cgroups: HashMap<u64, String>,
     users: Users,
+    /// [`unmapped`].
+    unmapped: Option<u32>,
     /// The tenants of the service's own listeners.
     services: Vec<String>,
     /// What was named once: patterns are dear, and most connections are of few processes.
@@ -96,8 +98,9 @@ impl People {
             cgroup::each_id(|id, path| drop(cgroups.insert(id, path.to_owned())));
         }
         let users = if is_here && !world.is_foreign() { Users::read() } else { Users::default() };
-        let mut people =
-            People { naming, owners, lineages, cgroups, users, services: Vec::new(), named: HashMap::new() };
+        let unmapped = if is_here { unmapped() } else { None };
+        let (services, named) = (Vec::new(), HashMap::new());
+        let mut people = People { naming, owners, lineages, cgroups, users, unmapped, services, named };
         for end in &look.listeners {
             let name = people.name(Some(end), None).filter(|name| !people.services.contains(name));
             people.services.extend(name);
@@ -160,6 +163,8 @@ impl People {
         let cgroup_id = end.and_then(|end| end.cgroup).map(|id| id.get());
         let of_id = || cgroup_id.and_then(|id| self.cgroups.get(&id)).map(String::as_str);
         let uid = holder.map(|process| process.uid).or(end.map(|end| end.uid));
+        // It stands for many users.
+        let uid = uid.filter(|uid| Some(*uid) != self.unmapped);
         let who = Who {
             peer,
             uid,

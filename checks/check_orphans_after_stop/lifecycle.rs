@@ -1,21 +1,25 @@
 //! Whether a service runs, told from cgroups and `/proc` alone, and since when it was seen stopped.
 
 use connleak::base::atomic_file;
-use connleak::base::error::{Error, Result};
+use connleak::base::error::{Error, Result, plain};
 use connleak::base::fnv::fnv64;
 use connleak::base::read_limited;
 use connleak::kernel::boot;
-use connleak::kernel::cgroup;
 use connleak::kernel::members;
+use connleak::kernel::netns;
 use connleak::kernel::owner;
-use connleak::kernel::proc_stat::Stat;
+use connleak::kernel::owner::listing::{Walk, walk};
+use connleak::kernel::owner::portrait::is_called;
+use connleak::kernel::proc_stat::{self, Stat};
 use connleak::kernel::world::World;
 use connleak::report::Service;
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
+use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// What to watch. All that are given must hold for the service to run.
 #[derive(Clone, Debug, Default)]
@@ -32,12 +36,12 @@ impl Watched {
         self.unit.is_none() && self.process.is_none() && self.pid_file.is_none()
     }
 
-    /// A process of the service, as `name[pid]`; `None`: it is stopped.
+    /// A process of the service; none: it is stopped.
     ///
     /// # Errors
     /// When that can't be told, and for an empty name, as a script's unset variable leaves it: every
     /// cgroup belongs to it, no process has it.
-    pub fn running(&self, world: &World) -> Result<Option<String>> {
+    pub fn running(&self, world: &World) -> Result<Running> {
         let pid_file = self.pid_file.as_ref().map(|path| path.as_os_str().is_empty());
         let is_empty = |name: &Option<String>| name.as_ref().map(|name| name.trim_matches('/').is_empty());
         let given =
@@ -45,10 +49,10 @@ impl Watched {
         if let Some((option, _)) = given.iter().find(|(_, empty)| *empty == Some(true)) {
             return Err(Error::Usage(format!("{option} has no name: which service is watched? see --help")));
         }
-        let pid = match &self.pid_file {
-            Some(path) => match read_pid(path)? {
-                Some(pid) => Some(pid),
-                None => return Ok(None),
+        let named = match &self.pid_file {
+            Some(path) => match PidFile::read(path)? {
+                Some(named) => Some(named),
+                None => return Ok(Running::default()),
             },
             None => None,
         };
@@ -57,13 +61,37 @@ impl Watched {
             let why = "hides other users' processes (hidepid): whether the service runs can't be told; run as root";
             return Err(Error::content(root, why));
         }
-        let processes = owner::processes(world);
-        if processes.is_empty() {
-            return Err(Error::content(root, "its processes can't be listed"));
+        if !world.sees_the_hosts_processes() && netns::is_hosts() {
+            let why = "shows a PID namespace, but the network is the host's: whether the service runs can't be told";
+            return Err(Error::content(root, why));
         }
-        let chosen = processes.iter().map(|listed| listed.pid).filter(|listed| pid.is_none_or(|pid| pid == *listed));
-        let found = chosen.filter_map(|pid| Some((pid, owner::open_process(world, pid).ok()?)));
-        Ok(found.into_iter().find_map(|(pid, dir)| self.names(pid, dir.as_fd())))
+        let (mut running, mut unread) = (Running::default(), None);
+        let walked = walk(world, &mut |process, dir| {
+            if running.process.is_some() || named.as_ref().is_some_and(|named| named.pid != process.pid) {
+                return Ok(());
+            }
+            match dir.and_then(|dir| self.names(process.pid, dir, named.as_ref())) {
+                Ok(told) => running = told,
+                Err(errno) if owner::is_gone(errno) => return Err(errno),
+                Err(errno) => unread = Some((process.pid, errno)),
+            }
+            Ok(())
+        });
+        if running.process.is_some() {
+            return Ok(running);
+        }
+        match (walked, unread) {
+            (Walk::Unlisted, _) => Err(Error::content(root, "its processes can't be listed")),
+            (_, Some((pid, errno))) => {
+                let why = format!("{}: whether the service runs can't be told", plain(&errno.into()));
+                Err(Error::content(&root.join(pid.to_string()), why))
+            }
+            (Walk::Unsettled, None) => {
+                let why = "processes come and go faster than they are read: whether the service runs can't be told";
+                Err(Error::content(root, why))
+            }
+            (Walk::Whole, None) => Ok(running),
+        }
     }
 
     /// The name of the file that remembers the stop: one for each service and way to watch it.
@@ -88,34 +116,79 @@ impl Watched {
         format!("{key} {scope}")
     }
 
-    fn names(&self, pid: u32, dir: BorrowedFd<'_>) -> Option<String> {
+    fn names(&self, pid: u32, dir: BorrowedFd<'_>, named: Option<&PidFile>) -> std::result::Result<Running, Errno> {
         let line = owner::stat(dir)?;
-        let stat = Stat::parse(&line)?;
-        if stat.has_ended() || self.process.as_ref().is_some_and(|name| stat.comm != comm(name)) {
-            return None;
+        let stat = Stat::parse(&line).ok_or(Errno::IO)?;
+        if stat.has_ended() {
+            return Ok(Running::default());
         }
-        if let Some(unit) = &self.unit {
-            let path = owner::open(dir, "cgroup").ok().and_then(|file| cgroup::cgroup_path(File::from(file)))?;
-            members::belongs(&path, unit).then_some(())?;
+        if let Some(name) = &self.process
+            && !is_called(dir, stat.comm, name)?
+        {
+            return Ok(Running::default());
         }
-        Some(format!("{}[{pid}]", String::from_utf8_lossy(stat.comm)))
+        if let Some(unit) = &self.unit
+            && !owner::cgroup_of(dir)?.is_some_and(|path| members::belongs(&path, unit))
+        {
+            return Ok(Running::default());
+        }
+        let process = format!("{}[{pid}]", String::from_utf8_lossy(stat.comm));
+        Ok(match named.filter(|named| named.is_older(proc_stat::started(&line))) {
+            Some(_) => Running { process: None, other: Some(process) },
+            None => Running { process: Some(process), other: None },
+        })
     }
 }
 
-/// The kernel keeps 15 bytes of a name.
-fn comm(name: &str) -> &[u8] {
-    &name.as_bytes()[..name.len().min(15)]
+/// Whether a service runs.
+#[derive(Debug, Default)]
+pub struct Running {
+    /// A process of it, as `name[pid]`.
+    pub process: Option<String>,
+    /// One that was started after the pid file was written: the number was the service's once.
+    pub other: Option<String>,
 }
 
-/// `None`: no file, so no service.
-fn read_pid(path: &Path) -> Result<Option<u32>> {
-    let text = match read_limited::read(path, 4096) {
-        Err(Error::File { cause, .. }) if cause.kind() == ErrorKind::NotFound => return Ok(None),
-        text => text?,
-    };
-    match text.trim().parse() {
-        Ok(pid @ 1..) => Ok(Some(pid)),
-        _ => Err(Error::content(path, format!("'{}' is not a process id", text.trim()))),
+impl Running {
+    /// What is to be said where the pid file's number is another's.
+    pub fn older_pid_file(&self) -> Option<String> {
+        let other = self.other.as_ref();
+        other.map(|process| format!("the pid file is older than {process}, which has its number by now"))
+    }
+}
+
+/// What a pid file tells.
+#[derive(Debug, PartialEq)]
+struct PidFile {
+    pid: u32,
+    /// When it was written, by the wall clock.
+    written: SystemTime,
+}
+
+impl PidFile {
+    /// `None`: no file, so no service. The first line has the number: some services write more below it
+    /// (postmaster.pid, sendmail's).
+    fn read(path: &Path) -> Result<Option<PidFile>> {
+        let text = match read_limited::read(path, 4096) {
+            Err(Error::File { cause, .. }) if cause.kind() == ErrorKind::NotFound => return Ok(None),
+            text => text?,
+        };
+        let line = text.trim_start().lines().next().unwrap_or_default().trim();
+        let written = fs::metadata(path).and_then(|meta| meta.modified());
+        match line.parse() {
+            Ok(pid @ 1..) => Ok(Some(PidFile { pid, written: written.map_err(|cause| Error::reading(path, cause))? })),
+            _ => Err(Error::content(path, format!("'{line}' is not a process id"))),
+        }
+    }
+
+    /// Whether it was written before the process that has its number was started, in clock ticks since the boot.
+    fn is_older(&self, started: Option<u64>) -> bool {
+        /// Of user space, whatever the kernel's own are (USER_HZ).
+        const TICKS_A_SECOND: f64 = 100.0;
+        /// File times are as coarse as the kernel's tick, some file systems' are whole seconds.
+        const SLACK: f64 = 2.0;
+        let since = SystemTime::now().duration_since(self.written).map_or(0.0, |since| since.as_secs_f64());
+        started.is_some_and(|started| since > boot::uptime() - started as f64 / TICKS_A_SECOND + SLACK)
     }
 }
 
@@ -206,12 +279,25 @@ mod tests {
     fn a_pid_file_holds_a_pid() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.pid");
-        assert_eq!(read_pid(&path).unwrap(), None);
-        fs::write(&path, " 17\n").unwrap();
-        assert_eq!(read_pid(&path).unwrap(), Some(17));
-        for bad in ["", "x", "-5", "0", "99999999999"] {
-            fs::write(&path, bad).unwrap();
-            assert!(read_pid(&path).unwrap_err().to_string().contains("not a process id"), "{bad}");
+        let read = || PidFile::read(&path).map(|file| file.map(|file| file.pid));
+        assert_eq!(read().unwrap(), None);
+        for good in
+            [" 17\n", "17", "17\n/var/lib/postgresql/17/main\n1764313122\n5432\n", "17\n/usr/sbin/sendmail -bd\n"]
+        {
+            fs::write(&path, good).unwrap();
+            assert_eq!(read().unwrap(), Some(17), "{good}");
         }
+        for bad in ["", "x", "-5", "0", "99999999999", "17 18", "x\n17\n"] {
+            fs::write(&path, bad).unwrap();
+            assert!(read().unwrap_err().to_string().contains("not a process id"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_pid_file_older_than_its_process_is_of_another() {
+        let at = |ago| PidFile { pid: 17, written: SystemTime::now() - std::time::Duration::from_secs(ago) };
+        let started = |ago: f64| Some(((boot::uptime() - ago) * 100.0) as u64);
+        assert!(at(60).is_older(started(50.0)) && !at(60).is_older(started(61.0)) && !at(60).is_older(None));
+        assert!(!at(0).is_older(started(1.0)));
     }
 }

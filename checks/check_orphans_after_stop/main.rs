@@ -105,7 +105,7 @@ fn main() {
 
 pub fn check(args: &Args<Orphans>, world: &World) -> Result<Report> {
     let own = &args.own;
-    let target = target::resolve(&args.common, world)?;
+    let target = target::resolve(args.common.request(&[]), world)?;
     let rules = Rules::new(args, &target);
     let watched = Watched { unit: own.unit.clone(), process: own.process.clone(), pid_file: own.pid_file.clone() };
     refuse_mixed_uses(args, &watched)?;
@@ -220,7 +220,7 @@ impl Scene<'_> {
         let wait = self.rules.wait;
         let running = watched.running(self.drain.world)?;
         let mut view = self.drain.look(None)?;
-        let (after, excuse) = match running {
+        let (after, excuse) = match &running.process {
             Some(process) => {
                 lifecycle::started(&memory)?;
                 view.left.clear();
@@ -232,7 +232,9 @@ impl Scene<'_> {
                 (stopped.min(wait), (stopped < wait).then_some(draining))
             }
         };
-        Ok(self.judge(&Settled { view, after, excuse }, None))
+        let mut report = self.judge(&Settled { view, after, excuse }, None);
+        report.missing.extend(running.older_pid_file());
+        Ok(report)
     }
 
     fn judge(&self, settled: &Settled, baseline: Option<&Baseline>) -> Report {
@@ -252,7 +254,7 @@ impl Scene<'_> {
         };
         let suspect = |left: &Left| Suspect::new(&left.socket, None);
         let held: Vec<_> = left.iter().filter(|left| left.class() != Class::Kernel).map(suspect).collect();
-        let grouping = Grouping::new(&self.args.common, &self.target.profile);
+        let grouping = Grouping::new(self.target);
         let blame = Blame::new(&held, &owners, grouping);
         let is_ok = verdict.state == ServiceState::Ok;
         let mut report = Report::new("orphans_after_stop", self.target.service.clone(), &settled.view.seen, verdict);
@@ -267,13 +269,14 @@ impl Scene<'_> {
         report.lacks_owners(blame.unowned, blame.shortfall(&owners));
         if settled.excuse.is_none() {
             let (count, unsure) = (left.len() as f64, settled.view.unsure);
-            report.doubt(
-                rules.count.at_worst(count, count + unsure as f64),
-                doubt::whose(unsure, "").into_iter().collect(),
-            );
+            let at_worst = rules.count.at_worst(count, count + unsure as f64);
+            report.doubt(at_worst, doubt::whose(unsure, "").into_iter().collect());
         }
+        let is_there = !left.is_empty() || settled.view.time_wait > 0 || settled.excuse.is_some();
+        self.target.add_to(self.drain.world, is_there, &mut report);
         report.details = blame.details(&held, &owners, verbose.min(1));
-        sockets::add_to(&mut report, &left.iter().map(suspect).collect::<Vec<_>>(), &owners, &self.args.common);
+        let all: Vec<_> = left.iter().map(suspect).collect();
+        sockets::add_to(&mut report, &all, &owners, self.args.common.sockets());
         if verbose > 1 {
             report.details.extend(leftover::lines(left, &owners, &listeners, grouping.top));
         }
@@ -309,22 +312,17 @@ impl Scene<'_> {
 
     fn metrics(&self, settled: &Settled) -> Vec<Metric> {
         let view = &settled.view;
-        let of = |class: Class| view.left.iter().filter(|left| left.class() == class).count() as f64;
+        let of = |class: Class| view.left.iter().filter(|left| left.class() == class).count() as u64;
         let after = rounded(settled.after.0.as_secs_f64(), 3);
-        let metric =
-            |name, value, help| Metric { name, value: Some(value), unit: Unit::None, limits: Limits::default(), help };
-        let mut metrics = vec![
-            metric("orphans", view.left.len() as f64, "Sockets left after the stop."),
-            metric("held", of(Class::Held), "Of them those that a process holds."),
-            metric("kernel", of(Class::Kernel), "Of them those that only the kernel has."),
-            metric("listen", of(Class::Listen), "Of them those that still listen."),
-            metric("bound", of(Class::Bound), "Of them those that only keep the port bound."),
-            metric("time_wait", view.time_wait as f64, "Sockets in TIME_WAIT."),
-            metric("new", view.new as f64, "Sockets that the baseline doesn't have."),
-            metric("drained_after", after, "Seconds until nothing was left, or the wait."),
-        ];
-        metrics[0].limits = self.rules.count;
-        metrics[7].unit = Unit::Seconds;
-        metrics
+        vec![
+            Metric::count("orphans", view.left.len() as u64).within(self.rules.count),
+            Metric::count("held", of(Class::Held)),
+            Metric::count("kernel", of(Class::Kernel)),
+            Metric::count("listen", of(Class::Listen)),
+            Metric::count("bound", of(Class::Bound)),
+            Metric::count("time_wait", view.time_wait),
+            Metric::count("new", view.new),
+            Metric::new("drained_after", Unit::Seconds, Some(after)),
+        ]
     }
 }

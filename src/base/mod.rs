@@ -9,3 +9,4 @@ pub mod error;
 pub mod fnv;
 pub mod local_time;
 pub mod read_limited;
+pub mod word;

@@ -44,6 +44,8 @@ pub use series::Series;
 use survivors::Lane;
 use table::{Table, Tracked};
 
+/// Sockets of the smallest leak that is seen.
+pub const FEWEST: u64 = 4;
 /// Seconds of silence that ordinary requests and heartbeats stay below; two minutes is above common keep-alives.
 const SILENT: f64 = 120.0;
 /// Checks in a row that must have seen a silence, where checks are rare.

@@ -2,6 +2,7 @@
 
 pub mod detector;
 pub mod detector_state;
+pub mod measure;
 pub mod near;
 pub mod observe;
 pub mod outcome;

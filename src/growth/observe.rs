@@ -10,7 +10,8 @@ use crate::base::error::{Error, Result};
 use crate::base::local_time;
 use crate::growth::detector::Verdict;
 use crate::growth::detector_state::{self, DetectorState, Learned, Moment};
-use crate::growth::outcome::{Measure, Outcome};
+use crate::growth::measure::Measure;
+use crate::growth::outcome::Outcome;
 use crate::growth::pool::Connection;
 use crate::growth::process_usage::ProcessUsage;
 use crate::history::series;
@@ -22,17 +23,13 @@ use crate::kernel::scope;
 use crate::kernel::socket::{Side, State};
 use crate::kernel::source;
 use crate::kernel::world::{Source, World};
-use crate::options::args::{Common, Pids};
 use crate::service::target::Target;
 use rustix::time::{ClockId, clock_gettime};
-use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What is looked at, and how.
 #[derive(Debug)]
 pub struct Plan<'a> {
-    pub common: &'a Common,
-    pub pids: &'a [Pids],
     pub target: &'a Target,
     pub measure: Measure,
     /// Connections, descriptors or bytes that there can be; `None`: as many as what runs out allows.
@@ -59,6 +56,8 @@ pub struct Observation {
     pub processes: Vec<ProcessUsage>,
     /// What could not be read, to be said.
     pub unread: Vec<String>,
+    /// Connections of which it can't be told whether they are selected.
+    pub unsure: u64,
     /// What is missing from the amount, so that OK would be a guess.
     pub lacking: Vec<String>,
 }
@@ -67,15 +66,15 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// Options that would be taken and do nothing, and a unit that isn't there: it would be OK for ever.
     pub fn check(&self, world: &World) -> Result<()> {
-        let Plan { common, measure, .. } = self;
-        if *measure == Measure::Connections {
+        let (measure, request) = (self.measure, &self.target.request);
+        if measure == Measure::Connections {
             return Ok(());
         }
         let name = measure.name();
         if world.replay.is_some() {
             return Err(Error::Usage(format!("--metric {name} reads this machine's processes: leave out --replay")));
         }
-        if self.target.selection.ports.is_empty() && !(common.peer.is_empty() && common.local.is_empty()) {
+        if self.target.selection.ports.is_empty() && !(request.peers.is_empty() && request.locals.is_empty()) {
             let why = "whatever the processes have: leave out --peer and --local, or give a port";
             return Err(Error::Usage(format!("--metric {name} counts {why}")));
         }
@@ -83,9 +82,9 @@ impl<'a> Plan<'a> {
     }
 
     /// The connections, against the profile's limit.
-    pub fn new(common: &'a Common, pids: &'a [Pids], target: &'a Target) -> Plan<'a> {
+    pub fn new(target: &'a Target) -> Plan<'a> {
         let (measure, limit) = (Measure::Connections, target.profile.limit);
-        Plan { common, pids, target, measure, limit, baseline: false, speed: 1 }
+        Plan { target, measure, limit, baseline: false, speed: 1 }
     }
 
     /// Whether the limit is full by design: that of a pool, which its owner bounded, or of the memory of a heap.
@@ -100,27 +99,24 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// Where the namespace that is meant can't be told.
     pub fn key(&self, world: &World) -> Result<String> {
-        Ok(series::key(&self.name(), &scope::key(world)?))
+        Ok(series::key(&self.name(world), &scope::key(world)?))
     }
 
     /// What is looked at, in words: other options see other sockets, or the same ones differently.
-    pub fn name(&self) -> String {
-        let Plan { common, target, .. } = self;
+    pub fn name(&self, world: &World) -> String {
+        let (target, request) = (self.target, &self.target.request);
         let mut name = match target.selection.ports.is_empty() {
             true => "all ports".to_owned(),
             false => format!("{} {}", target.service, target.service.side.name()),
         };
-        let texts = [("user", &common.user), ("unit", &common.unit)];
+        let texts = [("user", &request.user), ("unit", &request.unit)];
         let mut options: Vec<(&str, String)> =
             texts.into_iter().filter_map(|(option, text)| Some((option, text.clone()?))).collect();
-        let pids: BTreeSet<u32> = self.pids.iter().flat_map(|pids| &pids.0).copied().collect();
-        options.extend(pids.into_iter().map(|pid| ("pid", pid.to_string())));
-        options.extend(common.peer.iter().map(|range| ("peer", range.to_string())));
-        options.extend(common.local.iter().map(|range| ("local", range.to_string())));
-        options.extend(
-            common.source.filter(|source| *source != Source::Auto).map(|source| ("source", source.name().to_owned())),
-        );
-        options.extend(common.proc_root.iter().map(|root| ("proc", root.display().to_string())));
+        options.extend(request.pids.iter().map(|pid| ("pid", pid.to_string())));
+        options.extend(request.peers.iter().map(|range| ("peer", range.to_string())));
+        options.extend(request.locals.iter().map(|range| ("local", range.to_string())));
+        options.extend((world.source != Source::Auto).then(|| ("source", world.source.name().to_owned())));
+        options.extend(world.is_foreign().then(|| ("proc", world.proc_root.display().to_string())));
         options.extend((self.measure != Measure::Connections).then(|| ("metric", self.measure.name().to_owned())));
         options.extend((self.speed != 1).then(|| ("rehearsal", self.speed.to_string())));
         options.iter().for_each(|(option, value)| name.push_str(&format!(" {option} {value}")));
@@ -144,7 +140,7 @@ impl<'a> Plan<'a> {
         let name = self.key(world)?;
         // What is wrong with the history shows again when it is written.
         let mut previous = history.peek(&name).unwrap_or_default();
-        if previous.runs == 0 && history.adopt(&self.name(), &name) {
+        if previous.runs == 0 && history.adopt(&self.name(world), &name) {
             previous = history.peek(&name).unwrap_or_default();
         }
         let number =
@@ -266,32 +262,31 @@ fn capacity(found: &Outcome) -> u32 {
 mod tests {
     use super::*;
     use crate::base::deadline::Deadline;
-    use crate::options::args::Ports;
+    use crate::service::request::Request;
     use crate::service::target;
     use std::time::Duration;
 
     /// What is on disk goes by these words: a changed one begins every history anew.
     #[test]
     fn the_words_of_a_series_are_pinned() {
-        let world = World::here(Deadline::after(Duration::from_secs(9)));
-        let ports = || vec!["11211".parse::<Ports>().unwrap()];
-        let name = |common: &Common, speed| {
-            let target = target::resolve(common, &world).unwrap();
-            Plan { speed, ..Plan::new(common, &[], &target) }.name()
+        let mut world = World::here(Deadline::after(Duration::from_secs(9)));
+        let name = |request: Request, speed, world: &World| {
+            let target = target::resolve(request, world).unwrap();
+            Plan { speed, ..Plan::new(&target) }.name(world)
         };
-        assert_eq!(name(&Common { port: ports(), ..Common::default() }, 1), "memcached:11211 both");
-        let narrowed = Common {
-            port: ports(),
+        let ports = vec![11211];
+        assert_eq!(name(Request { ports: ports.clone(), ..Request::default() }, 1, &world), "memcached:11211 both");
+        let narrowed = Request {
+            ports,
             user: Some("33".into()),
             unit: Some("a.service".into()),
-            peer: vec!["10.1.2.3/8".parse().unwrap(), "::ffff:192.0.2.0/120".parse().unwrap()],
-            local: vec!["2001:db8::1".parse().unwrap()],
-            source: Some(Source::Proc),
-            netns: Some(crate::kernel::world::Netns::Home),
-            ..Common::default()
+            peers: vec!["10.1.2.3/8".parse().unwrap(), "::ffff:192.0.2.0/120".parse().unwrap()],
+            locals: vec!["2001:db8::1".parse().unwrap()],
+            ..Request::default()
         };
+        world.source = Source::Proc;
         assert_eq!(
-            name(&narrowed, 60),
+            name(narrowed, 60, &world),
             "memcached:11211 both user 33 unit a.service peer 10.0.0.0/8 peer 192.0.2.0/24 local 2001:db8::1/128 \
              source proc rehearsal 60"
         );

@@ -1,85 +1,16 @@
 //! What the growth check says of what it found: state, words and numbers.
 
 use crate::base::duration::Span;
-use crate::base::error::{Error, Result};
-use crate::growth::detector::{Leak, Verdict as Trend, Witness};
+use crate::growth::detector::{self, Leak, Verdict as Trend, Witness};
 use crate::growth::detector_state::{Learned, Turnover};
+use crate::growth::measure::Measure;
 use crate::growth::near;
-use crate::growth::process_usage::MIB;
 use crate::history::Usual;
 use crate::kernel::headroom::{self, Headroom, Resource};
-use crate::options::args::LimitChoice;
 use crate::owners::blame::Blame;
 use crate::report::verdict::{Limits, ServiceState, Verdict, word};
 use crate::report::{Metric, Unit, rounded};
 use serde_json::{Map, Value, json};
-use std::str::FromStr;
-
-/// `--metric`: what may leak.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Measure {
-    #[default]
-    Connections,
-    Descriptors,
-    /// Resident memory, in bytes; the detector counts it in MiB.
-    Memory,
-}
-
-impl Measure {
-    /// As the option and the perfdata call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Measure::Connections => "connections",
-            Measure::Descriptors => "fds",
-            Measure::Memory => "rss",
-        }
-    }
-
-    /// What one of the detector's items stands for.
-    pub fn each(self) -> u64 {
-        if self == Measure::Memory { MIB } else { 1 }
-    }
-
-    /// What there can be by option or profile; `None`: as much as what runs out allows.
-    ///
-    /// # Errors
-    /// A number that no count of this measure reaches.
-    pub fn limit(self, chosen: Option<LimitChoice>, profile: Option<u64>) -> Result<Option<u64>> {
-        match chosen {
-            Some(LimitChoice::Number { number, in_bytes }) => {
-                if self != Measure::Memory && (in_bytes || u32::try_from(number).is_err()) {
-                    let name = self.name();
-                    return Err(Error::Usage(format!(
-                        "--limit: '{number}' is too many {name}; bytes are for --metric rss"
-                    )));
-                }
-                Ok(Some(number))
-            }
-            _ => Ok(profile.filter(|_| self == Measure::Connections)),
-        }
-    }
-
-    /// `412`, `412 connections`, `412 MiB`.
-    fn amount(self, amount: u64, with_unit: bool) -> String {
-        match (self, with_unit) {
-            (Measure::Memory, _) => format!("{} MiB", amount / MIB),
-            (_, false) => amount.to_string(),
-            (Measure::Connections, true) => format!("{amount} connections"),
-            (Measure::Descriptors, true) => format!("{amount} descriptors"),
-        }
-    }
-}
-
-impl FromStr for Measure {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        [Measure::Connections, Measure::Descriptors, Measure::Memory]
-            .into_iter()
-            .find(|measure| measure.name() == text)
-            .ok_or_else(|| format!("unknown metric '{text}'; use connections, fds or rss"))
-    }
-}
 
 /// What is judged beside the trend.
 #[derive(Clone, Copy, Debug, Default)]
@@ -128,7 +59,7 @@ impl Outcome {
 
     /// Percent of what runs out first.
     fn used(&self) -> Option<f64> {
-        self.first().map(|headroom| rounded(headroom.used as f64 * 100.0 / headroom.limit.max(1) as f64, 1))
+        self.first().map(|headroom| percent(headroom.used, headroom.limit))
     }
 
     pub fn judge(&self, rules: &Rules) -> Verdict {
@@ -166,6 +97,20 @@ impl Outcome {
             }
         }
         verdict
+    }
+
+    /// The state should `unsure` connections more be the service's. Fewer of them than a leak needs may
+    /// delay its finding by as many, but don't hide it.
+    pub fn at_worst(&self, rules: &Rules, unsure: u64) -> ServiceState {
+        let known = self.judge(rules).state;
+        if unsure >= detector::FEWEST {
+            return known.max(ServiceState::Warning);
+        }
+        let Some(now) = self.used() else { return known };
+        let counted = self.headrooms.iter().filter(|headroom| headroom.what == Resource::Connections);
+        let most = counted.map(|headroom| percent(headroom.used + unsure, headroom.limit)).fold(now, f64::max);
+        let near = near::judge(&self.learned.verdict, most, self.may_be_full);
+        known.max(rules.used.at_worst(now, most)).max(near.map_or(known, |(state, _)| state))
     }
 
     /// `+3.2`, `+3.2 MiB`.
@@ -289,33 +234,24 @@ impl Outcome {
             Trend::Learning { .. } | Trend::Steady => 0.0,
         };
         let turned = |count: fn(Turnover) -> f64| turnover.map(|turned| rounded(count(turned) / turned.minutes, 2));
-        let metric = |name, value, unit, help| Metric { name, value, unit, limits: Limits::default(), help };
-        let number = |name, value, help| metric(name, value, Unit::None, help);
-        let (unit, help) = match self.measure {
-            Measure::Connections => (Unit::None, "ESTABLISHED and CLOSE_WAIT."),
-            Measure::Descriptors => (Unit::None, "Open descriptors."),
-            Measure::Memory => (Unit::Bytes, "Resident memory."),
-        };
+        let unit = if self.measure == Measure::Memory { Unit::Bytes } else { Unit::None };
+        let limit = self.first().map(|headroom| headroom.limit as f64);
         vec![
-            metric(self.measure.name(), Some(self.amount as f64), unit, help),
-            Metric {
-                limits: rules.used,
-                ..metric("used", self.used(), Unit::Percent, "Percent of what runs out first.")
-            },
-            metric("limit", self.first().map(|headroom| headroom.limit as f64), unit, "Of what runs out first."),
-            metric("growth", Some(self.growth(rate)), unit, "Growth a minute."),
-            metric("left", leak.map(|leak| leak.left.likely.round()), Unit::Seconds, "Seconds until full."),
-            number("suspects", Some(leak.map_or(0.0, |leak| leak.suspects as f64)), "What speaks for a leak."),
-            metric(
-                "idle_oldest",
-                self.idle_oldest.map(|idle| rounded(idle, 1)),
-                Unit::Seconds,
-                "Seconds of the longest silence.",
-            ),
-            number("opened", turned(|turned| turned.opened), "Opened a minute."),
-            number("closed", turned(|turned| turned.closed), "Closed a minute."),
+            Metric::new(self.measure.name(), unit, Some(self.amount as f64)),
+            Metric::new("used", Unit::Percent, self.used()).within(rules.used),
+            Metric::new("limit", unit, limit),
+            Metric::new("growth", unit, Some(self.growth(rate))),
+            Metric::new("left", Unit::Seconds, leak.map(|leak| leak.left.likely.round())),
+            Metric::new("suspects", Unit::None, Some(leak.map_or(0.0, |leak| leak.suspects as f64))),
+            Metric::new("idle_oldest", Unit::Seconds, self.idle_oldest.map(|idle| rounded(idle, 1))),
+            Metric::new("opened", Unit::None, turned(|turned| turned.opened)),
+            Metric::new("closed", Unit::None, turned(|turned| turned.closed)),
         ]
     }
+}
+
+fn percent(used: u64, limit: u64) -> f64 {
+    rounded(used as f64 * 100.0 / limit.max(1) as f64, 1)
 }
 
 fn per_minute(rate: f64) -> f64 {
@@ -330,6 +266,7 @@ fn span(seconds: f64) -> Span {
 mod tests {
     use super::*;
     use crate::growth::detector::TimeLeft;
+    use crate::growth::process_usage::MIB;
 
     fn found(verdict: Trend, used: u64, limit: u64) -> Outcome {
         let leaking = matches!(verdict, Trend::Leak(_)).then(|| ("php-fpm".to_owned(), "14:05".to_owned()));
@@ -454,5 +391,21 @@ mod tests {
         }
         assert_eq!(found.evidence(&[]).unwrap(), "evidence: 9 descriptors taken since 14:05 and not given back");
         assert_eq!(super::tests::found(Trend::Steady, 1, 9).evidence(&[]), None);
+    }
+
+    #[test]
+    fn connections_of_unknown_owners_count_as_far_as_they_can_matter() {
+        use ServiceState::{Critical, Ok, Warning};
+        let rules = |warning: &str| Rules {
+            used: Limits { warning: warning.parse().ok(), critical: None },
+            ..Rules::default()
+        };
+        let at_worst = |used, unsure, warning| found(Trend::Steady, used, 100).at_worst(&rules(warning), unsure);
+        assert_eq!(at_worst(50, 0, "50"), Ok);
+        assert_eq!(at_worst(50, 3, "53"), Ok, "too few for a leak or for the range");
+        assert_eq!(at_worst(50, 3, "52"), Warning);
+        assert_eq!(at_worst(50, 4, "90"), Warning, "they may be a leak");
+        assert_eq!(at_worst(94, 3, ""), Warning, "hardly any is left");
+        assert_eq!(found(leak(90.0), 94, 100).at_worst(&rules(""), 3), Critical, "nor while it leaks");
     }
 }

@@ -87,11 +87,6 @@ impl Pool {
         idle.map(|idle| idle.into_iter().fold(0.0, f64::max))
     }
 
-    /// Why there may be more connections than are counted.
-    pub fn lacking(&self) -> Option<String> {
-        (self.unsure > 0).then(|| format!("{} more can't be told whose they are", self.unsure))
-    }
-
     /// What the detector is shown of it; when it was taken is the caller's to say.
     pub fn sample(&self) -> detector::Sample {
         let count = |state: State| self.counts[state as usize - 1].try_into().unwrap_or(u32::MAX);

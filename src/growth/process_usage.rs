@@ -10,16 +10,18 @@ use crate::growth::detector::{Sample, Socket, State, Verdict};
 use crate::growth::pool::hashed;
 use crate::kernel::cgroup;
 use crate::kernel::members::belongs;
-use crate::kernel::owner::{self, Process};
+use crate::kernel::owner::listing::{Walk, walk};
+use crate::kernel::owner::portrait::is_alive;
+use crate::kernel::owner::reading::read_all;
+use crate::kernel::owner::tables::{Others, each_descriptor_of_others, each_thread, threads};
+use crate::kernel::owner::{self, Process, UNKNOWN_UID};
 use crate::kernel::proc_stat;
-use crate::kernel::user::Users;
+use crate::kernel::user::{self, Users};
 use crate::kernel::world::World;
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The detector counts memory in these.
 pub const MIB: u64 = 1 << 20;
@@ -127,34 +129,41 @@ pub fn tempered(verdict: Verdict, watched: f64, used: f64) -> Verdict {
 pub fn read(world: &World, choice: Choice, memory: bool) -> ProcessUsages {
     let mut found = ProcessUsages::default();
     let users = if world.is_foreign() { Users::default() } else { Users::read() };
-    let listed = owner::processes(world);
-    if listed.is_empty() {
-        found.lacking.push(format!("{}: its processes can't be listed", world.proc_root.display()));
-        return found;
-    }
-    for pid in choice.pids.unwrap_or_default() {
-        if !listed.iter().any(|process| process.pid == *pid) {
-            found.lacking.push(format!("process {pid} (--pid) is gone"));
-        }
-    }
-    let (mut refused, mut why) = (0usize, String::new());
+    let unmapped = choice.uid.and_then(|_| user::unmapped());
+    let (mut refused, mut why, mut here) = (0usize, String::new(), BTreeSet::new());
     let chosen = |pid: &u32| [choice.pids, choice.holders].into_iter().flatten().all(|pids| pids.contains(pid));
-    for process in listed.iter().filter(|process| chosen(&process.pid)) {
-        if choice.uid.is_some_and(|uid| uid != process.uid) {
-            continue;
-        }
-        if world.deadline.is_near() {
-            found.lacking.push("not all processes read: no time left".to_owned());
-            break;
-        }
-        match of_process(world, process.pid, choice.unit, memory, &users) {
-            Ok(usage) => found.all.extend(usage),
-            Err(Errno::NOENT | Errno::SRCH) => {}
-            Err(errno) => {
+    let walked = {
+        let _rights = world.raise();
+        walk(world, &mut |process, dir| {
+            here.extend(choice.pids.is_some_and(|pids| pids.contains(&process.pid)).then_some(process.pid));
+            let is_users = choice
+                .uid
+                .is_none_or(|uid| process.uid == uid || [unmapped, Some(UNKNOWN_UID)].contains(&Some(process.uid)));
+            if !chosen(&process.pid) || !is_users {
+                return Ok(());
+            }
+            let read = match choice.uid {
+                Some(_) if [unmapped, Some(UNKNOWN_UID)].contains(&Some(process.uid)) => Err(Errno::ACCESS),
+                _ => dir.and_then(|dir| of_process(dir, process.pid, choice.unit, memory, &users)),
+            };
+            let read = read.map(|usage| found.all.extend(usage));
+            if let Err(errno) = read
+                && !owner::is_gone(errno)
+            {
                 refused += 1;
                 why = format!("process {} may not be read: {}", process.pid, plain(&errno.into()));
             }
-        }
+            read
+        })
+    };
+    if walked == Walk::Unlisted {
+        found.lacking.push(format!("{}: its processes can't be listed", world.proc_root.display()));
+        return found;
+    }
+    let gone = choice.pids.unwrap_or_default().iter().filter(|pid| !here.contains(pid));
+    found.lacking.extend(gone.map(|pid| format!("process {pid} (--pid) is gone")));
+    if walked == Walk::Unsettled {
+        found.lacking.push("not all processes read: no time left, or they came and went too fast".to_owned());
     }
     if refused > 1 {
         why = format!("{why} (and {} more)", refused - 1);
@@ -171,34 +180,43 @@ pub fn read(world: &World, choice: Choice, memory: bool) -> ProcessUsages {
     found
 }
 
-/// `None`: not of the unit.
+/// `None`: not of the unit, or it has ended and waits for its parent.
 fn of_process(
-    world: &World,
+    dir: BorrowedFd<'_>,
     pid: u32,
     unit: Option<&str>,
     memory: bool,
     users: &Users,
 ) -> Result<Option<ProcessUsage>, Errno> {
-    let _rights = world.raise();
-    let dir = owner::open_process(world, pid)?;
-    let path = owner::open(dir.as_fd(), "cgroup").map(|file| cgroup::cgroup_path(File::from(file)))?;
+    let path = owner::cgroup_of(dir)?;
     if unit.is_some_and(|unit| !path.as_deref().is_some_and(|path| belongs(path, unit))) {
         return Ok(None);
     }
-    let started = owner::stat(dir.as_fd()).and_then(|line| proc_stat::started(&line)).ok_or(Errno::SRCH)?;
-    let place = |item: &str| hashed(format!("{pid} {started} {item}").as_bytes());
+    let started = proc_stat::started(&owner::stat(dir)?).ok_or(Errno::IO)?;
     let (items, amount) = if memory {
-        let bytes = resident(dir.as_fd())?;
+        let bytes = resident(dir)?;
         (stack(pid, started, bytes), bytes)
     } else {
-        let mut items = Vec::new();
-        owner::each_descriptor(dir.as_fd(), &mut |number, link| {
-            items.push(place(&format!("{number} {}", String::from_utf8_lossy(link))));
-        })?;
+        let items = descriptors(dir, pid, started)?;
         let count = items.len() as u64;
         (items, count)
     };
-    Ok(Some(ProcessUsage { process: owner::describe(pid, dir.as_fd(), users), amount, started, cgroup: path, items }))
+    // One that ends while it is read shows a part.
+    is_alive(dir)?;
+    Ok(Some(ProcessUsage { process: owner::describe(pid, dir, users), amount, started, cgroup: path, items }))
+}
+
+/// What tells each descriptor, in whichever thread's table, from all others.
+fn descriptors(dir: BorrowedFd<'_>, pid: u32, started: u64) -> Result<Vec<u64>, Errno> {
+    let (mut items, mut links) = (Vec::new(), usize::MAX);
+    let place = |table: &str, number: u64, link: &[u8]| {
+        hashed(format!("{pid} {started} {table}{number} {}", String::from_utf8_lossy(link)).as_bytes())
+    };
+    owner::each_descriptor(dir, &mut |number, link| items.push(place("", number, link)))?;
+    each_descriptor_of_others(dir, Others::Differing, &mut links, &mut |number, link| {
+        items.push(place("thread ", number, link));
+    })?;
+    Ok(items)
 }
 
 /// What tells each MiB of a process from all others, the lowest first.
@@ -206,12 +224,21 @@ fn stack(pid: u32, started: u64, bytes: u64) -> Vec<u64> {
     (0..bytes / MIB).map(|at| hashed(format!("{pid} {started} {at}").as_bytes())).collect()
 }
 
-/// VmRSS in bytes; a kernel thread has none.
+/// VmRSS in bytes; a kernel thread has none, nor a first thread that has ended.
 fn resident(dir: BorrowedFd<'_>) -> Result<u64, Errno> {
-    let status =
-        io::read_to_string(File::from(owner::open(dir, "status")?).take(64 * 1024)).map_err(|_| Errno::SRCH)?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    let told = |dir: BorrowedFd<'_>| -> Result<Option<u64>, Errno> {
+        let status = read_all(dir, "status", 64 * 1024)?;
+        let status = String::from_utf8_lossy(&status);
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        Ok(line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()))
+    };
+    let mut kib = told(dir)?;
+    if kib.is_none() && threads(dir)? > 1 {
+        each_thread(dir, &mut |thread| {
+            kib = told(thread)?;
+            Ok(kib.is_none())
+        })?;
+    }
     Ok(kib.unwrap_or(0) * 1024)
 }
 

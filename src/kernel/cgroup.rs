@@ -5,7 +5,7 @@ pub mod container;
 use procfs::{FromRead, ProcessCGroups};
 use std::borrow::Cow;
 use std::fs;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 
@@ -31,25 +31,39 @@ pub fn unit_name(cgroup: &str) -> String {
 }
 
 /// Calls `each` with the id (the directory's inode) and the path of every cgroup2 of this machine, as
-/// far as its own namespace shows them.
-pub fn each_id(mut each: impl FnMut(u64, &str)) {
+/// far as its own namespace shows them. Returns whether all could be read.
+pub fn each_id(mut each: impl FnMut(u64, &str)) -> bool {
     let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(PathBuf::from);
-    if let Some(root) = roots.iter().find(|root| root.join("cgroup.controllers").exists()) {
-        walk(root, "", &mut each, 0);
-    }
+    let mut is_whole = true;
+    let root = roots.iter().find(|root| {
+        let exists = root.join("cgroup.controllers").try_exists();
+        is_whole &= exists.is_ok();
+        exists.unwrap_or(false)
+    });
+    root.is_none_or(|root| walk(root, "", &mut each, 0)) && is_whole
 }
 
-fn walk(dir: &Path, path: &str, each: &mut impl FnMut(u64, &str), depth: usize) {
+/// A cgroup that is removed meanwhile is no loss.
+fn walk(dir: &Path, path: &str, each: &mut impl FnMut(u64, &str), depth: usize) -> bool {
     const DEEPEST: usize = 64;
-    let Ok(entries) = fs::read_dir(dir) else { return };
-    for entry in entries.flatten() {
-        if depth == DEEPEST || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            continue;
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(cause) => return cause.kind() == ErrorKind::NotFound,
+    };
+    let mut is_whole = true;
+    for entry in entries {
+        let read = entry.and_then(|entry| Ok((entry.file_type()?.is_dir(), entry)));
+        match read {
+            Ok((true, entry)) if depth < DEEPEST => {
+                let path = format!("{path}/{}", entry.file_name().to_string_lossy());
+                each(entry.ino(), &path);
+                is_whole &= walk(&entry.path(), &path, each, depth + 1);
+            }
+            Ok(_) => {}
+            Err(cause) => is_whole &= matches!(cause.kind(), ErrorKind::NotFound),
         }
-        let path = format!("{path}/{}", entry.file_name().to_string_lossy());
-        each(entry.ino(), &path);
-        walk(&entry.path(), &path, each, depth + 1);
     }
+    is_whole
 }
 
 /// A unit, path or group's name as a line has room for it: of a long one both ends.

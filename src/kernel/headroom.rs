@@ -3,10 +3,13 @@
 use crate::base::error::{Error, Result};
 use crate::base::read_limited;
 use crate::kernel::netns;
+use crate::kernel::owner::open_process;
+use crate::kernel::owner::tables::fullest;
 use crate::kernel::socket::{Endpoint, Socket, State};
 use crate::kernel::world::{Netns, World};
 use procfs::FromRead;
 use procfs::process::{LimitValue, Limits};
+use rustix::fd::AsFd;
 use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -85,7 +88,7 @@ pub fn open_files(world: &World, holders: &[(u32, String)]) -> OpenFiles {
             files.unread.push(format!("open files of {} processes not read in time", holders.len() - index));
             break;
         }
-        match of_process(&world.proc_root.join(pid.to_string())) {
+        match of_process(world, *pid) {
             Ok(Some((used, limit))) => {
                 headrooms.push(Headroom {
                     what: Resource::OpenFiles { pid: *pid, command: command.clone() },
@@ -109,19 +112,28 @@ pub fn open_files(world: &World, holders: &[(u32, String)]) -> OpenFiles {
 }
 
 /// Descriptors and their soft limit; `None`: no limit, or no such process any more.
-fn of_process(dir: &Path) -> Result<Option<(u64, u64)>> {
+fn of_process(world: &World, pid: u32) -> Result<Option<(u64, u64)>> {
+    let dir = world.proc_root.join(pid.to_string());
+    let count = || {
+        let process = open_process(world, pid).and_then(|process| fullest(process.as_fd()));
+        process.map_err(|errno| Error::reading(&dir.join("fd"), errno.into()))
+    };
     let counted = match soft_limit(&dir.join("limits")) {
-        Ok(LimitValue::Value(limit)) => count(&dir.join("fd")).map(|used| Some((used, limit))),
+        Ok(LimitValue::Value(limit)) => count().map(|used| Some((used, limit))),
         Ok(LimitValue::Unlimited) => Ok(None),
         Err(error) => Err(error),
-    };
-    let has_ended = |cause: &io::Error| {
-        cause.kind() == io::ErrorKind::NotFound || cause.raw_os_error() == Some(Errno::SRCH.raw_os_error())
     };
     match counted {
         Err(Error::File { cause, .. }) if has_ended(&cause) => Ok(None),
         counted => counted,
     }
+}
+
+/// What a cgroup's file says once the cgroup is removed.
+const NO_DEVICE: i32 = Errno::NODEV.raw_os_error();
+
+fn has_ended(cause: &io::Error) -> bool {
+    cause.kind() == io::ErrorKind::NotFound || cause.raw_os_error() == Some(Errno::SRCH.raw_os_error())
 }
 
 fn soft_limit(path: &Path) -> Result<LimitValue> {
@@ -134,36 +146,47 @@ fn soft_limit(path: &Path) -> Result<LimitValue> {
     Ok(limits.max_open_files.soft_limit)
 }
 
-/// Entries, as the directory's size tells their number only since Linux 6.2.
-fn count(fds: &Path) -> Result<u64> {
-    let count = |entries: fs::ReadDir| entries.map(|entry| entry.map(|_| 1)).sum();
-    fs::read_dir(fds).and_then(count).map_err(|cause| Error::reading(fds, cause))
-}
-
 /// The cgroup with the fewest bytes left below its memory.max, of those that hold these bytes. A limit
-/// holds for all cgroups below. `None`: there is no limit, or it can't be read here.
-pub fn memory(world: &World, bytes: &BTreeMap<String, u64>) -> Option<Headroom> {
+/// holds for all cgroups below. `None`: there is no limit. Also tells what can't be read.
+pub fn memory(world: &World, bytes: &BTreeMap<String, u64>) -> (Option<Headroom>, Vec<String>) {
     // The cgroups are this machine's.
     if world.is_foreign() {
-        return None;
+        return (None, Vec::new());
     }
+    let mut unread = Vec::new();
     let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
-    let root = roots.into_iter().find(|root| root.join("cgroup.controllers").exists())?;
+    let is_root = |root: &&Path| {
+        let exists = root.join("cgroup.controllers").try_exists();
+        unread
+            .extend(exists.as_ref().err().map(|cause| Error::reading(root, io::Error::from(cause.kind())).to_string()));
+        exists.unwrap_or(false)
+    };
+    let Some(root) = roots.into_iter().find(is_root) else { return (None, unread) };
     let mut used: BTreeMap<&Path, u64> = BTreeMap::new();
     for (path, bytes) in bytes {
         for cgroup in Path::new(path).ancestors() {
             *used.entry(cgroup).or_default() += bytes;
         }
     }
-    let limit = |cgroup: &Path| {
+    let mut limit = |cgroup: &Path| {
         let file = root.join(cgroup.strip_prefix("/").ok()?).join("memory.max");
-        read_limited::read(&file, 64).ok()?.trim().parse::<u64>().ok()
+        match read_limited::read(&file, 64) {
+            // "max" is none.
+            Ok(limit) => limit.trim().parse::<u64>().ok(),
+            // The root has none, nor one without that controller, or that is gone.
+            Err(Error::File { cause, .. }) if has_ended(&cause) || cause.raw_os_error() == Some(NO_DEVICE) => None,
+            Err(error) => {
+                unread.push(error.to_string());
+                None
+            }
+        }
     };
     let headroom = |(cgroup, used): (&Path, u64)| {
         let what = Resource::Memory { cgroup: cgroup.display().to_string() };
         Some(Headroom { what, used, limit: limit(cgroup)? })
     };
-    choose(&used.into_iter().filter_map(headroom).collect::<Vec<_>>()).cloned()
+    let least = choose(&used.into_iter().filter_map(headroom).collect::<Vec<_>>()).cloned();
+    (least, unread)
 }
 
 /// The local ports that the kernel gives to connect(2).

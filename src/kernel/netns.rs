@@ -80,6 +80,30 @@ pub fn mptcp_sockets(net_dir: &Path) -> Option<u64> {
     table.lines().filter(|line| line.starts_with("MPTCP")).map(count).sum()
 }
 
+/// What is to be said of a namespace in which nothing is found, where nobody chose it and it isn't the host's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// Whether it has no TCP socket at all.
+    pub is_empty: bool,
+}
+
+/// `None`: it is the host's, or was chosen, or that can't be told.
+pub fn elsewhere(world: &World) -> Option<Elsewhere> {
+    let is_ours = world.netns == Netns::Home && !world.is_foreign() && world.replay.is_none();
+    let is_other = || setting("somaxconn") == Some(true) && setting("netdev_budget") == Some(false);
+    (is_ours && is_other()).then(|| Elsewhere { is_empty: is_empty(Path::new(OURS)) })
+}
+
+/// Whether the calling thread is in the host's own.
+pub fn is_hosts() -> bool {
+    setting("netdev_budget") == Some(true)
+}
+
+/// Of the settings below net/core a few are the first namespace's alone, in every kernel. `None`: can't be told.
+fn setting(name: &str) -> Option<bool> {
+    Path::new("/proc/sys/net/core").join(name).try_exists().ok()
+}
+
 /// What a thread sees in a namespace.
 #[derive(Debug)]
 pub struct Inside<T> {

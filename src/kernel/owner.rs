@@ -5,19 +5,28 @@
 
 pub mod descriptors;
 pub mod lineage;
+pub mod listing;
 mod main_process;
+pub mod portrait;
+pub mod reading;
+pub mod tables;
 
-use crate::kernel::cgroup;
-use crate::kernel::proc_stat::Stat;
+pub use listing::{Listed, UNKNOWN_UID, open_process, processes};
+pub use portrait::{cgroup_of, describe, stat};
+pub use reading::{is_gone, open};
+pub use tables::{each_descriptor, each_socket};
+
 use crate::kernel::user::Users;
 use crate::kernel::world::World;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, fstat, openat, readlinkat_raw, statat};
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
+use std::cell::Cell;
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{self, Read};
-use std::mem::MaybeUninit;
+use tables::{Others, each_descriptor_of_others};
+
+/// Descriptors that are read of further threads to find sockets that no process's first thread has. A JVM has
+/// hundreds of threads with one table.
+const MOST_LINKS: [(Others, usize); 2] = [(Others::Differing, 50_000), (Others::Alike, 10_000)];
 
 /// A process that holds sockets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,13 +56,17 @@ pub enum Holders {
 pub struct Owners {
     /// Processes that hold a wanted socket, in the order found.
     pub processes: Vec<Process>,
-    /// Socket inodes with indices in `processes` and the lowest descriptor there, sorted: a busy service
-    /// has tens of thousands, and mostly one holder of each.
+    /// Socket inodes with indices in `processes`, sorted: a busy service has tens of thousands, and
+    /// mostly one holder of each. With it the lowest descriptor.
     holders: Vec<(u64, u32, u32)>,
     /// Processes whose descriptors we may not read.
     pub refused: usize,
     /// Whether the time was over before all processes were read.
     pub late: bool,
+    /// Whether processes can't be listed.
+    pub unlisted: bool,
+    /// Whether only the processes of a PID namespace could be seen.
+    pub is_nested: bool,
 }
 
 /// Finds who holds the sockets given as (inode, uid). Inode 0 has no holder.
@@ -76,7 +89,9 @@ pub fn find(world: &World, sockets: &[(u64, u32)], wanted: Holders) -> Owners {
     let mut sought = Sought { held: vec![false; inodes.len()], inodes, left: 0 };
     sought.left = sought.inodes.len();
     let (first, then): (Vec<_>, Vec<_>) = processes(world).into_iter().partition(|process| uids.contains(&process.uid));
-    for Listed { pid, .. } in first.into_iter().chain(then) {
+    owners.unlisted = first.is_empty() && then.is_empty();
+    let mut readable = Vec::new();
+    for process in first.into_iter().chain(then) {
         if wanted == Holders::First && sought.left == 0 {
             break;
         }
@@ -84,28 +99,85 @@ pub fn find(world: &World, sockets: &[(u64, u32)], wanted: Holders) -> Owners {
             owners.late = true;
             break;
         }
-        let read = open_process(world, pid).and_then(|dir| owners.read(pid, dir.as_fd(), &mut sought, &users));
-        owners.refused += usize::from(was_refused(read));
+        let pid = process.pid;
+        let read = open_process(world, pid).and_then(|dir| {
+            owners.read(pid, dir.as_fd(), &mut sought, &users, &|each| each_descriptor(dir.as_fd(), each))
+        });
+        match read {
+            Err(errno) if !is_gone(errno) => owners.refused += 1,
+            _ => readable.push(process),
+        }
     }
+    owners.read_threads(world, &readable, &uids, &mut sought, &users);
+    owners.is_nested = sought.left > 0 && !world.sees_the_hosts_processes();
     owners.holders.sort_unstable();
     owners.holders.dedup_by_key(|(inode, index, _)| (*inode, *index));
     owners
 }
 
+/// Calls back with descriptors.
+type Descriptors<'a> = dyn Fn(&mut dyn FnMut(u64, &[u8])) -> Result<(), Errno> + 'a;
+
 impl Owners {
-    /// Adds what one process holds of `inodes`.
-    fn read(&mut self, pid: u32, dir: BorrowedFd<'_>, sought: &mut Sought, users: &Users) -> Result<(), Errno> {
-        let mut index = None;
-        each_socket(dir, |inode, fd| {
-            if !sought.take(inode) {
-                return;
-            }
+    /// Adds what one process holds of the inodes.
+    fn read(
+        &mut self,
+        pid: u32,
+        dir: BorrowedFd<'_>,
+        sought: &mut Sought,
+        users: &Users,
+        descriptors: &Descriptors<'_>,
+    ) -> Result<(), Errno> {
+        let mut index = self.processes.iter().rposition(|known| known.pid == pid);
+        descriptors(&mut |fd, link| {
+            let Some(inode) = tables::inode(link).filter(|inode| sought.take(*inode)) else { return };
             let index = *index.get_or_insert_with(|| {
                 self.processes.push(describe(pid, dir, users));
-                self.processes.len() as u32 - 1
+                self.processes.len() - 1
             });
-            self.holders.push((inode, index, fd));
+            self.holders.push((inode, index as u32, fd as u32));
         })
+    }
+
+    /// What no first thread has may be in another's own table: first in those that surely are others, then in
+    /// those of the sockets' users.
+    fn read_threads(&mut self, world: &World, readable: &[Listed], uids: &[u32], sought: &mut Sought, users: &Users) {
+        for (others, mut links) in MOST_LINKS {
+            let is_likely = |process: &&Listed| others == Others::Differing || uids.contains(&process.uid);
+            for process in readable.iter().filter(is_likely) {
+                if sought.left == 0 || self.late {
+                    return;
+                }
+                if links == 0 {
+                    break;
+                }
+                self.late = world.deadline.is_near();
+                let Ok(dir) = open_process(world, process.pid) else { continue };
+                let left = Cell::new(links);
+                let read = self.read(process.pid, dir.as_fd(), sought, users, &|each| {
+                    let mut links = left.get();
+                    let read = each_descriptor_of_others(dir.as_fd(), others, &mut links, each);
+                    left.set(links);
+                    read.map(drop)
+                });
+                links = left.get();
+                self.refused += usize::from(read.is_err_and(|errno| !is_gone(errno)));
+            }
+        }
+    }
+
+    /// Why sockets have no holder here.
+    pub fn why_unowned(&self) -> String {
+        match (self.late, self.refused) {
+            (true, _) => "no time left to look".to_owned(),
+            (false, _) if self.unlisted => "processes can't be listed".to_owned(),
+            (false, 0) if self.is_nested => {
+                "no process visible here has them (this PID namespace is not the host's)".to_owned()
+            }
+            (false, 0) => "no process visible here has them (in flight, io_uring, or closed meanwhile)".to_owned(),
+            (false, 1) => "1 process may not be read".to_owned(),
+            (false, refused) => format!("{refused} processes may not be read"),
+        }
     }
 
     /// What was looked at, for `-vvv`.
@@ -143,173 +215,20 @@ impl Sought {
     }
 }
 
-/// The sockets of all processes whose cgroup path `belongs`.
-pub struct MemberSockets {
-    pub processes: usize,
-    /// That may not be read; one more where processes are hidden or can't be listed.
-    pub refused: usize,
-    pub inodes: HashSet<u64>,
-}
-
-pub fn sockets_of(world: &World, belongs: impl Fn(&str) -> bool) -> MemberSockets {
-    let _rights = world.raise();
-    let listed = processes(world);
-    let refused = usize::from(listed.is_empty() || world.hides_processes());
-    let mut found = MemberSockets { processes: 0, refused, inodes: HashSet::new() };
-    for Listed { pid, .. } in listed {
-        let Ok(dir) = open_process(world, pid) else { continue };
-        let cgroup = open(dir.as_fd(), "cgroup").ok().and_then(|file| cgroup::cgroup_path(File::from(file)));
-        if cgroup.is_some_and(|path| belongs(&path)) {
-            found.processes += 1;
-            let read = each_socket(dir.as_fd(), |inode, _| {
-                found.inodes.insert(inode);
-            });
-            found.refused += usize::from(was_refused(read));
-        }
-    }
-    found
-}
-
-/// The inodes of the sockets that a process holds.
-pub fn sockets_held(world: &World, pid: u32) -> io::Result<HashSet<u64>> {
-    let _rights = world.raise();
-    let mut inodes = HashSet::new();
-    each_socket(open_process(world, pid)?.as_fd(), |inode, _| {
-        inodes.insert(inode);
-    })?;
-    Ok(inodes)
+/// The inodes of the sockets that a process holds, in whichever of its threads' tables.
+///
+/// # Errors
+/// Also when it ends meanwhile.
+pub fn sockets_held(dir: BorrowedFd<'_>, inodes: &mut HashSet<u64>) -> Result<(), Errno> {
+    let mut add = |_: u64, link: &[u8]| inodes.extend(tables::inode(link));
+    each_descriptor(dir, &mut add)?;
+    let mut links = usize::MAX;
+    each_descriptor_of_others(dir, Others::Differing, &mut links, &mut add)?;
+    // One that ends while it is read shows a part.
+    portrait::is_alive(dir)
 }
 
 fn was_refused(read: Result<(), Errno>) -> bool {
     // A process that ended while we read is no refusal.
-    read.is_err_and(|errno| !matches!(errno, Errno::NOENT | Errno::SRCH))
-}
-
-/// A process of the list, before it is opened.
-pub struct Listed {
-    pub pid: u32,
-    /// Effective uid.
-    pub uid: u32,
-}
-
-/// All of them; none where they can't be listed to the end, as who is missing would pass for gone. A whole
-/// list is never empty: we are one.
-pub fn processes(world: &World) -> Vec<Listed> {
-    let mut listed = Vec::new();
-    if let Ok(root) = openat(CWD, &world.proc_root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
-        let whole = each_number(root.as_fd(), &mut |pid, name| {
-            if let Ok(stat) = statat(&root, name, AtFlags::empty()) {
-                listed.push(Listed { pid: pid as u32, uid: stat.st_uid });
-            }
-        });
-        if whole.is_err() {
-            listed.clear();
-        }
-    }
-    listed
-}
-
-/// One descriptor pins one process: a pid that is used again can't mix two.
-pub fn open_process(world: &World, pid: u32) -> Result<OwnedFd, Errno> {
-    let dir = world.proc_root.join(pid.to_string());
-    openat(CWD, &dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-}
-
-pub fn open(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
-    openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-}
-
-pub(crate) fn describe(pid: u32, dir: BorrowedFd<'_>, users: &Users) -> Process {
-    let uid = fstat(dir).map_or(0, |stat| stat.st_uid);
-    let cgroup = open(dir, "cgroup").ok().and_then(|file| cgroup::cgroup_path(File::from(file)));
-    Process {
-        pid,
-        parent: parent(dir).unwrap_or(0),
-        command: comm(dir),
-        unit: cgroup.as_deref().map(cgroup::unit_name),
-        cgroup,
-        uid,
-        user: users.name(uid).map(str::to_owned),
-    }
-}
-
-fn comm(dir: BorrowedFd<'_>) -> String {
-    let mut command = Vec::new();
-    if let Ok(file) = open(dir, "comm") {
-        let _ = File::from(file).read_to_end(&mut command);
-    }
-    if command.last() == Some(&b'\n') {
-        command.pop();
-    }
-    String::from_utf8_lossy(&command).into_owned()
-}
-
-/// The parent's pid.
-fn parent(dir: BorrowedFd<'_>) -> Option<u32> {
-    Some(Stat::parse(&stat(dir)?)?.parent)
-}
-
-/// The line that [`Stat`] parses.
-pub fn stat(dir: BorrowedFd<'_>) -> Option<Vec<u8>> {
-    let mut line = Vec::new();
-    File::from(open(dir, "stat").ok()?).read_to_end(&mut line).ok()?;
-    Some(line)
-}
-
-/// Calls `each` with the inode and the descriptor of every socket that a process holds.
-fn each_socket(process: BorrowedFd<'_>, mut each: impl FnMut(u64, u32)) -> Result<(), Errno> {
-    each_descriptor(process, &mut |fd, link| {
-        if let Some(inode) = link.strip_prefix(b"socket:[").and_then(number) {
-            each(inode, fd as u32);
-        }
-    })
-}
-
-/// Calls `each` with every descriptor of a process and where it leads, at most 64 bytes of it.
-pub(crate) fn each_descriptor(process: BorrowedFd<'_>, each: &mut dyn FnMut(u64, &[u8])) -> Result<(), Errno> {
-    let fds = openat(process, "fd", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut target = [MaybeUninit::uninit(); 64];
-    let mut refused = Ok(());
-    each_number(fds.as_fd(), &mut |fd, name| match readlinkat_raw(&fds, name, &mut target) {
-        Ok((link, _)) => each(fd, link),
-        // Its user may list them; to read them takes all rights that the process has.
-        Err(errno @ (Errno::ACCESS | Errno::PERM)) => refused = Err(errno),
-        Err(_) => {}
-    })?;
-    refused
-}
-
-/// Calls `each` for every entry of a directory whose name is a number.
-fn each_number(dir: BorrowedFd<'_>, each: &mut dyn FnMut(u64, &std::ffi::CStr)) -> Result<(), Errno> {
-    let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
-    let mut entries = RawDir::new(dir, &mut buffer);
-    while let Some(entry) = entries.next() {
-        let entry = entry?;
-        if let Some(value) = number(entry.file_name().to_bytes()) {
-            each(value, entry.file_name());
-        }
-    }
-    Ok(())
-}
-
-/// The decimal number at the start of `bytes`, up to their end or a `]`.
-fn number(bytes: &[u8]) -> Option<u64> {
-    let digits = bytes.strip_suffix(b"]").unwrap_or(bytes);
-    let all_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    let value = |value: u64, digit: &u8| value.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
-    if all_digits { digits.iter().try_fold(0, value) } else { None }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_numbers_and_nothing_else() {
-        assert_eq!(number(b"4711]"), Some(4711));
-        assert_eq!(number(b"17"), Some(17));
-        for bad in [&b""[..], b"]", b"-1", b"1a", b"99999999999999999999999"] {
-            assert_eq!(number(bad), None);
-        }
-    }
+    read.is_err_and(|errno| !is_gone(errno))
 }

@@ -55,6 +55,8 @@ pub struct Selection {
     pub peers: Vec<Cidr>,
     pub locals: Vec<Cidr>,
     pub uid: Option<u32>,
+    /// The uid that stands for many users: [`crate::kernel::user::unmapped`].
+    pub unmapped: Option<u32>,
     /// Who belongs to `--unit`, or the processes of `--pid`.
     pub unit: Option<Members>,
 }
@@ -129,8 +131,8 @@ impl Selection {
         let has_user = match self.uid {
             None => Some(true),
             // Not accepted yet, or orphaned: the kernel then tells uid 0 for want of a better.
-            Some(uid) if socket.inode == 0 => agreed(waits_at, |listener| Some(listener.uid == uid)),
-            Some(uid) => Some(socket.uid == uid),
+            Some(uid) if socket.inode == 0 => agreed(waits_at, |listener| self.is_uid(uid, listener)),
+            Some(uid) => self.is_uid(uid, socket),
         };
         let of_listener = |members: &Members| agreed(waits_at, |listener| members.has(listener));
         let in_unit = match &self.unit {
@@ -142,6 +144,11 @@ impl Selection {
             (Some(true), Some(true)) => Match::Yes(side),
             _ => Match::Unsure,
         }
+    }
+
+    /// `None`: the socket's number stands for many users.
+    fn is_uid(&self, uid: u32, socket: &Socket) -> Option<bool> {
+        (self.unmapped != Some(socket.uid)).then_some(socket.uid == uid)
     }
 
     /// A socket with the service's port at both ends counts once, as the server's. Listeners tell which
@@ -183,7 +190,7 @@ mod tests {
     }
 
     fn selection(side: Side) -> Selection {
-        Selection { ports: vec![80, 443], side, peers: vec![], locals: vec![], uid: None, unit: None }
+        Selection { ports: vec![80, 443], side, peers: vec![], locals: vec![], uid: None, unmapped: None, unit: None }
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod state;
 
 pub use state::{State, StateSet};
 
+use crate::base::word;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
@@ -35,10 +36,7 @@ impl FromStr for Side {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [Side::Server, Side::Client, Side::Both]
-            .into_iter()
-            .find(|side| side.name() == text)
-            .ok_or_else(|| format!("unknown side '{text}'; use server, client or both"))
+        word::choose("side", text, &[Side::Server, Side::Client, Side::Both].map(|side| (side.name(), side)))
     }
 }
 

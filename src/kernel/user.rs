@@ -43,9 +43,31 @@ impl Users {
     }
 }
 
+/// The uid that the kernel shows for all users that this user namespace doesn't map; `None`: it maps all.
+pub fn unmapped() -> Option<u32> {
+    const USUAL: u32 = 65_534;
+    let maps_all = fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| maps_all(&map));
+    let overflow = || fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?.trim().parse().ok();
+    (!maps_all).then(|| overflow().unwrap_or(USUAL))
+}
+
+/// From lines as `0 0 4294967295`: first uid inside, outside, and how many.
+fn maps_all(map: &str) -> bool {
+    let numbers = |line: &str| line.split_whitespace().map(|number| number.parse::<u64>().ok()).collect::<Vec<_>>();
+    map.lines().any(|line| matches!(numbers(line)[..], [Some(0), Some(_), Some(4_294_967_295)]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_namespace_maps_some_users() {
+        assert!(maps_all("         0          0 4294967295\n"));
+        for partial in ["0 1000 1\n", "0 100000 65536\n", "0 0 1\n1 100000 65535\n", "1 1 4294967295", "", "x y z\n"] {
+            assert!(!maps_all(partial), "{partial}");
+        }
+    }
 
     #[test]
     fn reads_passwd_lines_and_passes_over_others() {

@@ -2,6 +2,7 @@
 
 use crate::base::capabilities::{self, Raised};
 use crate::base::deadline::Deadline;
+use crate::base::word;
 use std::cell::OnceCell;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,14 @@ impl World {
         fs::read(self.proc_root.join("1/stat")).is_err()
     }
 
+    /// Whether `/proc` is of the first PID namespace: from within another one processes outside are not seen at
+    /// all. Of another `/proc` it can't be told; whoever names it has chosen.
+    pub fn sees_the_hosts_processes(&self) -> bool {
+        /// Of the first one, on every kernel since 3.8 (PROC_PID_INIT_INO).
+        const FIRST: &str = "pid:[4026531836]";
+        self.is_foreign() || fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == FIRST)
+    }
+
     /// Rights to read other users' processes, where this program was given any. Not below a
     /// directory that the caller names: a link planted there would lead anywhere.
     pub fn raise(&self) -> Option<Raised> {
@@ -78,12 +87,8 @@ impl FromStr for Source {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "auto" => Ok(Source::Auto),
-            "netlink" => Ok(Source::Netlink),
-            "proc" => Ok(Source::Proc),
-            _ => Err(format!("unknown source '{text}'; use auto, netlink or proc")),
-        }
+        let all = [Source::Auto, Source::Netlink, Source::Proc];
+        word::choose("source", text, &all.map(|source| (source.name(), source)))
     }
 }
 

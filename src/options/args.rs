@@ -3,17 +3,21 @@
 mod amounts;
 mod getopt;
 
-pub use amounts::{LimitChoice, Percent, Speed};
+pub use amounts::{Percent, Speed};
 pub use getopt::{HELP, Refused, all, parse};
 
 use crate::base::duration::Span;
+use crate::base::word;
+use crate::kernel::owner::Holders;
 use crate::kernel::select::Cidr;
 use crate::kernel::socket::Side;
 use crate::kernel::world::{Netns, Source};
 use crate::report::Format;
 use crate::report::range::Range;
 use crate::report::verdict::{self, Limits, ServiceState};
+use crate::service::request::{By, Request};
 use argh::{ArgsInfo, FromArgs};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -109,8 +113,40 @@ impl Common {
         Limits { warning: self.warning, critical: self.critical }
     }
 
-    pub fn top(&self) -> usize {
-        self.top.map_or(5, |Top(top)| top)
+    /// Whether owners are to be named, and which of a socket's: a problem has them always.
+    pub fn wants_owners(&self, has_problem: bool) -> Option<Holders> {
+        let wants = has_problem || self.verbose > 0 || self.output.is_some_and(Format::names_owners);
+        wants.then_some(if self.verbose > 1 { Holders::All } else { Holders::First })
+    }
+
+    /// Whether each socket in question is to be told as data, and how many at most.
+    pub fn sockets(&self) -> Option<usize> {
+        let is_asked = self.verbose > 1 && self.output == Some(Format::Json);
+        is_asked.then(|| self.top.map_or(5, |Top(top)| top))
+    }
+
+    /// What is asked for, `pids` too.
+    pub fn request(&self, pids: &[Pids]) -> Request {
+        let mut ports: Vec<u16> = Vec::new();
+        for port in self.port.iter().flat_map(|ports| &ports.0) {
+            if !ports.contains(port) {
+                ports.push(*port);
+            }
+        }
+        let pids: BTreeSet<u32> = pids.iter().flat_map(|pids| pids.0.iter().copied()).collect();
+        Request {
+            ports,
+            profile: self.profile.first().cloned(),
+            side: self.side,
+            peers: self.peer.clone(),
+            locals: self.local.clone(),
+            user: self.user.clone(),
+            unit: self.unit.clone(),
+            pids: pids.into_iter().collect(),
+            by: self.by.unwrap_or_default(),
+            top: self.top.map_or(5, |Top(top)| top),
+            without_listener: self.require_listener.map(|RequireListener(state)| state),
+        }
     }
 }
 
@@ -138,12 +174,14 @@ impl FromStr for RequireListener {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "" | "unknown" => Ok(RequireListener(ServiceState::Unknown)),
-            "warning" => Ok(RequireListener(ServiceState::Warning)),
-            "critical" => Ok(RequireListener(ServiceState::Critical)),
-            _ => Err(format!("bad state '{text}': use unknown, warning or critical")),
-        }
+        // Alone it stands for the mildest.
+        let text = if text.is_empty() { "unknown" } else { text };
+        let states = [
+            ("unknown", ServiceState::Unknown),
+            ("warning", ServiceState::Warning),
+            ("critical", ServiceState::Critical),
+        ];
+        word::choose("state", text, &states).map(RequireListener)
     }
 }
 
@@ -178,33 +216,6 @@ impl FromStr for Top {
             Ok(0) => Ok(Top(usize::MAX)),
             Ok(top @ 1..=10_000) => Ok(Top(top)),
             _ => Err(format!("bad number '{text}': use 1 to 10000, or 0 for all")),
-        }
-    }
-}
-
-/// `--by`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum By {
-    #[default]
-    Owner,
-    Unit,
-    User,
-    Peer,
-    /// By the profile's `tenants.key`.
-    Tenant,
-}
-
-impl FromStr for By {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "owner" => Ok(By::Owner),
-            "unit" => Ok(By::Unit),
-            "user" => Ok(By::User),
-            "peer" => Ok(By::Peer),
-            "tenant" => Ok(By::Tenant),
-            _ => Err(format!("unknown grouping '{text}'; use owner, unit, user, peer or tenant")),
         }
     }
 }
@@ -247,7 +258,7 @@ pub trait Command: FromArgs + ArgsInfo {
     const REST: Option<&'static str> = None;
     /// Whether its words may be names of files, which then are the rest; `-` is one, too.
     const FILES: bool = false;
-    /// Shared options that it has no use for, by their long names.
+    /// Options that it has no use for, by their long names.
     const WITHOUT: &'static [&'static str] = &[];
     /// What its help ends with: how values are written, and what the exit status means.
     const CLOSING: &'static str = "\

@@ -2,3 +2,5 @@
 
 pub mod args;
 pub mod extra_opts;
+pub mod growth;
+pub mod several;

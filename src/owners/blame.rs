@@ -9,9 +9,9 @@ pub use suspect::Suspect;
 use crate::base::duration::Span;
 use crate::kernel::cgroup::{self, container};
 use crate::kernel::owner::{Owners, Process};
-use crate::options::args::{By, Common};
 use crate::report::{Owner, Peer, Report, Share, rounded};
-use crate::service::profile::Profile;
+use crate::service::request::By;
+use crate::service::target::Target;
 use crate::service::tenant_key::{Key, Plain};
 use serde_json::{Value, json};
 use std::cmp::Reverse;
@@ -32,13 +32,13 @@ pub struct Grouping {
 }
 
 impl Grouping {
-    pub fn new(common: &Common, profile: &Profile) -> Grouping {
-        let tenant = match profile.tenants.key {
+    pub fn new(target: &Target) -> Grouping {
+        let tenant = match target.profile.tenants.key {
             Some(Key::Plain(plain)) => plain,
             // What needs more than the holder, target::resolve refuses.
             _ => Plain::Unit,
         };
-        Grouping { by: common.by.unwrap_or_default(), tenant, top: common.top() }
+        Grouping { by: target.request.by, tenant, top: target.request.top }
     }
 }
 
@@ -167,12 +167,7 @@ impl Blame {
 
     /// What the first line must say where owners were looked for and not all were found.
     pub fn shortfall(&self, owners: &Owners) -> Option<String> {
-        let why = match (owners.late, owners.refused) {
-            (true, _) => "no time left to look".to_owned(),
-            (false, 0) => "no process visible here has them".to_owned(),
-            (false, 1) => "1 process may not be read".to_owned(),
-            (false, refused) => format!("{refused} processes may not be read"),
-        };
+        let why = owners.why_unowned();
         (self.unowned > 0).then(|| format!("owners partial: {} of {} sockets without, {why}", self.unowned, self.total))
     }
 

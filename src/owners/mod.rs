@@ -3,4 +3,5 @@
 pub mod blame;
 pub mod ghosts;
 pub mod holders;
+pub mod holding;
 pub mod sockets;

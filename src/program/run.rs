@@ -7,6 +7,7 @@ use crate::base::duration::Span;
 use crate::base::error::{Error, Result};
 use crate::kernel::world::World;
 use crate::options::args::{self, Args, Asked, Command, Timeout};
+use crate::options::several;
 use crate::program::child::{self, Ended};
 use crate::program::help;
 use crate::program::inherited;
@@ -105,14 +106,14 @@ fn run<A: Command>(name: &'static str, check: fn(&Args<A>, &World) -> Result<Rep
         world.proc_root.clone_from(root);
     }
     let failed = |error: Error| Report::failed(name, ServiceState::Unknown, error.to_string());
-    let profiles = target::each(&mut args.common).unwrap_or_else(|error| {
+    let profiles = several::each(&mut args.common).unwrap_or_else(|error| {
         // No measurement: a plain line, as for all that is wrong in a command line.
         *OUTLET.lock().unwrap_or_else(PoisonError::into_inner) = None;
         end(failed(error))
     });
     args.is_of_several = profiles.len() > 1;
     if args.common.output == Some(Format::Prometheus) {
-        profiles.iter().for_each(|profile| batch().announce(target::called(&args.common, profile)));
+        profiles.iter().for_each(|profile| batch().announce(several::service(&args.common, profile)));
     }
     let mut told = None;
     for profile in profiles {
@@ -128,7 +129,7 @@ fn run<A: Command>(name: &'static str, check: fn(&Args<A>, &World) -> Result<Rep
 /// Looks at one service. For Prometheus it is named before: a series that fails stays the same.
 fn look<A: Command>(args: &Args<A>, world: &World, check: fn(&Args<A>, &World) -> Result<Report>) -> Result<Report> {
     if args.common.output == Some(Format::Prometheus)
-        && let Ok(target) = target::resolve(&args.common, world)
+        && let Ok(target) = target::resolve(args.common.request(&[]), world)
     {
         batch().name(target.service)?;
     }

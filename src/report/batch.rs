@@ -1,8 +1,8 @@
 //! The services of one call: a report each, and one of them all for the first line and the exit code.
 
 use crate::base::error::{Error, Result};
-use crate::report::verdict::{Limits, ServiceState};
-use crate::report::{Metric, Report, Service, Unit};
+use crate::report::verdict::ServiceState;
+use crate::report::{Metric, Report, Service};
 use std::collections::VecDeque;
 
 /// What is told so far, and of whom still nothing: whoever ends the call speaks for those.
@@ -69,9 +69,7 @@ fn whole(reports: &[Report], worst: &Report) -> Report {
     let counts: Vec<_> = counts.collect();
     let mut whole = Report::failed(worst.check, worst.state, format!("{}: {}", counts.join(", "), worst.headline));
     whole.missing.clone_from(&worst.missing);
-    let (unit, limits) = (Unit::None, Limits::default());
-    let metric = |(state, name)| Metric { name, value: Some(of(state) as f64), unit, limits, help: "" };
-    whole.metrics = states.map(metric).into();
+    whole.metrics = states.map(|(state, name)| Metric::count(name, of(state) as u64)).into();
     let line = |report: &Report| format!("{}: {}", report.state, report.summary(usize::MAX));
     whole.details = reports.iter().filter(|report| report.state != ServiceState::Ok).map(line).collect();
     whole

@@ -4,10 +4,12 @@ pub mod batch;
 pub mod doubt;
 pub mod json;
 pub mod junit;
+mod metric;
 mod model;
 pub mod nagios;
 pub mod prometheus;
 pub mod range;
 pub mod verdict;
 
-pub use model::{Complete, Format, GENERIC, Metric, Owner, Part, Peer, Report, Service, Share, Unit, rounded, seconds};
+pub use metric::{Metric, Part, Unit};
+pub use model::{Complete, Format, GENERIC, Owner, Peer, Report, Service, Share, rounded, seconds};

@@ -1,10 +1,13 @@
 //! The outcome of a check as data, and what all renderers share.
 
 use super::{json, nagios, prometheus};
+use crate::base::duration::Span;
+use crate::base::word;
 use crate::kernel::cgroup;
 use crate::kernel::socket::Side;
 use crate::kernel::source::{Coverage, Origin};
-use crate::report::verdict::{Limits, ServiceState, Verdict};
+use crate::report::metric::{Metric, Part};
+use crate::report::verdict::{ServiceState, Verdict};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::fmt;
@@ -40,48 +43,6 @@ impl fmt::Display for Service {
             write!(f, "{}:{}", self.profile, self.ports_text())
         }
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    None,
-    Seconds,
-    Percent,
-    Bytes,
-}
-
-impl Unit {
-    pub fn symbol(self) -> &'static str {
-        match self {
-            Unit::None => "",
-            Unit::Seconds => "s",
-            Unit::Percent => "%",
-            Unit::Bytes => "B",
-        }
-    }
-}
-
-/// One number with its limits.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Metric {
-    /// `[a-z0-9_]` only.
-    pub name: &'static str,
-    /// `None`: unknown this time; left out of the output.
-    pub value: Option<f64>,
-    pub unit: Unit,
-    pub limits: Limits,
-    /// For Prometheus' HELP.
-    pub help: &'static str,
-}
-
-/// A number of one tenant, beside the metrics that are always there.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Part {
-    /// The label of performance data, `[a-z0-9_]` only and nobody else's.
-    pub label: String,
-    /// As it calls itself.
-    pub tenant: String,
-    pub metric: Metric,
 }
 
 /// A process that holds sockets of the service.
@@ -223,6 +184,11 @@ impl Report {
         }
     }
 
+    /// For programs: from which age on sockets count.
+    pub fn put_min_age(&mut self, min_age: Span) {
+        self.extra.insert("min_age_seconds".into(), (min_age.as_millis() as f64 / 1000.0).into());
+    }
+
     /// Sockets whose owner was looked for in vain: said, but no doubt about the count. That a
     /// recorded dump has none is said already.
     pub fn lacks_owners(&mut self, unowned: u64, why: Option<String>) {
@@ -276,12 +242,8 @@ impl FromStr for Format {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "nagios" => Ok(Format::Nagios),
-            "json" => Ok(Format::Json),
-            "prometheus" => Ok(Format::Prometheus),
-            _ => Err(format!("unknown output '{text}'; use nagios, json or prometheus")),
-        }
+        let formats = [("nagios", Format::Nagios), ("json", Format::Json), ("prometheus", Format::Prometheus)];
+        word::choose("output", text, &formats)
     }
 }
 

@@ -64,13 +64,7 @@ mod tests {
     #[test]
     fn the_first_line_is_cut_in_its_text_and_keeps_its_perfdata() {
         let mut report = Report::failed("closewait", ServiceState::Critical, "ä".repeat(2000));
-        report.metrics.push(Metric {
-            name: "close_wait",
-            value: Some(3.0),
-            unit: super::super::Unit::None,
-            limits: Default::default(),
-            help: "",
-        });
+        report.metrics.push(Metric::count("close_wait", 3));
         let line = render(&report);
         assert!(line.len() <= LONGEST_FIRST_LINE + 1, "{}", line.len());
         assert!(line.ends_with("... | close_wait=3;;;0;\n"), "{line}");

@@ -5,15 +5,14 @@ use crate::kernel::select::Match;
 use crate::kernel::socket::{Side, State, StateSet};
 use crate::kernel::source::{self, Query};
 use crate::kernel::world::World;
-use crate::options::args::Common;
 use crate::report::Report;
 use crate::service::target::Target;
 use std::collections::BTreeSet;
 
 /// # Errors
 /// `--require-listener` where there is no listener to be asked for.
-pub fn check_options(common: &Common, target: &Target, world: &World) -> Result<()> {
-    if common.require_listener.is_none() {
+pub fn check_options(target: &Target, world: &World) -> Result<()> {
+    if target.request.without_listener.is_none() {
         return Ok(());
     }
     let refuse = |why: &str| Err(Error::Usage(format!("--require-listener {why}")));
@@ -25,17 +24,24 @@ pub fn check_options(common: &Common, target: &Target, world: &World) -> Result<
     }
 }
 
-/// Says that nothing listens, where nobody is connected or a listener is required. Listeners are asked for
-/// by themselves, which the kernel answers without a walk of its connections.
-pub fn add_absence(report: &mut Report, common: &Common, target: &Target, world: &World, is_connected: bool) {
-    let selection = &target.selection;
-    let is_wanted = common.require_listener.is_some() || !is_connected;
+/// Says that nothing listens, where nobody is connected or a listener is required, and what else is missing
+/// of the choice.
+pub fn add_absence(report: &mut Report, target: &Target, world: &World, is_connected: bool) {
+    let is_there = listens(report, target, world, is_connected) || is_connected;
+    target.add_to(world, is_there, report);
+}
+
+/// Whether anyone does on one of the ports, as far as it was asked. Listeners are asked for by themselves,
+/// which the kernel answers without a walk of its connections.
+fn listens(report: &mut Report, target: &Target, world: &World, is_connected: bool) -> bool {
+    let (selection, required) = (&target.selection, target.request.without_listener);
+    let is_wanted = required.is_some() || !is_connected;
     if !is_wanted || selection.ports.is_empty() || world.replay.is_some() {
-        return;
+        return false;
     }
     if selection.side == Side::Client {
         report.missing.push("nobody here is connected to it".to_owned());
-        return;
+        return false;
     }
     let mut silent: BTreeSet<u16> = selection.ports.iter().copied().collect();
     let query = Query {
@@ -53,14 +59,16 @@ pub fn add_absence(report: &mut Report, common: &Common, target: &Target, world:
     let unread = seen.map_or_else(|error| Some(error.to_string()), |seen| seen.missing);
     if let Some(why) = unread {
         // What was asked of the service's connections said the same, but for what broke since.
-        return report.is_incomplete(format!("listeners unknown: {why}"));
+        report.is_incomplete(format!("listeners unknown: {why}"));
+        return true;
     }
-    let is_missing = !silent.is_empty() && (common.require_listener.is_some() || silent.len() == selection.ports.len());
+    let is_missing = !silent.is_empty() && (required.is_some() || silent.len() == selection.ports.len());
     if is_missing {
         let ports: Vec<_> = silent.iter().map(u16::to_string).collect();
         let (word, ports) = (if ports.len() == 1 { "port" } else { "ports" }, ports.join(","));
         let nobody = if is_connected { "" } else { ", and nobody is connected" };
         report.missing.push(format!("nothing listens on {word} {ports} here{nobody}"));
-        report.state = report.state.max(common.require_listener.map_or(report.state, |required| required.0));
+        report.state = report.state.max(required.unwrap_or(report.state));
     }
+    silent.len() < selection.ports.len()
 }

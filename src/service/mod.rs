@@ -3,5 +3,6 @@
 pub mod baseline;
 pub mod listener;
 pub mod profile;
+pub mod request;
 pub mod target;
 pub mod tenant_key;

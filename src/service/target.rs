@@ -2,20 +2,21 @@
 
 use crate::base::error::{Error, Result};
 use crate::kernel::members::Members;
+use crate::kernel::netns::{self, Elsewhere};
 use crate::kernel::select::Selection;
 use crate::kernel::socket::Side;
 use crate::kernel::source::diag::MOST_PORTS;
-use crate::kernel::user::Users;
+use crate::kernel::user::{self, Users};
 use crate::kernel::world::World;
-use crate::options::args::{By, Common, Pids};
-use crate::report::{Format, GENERIC, Service};
+use crate::report::{GENERIC, Report, Service};
 use crate::service::profile::{self, Profile};
+use crate::service::request::{By, Request};
 use crate::service::tenant_key::Key;
-use std::collections::BTreeSet;
 
 /// What to look at, and by which thresholds to judge it.
 #[derive(Debug)]
 pub struct Target {
+    pub request: Request,
     pub profile: Profile,
     pub service: Service,
     pub selection: Selection,
@@ -23,155 +24,140 @@ pub struct Target {
     pub absent: Vec<String>,
 }
 
-/// The `--profile` of each service that the call is about; one, without any where ports tell it.
-pub fn each(common: &mut Common) -> Result<Vec<Vec<String>>> {
-    let profiles = std::mem::take(&mut common.profile);
-    if profiles.len() < 2 {
-        return Ok(vec![profiles]);
-    }
-    if common.output != Some(Format::Prometheus) {
-        return Err(Error::Usage(
-            "several --profile need -o prometheus; with other outputs run the check once for each".into(),
-        ));
-    }
-    if !common.port.is_empty() {
-        return Err(Error::Usage("several --profile have ports of their own: leave out -p".into()));
-    }
-    if let Some(twice) = (1..profiles.len()).find(|at| profiles[..*at].contains(&profiles[*at])) {
-        return Err(Error::Usage(format!("--profile {} is given twice; once is enough", profiles[twice])));
-    }
-    Ok(profiles.into_iter().map(|profile| vec![profile]).collect())
-}
-
-/// What a profile's service is called until its file has been read, or where it can't be.
-pub fn called(common: &Common, profile: &[String]) -> Option<Service> {
-    let side = common.side.unwrap_or(Side::Both);
-    profile.first().map(|name| Service { profile: name.clone(), ports: Vec::new(), side })
-}
-
-/// The service of `-p` or `-P`.
-pub fn resolve(common: &Common, world: &World) -> Result<Target> {
-    if common.port.is_empty() && common.profile.is_empty() {
+/// The service of a port or a profile.
+pub fn resolve(request: Request, world: &World) -> Result<Target> {
+    if !request.names_service() {
         return Err(Error::Usage(
             "which service? give its port (-p 11211) or profile (-P memcached); see --help".into(),
         ));
     }
-    of_service(common, world)
+    of_service(request, world)
 }
 
-/// The service narrowed to `--unit` or `pids`; without `-p` and `-P` whatever `pids`, `--unit` or `--user` have.
-pub fn resolve_any(common: &Common, pids: &[Pids], world: &World) -> Result<Target> {
-    name_any(common, pids, world)?.of_unit(common, world)?.of_pids(pids, world)
+/// The service narrowed to a unit or processes; without port and profile whatever processes, unit or user have.
+pub fn resolve_any(request: Request, world: &World) -> Result<Target> {
+    name_any(request, world)?.of_unit(world)?.of_pids(world)
 }
 
 /// [`resolve_any`] before a process is looked at: it is named, but its sockets are not chosen yet.
-pub fn name_any(common: &Common, pids: &[Pids], world: &World) -> Result<Target> {
-    if !pids.is_empty() && (common.unit.is_some() || world.replay.is_some()) {
+pub fn name_any(request: Request, world: &World) -> Result<Target> {
+    if !request.pids.is_empty() && (request.unit.is_some() || world.replay.is_some()) {
         return Err(Error::Usage("--pid names this machine's processes: leave out --unit and --replay".into()));
     }
-    match whose(common, &sorted(pids)) {
-        Some(whose) if common.port.is_empty() && common.profile.is_empty() => {
-            if common.side.is_some() {
-                return Err(Error::Usage("--side is seen from a service's port: give it with -p or -P".into()));
-            }
-            on_all_ports(whose, common, world)
-        }
-        _ if common.port.is_empty() && common.profile.is_empty() => Err(Error::Usage(
+    if request.names_service() {
+        return of_service(request, world);
+    }
+    let Some(name) = whose(&request) else {
+        return Err(Error::Usage(
             "which service? give its port (-p 11211), profile (-P memcached), --pid, --unit or --user; see --help"
                 .into(),
-        )),
-        _ => of_service(common, world),
-    }
+        ));
+    };
+    on_all_ports(name, request, world)
 }
 
 /// All ports under one name.
 ///
 /// # Errors
-/// Where the user is unknown, or `generic` can't be read.
-pub fn on_all_ports(name: String, common: &Common, world: &World) -> Result<Target> {
+/// A side, which is seen from a port; where the user is unknown, or `generic` can't be read.
+pub fn on_all_ports(name: String, request: Request, world: &World) -> Result<Target> {
+    if request.side.is_some() {
+        return Err(Error::Usage("--side is seen from a service's port: give it with -p or -P".into()));
+    }
     let service = Service { profile: name, ports: Vec::new(), side: Side::Both };
-    let selection = selection(common, &service)?;
+    let selection = selection(&request, &service, world)?;
     let profile = profile::named(GENERIC, &world.thresholds)?;
-    Ok(Target { profile, service, selection, absent: Vec::new() })
-}
-
-fn sorted(pids: &[Pids]) -> Vec<u32> {
-    let pids: BTreeSet<u32> = pids.iter().flat_map(|pids| pids.0.iter().copied()).collect();
-    pids.into_iter().collect()
+    Ok(Target { request, profile, service, selection, absent: Vec::new() })
 }
 
 /// What stands for a service's name where no port does.
-fn whose(common: &Common, pids: &[u32]) -> Option<String> {
-    let all: Vec<_> = pids.iter().map(u32::to_string).collect();
+fn whose(request: &Request) -> Option<String> {
+    let all: Vec<_> = request.pids.iter().map(u32::to_string).collect();
     let pids = (!all.is_empty()).then(|| format!("pid {}", all.join(",")));
-    let unit = common.unit.as_ref().map(|unit| format!("unit {unit}"));
-    let user = common.user.as_ref().map(|user| format!("user {user}"));
+    let unit = request.unit.as_ref().map(|unit| format!("unit {unit}"));
+    let user = request.user.as_ref().map(|user| format!("user {user}"));
     let parts: Vec<String> = [pids, unit, user].into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(" "))
 }
 
-fn of_service(common: &Common, world: &World) -> Result<Target> {
-    let mut ports: Vec<u16> = Vec::new();
-    for port in common.port.iter().flat_map(|ports| &ports.0) {
-        if !ports.contains(port) {
-            ports.push(*port);
-        }
+fn of_service(request: Request, world: &World) -> Result<Target> {
+    let given = request.ports.len();
+    if given > MOST_PORTS {
+        return Err(Error::Usage(format!("-p names {given} ports; at most {MOST_PORTS} are checked at once")));
     }
-    if ports.len() > MOST_PORTS {
-        return Err(Error::Usage(format!("-p names {} ports; at most {MOST_PORTS} are checked at once", ports.len())));
-    }
-    let profile = match common.profile.first() {
+    let profile = match &request.profile {
         Some(name) => profile::named(name, &world.thresholds)?,
-        None => of_ports(&ports, world)?,
+        None => of_ports(&request.ports, world)?,
     };
     let profile = profile::complete(profile, &world.thresholds)?;
-    if let (Some(By::Tenant), Some(key @ (Key::Cwd(_) | Key::Cmd(_) | Key::Map(_)))) = (common.by, &profile.tenants.key)
-    {
+    if let (By::Tenant, Some(key @ (Key::Cwd(_) | Key::Cmd(_) | Key::Map(_)))) = (request.by, &profile.tenants.key) {
         return Err(Error::Usage(format!(
             "--by tenant: the profile's tenants.key '{key}' is told by check_conn_tenants only; group by owner, unit, user or peer"
         )));
     }
-    if ports.is_empty() {
-        ports.clone_from(&profile.ports);
-    }
+    let ports = if given > 0 { &request.ports } else { &profile.ports }.clone();
     if ports.is_empty() {
         return Err(Error::Usage(format!("profile '{}' has no ports; give them with -p", profile.service)));
     }
-    let side = common.side.or(profile.side).unwrap_or(Side::Both);
+    let side = request.side.or(profile.side).unwrap_or(Side::Both);
     let service = Service { profile: profile.service.clone(), ports, side };
-    let selection = selection(common, &service)?;
-    Ok(Target { profile, service, selection, absent: Vec::new() })
+    let selection = selection(&request, &service, world)?;
+    Ok(Target { request, profile, service, selection, absent: Vec::new() })
 }
 
-fn selection(common: &Common, service: &Service) -> Result<Selection> {
+fn selection(request: &Request, service: &Service, world: &World) -> Result<Selection> {
+    // A recorded dump's uids are another machine's, maybe.
+    let is_live = request.user.is_some() && world.replay.is_none();
     Ok(Selection {
         ports: service.ports.clone(),
         side: service.side,
-        peers: common.peer.clone(),
-        locals: common.local.clone(),
-        uid: common.user.as_ref().map(|user| Users::read().uid(user)).transpose()?,
+        peers: request.peers.clone(),
+        locals: request.locals.clone(),
+        uid: request.user.as_ref().map(|user| Users::read().uid(user)).transpose()?,
+        unmapped: if is_live { user::unmapped() } else { None },
         unit: None,
     })
 }
 
 impl Target {
-    /// Narrowed to the sockets of `--unit`.
-    pub fn of_unit(mut self, common: &Common, world: &World) -> Result<Target> {
-        if let Some(unit) = &common.unit {
+    /// Narrowed to the sockets of the unit that is asked for, if one is.
+    pub fn of_unit(mut self, world: &World) -> Result<Target> {
+        if let Some(unit) = &self.request.unit {
             if world.replay.is_some() {
                 return Err(Error::Usage(
                     "--unit needs this machine's processes: it can't be used with --replay".into(),
                 ));
             }
-            self.selection.unit = Some(Members::find(world, unit)?);
+            let members = Members::find(world, unit)?;
+            self.absent.extend(members.elsewhere());
+            self.selection.unit = Some(members);
         }
         Ok(self)
     }
 
-    /// Narrowed to the sockets that the processes of `--pid` hold.
-    fn of_pids(mut self, pids: &[Pids], world: &World) -> Result<Target> {
-        if !pids.is_empty() {
-            let (members, gone) = Members::of(world, &sorted(pids))?;
+    /// Says what is missing of the choice, and that a zero is of a network namespace which isn't the host's.
+    /// `is_there`: anything of the service is seen.
+    pub fn add_to(&self, world: &World, is_there: bool, report: &mut Report) {
+        self.absent.iter().for_each(|absent| report.is_incomplete(absent.clone()));
+        if is_there {
+            return;
+        }
+        let is_chosen = self.selection.unit.is_some() || self.selection.uid.is_some();
+        match netns::elsewhere(world) {
+            Some(Elsewhere { is_empty: true }) => {
+                let why = "this network namespace is not the host's and has no TCP socket: see --netns".to_owned();
+                if is_chosen { report.is_incomplete(why) } else { report.missing.push(why) }
+            }
+            Some(_) => report.missing.push("this network namespace is not the host's".to_owned()),
+            None => {}
+        }
+    }
+
+    /// Narrowed to the sockets that the processes asked for hold, if any are.
+    fn of_pids(mut self, world: &World) -> Result<Target> {
+        if !self.request.pids.is_empty() {
+            let (members, gone) = Members::of(world, &self.request.pids)?;
+            self.absent.extend(members.elsewhere());
             self.selection.unit = Some(members);
             self.absent.extend(gone.iter().map(|pid| format!("process {pid} (--pid) is gone")));
         }

@@ -8,9 +8,9 @@ pub const GOLDENS: Goldens = Goldens {
     cases: CASES,
     // Recorded tables of /proc tell no silences.
     labels: |case| match case {
+        "unknown_no_limit" => &["closed", "connections", "growth", "opened", "suspects"],
         case if case.starts_with("unknown") => &[],
         case if case.contains("first_run") => &["connections", "growth", "limit", "suspects", "used"],
-        "ok_no_limit" => &["closed", "connections", "growth", "opened", "suspects"],
         _ => &["closed", "connections", "growth", "limit", "opened", "suspects", "used"],
     },
 };
@@ -25,7 +25,6 @@ const CASES: &[(&str, &str)] = &[
         "4 runs: -p 6379 --side client --limit 25 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600",
     ),
     ("warning_full", "4 runs: -p 6379 --limit 25 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600"),
-    ("ok_no_limit", "4 runs: -p 4711 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600"),
     (
         "ok_usual_not_known",
         "4 runs: -p 11211 --limit 40 --baseline-warning 50 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600",
@@ -40,6 +39,7 @@ const CASES: &[(&str, &str)] = &[
     ),
     ("warning_first_run_near_its_limit", "-p 11211 --limit 10 --proc-root tests/fixtures/leak --state-dir @"),
     ("unknown_moment", "-p 11211 --replay tests/fixtures/calm/dump.nl --state-dir @"),
+    ("unknown_no_limit", "4 runs: -p 4711 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600"),
     ("unknown_process", "--pid 4194304 --state-dir @"),
     ("unknown_descriptors", "--pid 4194304 --metric fds --state-dir @"),
 ];

@@ -20,6 +20,7 @@ mod growth {
     pub mod holders_now;
     pub mod real_pools;
     pub mod rehearsed;
+    pub mod rights;
     pub mod series;
 }
 
@@ -82,11 +83,13 @@ mod host {
     pub mod ends;
     pub mod hostile_names;
     pub mod inherited;
+    pub mod injected_errors;
     pub mod isolation;
     pub mod kernel_filters;
     pub mod mptcp;
     pub mod namespaces;
     pub mod nested_namespaces;
+    pub mod own_namespaces;
     pub mod processes;
     pub mod queues;
     pub mod replay;
@@ -95,6 +98,7 @@ mod host {
     pub mod select;
     pub mod sides;
     pub mod soak;
+    pub mod threads;
     pub mod unit;
     pub mod unprivileged;
 }

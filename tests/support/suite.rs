@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 /// A check, by the path of its program.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Check(pub &'static str);
 
 pub const CLOSEWAIT: Check = Check(env!("CARGO_BIN_EXE_check_closewait"));

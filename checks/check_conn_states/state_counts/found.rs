@@ -63,7 +63,7 @@ impl Found {
     }
 
     /// For the JSON object.
-    pub fn extra(&self, rules: &Rules) -> Map<String, Value> {
+    pub fn extra(&self) -> Map<String, Value> {
         let mix = &self.mix;
         let states = State::NAMES.iter().map(|(state, name)| {
             let [server, client] = [Side::Server, Side::Client].map(|side| mix.tally.count(side, *state));
@@ -79,7 +79,6 @@ impl Found {
         json!({"source": source, "destination": to.to_string(), "used": room.used, "limit": room.limit})
     });
         extra.insert("ephemeral_ports".into(), ports);
-        extra.insert("min_age_seconds".into(), json!(rules.min_age.as_millis() as f64 / 1000.0));
         extra
     }
 }

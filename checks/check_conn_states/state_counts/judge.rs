@@ -117,19 +117,6 @@ impl Rules {
 
     /// Always the same set; what isn't known has no value.
     pub fn metrics(&self, mix: &StateCounts, range_known: bool) -> Vec<Metric> {
-        let none = Limits::default();
-        let metric = |name, value, unit, limits, help| Metric { name, value, unit, limits, help };
-        let mut metrics = vec![metric(
-            "sockets",
-            Some(mix.sockets(Side::Both) as f64),
-            Unit::None,
-            self.sockets,
-            "Sockets in all states but LISTEN.",
-        )];
-        metrics.extend(LABELS.iter().map(|(state, name, help)| {
-            let count = mix.tally.count(Side::Both, *state);
-            metric(name, Some(count as f64), Unit::None, self.limits_of(*state), help)
-        }));
         let queue = |queue: Option<Queue>| queue.map_or(Some(0.0), |queue| queue.percent()).map(tenths);
         let (accept, half_open) = (queue(mix.accept_queue(Doubt::Worst)), queue(mix.half_open(Doubt::Worst)));
         let used = range_known.then(|| ports(mix).map_or(0.0, |(room, ..)| ports_percent(&room)));
@@ -137,31 +124,35 @@ impl Rules {
         let ages_known = mix.oldest_closing.is_some() || mix.maybe_stuck == 0;
         let stuck = ages_known.then(|| mix.stuck_count() as f64);
         let oldest = ages_known.then(|| mix.oldest_closing.map_or(0.0, |(age, _)| seconds(age)));
+        let mut metrics = vec![Metric::count("sockets", mix.sockets(Side::Both)).within(self.sockets)];
+        metrics.extend(LABELS.iter().map(|(state, name)| {
+            Metric::count(name, mix.tally.count(Side::Both, *state)).within(self.limits_of(*state))
+        }));
         metrics.extend([
-            metric("new_syn_recv", Some(mix.requests as f64), Unit::None, none, "Of SYN_RECV those without a socket."),
-            metric("time_wait_ratio", Some(ratio), Unit::Percent, self.ratio, "TIME_WAIT in percent of ESTABLISHED."),
-            metric("accept_queue", accept, Unit::Percent, self.accept_queue, "The fullest accept queue."),
-            metric("half_open", half_open, Unit::Percent, self.half_open, "SYN_RECV in percent of the backlog."),
-            metric("stuck", stuck, Unit::None, self.stuck, "Sockets closing for the minimal age."),
-            metric("stuck_oldest", oldest, Unit::Seconds, none, "Seconds of the longest closing."),
-            metric("ephemeral_ports", used, Unit::Percent, self.ports, "Ephemeral ports used towards one server."),
+            Metric::count("new_syn_recv", mix.requests),
+            Metric::new("time_wait_ratio", Unit::Percent, Some(ratio)).within(self.ratio),
+            Metric::new("accept_queue", Unit::Percent, accept).within(self.accept_queue),
+            Metric::new("half_open", Unit::Percent, half_open).within(self.half_open),
+            Metric::new("stuck", Unit::None, stuck).within(self.stuck),
+            Metric::new("stuck_oldest", Unit::Seconds, oldest),
+            Metric::new("ephemeral_ports", Unit::Percent, used).within(self.ports),
         ]);
         metrics
     }
 }
 
-const LABELS: [(State, &str, &str); 11] = [
-    (State::Established, "established", "Sockets in ESTABLISHED."),
-    (State::SynSent, "syn_sent", "Sockets in SYN_SENT."),
-    (State::SynRecv, "syn_recv", "Connections in SYN_RECV."),
-    (State::FinWait1, "fin_wait1", "Sockets in FIN_WAIT1."),
-    (State::FinWait2, "fin_wait2", "Sockets in FIN_WAIT2."),
-    (State::TimeWait, "time_wait", "Sockets in TIME_WAIT."),
-    (State::Close, "close", "Sockets in CLOSE."),
-    (State::CloseWait, "close_wait", "Sockets in CLOSE_WAIT."),
-    (State::LastAck, "last_ack", "Sockets in LAST_ACK."),
-    (State::Listen, "listen", "Sockets in LISTEN."),
-    (State::Closing, "closing", "Sockets in CLOSING."),
+const LABELS: [(State, &str); 11] = [
+    (State::Established, "established"),
+    (State::SynSent, "syn_sent"),
+    (State::SynRecv, "syn_recv"),
+    (State::FinWait1, "fin_wait1"),
+    (State::FinWait2, "fin_wait2"),
+    (State::TimeWait, "time_wait"),
+    (State::Close, "close"),
+    (State::CloseWait, "close_wait"),
+    (State::LastAck, "last_ack"),
+    (State::Listen, "listen"),
+    (State::Closing, "closing"),
 ];
 
 struct Findings(Vec<Finding>);

@@ -6,15 +6,14 @@
 use crate::backtest::Backtest;
 use crate::screen;
 use crate::subcommand::Entry;
-use argh::{ArgsInfo, FromArgs};
+use argh::{ArgsInfo, CommandInfoWithArgs, EarlyExit, FromArgs};
 use connleak::base::deadline::Deadline;
-use connleak::base::duration::Span;
 use connleak::base::error::{Error, Result};
 use connleak::base::local_time;
 use connleak::growth::detector::{self, Verdict};
 use connleak::growth::detector_state::{DetectorState, Learned, Moment};
 use connleak::growth::observe::Plan;
-use connleak::growth::outcome::{Measure, Outcome, Rules};
+use connleak::growth::outcome::{Outcome, Rules};
 use connleak::growth::pool::hashed;
 use connleak::growth::process_usage::tempered;
 use connleak::history::{History, Recorded, Tier};
@@ -23,60 +22,50 @@ use connleak::kernel::headroom::{Headroom, Resource};
 use connleak::kernel::scope;
 use connleak::kernel::socket::State;
 use connleak::kernel::world::World;
-use connleak::options::args::{self, Args, Asked, Command, LimitChoice, Pids, Speed};
+use connleak::options::args::{self, Args, Asked, Command, Speed};
+use connleak::options::growth::Growth;
 use connleak::program::help;
 use connleak::report::verdict::ServiceState;
 use connleak::service::target::{self, Target};
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
-/// replay what check_conn_growth recorded: when would it have paged?
-#[derive(FromArgs, ArgsInfo, Debug)]
-#[argh(note = "The selection, --metric, --pid and --rehearse name the history: give those of the check.")]
-struct FromHistory {
-    /// replay the own history
-    #[argh(switch)]
-    #[expect(dead_code, reason = "it led here")]
-    from_history: bool,
+/// Has the options of the check whose history it is.
+#[derive(Debug)]
+struct FromHistory(Growth);
 
-    /// as the check's
-    #[argh(option, arg_name = "N[,N...]")]
-    pid: Vec<Pids>,
+impl FromArgs for FromHistory {
+    fn from_args(command: &[&str], words: &[&str]) -> std::result::Result<FromHistory, EarlyExit> {
+        Growth::from_args(command, words).map(FromHistory)
+    }
+}
 
-    /// as the check's
-    #[argh(option, arg_name = "METRIC")]
-    metric: Option<Measure>,
-
-    /// another limit than the recorded one
-    #[argh(option, arg_name = "N|auto")]
-    limit: Option<LimitChoice>,
-
-    /// as the check's
-    #[argh(option, arg_name = "DURATION")]
-    left_warning: Option<Span>,
-
-    /// as the check's
-    #[argh(option, arg_name = "DURATION")]
-    left_critical: Option<Span>,
-
-    /// where the history is kept
-    #[argh(option, arg_name = "DIR")]
-    state_dir: Option<PathBuf>,
-
-    /// as the check's
-    #[argh(option, arg_name = "FACTOR")]
-    rehearse: Option<Speed>,
+impl ArgsInfo for FromHistory {
+    fn get_args_info() -> CommandInfoWithArgs {
+        CommandInfoWithArgs {
+            description: "replay what check_conn_growth recorded: when would it have paged?",
+            notes: &["The selection, --metric, --pid and --rehearse name the history: give those of the check."],
+            ..Growth::get_args_info()
+        }
+    }
 }
 
 impl Command for FromHistory {
     const PROGRAM: &'static str = "connleak backtest";
+    const USAGE: &'static str = "--from-history -p PORT|-P PROFILE [OPTIONS]";
+    // By counts alone no hour is compared with another.
+    const WITHOUT: &'static [&'static str] = &["--baseline-warning"];
 }
 
+/// What tells this command line from that of files.
+const FROM_HISTORY: &str = "--from-history";
+
 /// `connleak backtest`: on the own history, or on files, which have none of the checks' options.
-pub fn or_files(words: Vec<OsString>) -> std::result::Result<(), String> {
-    if !words.iter().any(|word| word == "--from-history") {
+pub fn or_files(mut words: Vec<OsString>) -> std::result::Result<(), String> {
+    let given = words.len();
+    words.retain(|word| word != FROM_HISTORY);
+    if words.len() == given {
         return (Entry::of::<Backtest>("backtest").run)(words);
     }
     match args::parse::<FromHistory>(words).map_err(|refused| refused.why.to_string())? {
@@ -87,16 +76,17 @@ pub fn or_files(words: Vec<OsString>) -> std::result::Result<(), String> {
 }
 
 fn story(args: &Args<FromHistory>) -> Result<String> {
-    let (common, own) = (&args.common, &args.own);
+    let (common, FromHistory(own)) = (&args.common, &args.own);
     let mut world = World::here(Deadline::after(common.timeout.unwrap_or_default().after.0));
+    world.source = common.source.unwrap_or_default();
     world.netns = common.netns.clone().unwrap_or_default();
     world.proc_root = common.proc_root.clone().unwrap_or(world.proc_root);
-    let target = target::name_any(common, &own.pid, &world)?;
+    let target = target::name_any(common.request(&own.pid), &world)?;
     let measure = own.metric.unwrap_or_default();
     let limit = own.limit.map(|chosen| measure.limit(Some(chosen), None)).transpose()?.flatten();
     let speed = own.rehearse.map_or(1, |Speed(factor)| factor);
-    let plan = Plan { measure, limit, speed, ..Plan::new(common, &own.pid, &target) };
-    let name = plan.name();
+    let plan = Plan { measure, limit, speed, ..Plan::new(&target) };
+    let name = plan.name(&world);
     let dir = state_dir::existing(own.state_dir.as_deref())?;
     let history = dir.map(|dir| History::open_existing(&dir, world.deadline.left() / 2)).transpose()?.flatten();
     let Some(history) = history else {
@@ -110,14 +100,7 @@ fn story(args: &Args<FromHistory>) -> Result<String> {
         let known = recorded.join("', '");
         return Err(Error::Usage(format!("no history of '{name}'; known are '{known}': give the check's options")));
     }
-    let growth = &target.profile.growth;
-    let rules = Rules {
-        used: common.limits(),
-        left_warning: own.left_warning.or(growth.warning),
-        left_critical: own.left_critical.or(growth.critical),
-        baseline_warning: None,
-    };
-    Ok(describe(&samples, &plan, &rules, &target))
+    Ok(describe(&samples, &plan, &own.rules(common, &target.profile), &target))
 }
 
 /// Five minutes together as long as single runs are not kept.

@@ -15,6 +15,7 @@ mod table;
 use crate::cells::json_line;
 use crate::screen::{self, Screen, title};
 use crate::subcommand::{Shared, guard};
+use crate::who::Format;
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
 use connleak::base::error::{Error, Result};
@@ -26,7 +27,6 @@ use input::Told;
 use row::{Class, Row, Rows};
 use serde_json::{Value, json};
 use session::{Session, Source};
-use std::str::FromStr;
 
 /// the sessions that a service's own list has, joined to the kernel's sockets: process, state, last statement
 #[derive(FromArgs, ArgsInfo, Debug)]
@@ -66,28 +66,6 @@ impl Command for Sessions {
     const CLOSING: &'static str = "Exit status: 0, or 3 with one line on standard error.\n";
 }
 
-/// `-o`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Format {
-    #[default]
-    Table,
-    Json,
-    Csv,
-}
-
-impl FromStr for Format {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "table" => Ok(Format::Table),
-            "json" => Ok(Format::Json),
-            "csv" => Ok(Format::Csv),
-            _ => Err(format!("unknown output '{text}'; use table, json or csv")),
-        }
-    }
-}
-
 impl Shared for Sessions {
     fn run(args: Args<Sessions>, world: World) -> std::result::Result<(), String> {
         guard(&world.deadline);
@@ -99,11 +77,11 @@ fn show(args: &Args<Sessions>, world: &World) -> Result<String> {
     let (common, own) = (&args.common, &args.own);
     let is_chosen = !common.port.is_empty() || !common.profile.is_empty();
     if own.how {
-        let target = is_chosen.then(|| target::resolve(common, world)).transpose()?;
+        let target = is_chosen.then(|| target::resolve(common.request(&[]), world)).transpose()?;
         let service = target.as_ref().map(|target| (target.profile.service.as_str(), target.service.ports[0]));
         return how::text(service.filter(|(name, _)| *name != GENERIC));
     }
-    let target = target::resolve(common, world)?.of_unit(common, world)?;
+    let target = target::resolve(common.request(&[]), world)?.of_unit(world)?;
     if args.rest.is_empty() {
         let command = format!("connleak sessions --how -p {}", target.service.ports_text());
         return Err(Error::Usage(format!(

@@ -14,6 +14,7 @@ use crate::screen::{self, Screen};
 use crate::subcommand::{Shared, guard};
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::error::{Error, Result};
+use connleak::base::word;
 use connleak::kernel::owner::Process;
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command, Common, Pids, Top};
@@ -97,14 +98,13 @@ impl FromStr for By {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "pid" | "owner" => Ok(By::Pid),
-            "unit" => Ok(By::Unit),
-            "user" => Ok(By::User),
-            "peer" => Ok(By::Peer),
-            "tenant" => Ok(By::Tenant),
-            _ => Err(format!("unknown grouping '{text}'; use pid, unit, user, peer or tenant")),
+        // As the checks call it.
+        if text == "owner" {
+            return Ok(By::Pid);
         }
+        let words =
+            [("pid", By::Pid), ("unit", By::Unit), ("user", By::User), ("peer", By::Peer), ("tenant", By::Tenant)];
+        word::choose("grouping", text, &words)
     }
 }
 
@@ -150,7 +150,7 @@ pub fn user_of(process: &Process) -> String {
 
 /// `-o`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Format {
+pub enum Format {
     #[default]
     Table,
     Json,
@@ -161,12 +161,7 @@ impl FromStr for Format {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "table" => Ok(Format::Table),
-            "json" => Ok(Format::Json),
-            "csv" => Ok(Format::Csv),
-            _ => Err(format!("unknown output '{text}'; use table, json or csv")),
-        }
+        word::choose("output", text, &[("table", Format::Table), ("json", Format::Json), ("csv", Format::Csv)])
     }
 }
 
@@ -180,14 +175,12 @@ impl Shared for Who {
 impl Who {
     /// Without any choice every service of this host.
     fn target(&self, common: &Common, world: &World) -> Result<Target> {
-        let is_chosen = !common.port.is_empty() || !common.profile.is_empty() || !self.pid.is_empty();
-        if is_chosen || common.unit.is_some() || common.user.is_some() {
-            return target::resolve_any(common, &self.pid, world);
+        let request = common.request(&self.pid);
+        let is_chosen = request.names_service() || !request.pids.is_empty();
+        if is_chosen || request.unit.is_some() || request.user.is_some() {
+            return target::resolve_any(request, world);
         }
-        if common.side.is_some() {
-            return Err(Error::Usage("--side is seen from a service's port: give it with -p or -P".into()));
-        }
-        target::on_all_ports("all services".to_owned(), common, world)
+        target::on_all_ports("all services".to_owned(), request, world)
     }
 
     /// The whole output.

@@ -14,7 +14,7 @@ const HABITUAL: f64 = 0.1;
 /// A bar is known once the key has been watched for this many times its length; longer silences could not be seen to end.
 const WATCHED: f64 = 6.0;
 /// Distinct instants at which survivors fell silent; a warm-up, a batch or a restart makes one, a coincidence two.
-const GENERATIONS: usize = 4;
+const GENERATIONS: usize = super::FEWEST as usize;
 /// Instants closer than this, seconds, are one generation: one fault seldom stretches longer.
 const ONE_EVENT: f64 = 20.0;
 /// The longest pause, as a share of the whole stream: it goes on, or it has stopped.

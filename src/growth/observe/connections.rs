@@ -4,7 +4,8 @@ use super::{Observation, Past, Plan, capacity, leaking, moment, sample, state, s
 use crate::base::error::Result;
 use crate::growth::detector::{self, Verdict};
 use crate::growth::detector_state::{self, DetectorState, Learned, Moment};
-use crate::growth::outcome::{Measure, Outcome};
+use crate::growth::measure::Measure;
+use crate::growth::outcome::Outcome;
 use crate::growth::pool::{self, Connection, Pool};
 use crate::history::{History, Step, Updated};
 use crate::kernel::boot;
@@ -62,6 +63,8 @@ struct Searched {
     /// accepts, and while something leaks.
     everything: bool,
     files: OpenFiles,
+    /// Why what runs out first can't be told.
+    unlimited: Vec<String>,
 }
 
 impl Searched {
@@ -82,10 +85,22 @@ impl Searched {
         };
         let holders: Vec<_> = holders.into_iter().map(|(pid, command)| (pid, command.to_owned())).collect();
         let mut files = headroom::open_files(world, &holders);
-        if everything && owners.late {
+        let mut unlimited = Vec::new();
+        if plan.limit.is_none() {
+            unlimited.append(&mut files.unread);
+            let unowned = sockets.iter().filter(|(inode, _)| *inode != 0 && owners.of(*inode).next().is_none()).count();
+            // Where all may be read, what nobody has was closed since; but not all of it at once.
+            let is_partial = owners.late || owners.unlisted || owners.refused > 0 || owners.processes.is_empty();
+            if unowned > 0 && is_partial {
+                let why = owners.why_unowned();
+                unlimited.push(format!(
+                    "open files unknown of who holds {unowned} sockets, {why}: maybe they run out first"
+                ));
+            }
+        } else if everything && owners.late {
             files.unread.push("open files of some processes unknown: no time left to look".to_owned());
         }
-        Searched { owners, everything, files }
+        Searched { owners, everything, files, unlimited }
     }
 
     /// Names of groups by their holders now, where all were looked for; else of those that have none
@@ -154,11 +169,11 @@ fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Resu
         _ => Vec::new(),
     };
     let state = state(&memory, before, pool.seen.missing.is_none());
-    let lacking = plan.target.absent.iter().cloned().chain(pool.lacking()).collect();
+    let lacking = searched.unlimited.to_vec();
     let sample = sample(&moment, &found, pool.instance, pool.counts);
     let (owners, processes) = (Owners::default(), Vec::new());
-    let Pool { seen: view, connections, counts, .. } = pool;
-    let value = Observation { found, view, connections, counts, suspects, owners, processes, unread, lacking };
+    let Pool { seen: view, connections, counts, unsure, .. } = pool;
+    let value = Observation { found, view, connections, counts, suspects, owners, processes, unread, unsure, lacking };
     Ok(Step { sample, state, version: detector_state::VERSION, value })
 }
 

@@ -3,7 +3,8 @@
 use super::{Observation, Past, Plan, capacity, leaking, moment, sample, state};
 use crate::base::error::{Error, Result};
 use crate::growth::detector_state::{self, DetectorState, Learned, Moment};
-use crate::growth::outcome::{Measure, Outcome};
+use crate::growth::measure::Measure;
+use crate::growth::outcome::Outcome;
 use crate::growth::pool;
 use crate::growth::process_usage::{self, Choice, MIB, ProcessUsage, ProcessUsages};
 use crate::history::{History, Step, Updated};
@@ -24,18 +25,18 @@ struct UsageSample {
     usages: ProcessUsages,
     headrooms: Vec<Headroom>,
     moment: Moment,
+    /// Of what limits them.
     unread: Vec<String>,
 }
 
 impl UsageSample {
     fn new(plan: &Plan, world: &World) -> Result<UsageSample> {
-        let (common, mut unread) = (plan.common, Vec::new());
-        let listed: Vec<u32> = plan.pids.iter().flat_map(|pids| pids.0.iter().copied()).collect();
+        let request = &plan.target.request;
         let by_port = (!plan.target.selection.ports.is_empty()).then(|| holders(plan, world)).transpose()?;
         let choice = Choice {
-            pids: (!listed.is_empty()).then_some(&listed[..]),
+            pids: (!request.pids.is_empty()).then_some(&request.pids[..]),
             holders: by_port.as_ref().map(|(pids, _)| &pids[..]),
-            unit: common.unit.as_deref(),
+            unit: request.unit.as_deref(),
             uid: plan.target.selection.uid,
         };
         let mut usages = process_usage::read(world, choice, plan.measure == Measure::Memory);
@@ -45,13 +46,12 @@ impl UsageSample {
         }
         let amount = usages.all.iter().map(|process| process.amount).sum();
         let own = plan.limit.map(|limit| Headroom { what: Resource::Connections, used: amount, limit });
-        let headrooms = match plan.measure {
+        let (headrooms, unread) = match plan.measure {
             Measure::Memory => headroom::memory(world, &usages.by_cgroup()),
             _ => {
                 let process = |usage: &ProcessUsage| (usage.process.pid, usage.process.command.clone());
                 let files = headroom::open_files(world, &usages.all.iter().map(process).collect::<Vec<_>>());
-                unread.extend(files.unread);
-                files.least
+                (files.least, files.unread)
             }
         };
         // A limit that is given is the limit.
@@ -69,17 +69,14 @@ fn holders(plan: &Plan, world: &World) -> Result<(Vec<u32>, Option<String>)> {
     };
     let owners = owner::find(world, &sockets, Holders::All);
     let unowned = sockets.iter().filter(|(inode, _)| *inode != 0 && owners.of(*inode).next().is_none()).count();
-    let why = match owners.late {
-        true => "no time left to look".to_owned(),
-        false => format!("{} processes may not be read", owners.refused),
-    };
+    let why = owners.why_unowned();
     let lacking = (unowned > 0).then(|| format!("the holders of {unowned} sockets of the port are unknown, {why}"));
     Ok((owners.processes.iter().map(|process| process.pid).collect(), lacking.or(pool.seen.missing)))
 }
 
 fn judge(plan: &Plan, look: UsageSample, past: Past) -> Result<Step<Observation>> {
-    let UsageSample { usages, headrooms, moment, mut unread } = look;
-    unread.extend(past.unread);
+    let UsageSample { usages, headrooms, moment, unread: limits } = look;
+    let mut unread = past.unread;
     if usages.others > 0 {
         let (followed, all) = (usages.all.len(), usages.all.len() + usages.others);
         unread.push(format!("the {followed} largest of {all} processes are followed"));
@@ -100,7 +97,7 @@ fn judge(plan: &Plan, look: UsageSample, past: Past) -> Result<Step<Observation>
     let capacity = capacity(&found);
     let mut memory = past.memory.unwrap_or_else(|| DetectorState::new(capacity));
     // Processes of a user come and go by themselves; of all others the oldest stands for the service.
-    let instance = if plan.common.user.is_some() { 0 } else { usages.oldest() };
+    let instance = if plan.target.request.user.is_some() { 0 } else { usages.oldest() };
     found.learned = memory.learn(&moment, usages.sample(instance), capacity, f64::from(plan.speed));
     let used =
         headroom::choose(&found.headrooms).map_or(0.0, |headroom| headroom.used as f64 / headroom.limit.max(1) as f64);
@@ -115,9 +112,16 @@ fn judge(plan: &Plan, look: UsageSample, past: Past) -> Result<Step<Observation>
     let how = format!("{} processes", usages.all.len());
     let view = Coverage { rows: usages.all.len() as u64, ..Coverage::new(Origin::Proc, how) };
     let (suspects, owners) = (Vec::new(), Owners::default());
-    let (processes, lacking) = (usages.all, usages.lacking);
+    let (processes, mut lacking) = (usages.all, usages.lacking);
     let state = state(&memory, past.state, lacking.is_empty());
+    // A limit that is given is the one that counts.
+    if plan.limit.is_none() {
+        lacking.extend(limits)
+    } else {
+        unread.extend(limits)
+    }
     let (connections, counts) = (Vec::new(), [0; 11]);
-    let value = Observation { found, view, connections, counts, suspects, owners, processes, unread, lacking };
+    let value =
+        Observation { found, view, connections, counts, suspects, owners, processes, unread, unsure: 0, lacking };
     Ok(Step { sample, state, version: detector_state::VERSION, value })
 }

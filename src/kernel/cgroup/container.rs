@@ -15,6 +15,17 @@ pub fn name(cgroup: &str) -> Option<String> {
     found
 }
 
+/// Whether a path leads into a container, or is one: what is below it is another system's. A pod is none, its
+/// containers are the host's. systemd-nspawn(1) puts a machine that it started as a service below `payload`.
+pub fn is_inside(cgroup: &str) -> bool {
+    let mut above = "";
+    cgroup.split('/').filter(|part| !part.is_empty()).any(|part| {
+        let found = of_scope(part).is_some() || of_folder(above, part).is_some() || part.starts_with("systemd-nspawn@");
+        above = part;
+        found
+    })
+}
+
 /// `pod<uid>` (cgroupfs) or `kubepods-burstable-pod<uid with underscores>.slice` (systemd).
 fn pod(part: &str) -> Option<String> {
     let uid = match part.strip_suffix(".slice") {

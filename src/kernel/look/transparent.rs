@@ -8,6 +8,7 @@ use crate::kernel::select::{Match, Selection};
 use crate::kernel::socket::{Side, Socket, State, StateSet};
 use crate::kernel::source::{self, Coverage, Query};
 use crate::kernel::world::World;
+use rustix::fd::AsFd;
 use std::collections::HashSet;
 
 /// Where one of the selection's listeners is transparent, shows what it accepted under other ports. That
@@ -92,10 +93,10 @@ impl Held {
         let owners = owner::find(world, &wanted, Holders::All);
         held.is_whole = !owners.late && wanted.iter().all(|(inode, _)| owners.of(*inode).next().is_some());
         for process in &owners.processes {
-            match owner::sockets_held(world, process.pid) {
-                Ok(inodes) => held.inodes.extend(inodes),
-                Err(_) => held.is_whole = false,
-            }
+            let _rights = world.raise();
+            let read = owner::open_process(world, process.pid)
+                .and_then(|dir| owner::sockets_held(dir.as_fd(), &mut held.inodes));
+            held.is_whole &= read.is_ok();
         }
         held
     }

@@ -1,13 +1,13 @@
 //! How processes call themselves, and who started them: the way up from a worker to its master.
 
-use super::{comm, open, open_process, parent};
+use super::open_process;
+use super::portrait::{command, parent};
+use super::reading::read_all;
 use crate::base::capabilities;
 use crate::kernel::world::World;
 use rustix::fd::AsFd;
 use rustix::fs::readlinkat;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 
 /// Longer command lines are cut: what names a tenant stands at their front.
 const LONGEST_COMMAND_LINE: u64 = 4096;
@@ -60,14 +60,11 @@ fn read(world: &World, pid: u32) -> Option<Link> {
     let rights = world.raise();
     let dir = open_process(world, pid).ok()?;
     let dir = dir.as_fd();
-    let (parent, command) = (parent(dir)?, comm(dir));
+    let (parent, command) = (parent(dir).ok()?, command(dir));
     // Borrowed rights are for the names of processes: what else they tell is read with the caller's own.
     drop(rights);
     let _rights = (!capabilities::are_borrowed()).then(|| world.raise());
-    let mut bytes = Vec::new();
-    if let Ok(file) = open(dir, "cmdline") {
-        let _ = File::from(file).take(LONGEST_COMMAND_LINE).read_to_end(&mut bytes);
-    }
+    let bytes = read_all(dir, "cmdline", LONGEST_COMMAND_LINE).unwrap_or_default();
     let command_line = String::from_utf8_lossy(&bytes).replace('\0', " ").trim_end().to_owned();
     let directory = readlinkat(dir, "cwd", Vec::new()).ok();
     let directory = directory.map(|path| path.to_string_lossy().into_owned());

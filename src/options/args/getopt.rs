@@ -52,10 +52,10 @@ const ALWAYS: [FlagInfo<'static>; 3] = [
 /// The options of a check in the order help shows them, and whether each is its own. Its own replace
 /// shared ones of the same name; what it has no use for it is without.
 pub fn all<A: Command>() -> impl Iterator<Item = (&'static FlagInfo<'static>, bool)> {
-    let is_shared =
-        |flag: &&FlagInfo| !A::WITHOUT.contains(&flag.long) && !flags::<A>().any(|own| own.long == flag.long);
-    let shared = flags::<Common>().filter(is_shared).chain(&ALWAYS);
-    flags::<A>().map(|flag| (flag, true)).chain(shared.map(|flag| (flag, false)))
+    let has_use = |flag: &&FlagInfo| !A::WITHOUT.contains(&flag.long);
+    let is_shared = |flag: &&FlagInfo| !flags::<A>().any(|own| own.long == flag.long);
+    let shared = flags::<Common>().filter(is_shared).filter(has_use).chain(&ALWAYS);
+    flags::<A>().filter(has_use).map(|flag| (flag, true)).chain(shared.map(|flag| (flag, false)))
 }
 
 /// The options of `A`, without argh's own `--help`.

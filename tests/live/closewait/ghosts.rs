@@ -152,6 +152,8 @@ fn where_processes_are_hidden_ghosts_are_unknown() {
         let mut server = lab.peer();
         service.take(&server);
         server.say("socket forgotten 2");
+        // A namespace without any socket would be a doubt of its own.
+        server.say("listen other 127.0.0.1:27499");
         for meant in [["--unit", service.name()], ["--user", "0"]] {
             let options = [&LOOK[..], &meant].concat();
             let seen = CLOSEWAIT.run(&options);

@@ -103,6 +103,27 @@ fn a_state_that_cant_be_kept_is_unknown() {
     });
 }
 
+/// postmaster.pid and sendmail's have more lines; a number that is another process's by now is no service.
+#[test]
+fn a_pid_file_is_read_as_it_is_written() {
+    Lab::test(|lab| {
+        let (mut server, dir) = (lab.peer(), tempfile::tempdir().unwrap());
+        server.say("listen l 127.0.0.1:11211");
+        let file = dir.path().join("x.pid");
+        fs::write(&file, format!("{}\n/var/lib/postgresql/17/main\n1764313122\n", server.pid())).unwrap();
+        let look = || {
+            let (file, dir) = (file.to_str().unwrap(), dir.path().to_str().unwrap());
+            ORPHANS.run(&["-p11211", "--wait=0s", "--state-dir", dir, "--pid-file", file])
+        };
+        assert_says(&look(), 0, &format!("running as peer[{}], nothing to assert", server.pid()));
+        let past = std::time::SystemTime::now() - Duration::from_secs(3600);
+        fs::File::options().write(true).open(&file).unwrap().set_modified(past).unwrap();
+        let recycled = look();
+        assert_says(&recycled, 2, "1 socket left");
+        assert_says(&recycled, 2, &format!("the pid file is older than peer[{}]", server.pid()));
+    });
+}
+
 /// Who may not see other users' processes can't tell whether they run.
 #[test]
 fn hidden_processes_are_unknown_not_stopped() {

@@ -4,7 +4,6 @@ use super::Graph;
 use connleak::base::deadline::Deadline;
 use connleak::base::error::Result;
 use connleak::growth::observe::Plan;
-use connleak::growth::outcome::Measure;
 use connleak::history::series;
 use connleak::kernel::select::Selection;
 use connleak::kernel::socket::Side;
@@ -12,6 +11,7 @@ use connleak::kernel::world::World;
 use connleak::options::args::{Common, Ports};
 use connleak::report::{GENERIC, Service};
 use connleak::service::profile;
+use connleak::service::request::Request;
 use connleak::service::target::{self, Target};
 
 impl Graph {
@@ -24,6 +24,7 @@ impl Graph {
     /// Where the check looked.
     pub fn world(&self) -> World {
         let mut world = World::here(Deadline::after(super::PATIENCE));
+        world.source = self.source.unwrap_or_default();
         world.netns = self.netns.clone().unwrap_or_default();
         world.proc_root = self.proc_root.clone().unwrap_or(world.proc_root);
         world
@@ -43,27 +44,16 @@ impl Graph {
             chosen.push((Vec::new(), None));
         }
         let name = |(port, profile): (Vec<Ports>, Option<String>)| {
-            let common = self.common(port, profile);
-            let any = common.port.is_empty() && common.profile.is_empty();
-            let target = if any { all_ports(&world)? } else { target::resolve(&common, &world)? };
-            let speed = self.rehearse.unwrap_or(1);
-            let measure = Measure::default();
-            let plan = Plan {
-                common: &common,
-                pids: &self.pid,
-                target: &target,
-                measure,
-                limit: None,
-                baseline: false,
-                speed,
-            };
-            Ok(plan.name())
+            let request = self.request(port, profile);
+            let target =
+                if request.names_service() { target::resolve(request, &world)? } else { all_ports(request, &world)? };
+            Ok(Plan { limit: None, speed: self.rehearse.unwrap_or(1), ..Plan::new(&target) }.name(&world))
         };
         chosen.into_iter().map(name).collect()
     }
 
-    fn common(&self, port: Vec<Ports>, profile: Option<String>) -> Common {
-        Common {
+    fn request(&self, port: Vec<Ports>, profile: Option<String>) -> Request {
+        let common = Common {
             port,
             profile: profile.into_iter().collect(),
             side: self.side,
@@ -71,21 +61,17 @@ impl Graph {
             local: self.local.clone(),
             user: self.user.clone(),
             unit: self.unit.clone(),
-            netns: self.netns.clone(),
-            source: self.source,
-            proc_root: self.proc_root.clone(),
             ..Common::default()
-        }
+        };
+        common.request(&self.pid)
     }
 }
 
 /// What the check looks at without a port. Its processes and units may be gone by now.
-fn all_ports(world: &World) -> Result<Target> {
+fn all_ports(request: Request, world: &World) -> Result<Target> {
     let profile = profile::named(GENERIC, &world.thresholds)?;
     let service = Service { profile: GENERIC.to_owned(), ports: Vec::new(), side: Side::Both };
-    let selection =
-        Selection { ports: Vec::new(), side: Side::Both, peers: Vec::new(), locals: Vec::new(), uid: None, unit: None };
-    Ok(Target { profile, service, selection, absent: Vec::new() })
+    Ok(Target { request, profile, service, selection: Selection::default(), absent: Vec::new() })
 }
 
 /// How many times as fast time ran in the rehearsal of this name; 1 where it was none.

@@ -49,11 +49,7 @@ pub fn look(target: &Target, world: &World) -> Result<Scene> {
     let is_unowned = |suspect: &&Suspect| owners.of(suspect.holder_inode).next().is_none();
     let unowned = suspects.iter().filter(is_unowned).count();
     if unowned > 0 && world.replay.is_none() {
-        let why = match (owners.late, owners.refused) {
-            (true, _) => "no time left to look".to_owned(),
-            (false, 0) => "no process visible here has them".to_owned(),
-            (false, refused) => format!("{refused} processes may not be read; run as root to see all"),
-        };
+        let why = owners.why_unowned();
         notes.push(format!("{unowned} of {} sockets without a process: {why}", suspects.len()));
     }
     if unsure > 0 {

@@ -8,7 +8,7 @@ use crate::screen;
 use crate::who::{By, user_of};
 use connleak::base::deadline::Deadline;
 use connleak::growth::observe::Plan;
-use connleak::growth::outcome::{Measure, Rules};
+use connleak::growth::outcome::Rules;
 use connleak::growth::pool::{self, Connection};
 use connleak::history::state_dir;
 use connleak::history::{History, Updated};
@@ -16,6 +16,7 @@ use connleak::kernel::owner::{self, Holders, Owners};
 use connleak::kernel::socket::{Socket, State};
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Pids};
+use connleak::report::doubt;
 use connleak::service::target;
 use procfs::FromRead;
 use procfs::process::Status;
@@ -91,10 +92,8 @@ impl Sampler {
         // Each look has its own time.
         self.world.deadline = Deadline::after(common.timeout.unwrap_or_default().after.0);
         let world = &self.world;
-        let target = target::resolve_any(common, &own.pid, world)?;
-        let measure = Measure::Connections;
-        let limit = target.profile.limit;
-        let plan = Plan { common, pids: &own.pid, target: &target, measure, limit, baseline: false, speed: 1 };
+        let target = target::resolve_any(common.request(&own.pid), world)?;
+        let plan = Plan::new(&target);
         let Looked { connections, counts, notes } = record(&plan, &mut self.history, world)?;
         let by = own.by.map(|by| by.of_profile(&target.profile)).transpose()?;
         let sockets: Vec<_> = connections.iter().map(|held| (held.socket.inode, held.socket.uid)).collect();
@@ -161,16 +160,14 @@ fn record(plan: &Plan, history: &mut Result<History, String>, world: &World) -> 
             let Updated { value: seen, unsaved, .. } = plan.see(history, Holders::First, world)?;
             let mut notes = seen.found.judge(&Rules::default()).reasons;
             notes.extend(unsaved.map(|why| format!("not recorded: {why}")));
+            notes.extend(doubt::whose(seen.unsure, ""));
             (seen.view, seen.lacking, Looked { connections: seen.connections, counts: seen.counts, notes })
         }
         Err(why) => {
             let pool = pool::look(world, &plan.target.selection, None)?;
-            let lacking = plan.target.absent.iter().cloned().chain(pool.lacking()).collect();
-            (
-                pool.seen,
-                lacking,
-                Looked { connections: pool.connections, counts: pool.counts, notes: vec![why.clone()] },
-            )
+            let notes = [why.clone()].into_iter().chain(doubt::whose(pool.unsure, "")).collect();
+            let looked = Looked { connections: pool.connections, counts: pool.counts, notes };
+            (pool.seen, plan.target.absent.clone(), looked)
         }
     };
     looked.notes.extend(lacking);

@@ -72,16 +72,9 @@ impl View {
         if seen.origin == Origin::Replay {
             notes.push(replayed(&seen));
         } else if unowned > 0 {
-            let why = match (owners.late, owners.refused) {
-                (true, _) => "no time left to look".to_owned(),
-                (false, 0) => "no process visible here has them".to_owned(),
-                (false, refused) => {
-                    let processes = if refused == 1 { "process" } else { "processes" };
-                    // A container's root may lack rights that other processes have.
-                    let remedy = if geteuid().is_root() { "" } else { "; run as root to see all" };
-                    format!("{refused} {processes} may not be read{remedy}")
-                }
-            };
+            // A container's root may lack rights that other processes have.
+            let is_remedy = owners.refused > 0 && !owners.late && !geteuid().is_root();
+            let why = owners.why_unowned() + if is_remedy { "; run as root to see all" } else { "" };
             notes.push(format!("owners of {unowned} of {} sockets unknown: {why}", sockets.held.len()));
         }
         if !sockets.ages_known {

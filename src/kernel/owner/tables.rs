@@ -1,0 +1,232 @@
+//! What a process holds: the descriptor tables of its threads, and files that io_uring holds for it.
+//!
+//! Threads share one table, but for those that were made without CLONE_FILES or called
+//! unshare(CLONE_FILES). Only kcmp(2) tells which; where two tables differ in size they are two.
+
+use super::reading::{each_number, is_gone, number, read_all};
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{AtFlags, Mode, OFlags, openat, readlinkat_raw, statat};
+use rustix::io::Errno;
+use std::mem::MaybeUninit;
+
+/// A ring's registered files are at most 32,768, a line each.
+const LONGEST_RING: u64 = 4 << 20;
+
+/// Which tables beside the first are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// Of another size than the first: surely others.
+    Differing,
+    /// Of the same size: almost always the first again.
+    Alike,
+}
+
+/// Calls `each` with the inode and the descriptor of every socket in the first table; of one that is registered
+/// with io_uring the ring's descriptor.
+pub fn each_socket(process: BorrowedFd<'_>, mut each: impl FnMut(u64, u32)) -> Result<(), Errno> {
+    each_descriptor(process, &mut |fd, link| {
+        if let Some(inode) = inode(link) {
+            each(inode, fd as u32);
+        }
+    })
+}
+
+/// The inode of a socket, from where its descriptor leads.
+pub fn inode(link: &[u8]) -> Option<u64> {
+    link.strip_prefix(b"socket:[").and_then(number)
+}
+
+/// Calls `each` with every descriptor of a process and where it leads, at most 64 bytes of it. It is the first
+/// thread's table; once that thread has ended, as the others run on, that of the first which has one.
+pub fn each_descriptor(process: BorrowedFd<'_>, each: &mut dyn FnMut(u64, &[u8])) -> Result<(), Errno> {
+    if of_table(process, each)? > 0 || threads(process)? < 2 {
+        return Ok(());
+    }
+    each_thread(process, &mut |thread| Ok(of_table(thread, each)? == 0))
+}
+
+/// The same for the tables of all other threads, at most `links` descriptors. Returns whether all were read.
+pub fn each_descriptor_of_others(
+    process: BorrowedFd<'_>,
+    others: Others,
+    links: &mut usize,
+    each: &mut dyn FnMut(u64, &[u8]),
+) -> Result<bool, Errno> {
+    if threads(process)? < 2 {
+        return Ok(true);
+    }
+    let mut first: Option<u64> = None;
+    let mut all = true;
+    each_thread(process, &mut |thread| {
+        let size = table_size(thread)?;
+        let Some(known) = first else {
+            // That of a first thread that has ended is empty.
+            first = Some(size).filter(|size| *size > 0);
+            return Ok(true);
+        };
+        // A busy process's one table grows while it is looked at.
+        let is_alike = size == known || size == table_size(process)?;
+        if is_alike == (others == Others::Alike) {
+            all = *links > 0;
+            let read = if all { of_table(thread, each)? } else { 0 };
+            *links = links.saturating_sub(read);
+        }
+        Ok(all)
+    })?;
+    Ok(all)
+}
+
+/// How many descriptors the fullest table has: the limit holds for each.
+pub fn fullest(process: BorrowedFd<'_>) -> Result<u64, Errno> {
+    let count = |thread: BorrowedFd<'_>| {
+        let mut count = 0;
+        each_number(open_table(thread)?.as_fd(), &mut |_, _| count += 1).map(|()| count)
+    };
+    let mut most = count(process)?;
+    if threads(process)? > 1 {
+        let mut known = None;
+        each_thread(process, &mut |thread| {
+            let size = table_size(thread)?;
+            if known != Some(size) {
+                known = Some(size);
+                most = most.max(count(thread)?);
+            }
+            Ok(true)
+        })?;
+    }
+    Ok(most)
+}
+
+/// How many threads it has, those that have ended too but for the first not.
+pub fn threads(process: BorrowedFd<'_>) -> Result<u64, Errno> {
+    match statat(process, "task", AtFlags::empty()) {
+        Ok(task) => Ok(u64::from(task.st_nlink as u32).saturating_sub(2)),
+        // A copy of /proc may have none.
+        Err(errno) if is_gone(errno) => Ok(1),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Entries of a descriptor table: the directory's size since Linux 6.2, before that 0.
+fn table_size(thread: BorrowedFd<'_>) -> Result<u64, Errno> {
+    statat(thread, "fd", AtFlags::empty()).map(|fds| fds.st_size.cast_unsigned())
+}
+
+/// Calls `each` for the threads until it says no. One that ends meanwhile is passed over, one that can't be read
+/// is told at the end.
+pub fn each_thread(
+    process: BorrowedFd<'_>,
+    each: &mut dyn FnMut(BorrowedFd<'_>) -> Result<bool, Errno>,
+) -> Result<(), Errno> {
+    let tasks = openat(process, "task", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let (mut goes_on, mut done) = (true, Ok(()));
+    each_number(tasks.as_fd(), &mut |_, name| {
+        if !goes_on {
+            return;
+        }
+        let thread = openat(&tasks, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        match thread.and_then(|thread| each(thread.as_fd())) {
+            Ok(more) => goes_on = more,
+            Err(errno) if is_gone(errno) => {}
+            Err(errno) => done = Err(errno),
+        }
+    })?;
+    done
+}
+
+fn open_table(thread: BorrowedFd<'_>) -> Result<rustix::fd::OwnedFd, Errno> {
+    openat(thread, "fd", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Returns how many descriptors there are.
+fn of_table(thread: BorrowedFd<'_>, each: &mut dyn FnMut(u64, &[u8])) -> Result<usize, Errno> {
+    let fds = open_table(thread)?;
+    let mut target = [MaybeUninit::uninit(); 64];
+    let (mut count, mut done) = (0, Ok(()));
+    each_number(fds.as_fd(), &mut |fd, name| {
+        count += 1;
+        match readlinkat_raw(&fds, name, &mut target) {
+            Ok((link, _)) => {
+                each(fd, link);
+                if link == b"anon_inode:[io_uring]" {
+                    done = done.and(registered(thread, fd, each));
+                }
+            }
+            // Closed meanwhile.
+            Err(errno) if is_gone(errno) => {}
+            // Its user may list them; to read them takes all rights that the process has.
+            Err(errno) => done = Err(errno),
+        }
+    })?;
+    done.map(|()| count)
+}
+
+/// Files that live in a ring's own table, whether a descriptor leads to them as well or not.
+fn registered(thread: BorrowedFd<'_>, ring: u64, each: &mut dyn FnMut(u64, &[u8])) -> Result<(), Errno> {
+    const TRIES: usize = 3;
+    for _ in 0..TRIES {
+        let text = match read_all(thread, &format!("fdinfo/{ring}"), LONGEST_RING) {
+            Err(errno) if is_gone(errno) => return Ok(()),
+            text => text?,
+        };
+        if let Some(files) = user_files(&text) {
+            files.for_each(|link| each(ring, link));
+            return Ok(());
+        }
+        // The kernel leaves it out while the ring is in use.
+        std::thread::yield_now();
+    }
+    Err(Errno::BUSY)
+}
+
+/// Whether descriptors wait in its UNIX sockets that nobody has received: they are in no table.
+pub fn any_in_flight(process: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let (mut any, mut done) = (false, Ok(()));
+    each_descriptor(process, &mut |fd, link| {
+        if any || inode(link).is_none() {
+            return;
+        }
+        match read_all(process, &format!("fdinfo/{fd}"), LONGEST_RING) {
+            Ok(text) => any = has_rights(&text),
+            Err(errno) if is_gone(errno) => {}
+            Err(errno) => done = Err(errno),
+        }
+    })?;
+    done.map(|()| any)
+}
+
+/// From a line as `scm_fds: 5`.
+fn has_rights(text: &[u8]) -> bool {
+    let count = |line: &[u8]| line.strip_prefix(b"scm_fds:").and_then(|count| number(count.trim_ascii()));
+    text.split(|byte| *byte == b'\n').find_map(count).is_some_and(|count| count > 0)
+}
+
+/// From `UserFiles:\t8` on, lines as `    0: socket:[4245348]`; `None`: not told.
+fn user_files(text: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
+    let mut lines = text.split(|byte| *byte == b'\n');
+    lines.by_ref().find(|line| line.starts_with(b"UserFiles:"))?;
+    let file = |line: &[u8]| line.trim_ascii_start().first().is_some_and(u8::is_ascii_digit);
+    Some(lines.take_while(move |line| file(line)).filter_map(|line| {
+        let at = line.iter().position(|byte| *byte == b':')?;
+        Some(line[at + 1..].trim_ascii())
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registered_files_are_told_by_the_rings_fdinfo() {
+        // Linux 6.18: io_uring with eight slots, three of them used.
+        let text =
+            b"pos:\t0\nSQEs:\t0\nCQEs:\t1\n    0: user_data:7, res:0, flag:0\nUserFiles:\t8\n    0: socket:[42]\n\
+                     \x20   1: /tmp/a:b\n    3: socket:[43]\nUserBufs:\t1\n    0: 0x1/4096\nPollList:\n";
+        let links: Vec<_> = user_files(text).unwrap().collect();
+        assert_eq!(links, [&b"socket:[42]"[..], b"/tmp/a:b", b"socket:[43]"]);
+        assert_eq!(links.iter().filter_map(|link| inode(link)).collect::<Vec<_>>(), [42, 43]);
+        assert_eq!(user_files(b"UserFiles:\t0\n").unwrap().count(), 0);
+        assert!(user_files(b"pos:\t0\nflags:\t02000002\n").is_none());
+        assert!(has_rights(b"pos:\t0\nscm_fds: 6\n") && !has_rights(b"scm_fds: 0\n") && !has_rights(b"pos:\t0\n"));
+    }
+}

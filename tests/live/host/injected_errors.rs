@@ -1,0 +1,173 @@
+//! Only ENOENT and ESRCH mean gone: whichever call of a run fails in whatever other way, no check is OK where the
+//! truth is not.
+
+use crate::host::containers::child;
+use crate::host::unit::Service;
+use crate::lab::run::{CLOSEWAIT, Check, GROWTH, IDLE, ORPHANS, STATES, TENANTS, finish};
+use crate::lab::{CLOSE_WAIT, Lab, example};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What may fail for want of rights, memory or descriptors, or by a device.
+const ERRORS: [&str; 4] = ["EMFILE", "ENOMEM", "EACCES", "EIO"];
+
+/// Calls that read the kernel. Others (memory, threads, the clock, the answer) are not about what is seen.
+const CALLS: [&str; 15] = [
+    "openat",
+    "open",
+    "read",
+    "pread64",
+    "readlink",
+    "readlinkat",
+    "getdents64",
+    "newfstatat",
+    "statx",
+    "fstat",
+    "getxattr",
+    "socket",
+    "sendto",
+    "recvmsg",
+    "recvfrom",
+];
+
+/// One run of a check under strace(1), in the PID namespace of process `target`.
+struct Traced<'a> {
+    target: &'a str,
+    dir: &'a Path,
+    check: Check,
+    options: Vec<String>,
+}
+
+impl Traced<'_> {
+    /// The exit code and the answer.
+    fn run(&self, trace: &[&str]) -> (Option<i32>, String) {
+        let answer = fs::File::create(self.dir.join("answer")).unwrap();
+        let mut command = Command::new("nsenter");
+        command.args(["--target", self.target, "--pid", "--mount", "strace", "-qq", "-f"]).args(trace);
+        command.arg(self.check.0).args(&self.options).stdin(Stdio::null()).stderr(Stdio::null()).stdout(answer);
+        let mut child = command.spawn().unwrap();
+        let status = finish(&mut child, PATIENCE);
+        let status = status.unwrap_or_else(|| panic!("{:?} {trace:?}: no end", self.options));
+        (status.code(), fs::read_to_string(self.dir.join("answer")).unwrap())
+    }
+
+    /// How often each call is made; the most by one thread, as strace counts them apart.
+    fn calls(&self) -> BTreeMap<String, usize> {
+        let log = self.dir.join("log");
+        let (code, answer) = self.run(&["-o", log.to_str().unwrap()]);
+        assert_eq!(code, Some(2), "the truth: {answer}");
+        let mut calls: BTreeMap<(String, String), usize> = BTreeMap::new();
+        for line in fs::read_to_string(log).unwrap().lines() {
+            let (thread, rest) = line.split_once(' ').unwrap_or_default();
+            if let Some((call, _)) = rest.trim_start().split_once('(').filter(|(call, _)| CALLS.contains(call)) {
+                *calls.entry((call.to_owned(), thread.to_owned())).or_default() += 1;
+            }
+        }
+        let mut most: BTreeMap<String, usize> = BTreeMap::new();
+        for ((call, _), count) in calls {
+            let known = most.entry(call).or_default();
+            *known = count.max(*known);
+        }
+        most
+    }
+}
+
+/// Each call fails once, with one of the errors; with CONNLEAK_ALL_ERRORS=1 with each of them.
+fn never_ok(lab: &Lab, check: Check, options: &[&str]) {
+    if !Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_ok_and(|status| status.success()) {
+        return lab.skip("no strace");
+    }
+    let Some(service) = Service::new(lab) else { return };
+    let mut program = Command::new("unshare");
+    program.args(["--pid", "--mount", "--fork", "--kill-child", "--mount-proc"]).arg(example("peer"));
+    let mut server = lab.peer_by(program);
+    let Some(pid) = child(server.pid()) else { return lab.skip("unshare makes no process here") };
+    let mut client = lab.peer();
+    // Made outside of the unit: only who holds them tells whose they are.
+    server.say("listen l 127.0.0.1:27760");
+    client.say("connect c 127.0.0.1:27760 5");
+    server.say("accept s l 5");
+    // Some checks are about connections that are open.
+    if ![IDLE.0, TENANTS.0].contains(&check.0) {
+        client.say("close c");
+        lab.wait_for(CLOSE_WAIT, 27760, 5);
+    }
+    service.take_process(pid);
+    let dir = tempfile::tempdir().unwrap();
+    let own = dir.path().to_str().unwrap();
+    let given = |option: &&str| option.replace("UNIT", service.name()).replace("STATE", own);
+    let target = pid.to_string();
+    let options = options.iter().map(given).collect();
+    let traced = Traced { target: &target, dir: dir.path(), check, options };
+    let all = std::env::var_os("CONNLEAK_ALL_ERRORS").is_some();
+    let (mut tried, mut wrong) = (0, Vec::new());
+    for (call, count) in traced.calls() {
+        for at in 1..=count {
+            for (index, error) in ERRORS.iter().enumerate() {
+                if !all && index != at % ERRORS.len() {
+                    continue;
+                }
+                tried += 1;
+                let inject = format!("inject={call}:error={error}:when={at}");
+                let (code, answer) = traced.run(&["-e", &inject, "-o", "/dev/null"]);
+                if code == Some(0) {
+                    wrong.push(format!("{inject}: {answer}"));
+                }
+            }
+        }
+    }
+    assert!(tried > 30, "only {tried} calls");
+    assert!(wrong.is_empty(), "{} of {tried}:\n{}", wrong.len(), wrong.join(""));
+}
+
+const PORT: &str = "-p27760";
+
+#[test]
+fn check_closewait_of_a_unit() {
+    Lab::test(|lab| never_ok(lab, CLOSEWAIT, &[PORT, "--side=server", "--min-age=0s", "-c0", "--unit=UNIT"]));
+}
+
+#[test]
+fn check_closewait_of_a_port() {
+    Lab::test(|lab| never_ok(lab, CLOSEWAIT, &[PORT, "--side=server", "--min-age=0s", "-c0"]));
+}
+
+#[test]
+fn check_conn_growth_of_a_process() {
+    Lab::test(|lab| never_ok(lab, GROWTH, &[PORT, "--pid=1", "--limit=5", "-c50", "--state-dir=STATE"]));
+}
+
+#[test]
+fn check_conn_growth_of_a_unit() {
+    Lab::test(|lab| never_ok(lab, GROWTH, &[PORT, "--unit=UNIT", "--limit=5", "-c50", "--state-dir=STATE"]));
+}
+
+#[test]
+fn check_conn_growth_of_a_units_descriptors() {
+    Lab::test(|lab| never_ok(lab, GROWTH, &["--unit=UNIT", "--metric=fds", "--limit=6", "-c50", "--state-dir=STATE"]));
+}
+
+#[test]
+fn check_conn_idle_of_a_unit() {
+    Lab::test(|lab| never_ok(lab, IDLE, &[PORT, "--side=server", "--min-age=0s", "-c0", "--unit=UNIT"]));
+}
+
+#[test]
+fn check_conn_states_of_a_unit() {
+    Lab::test(|lab| never_ok(lab, STATES, &[PORT, "--side=server", "--state=CLOSE_WAIT::0", "--unit=UNIT"]));
+}
+
+#[test]
+fn check_conn_tenants_of_a_unit() {
+    Lab::test(|lab| never_ok(lab, TENANTS, &[PORT, "--key=user", "--limit=5", "-c50", "--unit=UNIT"]));
+}
+
+#[test]
+fn check_orphans_after_stop() {
+    Lab::test(|lab| never_ok(lab, ORPHANS, &[PORT, "--wait=0s"]));
+}
