@@ -73,6 +73,7 @@ fn redis_tells_the_last_commands_name() {
         let Some(_server) = server(lab, "/usr/bin/redis-server", &args) else { return };
         until_it_works("redis-cli", &["ping"]);
         let recipe = recipe(6379, 0);
+        recipe.assert_version("redis-server");
         let right = recipe.right.replace("PASSWORD", "secret");
         until_it_works("redis-cli", &right.split(' ').collect::<Vec<_>>());
         let mut application = Application::start(&python, REDIS);
@@ -107,6 +108,7 @@ fn memcached_tells_state_and_silence() {
         application.tell("version");
         lab.wait_for(ESTABLISHED, 11211, 4);
         let recipe = recipe(11211, 0);
+        recipe.assert_version("memcached");
         assert_eq!(recipe.right, "none is needed");
         assert_found(&recipe, &application, "fd");
         let table = recipe.table();

@@ -118,6 +118,7 @@ fn processlist_tells_the_transaction_that_was_left_open() {
         let Some(python) = python(lab) else { return };
         let Some(server) = Mariadb::start(lab, &[]) else { return };
         let recipe = recipe_of_processlist();
+        recipe.assert_version("mariadbd");
         server.sql(&recipe.right);
         let mut application = Application::start(&python, APPLICATION);
         application.tell("SELECT 'good work'");
@@ -162,6 +163,7 @@ fn performance_schema_tells_the_last_statement_of_a_sleeping_session() {
         ];
         let Some(server) = Mariadb::start(lab, &options) else { return };
         let recipe = recipe(3306, 1);
+        recipe.assert_version("mariadbd");
         server.sql(&recipe.right);
         let mut application = Application::start(&python, APPLICATION);
         application.tell(FORGETS);

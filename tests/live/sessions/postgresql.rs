@@ -37,6 +37,7 @@ fn psql(sql: &str) {
 fn server(lab: &Lab) -> Option<(Postgres, Recipe)> {
     let server = Postgres::start(lab, 5432)?;
     let recipe = recipe(5432, 0);
+    recipe.assert_version("psql");
     psql("CREATE ROLE shop LOGIN");
     psql(&recipe.right);
     Some((server, recipe))
