@@ -87,7 +87,7 @@ fn present(seen: Observation, args: &Args<Growth>, target: &Target) -> Report {
         report.details.extend(found.evidence(&silences));
     }
     report.details.extend(blame.details(&suspects, &owners, verbose));
-    sockets::add_to(&mut report, &suspects, &owners, args.common.sockets());
+    sockets::add_to(&mut report, &suspects, &owners, &target.request);
     if verbose > 1 {
         report.details.extend(found.by_group().take(grouping.top));
     }

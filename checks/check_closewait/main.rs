@@ -15,7 +15,6 @@ use connleak::owners::blame::{Blame, Suspect};
 use connleak::owners::ghosts::Ghosts;
 use connleak::owners::ghosts::{self, Looking};
 use connleak::owners::holding::{self, Holding};
-use connleak::owners::sockets;
 use connleak::report::Report;
 use connleak::report::doubt;
 use connleak::report::range::Range;
@@ -88,11 +87,13 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let wanted = common.wants_owners(verdict.state != ServiceState::Ok);
     let holding = Holding::find(world, &target, &mut found.stuck, wanted);
     let mut report = present(&target, &rules, &found, verdict, &holding.blame);
-    holding.add_to(&mut report, &found.stuck, common.verbose);
-    sockets::add_to(&mut report, &found.stuck, &holding.owners, common.sockets());
+    holding.add_to(&mut report, &found.stuck, &target, common.verbose);
     let established = found.tally.count(Side::Both, State::Established);
     let is_connected = established + found.young + found.unsure > 0 || !found.stuck.is_empty();
     listener::add_absence(&mut report, &target, world, is_connected);
+    if let Some(ghosts) = found.ghosts.as_ref().filter(|_| common.verbose > 0) {
+        report.details.push(format!("ghosts: {}", ghosts.looked_at(world)));
+    }
     if common.verbose > 2 {
         report.details.extend(holding::stages(&found.seen, gathered, &holding.owners, world));
     }
@@ -113,8 +114,9 @@ fn look_for_ghosts(
         return Ok(None);
     }
     let known = rules.judge(found.stuck.len() as u64, found.oldest, found).state;
-    let matters = |more| rules.at_worst(found, more) > known;
-    let looking = if args.own.ghosts { Looking::Asked } else { Looking::ByDefault(&matters) };
+    let shows_details = args.common.wants_owners(known != ServiceState::Ok).is_some();
+    let (matters, exactly) = (&|more| rules.at_worst(found, more) > known, shows_details);
+    let looking = if args.own.ghosts { Looking::Asked } else { Looking::ByDefault { matters, exactly } };
     ghosts::find(world, target, args.common.unit.as_deref(), looking)
 }
 

@@ -13,7 +13,6 @@ use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping, Suspect};
 use connleak::owners::holding::{self, Holding};
-use connleak::owners::sockets;
 use connleak::report::Report;
 use connleak::report::doubt;
 use connleak::report::range::Range;
@@ -91,8 +90,7 @@ fn check(args: &Args<Idle>, world: &World) -> Result<Report> {
     let wanted = common.wants_owners(verdict.state != ServiceState::Ok);
     let holding = Holding::find(world, &target, &mut suspects, wanted);
     let mut report = present(&target, &rules, &found, verdict, &holding.blame);
-    holding.add_to(&mut report, &suspects, common.verbose);
-    sockets::add_to(&mut report, &suspects, &holding.owners, common.sockets());
+    holding.add_to(&mut report, &suspects, &target, common.verbose);
     listener::add_absence(&mut report, &target, world, found.established + found.unsure > 0);
     if args.own.keepalive && found.ages_known() {
         let unguarded = found.idlers.iter().zip(&suspects).filter(|(idler, _)| idler.unguarded);

@@ -18,7 +18,6 @@ use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Suspect};
 use connleak::owners::holding::{self, Holding};
-use connleak::owners::sockets;
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
@@ -181,8 +180,7 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
     let mut suspects = wanted.map(|_| found.of(findings.first(), &rules)).unwrap_or_default();
     let holding = Holding::find(world, &target, &mut suspects, wanted);
     let mut report = present(&target, &rules, &found, &findings, &holding.blame);
-    holding.add_to(&mut report, &suspects, common.verbose);
-    sockets::add_to(&mut report, &suspects, &holding.owners, common.sockets());
+    holding.add_to(&mut report, &suspects, &target, common.verbose);
     match usual {
         Ok(Some(unusual)) => drop(report.extra.insert("unusual".into(), unusual.iter().map(unusual_json).collect())),
         Ok(None) if args.own.baseline == Some(Compare::Auto) => {

@@ -148,7 +148,7 @@ fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, 
     }
     report.details = details(rules, found, common.verbose, target.request.top);
     report.details.extend(blame.details(&suspects, owners, common.verbose));
-    sockets::add_to(&mut report, &suspects, owners, common.sockets());
+    sockets::add_to(&mut report, &suspects, owners, &target.request);
     report
 }
 

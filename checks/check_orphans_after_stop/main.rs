@@ -269,14 +269,15 @@ impl Scene<'_> {
         report.lacks_owners(blame.unowned, blame.shortfall(&owners));
         if settled.excuse.is_none() {
             let (count, unsure) = (left.len() as f64, settled.view.unsure);
-            let at_worst = rules.count.at_worst(count, count + unsure as f64);
-            report.doubt(at_worst, doubt::whose(unsure, "").into_iter().collect());
+            report.doubt(
+                rules.count.at_worst(count, count + unsure as f64),
+                doubt::whose(unsure, "").into_iter().collect(),
+            );
         }
         let is_there = !left.is_empty() || settled.view.time_wait > 0 || settled.excuse.is_some();
         self.target.add_to(self.drain.world, is_there, &mut report);
         report.details = blame.details(&held, &owners, verbose.min(1));
-        let all: Vec<_> = left.iter().map(suspect).collect();
-        sockets::add_to(&mut report, &all, &owners, self.args.common.sockets());
+        sockets::add_to(&mut report, &left.iter().map(suspect).collect::<Vec<_>>(), &owners, &self.target.request);
         if verbose > 1 {
             report.details.extend(leftover::lines(left, &owners, &listeners, grouping.top));
         }

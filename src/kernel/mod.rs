@@ -11,6 +11,7 @@ pub mod netns;
 pub mod own_addresses;
 pub mod owner;
 pub mod proc_stat;
+pub mod release;
 pub mod scope;
 pub mod select;
 pub mod socket;

@@ -3,10 +3,11 @@
 pub mod host;
 
 use crate::base::error::{Error, Result};
+use crate::kernel::release;
 use crate::kernel::world::{Netns, Place, World};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -48,34 +49,43 @@ pub fn own_identity() -> Option<u32> {
 /// table. What can't be read is not empty.
 pub fn is_empty(net_dir: &Path) -> bool {
     // sockstat6 comes first: where it is missing as the process has ended, sockstat is as well.
-    counter(net_dir, "sockstat6", "TCP6:", &["inuse"]) == Some(0)
-        && counter(net_dir, "sockstat", "TCP:", &["inuse", "tw"]) == Some(0)
+    counters(net_dir, "sockstat6", "TCP6:", ["inuse"]) == Some([0])
+        && counters(net_dir, "sockstat", "TCP:", ["inuse", "tw"]) == Some([0, 0])
 }
 
-/// The sum of a row's fields in a file of counters. Without IPv6 there is no `sockstat6`, and none of its
+/// Some fields of a row in a file of counters. Without IPv6 there is no `sockstat6`, and none of its
 /// sockets.
-pub fn counter(net_dir: &Path, name: &str, row: &str, fields: &[&str]) -> Option<u64> {
-    let table = match fs::read_to_string(net_dir.join(name)) {
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound && name == "sockstat6" => return Some(0),
+pub fn counters<const N: usize>(net_dir: &Path, name: &str, row: &str, fields: [&str; N]) -> Option<[u64; N]> {
+    let table = match read_small(&net_dir.join(name)) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound && name == "sockstat6" => return Some([0; N]),
         table => table.ok()?,
     };
     let mut words = table.lines().find_map(|line| line.strip_prefix(row))?.split_whitespace();
-    let mut sum = 0;
+    let mut values = [0; N];
     while let (Some(field), Some(number)) = (words.next(), words.next()) {
-        sum += if fields.contains(&field) { number.parse().ok()? } else { 0 };
+        if let Some(at) = fields.iter().position(|wanted| *wanted == field) {
+            values[at] = number.parse().ok()?;
+        }
     }
-    Some(sum)
+    Some(values)
+}
+
+/// A few KiB, whose length the kernel doesn't tell: in two calls, not in ten.
+fn read_small(path: &Path) -> io::Result<String> {
+    let mut text = String::with_capacity(8 * 1024);
+    File::open(path)?.take(1 << 20).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Whether a namespace has sockets of MPTCP, listeners too, by its count of them: what can't be read
 /// may have some. A kernel without MPTCP has no line for it.
 pub fn has_mptcp(net_dir: &Path) -> bool {
-    mptcp_sockets(net_dir) != Some(0)
+    mptcp_sockets(net_dir) != Some(0) || has_uncounted_mptcp(net_dir)
 }
 
 /// How many; `None`: unreadable.
 pub fn mptcp_sockets(net_dir: &Path) -> Option<u64> {
-    let table = fs::read_to_string(net_dir.join("protocols")).ok()?;
+    let table = read_small(&net_dir.join("protocols")).ok()?;
     let count = |line: &str| line.split_ascii_whitespace().nth(2).and_then(|count| count.parse::<u64>().ok());
     table.lines().filter(|line| line.starts_with("MPTCP")).map(count).sum()
 }
@@ -102,6 +112,19 @@ pub fn is_hosts() -> bool {
 /// Of the settings below net/core a few are the first namespace's alone, in every kernel. `None`: can't be told.
 fn setting(name: &str) -> Option<bool> {
     Path::new("/proc/sys/net/core").join(name).try_exists().ok()
+}
+
+/// Whether there may be some that the count lacks: before 6.3 (c558246ee73e) it is always zero.
+pub fn has_uncounted_mptcp(net_dir: &Path) -> bool {
+    !release::is_at_least((6, 3)) && ever_spoke_mptcp(net_dir)
+}
+
+/// Whether any connection since the namespace's start asked for MPTCP: what can't be read may have.
+fn ever_spoke_mptcp(net_dir: &Path) -> bool {
+    let Ok(table) = read_small(&net_dir.join("netstat")) else { return true };
+    // A line of names, then one of numbers.
+    let is_used = |number: &str| number != "0" && number.bytes().all(|byte| byte.is_ascii_digit());
+    table.lines().filter_map(|line| line.strip_prefix("MPTcpExt:")).flat_map(str::split_ascii_whitespace).any(is_used)
 }
 
 /// What a thread sees in a namespace.
@@ -181,6 +204,21 @@ mod tests {
     use super::*;
     use rustix::fs::{CWD, Mode, mkfifoat};
     use std::io::Write;
+
+    #[test]
+    fn connections_of_mptcp_are_told_by_the_counters_of_what_was_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let spoke = |table: &str| {
+            fs::write(dir.path().join("netstat"), table).unwrap();
+            ever_spoke_mptcp(dir.path())
+        };
+        let other = "TcpExt: SyncookiesSent\nTcpExt: 7\n";
+        assert!(!spoke(&format!("{other}MPTcpExt: MPCapableSYNRX MPCapableSYNTX\nMPTcpExt: 0 0\n")));
+        assert!(spoke(&format!("{other}MPTcpExt: MPCapableSYNRX MPCapableSYNTX\nMPTcpExt: 0 3\n")));
+        assert!(!spoke(other), "a kernel without MPTCP");
+        fs::remove_file(dir.path().join("netstat")).unwrap();
+        assert!(ever_spoke_mptcp(dir.path()), "unreadable");
+    }
 
     #[test]
     fn counters_that_are_not_all_read_are_no_empty_namespace() {

@@ -56,8 +56,8 @@ pub enum Holders {
 pub struct Owners {
     /// Processes that hold a wanted socket, in the order found.
     pub processes: Vec<Process>,
-    /// Socket inodes with indices in `processes`, sorted: a busy service has tens of thousands, and
-    /// mostly one holder of each. With it the lowest descriptor.
+    /// Socket inodes with indices in `processes` and the lowest descriptor there, sorted: a busy service
+    /// has tens of thousands, and mostly one holder of each.
     holders: Vec<(u64, u32, u32)>,
     /// Processes whose descriptors we may not read.
     pub refused: usize,

@@ -119,12 +119,6 @@ impl Common {
         wants.then_some(if self.verbose > 1 { Holders::All } else { Holders::First })
     }
 
-    /// Whether each socket in question is to be told as data, and how many at most.
-    pub fn sockets(&self) -> Option<usize> {
-        let is_asked = self.verbose > 1 && self.output == Some(Format::Json);
-        is_asked.then(|| self.top.map_or(5, |Top(top)| top))
-    }
-
     /// What is asked for, `pids` too.
     pub fn request(&self, pids: &[Pids]) -> Request {
         let mut ports: Vec<u16> = Vec::new();
@@ -145,6 +139,7 @@ impl Common {
             pids: pids.into_iter().collect(),
             by: self.by.unwrap_or_default(),
             top: self.top.map_or(5, |Top(top)| top),
+            lists_sockets: self.verbose > 1 && self.output == Some(Format::Json),
             without_listener: self.require_listener.map(|RequireListener(state)| state),
         }
     }

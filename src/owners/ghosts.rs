@@ -5,25 +5,24 @@
 //! namespace knows. It has no addresses, no state and no age.
 
 mod found;
+mod processes;
 
 pub use found::Ghosts;
+use found::suspect;
 
 use crate::base::error::{Error, Result};
 use crate::kernel::look;
 use crate::kernel::members;
-use crate::kernel::netns;
 use crate::kernel::owner::descriptors::{self, Descriptor, Descriptors, Scope};
 use crate::kernel::select::Match;
-use crate::kernel::socket::{Endpoint, Side, Socket, State, StateSet};
+use crate::kernel::socket::{Side, Socket, StateSet};
 use crate::kernel::source::{self, Coverage, Query};
 use crate::kernel::unhashed;
 use crate::kernel::world::{Netns, World};
 use crate::owners::blame::Suspect;
 use crate::service::target::Target;
 use rustix::process::getuid;
-use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
 use std::thread;
 use std::time::Duration;
 
@@ -33,17 +32,28 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// So many sockets are asked for their protocol before the tables are.
 const FEW: usize = 64;
 
-/// Processes that a line names.
-const MOST_NAMED: usize = 3;
-
 /// How ghosts are looked for.
 #[derive(Clone, Copy)]
 pub enum Looking<'a> {
     /// `--ghosts`: what can't be read leaves the answer open.
     Asked,
-    /// Unasked: what can't be read is doubt, as far as the kernel's counters bound it. Tells whether so many
-    /// more would change the verdict.
-    ByDefault(&'a dyn Fn(u64) -> bool),
+    /// Unasked: what can't be read is doubt, as far as the kernel's counters bound it.
+    ByDefault {
+        /// Whether so many more would change the verdict.
+        matters: &'a dyn Fn(u64) -> bool,
+        /// Whether their number is wanted also where it doesn't.
+        exactly: bool,
+    },
+}
+
+impl Looking<'_> {
+    /// Whether processes must be read where there are no more than these.
+    fn needs(self, at_most: u64) -> bool {
+        match self {
+            Looking::Asked => true,
+            Looking::ByDefault { matters, exactly } => at_most > 0 && (exactly || matters(at_most)),
+        }
+    }
 }
 
 /// Which processes may have ghosts of the service: those that hold a selected socket, and all of
@@ -54,6 +64,8 @@ struct Suspected<'a> {
     users: HashSet<u32>,
     unit: Option<&'a str>,
     uid: Option<u32>,
+    /// The profile's: programs that are known to talk to the service.
+    clients: &'a [String],
     looking: Looking<'a>,
     /// The kernel's count of all sockets that no table shows.
     at_most: Option<u64>,
@@ -73,9 +85,12 @@ pub fn find(world: &World, target: &Target, unit: Option<&str>, looking: Looking
         }
         (true, false) => return Ok(None),
         (false, true) => {}
-        // The usual case costs no look at any process.
-        (false, false) if unhashed::none(world) => return Ok(Some(Ghosts::default())),
         (false, false) => {}
+    }
+    // The usual case costs no look at any process.
+    let bound = if was_asked { None } else { unhashed::bound(world) };
+    if let Some(at_most) = bound.filter(|at_most| !looking.needs(*at_most)) {
+        return Ok(Some(Ghosts::not_sought(at_most)));
     }
     let nothing = |why: Error| Ghosts { missing: vec![format!("ghosts unknown: {why}")], ..Ghosts::default() };
     let found = search(world, target, unit, looking).unwrap_or_else(nothing);
@@ -86,13 +101,14 @@ fn search(world: &World, target: &Target, unit: Option<&str>, looking: Looking) 
     let selection = &target.selection;
     let at_most = match looking {
         Looking::Asked => None,
-        Looking::ByDefault(matters) => unhashed::at_most(world, matters),
+        Looking::ByDefault { matters, .. } => unhashed::at_most(world, matters),
     };
-    if at_most == Some(0) {
-        return Ok(Ghosts::default());
+    if let Some(at_most) = at_most.filter(|at_most| !looking.needs(*at_most)) {
+        return Ok(Ghosts::not_sought(at_most));
     }
     let (sockets, users, uid) = (HashSet::new(), HashSet::new(), selection.uid);
-    let mut suspected = Suspected { sockets, users, unit, uid, looking, at_most };
+    let clients = &target.profile.clients[..];
+    let mut suspected = Suspected { sockets, users, unit, uid, clients, looking, at_most };
     look::visit(world, selection, (StateSet::ALL, false), &mut |socket, matched, _| {
         if socket.inode != 0 && matches!(matched, Match::Yes(_)) {
             suspected.sockets.insert(socket.inode);
@@ -112,14 +128,9 @@ fn search(world: &World, target: &Target, unit: Option<&str>, looking: Looking) 
         });
     }
     let mut found = suspected.finish(&look);
-    if !suspected.was_asked() {
-        found.doubts.extend(suspected.doubt_silent(&look));
-        if !found.missing.is_empty() {
-            let known = found.count + found.elsewhere;
-            let rest = suspected.at_most.map(|all| all.saturating_sub(known));
-            found.doubts.extend((rest != Some(0)).then(|| (rest, found.missing.join(", "))));
-            found.missing.clear();
-        }
+    suspected.judge_others(&look, &mut found, world);
+    if !suspected.was_asked() && !found.missing.is_empty() {
+        found.bound(suspected.at_most.map_or_else(|| unhashed::unlisted(world), |all| Ok(Some(all))));
     }
     Ok(found)
 }
@@ -128,6 +139,10 @@ fn search(world: &World, target: &Target, unit: Option<&str>, looking: Looking) 
 struct Look {
     /// By inode.
     ghosts: HashMap<u64, Descriptor>,
+    /// The service's processes that have sockets.
+    meant: Vec<u32>,
+    /// Whether any is known.
+    has_service: bool,
     /// Processes that have sockets in the tables, of this service or of another.
     talking: HashSet<u32>,
     missing: Vec<String>,
@@ -160,17 +175,17 @@ impl Suspected<'_> {
         self.are_named() && self.uid != Some(getuid().as_raw())
     }
 
-    /// Whether ghosts of all processes count: they may be the service's whose own process can't be told.
+    /// Whether ghosts of all processes matter: they may be the service's whose own process can't be told.
     fn counts_all(&self) -> bool {
         match self.looking {
-            Looking::Asked => false,
-            Looking::ByDefault(matters) => self.at_most.is_none_or(matters),
+            Looking::Asked => !self.are_named(),
+            Looking::ByDefault { matters, .. } => self.at_most.is_none_or(matters),
         }
     }
 
     /// Few ghosts of the whole machine, which change nothing, are looked for in the service's processes alone.
     fn scope(&self) -> Scope<'_> {
-        let asks_few = matches!(self.looking, Looking::ByDefault(_)) && !self.counts_all() && !self.are_named();
+        let asks_few = !self.counts_all() && !self.are_named() && self.clients.is_empty();
         if asks_few { Scope::Users(&self.users) } else { Scope::All }
     }
 
@@ -183,12 +198,13 @@ impl Suspected<'_> {
         };
         let Descriptors { mut open, meant, refused, refused_meant, is_hidden, late } =
             descriptors::read(world, &self.sockets, self.scope(), belongs);
-        let has_service = meant > 0 || self.are_named();
+        let clients = processes::mark(&mut open, self.clients, world);
+        let has_service = meant + clients > 0 || self.are_named();
         // Only where no process is known as the service's any other may be.
         open.retain(|_, descriptor| descriptor.is_meant || !has_service || self.counts_all());
-        if !self.was_asked() {
-            self.leave_other_namespaces(&mut open, world);
-        }
+        self.leave_other_namespaces(&mut open, world);
+        let meant = processes::holders(open.values().filter(|descriptor| descriptor.is_meant));
+        let meant = meant.into_iter().map(|(pid, _)| pid).collect();
         // The tables come second: what is in none of them now was open before.
         let Tables { talking, unseen, untold, any_unheld } = self.forget_known(&mut open, refused > 0, world)?;
         open.retain(|inode, descriptor| descriptor.is_open(world, *inode));
@@ -208,21 +224,15 @@ impl Suspected<'_> {
             missing.push(format!("{} descriptors may be ghosts or not: {why}", open.len()));
             open.clear();
         }
-        Ok(Look { ghosts: open, talking, missing })
+        Ok(Look { ghosts: open, meant, has_service, talking, missing })
     }
 
     /// Who is in another network namespace, and not known as the service's, talked there; nor is another
     /// user's process meant where one is chosen.
     fn leave_other_namespaces(&self, open: &mut HashMap<u64, Descriptor>, world: &World) {
-        let here = netns::identity(world).ok().filter(|_| world.netns != Netns::All);
-        let mut are_here: HashMap<u32, bool> = HashMap::new();
-        open.retain(|_, descriptor| {
-            let pid = descriptor.pid;
-            let there = || netns::identity_of(&world.proc_root.join(pid.to_string()).join("net"));
-            let is_here = || here.is_none_or(|here| there().map_or(true, |there| u64::from(there) == here));
-            let is_chosen = self.uid.is_none_or(|uid| uid == descriptor.uid);
-            descriptor.is_meant || is_chosen && *are_here.entry(pid).or_insert_with(is_here)
-        });
+        let is_chosen = |descriptor: &Descriptor| self.uid.is_none_or(|uid| uid == descriptor.uid);
+        let mut are_here = processes::Here::new(world);
+        open.retain(|_, descriptor| descriptor.is_meant || is_chosen(descriptor) && are_here.has(descriptor.pid));
     }
 
     /// Leaves only TCP sockets that are in no table.
@@ -267,33 +277,33 @@ impl Suspected<'_> {
         let mut sockets: Vec<Suspect> = meant.map(|(inode, holder)| suspect(*inode, holder)).collect();
         sockets.sort_by_key(|ghost| ghost.inode);
         let (count, elsewhere) = (sockets.len() as u64, (look.ghosts.len() - sockets.len()) as u64);
-        let mut missing = look.missing.clone();
-        if elsewhere > 0 && self.was_asked() {
-            missing.push(format!(
-                "no process has a socket of the service, others have {elsewhere} ghosts: name its --unit or --user"
-            ));
+        let (missing, looked_at) = (look.missing.clone(), Some(look.meant.clone()));
+        Ghosts { count, sockets, elsewhere, missing, looked_at, ..Ghosts::default() }
+    }
+
+    /// Ghosts of processes that have no other socket: nothing tells of which service they were. Who has sockets of
+    /// another service may have forgotten that one's, but nothing tells that either.
+    fn judge_others(&self, look: &Look, found: &mut Ghosts, world: &World) {
+        let others = || look.ghosts.values().filter(|holder| !holder.is_meant);
+        if self.was_asked() && !look.has_service && found.elsewhere > 0 {
+            let why = "no process has a socket of the service, others have";
+            return found.missing.push(format!("{why} {} ghosts: name its --unit or --user", found.elsewhere));
         }
-        Ghosts { count, sockets, elsewhere, missing, ..Ghosts::default() }
+        let silent = processes::holders(others().filter(|holder| !look.talking.contains(&holder.pid)));
+        let count = processes::ghosts_of(&silent);
+        if count > 0 {
+            let why = "ghosts of processes without any socket may be the service's, most of pid";
+            let why = format!("{why} {}", processes::pids(&silent));
+            match self.looking {
+                Looking::Asked => found.missing.push(format!("up to {count}: {why}")),
+                Looking::ByDefault { .. } => found.doubts.push((Some(count), why)),
+            }
+        }
+        let talking = processes::holders(others().filter(|holder| look.talking.contains(&holder.pid)));
+        let count = processes::ghosts_of(&talking);
+        if count > 0 && self.looking.needs(count) {
+            let (of, service) = (processes::named(talking.iter().map(|(pid, _)| *pid), world), found.looked_at(world));
+            found.remarks.push(format!("{count} ghosts of processes with other sockets don't count ({of}): {service}"));
+        }
     }
-
-    /// Ghosts of processes that have no other socket, so that nothing tells of which service they were. Who has
-    /// some of another service may have forgotten that one's.
-    fn doubt_silent(&self, look: &Look) -> Option<(Option<u64>, String)> {
-        let of_others = look.ghosts.values().filter(|holder| !holder.is_meant).map(|holder| holder.pid);
-        let mut pids: Vec<u32> = of_others.filter(|pid| !look.talking.contains(pid)).collect();
-        let count = pids.len() as u64;
-        pids.sort_unstable();
-        let mut holders: Vec<(u32, usize)> = pids.chunk_by(u32::eq).map(|same| (same[0], same.len())).collect();
-        holders.sort_by_key(|(_, count)| Reverse(*count));
-        let named: Vec<String> = holders.iter().take(MOST_NAMED).map(|(pid, _)| pid.to_string()).collect();
-        let why =
-            format!("ghosts of processes without any socket may be the service's, most of pid {}", named.join(", "));
-        (count > 0).then_some((Some(count), why))
-    }
-}
-
-fn suspect(inode: u64, holder: &Descriptor) -> Suspect {
-    let nowhere = Endpoint::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-    // What it was is not told any more.
-    Suspect { uid: holder.uid, ..Suspect::new(&Socket { inode, ..Socket::bare(State::Close, nowhere, nowhere) }, None) }
 }

@@ -5,6 +5,7 @@ use crate::kernel::source::Coverage;
 use crate::kernel::world::World;
 use crate::owners::blame::{Blame, Grouping, Suspect};
 use crate::owners::holders;
+use crate::owners::sockets;
 use crate::report::Report;
 use crate::service::target::Target;
 use std::time::Duration;
@@ -28,8 +29,9 @@ impl Holding {
     }
 
     /// Adds who has them, in the detail that `verbose` asks for, and for how many nobody was found.
-    pub fn add_to(&self, report: &mut Report, suspects: &[Suspect], verbose: u8) {
+    pub fn add_to(&self, report: &mut Report, suspects: &[Suspect], target: &Target, verbose: u8) {
         self.blame.add_to(report);
+        sockets::add_to(report, suspects, &self.owners, &target.request);
         if self.is_wanted {
             report.lacks_owners(self.blame.unowned, self.blame.shortfall(&self.owners));
         }

@@ -30,6 +30,9 @@ pub struct Profile {
     pub side: Option<Side>,
     /// Connections that the service accepts by default.
     pub limit: Option<u64>,
+    /// Names of programs that are known to talk to the service.
+    #[serde(default)]
+    pub clients: Vec<String>,
     #[serde(default)]
     pub close_wait: CloseWait,
     #[serde(default)]

@@ -25,6 +25,8 @@ pub struct Request {
     pub by: By,
     /// Most entries of any list.
     pub top: usize,
+    /// Whether each socket is wanted as data, beside the numbers.
+    pub lists_sockets: bool,
     /// The state where nothing listens on the port; `None`: that is said and not judged.
     pub without_listener: Option<ServiceState>,
 }

@@ -10,7 +10,9 @@ mod tmux;
 /// check_closewait.
 mod closewait {
     pub mod ages;
+    pub mod client_libraries;
     pub mod ghosts;
+    pub mod go;
     pub mod holders;
     pub mod peer_has_closed;
 }

@@ -195,7 +195,8 @@ impl Who {
             return Err(Error::Usage("--ghosts and --no-ghosts contradict each other; give one".into()));
         }
         if !self.no_ghosts {
-            let looking = if self.ghosts { Looking::Asked } else { Looking::ByDefault(&|more| more > 0) };
+            let by_default = Looking::ByDefault { matters: &|more| more > 0, exactly: true };
+            let looking = if self.ghosts { Looking::Asked } else { by_default };
             view.ghosts = ghosts::find(&target, args.common.unit.as_deref(), looking, world, &mut view.notes)?;
         }
         let top = self.top.map_or(20, |Top(top)| top);

@@ -71,7 +71,8 @@ pub fn look(world: &World) -> Result<Host> {
     Ok(host)
 }
 
-fn pids(root: &Path) -> Result<Vec<u32>> {
+/// All that are listed, in order.
+pub fn pids(root: &Path) -> Result<Vec<u32>> {
     let entries = fs::read_dir(root).map_err(|cause| Error::reading(root, cause))?;
     let mut pids: Vec<u32> = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     pids.sort_unstable();

@@ -30,7 +30,9 @@ pub fn visit(net_dir: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Re
     let how = format!("{}/tcp and tcp6", net_dir.display());
     let mut seen = Coverage { rows: entries.len() as u64, ..Coverage::new(Origin::Proc, how) };
     // A copy of /proc may lack the counters.
-    let mptcp = netns::mptcp_sockets(net_dir).unwrap_or(0);
+    let counted = netns::mptcp_sockets(net_dir);
+    let mptcp = counted.unwrap_or(0);
+    let is_uncounted = counted.is_some() && netns::has_uncounted_mptcp(net_dir);
     // While the table changes, the kernel's seq_file repeats rows, up to half of them (6.18).
     let (mut shown, mut held) = (HashSet::new(), HashSet::new());
     let (mut listeners, mut established) = (0, 0);
@@ -39,12 +41,17 @@ pub fn visit(net_dir: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Re
         let wanted = query.wants(socket.state, socket.local.port, socket.remote.port);
         // Rows of one inode are subflows of one MPTCP connection.
         let is_new = wanted && shown.insert((socket.local, socket.remote, socket.inode));
-        if is_new && (mptcp == 0 || socket.inode == 0 || held.insert(socket.inode)) {
+        let may_be_subflow = mptcp > 0 || is_uncounted;
+        if is_new && (!may_be_subflow || socket.inode == 0 || held.insert(socket.inode)) {
             established += u64::from(socket.state == State::Established);
             each(&socket);
         }
     }
     (seen.missing, seen.remark) = untold(mptcp, listeners, established);
+    if is_uncounted && established > 0 {
+        let why = "/proc doesn't tell the states of MPTCP connections, nor this kernel how many there are";
+        seen.missing.get_or_insert(why.to_owned());
+    }
     Ok(seen)
 }
 

@@ -45,10 +45,15 @@ fn a_reset_after_close_wait_hides_nothing() {
         assert!(!text.contains("0.0.0.0"), "a ghost has no peer: {text}");
         let lines = outcome.output().long_text;
         assert_eq!(lines.iter().filter(|line| line.starts_with("ghost, inode")).count(), 4, "{lines:?}");
+        let looked = lines.iter().find_map(|line| line.strip_prefix("ghosts: looked for in ")).unwrap();
+        for pid in [server.pid(), client.pid()] {
+            assert!(looked.contains(&format!("peer[{pid}]")), "{looked}");
+        }
         let (owners, json) = (look(&["-ojson", "--by=peer"]).json(), look(&["-ojson", "--netns=all"]).json());
         assert_eq!((&owners["owners"][0]["sockets"], &owners["groups"][0]["key"]), (&4.into(), &"unknown".into()));
         assert_eq!((&json["ghosts"]["sockets"], &json["complete"]["namespaces"]), (&4.into(), &2.into()), "{json}");
-        assert_eq!(owners["ghosts"], serde_json::json!({"sockets": 4, "elsewhere": 0}), "{owners}");
+        let pids = [server.pid(), client.pid()];
+        assert_eq!(owners["ghosts"], serde_json::json!({"sockets": 4, "elsewhere": 0, "looked_at": pids}), "{owners}");
 
         // They count together with what the tables show.
         client.say(&format!("connect late {ADDRESS} 2"));
@@ -128,7 +133,9 @@ fn a_process_that_has_only_ghosts_left_is_named_by_its_user_or_unit() {
         lab.wait_for(CLOSE_WAIT, 27401, 3);
         server.say("reset s");
         lab.wait_for(CLOSE_WAIT, 27401, 0);
-        assert_eq!(look(&[]).value("ghosts"), 0.0, "the server has none, and the client is not known");
+        let unnamed = look(&[]);
+        assert_eq!((unnamed.code, unnamed.output().value("ghosts")), (3, None), "who knows the client: {unnamed:?}");
+        assert!(unnamed.text().contains(&format!("most of pid {}", client.pid())), "{unnamed:?}");
         let by_user = look(&["--user=nobody"]);
         assert_eq!((by_user.code, by_user.value("ghosts")), (1, 3.0), "{by_user:?}");
         assert!(by_user.text().contains(&format!("held by peer[{}]", client.pid())), "{by_user:?}");
@@ -242,8 +249,10 @@ fn ghosts_count_unless_they_are_switched_off() {
         client.say(&format!("connect used {ADDRESS} 1"));
         server.say("accept s l 31");
         let look = |more: &[&str]| CLOSEWAIT.run(&[&["-p27401", "--side=server"], more].concat());
-        let healthy = look(&[]);
+        let healthy = look(&["-v"]);
         assert_eq!((healthy.code, healthy.value("ghosts")), (0, 0.0), "{healthy:?}");
+        let blind = || CLOSEWAIT.unprivileged(&["-p27401", "--side=server"]);
+        assert_eq!(blind().code, 0, "nothing shows that there are any: {:?}", blind());
         client.say("shutdown c");
         lab.wait_for(CLOSE_WAIT, 27401, 30);
         client.say("reset c");
@@ -255,10 +264,9 @@ fn ghosts_count_unless_they_are_switched_off() {
         assert_eq!((off.code, off.value("close_wait"), off.output().value("ghosts")), (0, 0.0, None), "{off:?}");
         let both = look(&["--ghosts", "--no-ghosts"]);
         assert!(both.code == 3 && both.text().contains("contradict"), "{both:?}");
-        // A user who may not read the server's process is told of it: in a PID namespace of one's own the kernel's
-        // counters, which are the whole machine's, bound nothing.
-        let blind = CLOSEWAIT.unprivileged(&["-p27401", "--side=server"]);
-        assert!(blind.code == 0 && blind.text().contains("processes of the service may not be read"), "{blind:?}");
+        // A user who may not read the server's process is told of it: the namespace has sockets that no protocol lists.
+        let blind = blind();
+        assert!(blind.code == 3 && blind.text().contains("processes of the service may not be read"), "{blind:?}");
         assert_eq!(blind.output().value("ghosts"), None, "{blind:?}");
     });
 }
@@ -278,7 +286,72 @@ fn ghosts_of_a_process_without_any_socket_are_doubt() {
         assert!(outcome.text().contains("ghosts of processes without any socket"), "{outcome:?}");
         assert!(outcome.text().contains(&leaker.pid().to_string()), "{outcome:?}");
         leaker.end();
-        let gone = CLOSEWAIT.run(&["-p27401"]);
+        let gone = CLOSEWAIT.run(&["-p27401", "-v"]);
         assert_eq!((gone.code, gone.value("ghosts")), (0, 0.0), "{gone:?}");
+    });
+}
+
+/// To read descriptors costs more than all else: not where the kernel's counters bound them below any threshold.
+#[test]
+fn so_few_that_none_matters_are_counted_only_where_details_are_shown() {
+    Lab::test(|lab| {
+        let _haunted = haunted(lab, 4);
+        let look = |more: &[&str]| {
+            let far_off = ["-p27401", "-w1000000", "-c2000000", "--ratio-min-count=1000000"];
+            CLOSEWAIT.run(&[&far_off, more].concat())
+        };
+        let quick = look(&[]);
+        assert_eq!(
+            (quick.code, quick.value("close_wait"), quick.output().value("ghosts")),
+            (0, 0.0, None),
+            "{quick:?}"
+        );
+        for more in [&["-v"][..], &["--ghosts"], &["-w3"]] {
+            let exact = look(more);
+            let code = i32::from(more == ["-w3"]);
+            assert_eq!((exact.code, exact.value("close_wait"), exact.value("ghosts")), (code, 4.0, 4.0), "{exact:?}");
+        }
+        assert_eq!(look(&["-ojson"]).json()["ghosts"]["sockets"], 4);
+    });
+}
+
+/// An application that forgot all connections to one service still has those to others: the line says so, and the
+/// profile can name it.
+#[test]
+fn ghosts_of_a_process_with_other_sockets_are_told_or_its_name_is() {
+    Lab::test(|lab| {
+        let (mut server, mut used) = lab.connected(ADDRESS, 1);
+        let (mut leaker, mut abroad) = (lab.peer(), lab.outside(|| lab.peer()));
+        leaker.say("listen other 127.0.0.1:27402");
+        leaker.say(&format!("connect gone {ADDRESS} 30"));
+        server.say("accept t l 30");
+        server.say("reset t");
+        abroad.say("socket forgotten 7");
+        lab.wait_for(ESTABLISHED, 27401, 2);
+        let told = CLOSEWAIT.run(&["-p27401"]);
+        assert_eq!((told.code, told.output().value("close_wait")), (0, Some(0.0)), "{told:?}");
+        let others =
+            format!("30 ghosts of processes with other sockets don't count (peer[{}]): looked for in", leaker.pid());
+        assert!(told.text().contains(&others), "{told:?}");
+        let json = CLOSEWAIT.run(&["-p27401", "-ojson"]).json();
+        assert_eq!(
+            json["ghosts"],
+            serde_json::json!({"sockets": 0, "elsewhere": 30, "looked_at": [server.pid(), used.pid()]})
+        );
+        let strict = look(&[]);
+        assert!(strict.code == 0 && strict.text().contains(&others), "{strict:?}");
+
+        let profile = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
+        let named = |clients: &str| {
+            std::fs::write(profile.path(), format!("service: x\nports: [27401]\nclients: [{clients}]\n")).unwrap();
+            CLOSEWAIT.run(&["-p27401", "-P", profile.path().to_str().unwrap()])
+        };
+        assert_eq!(named("peers, nobody").code, 0);
+        let known = named("nobody, peer");
+        assert_eq!((known.code, known.value("ghosts")), (2, 30.0), "not those of another namespace: {known:?}");
+        assert!(known.text().contains(&format!("30 of 30 held by peer[{}]", leaker.pid())), "{known:?}");
+        used.say("close c");
+        let alone = named("peer");
+        assert_eq!((alone.code, alone.value("ghosts")), (2, 30.0), "also where nobody is connected: {alone:?}");
     });
 }

@@ -327,6 +327,31 @@ fn descriptors_that_pile_up_are_a_leak_of_their_process() {
     });
 }
 
+/// A descriptor stays the same one when its connection leaves the tables.
+#[test]
+fn ghosts_that_pile_up_are_a_leak_of_their_process() {
+    Lab::test(|lab| {
+        let (state, (mut server, mut client)) = (tempfile::tempdir().unwrap(), lab.connected("127.0.0.1:4242", 3));
+        let pid = client.pid();
+        let options = [&format!("--pid={pid}"), "--metric=fds", "--limit=200", "-v"];
+        let mut all = 0;
+        let (found, round) = first_alarm(&state, &options, |round| {
+            if round >= 6 {
+                client.say("connect leaked 127.0.0.1:4242 4");
+                server.say("accept gone l 4");
+                server.say("reset gone");
+                lab.wait_for(ESTABLISHED, 4242, 6);
+                all += 4;
+            }
+        });
+        let text = found.text();
+        assert!(found.code < 3 && text.contains(&format!("pid {pid} descriptors leak in peer[{pid}] (")), "{found:?}");
+        assert!(round > 10 && found.value("fds") > f64::from(all), "{round}: {found:?}");
+        let in_tables = look(&state, 4242, &["--side=client"]);
+        assert_eq!(in_tables.value("connections"), 3.0, "{in_tables:?}");
+    });
+}
+
 /// Takes 4 MiB a line that it reads.
 const HUNGRY: &str = "import sys\nheld = []\nfor line in sys.stdin:\n    held.append(bytearray(4 << 20))\n    print(len(held), flush=True)";
 

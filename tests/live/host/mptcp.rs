@@ -1,8 +1,9 @@
 //! MPTCP: TCP's table shows a connection's subflows, and that they are ESTABLISHED whatever it is.
 
 use crate::companion::run::connleak;
-use crate::lab::run::{CLOSEWAIT, GROWTH, IDLE, ORPHANS, STATES, TENANTS};
+use crate::lab::run::{CLOSEWAIT, GROWTH, IDLE, ORPHANS, Outcome, STATES, TENANTS, run};
 use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab, Peer};
+use std::fs;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -13,9 +14,11 @@ fn ip(line: &str) -> bool {
     Command::new("ip").args(line.split(' ')).status().is_ok_and(|status| status.success())
 }
 
-/// A server and its client, both of MPTCP, with `count` connections over two subflows each.
+/// A server and its client, both of MPTCP, with `count` connections over two subflows each. The second one is a
+/// backup, on which nothing ever comes.
 fn connected(lab: &Lab, count: u32) -> Option<(Peer, Peer)> {
-    let ready = ["mptcp limits set subflows 2 add_addr_accepted 2", "mptcp endpoint add 127.0.0.2 dev lo subflow"];
+    let ready =
+        ["mptcp limits set subflows 2 add_addr_accepted 2", "mptcp endpoint add 127.0.0.2 dev lo subflow backup"];
     if !ready.into_iter().all(ip) {
         lab.skip("ip mptcp: refused");
         return None;
@@ -46,7 +49,7 @@ fn subflows_are_one_connection_and_its_state_is_its_own() {
         let tenants = TENANTS.run(&["-p27501", "--side=server", "--limit=100"]);
         assert_eq!((tenants.code, tenants.value("connections")), (0, 5.0), "{tenants:?}");
         let idle = IDLE.run(&["-p27501", "--side=client", "--min-age=0s", "-w100"]);
-        assert_eq!((idle.code, idle.value("idle")), (0, 5.0), "{idle:?}");
+        assert_eq!((idle.code, idle.value("idle"), idle.value("never_used")), (0, 5.0, 0.0), "a backup: {idle:?}");
 
         let before = Instant::now();
         sleep(Duration::from_millis(700));
@@ -129,5 +132,40 @@ fn where_only_proc_is_read_their_states_are_unknown() {
         let listener = CLOSEWAIT.run(&["-p27501", "--source=proc"]);
         assert_eq!(listener.code, 0, "all may be listeners: {listener:?}");
         assert!(listener.text().contains("MPTCP"), "{listener:?}");
+    });
+}
+
+/// What a run of check_closewait asks the kernel, as strace shows it, and what it says. `inject`: errors of single calls.
+fn asked(inject: &str) -> Option<(usize, Outcome)> {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o"]).arg(log.path()).args(["-e", "trace=sendto"]);
+    if !inject.is_empty() {
+        strace.args(["-e", &format!("inject=sendto:{inject}")]);
+    }
+    if !Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).status().is_ok_and(|done| done.success()) {
+        return None;
+    }
+    let look = ["-p27501", "--side=server", "--min-age=0s", "--no-ghosts"];
+    let outcome = run(strace.arg(CLOSEWAIT.0).args(look));
+    Some((fs::read_to_string(log.path()).unwrap().matches("sendto(").count(), outcome))
+}
+
+/// One more dump where there are MPTCP sockets, none where there are none; refused it is doubt.
+#[test]
+fn their_table_is_asked_for_where_there_are_any() {
+    Lab::test(|lab| {
+        let (plain, _client) = lab.connected(ADDRESS, 3);
+        let Some((without, outcome)) = asked("") else { return lab.skip("no strace, or it may not trace") };
+        assert_eq!((outcome.code, outcome.value("established")), (0, 3.0), "{outcome:?}");
+        plain.end();
+        let Some((_server, mut client)) = connected(lab, 3) else { return };
+        let (with, outcome) = asked("").unwrap();
+        assert_eq!((with, outcome.code, outcome.value("established")), (without + 1, 0, 3.0), "{outcome:?}");
+        client.say("close c");
+        // After the listeners comes MPTCP's table, as a combined dump and by family.
+        let (_, outcome) = asked("error=ENOENT:when=2..3").unwrap();
+        assert_eq!((outcome.code, outcome.value("established")), (3, 3.0), "{outcome:?}");
+        assert!(outcome.text().contains("states of 3 MPTCP connections unknown"), "{outcome:?}");
     });
 }

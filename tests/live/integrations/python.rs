@@ -11,7 +11,7 @@ use std::time::Duration;
 /// `tests/run` makes it beforehand; a bare `cargo test` waits for it once.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-fn venv() -> PathBuf {
+pub fn venv() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("venv")
 }
 
