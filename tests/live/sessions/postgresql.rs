@@ -3,7 +3,7 @@
 use super::pasted::{Application, Recipe, listed, recipe, rows, until_it_works};
 use crate::companion::run::any;
 use crate::integrations::python::{prepare_python, python};
-use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab};
+use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab, example};
 use crate::postgres::Postgres;
 use serde_json::Value;
 use std::net::TcpStream;
@@ -151,6 +151,27 @@ fn a_session_without_a_socket_is_told_apart() {
         assert!(outcome.stdout.contains("; 1 session without a connection here\n"), "{outcome:?}");
         let line = outcome.stdout.lines().find(|line| line.starts_with("10.9.9.9:4000")).unwrap();
         assert!(line.contains("active, its client is gone") && line.ends_with("select pg_sleep(9)"), "{outcome:?}");
+    });
+}
+
+/// A backend in a container: its list has the pid of there, and a proxy before it another address.
+#[test]
+fn a_backend_in_a_container_is_found_by_its_own_pid() {
+    Lab::test(|lab| {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork"]).arg(example("peer"));
+        let (mut server, mut client) = (lab.peer_by(command), lab.peer());
+        server.say("listen l 127.0.0.1:5432");
+        client.say("connect c 127.0.0.1:5432 1");
+        server.say("accept s l 1");
+        let list = "pid,client_addr,client_port,usename,state,query\n1,192.0.2.7,4000,shop,idle,select 1\n";
+        let outcome = listed(&["-p5432", "-ojson"], list);
+        let found: Value = serde_json::from_str(&outcome.stdout).unwrap();
+        let row = &found["rows"][0];
+        assert_eq!((&row["joined_by"], &row["addresses_agree"]), (&"pid".into(), &false.into()), "{found:#}");
+        assert_eq!((&row["client"], &row["session"]["pid"]), (&format!("peer[{}]", client.pid()).into(), &1.into()));
+        assert!(row["server_socket"]["pid"].as_u64().is_some_and(|pid| pid > 1), "{found:#}");
+        assert!(found["missing"][0].as_str().unwrap().contains("1 joined by process or descriptor where"), "{found:#}");
     });
 }
 

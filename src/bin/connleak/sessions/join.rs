@@ -11,7 +11,15 @@ use std::collections::HashMap;
 pub struct End {
     pub suspect: Suspect,
     pub pid: Option<u32>,
+    /// What the process calls itself: in a container it has another pid.
+    pub own_pid: Option<u32>,
     pub fd: Option<u32>,
+}
+
+impl End {
+    fn has_pid(&self, told: u32) -> bool {
+        [self.pid, self.own_pid].contains(&Some(told))
+    }
 }
 
 /// A connection by those of its ends that are here.
@@ -90,7 +98,9 @@ impl<'a> Index<'a> {
         let mut index = Index { connections, by_pid, by_fd, by_end, by_port, is_taken };
         for (at, connection) in connections.iter().enumerate() {
             if let Some(server) = &connection.server {
-                server.pid.into_iter().for_each(|pid| index.by_pid.entry(pid).or_default().push(at));
+                for pid in server.pid.into_iter().chain(server.own_pid.filter(|own| Some(*own) != server.pid)) {
+                    index.by_pid.entry(pid).or_default().push(at);
+                }
                 server.fd.into_iter().for_each(|fd| index.by_fd.entry(fd).or_default().push(at));
             }
             for end in connection.clients() {
@@ -122,9 +132,10 @@ impl<'a> Index<'a> {
             Client::Nowhere | Client::Unix | Client::Hidden => return None,
         };
         let is_owned = |at: &&usize| {
-            let server = self.connections[**at].server.as_ref();
-            let is = |told: Option<u32>, seen: fn(&End) -> Option<u32>| told.is_some() && server.and_then(seen) == told;
-            !self.is_taken[**at] && (is(session.pid, |end| end.pid) || is(session.fd, |end| end.fd))
+            let is = |server: &End| {
+                session.pid.is_some_and(|pid| server.has_pid(pid)) || (session.fd.is_some() && session.fd == server.fd)
+            };
+            !self.is_taken[**at] && self.connections[**at].server.as_ref().is_some_and(is)
         };
         let connection = *same_client.iter().find(is_owned)?;
         let by = if session.pid.is_some() { By::Pid } else { By::Descriptor };
@@ -155,8 +166,10 @@ impl<'a> Index<'a> {
         let found = self.only(self.by_end.get(&session.endpoint()?), By::Address)?;
         // A descriptor that is known and another one tells two connections of one address apart.
         let server = self.connections[found.connection].server.as_ref();
-        let differs = |told: Option<u32>, seen: Option<u32>| told.zip(seen).is_some_and(|(told, seen)| told != seen);
-        let is_other = server.is_some_and(|end| differs(session.fd, end.fd) || differs(session.pid, end.pid));
+        let is_other = server.is_some_and(|end| {
+            let other_pid = session.pid.is_some_and(|pid| end.pid.is_some() && !end.has_pid(pid));
+            other_pid || session.fd.zip(end.fd).is_some_and(|(told, seen)| told != seen)
+        });
         (!is_other).then_some(found)
     }
 
