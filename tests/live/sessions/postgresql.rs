@@ -204,6 +204,12 @@ fn a_list_that_can_t_be_read_is_one_line() {
                 "columns 'name, size' ... are of no list that is known",
             ),
             ("-p5432", vec!["/nonexistent".to_owned()], "can't read /nonexistent: No such file"),
+            (
+                "-p6432",
+                vec![recorded("postgresql_csv.txt")],
+                "PgBouncer's clients are in SHOW CLIENTS and SHOW SERVERS",
+            ),
+            ("-p5432", vec![recorded("pgbouncer_csv.txt")], "PgBouncer's lists are of its own port"),
             ("-p5432", vec![], "'connleak sessions --how -p 5432' prints the client's command"),
             ("-p9092", vec!["--how".to_owned()], "no session list of kafka is known"),
         ];
