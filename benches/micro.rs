@@ -61,10 +61,7 @@ fn select_and_tally(bencher: Bencher, ports: u16) {
         ports: (11212 - ports..=11211).collect(),
         side: Side::Both,
         peers: vec!["127.0.0.0/8".parse().expect("a range")],
-        locals: vec![],
-        uid: None,
-        unmapped: None,
-        unit: None,
+        ..Selection::default()
     };
     let mut listeners = Listeners::default();
     sockets.iter().for_each(|socket| listeners.add(socket));

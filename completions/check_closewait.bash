@@ -20,7 +20,7 @@ _check_closewait() {
 
     case "${cmd}" in
         check_closewait)
-            opts="--min-age --ratio-warning --ratio-critical --ratio-min-count --oldest-warning --oldest-critical --ghosts --no-ghosts --port -p --profile -P --warning -w --critical -c --side --peer --local --user --unit --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
+            opts="--min-age --ratio-warning --ratio-critical --ratio-min-count --oldest-warning --oldest-critical --ghosts --no-ghosts --state-dir --port -p --unix --profile -P --warning -w --critical -c --side --peer --local --user --unit --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
             case "${prev}" in
                 --min-age)
                     COMPREPLY=()
@@ -46,7 +46,15 @@ _check_closewait() {
                     COMPREPLY=()
                     return 0
                     ;;
+                --state-dir)
+                    COMPREPLY=()
+                    return 0
+                    ;;
                 --port | -p)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --unix)
                     COMPREPLY=()
                     return 0
                     ;;

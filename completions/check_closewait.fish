@@ -3,7 +3,7 @@ function __fish_check_closewait_using_command
     set -e cmd[1]
     set -l target_cmd $argv
 
-    set -l known_value_flags 'P' 'by' 'c' 'critical' 'extra-opts' 'local' 'min-age' 'netns' 'o' 'oldest-critical' 'oldest-warning' 'output' 'output-file' 'p' 'peer' 'port' 'proc-root' 'profile' 'ratio-critical' 'ratio-min-count' 'ratio-warning' 'replay' 'require-listener' 'side' 'source' 't' 'timeout' 'top' 'unit' 'user' 'w' 'warning' 
+    set -l known_value_flags 'P' 'by' 'c' 'critical' 'extra-opts' 'local' 'min-age' 'netns' 'o' 'oldest-critical' 'oldest-warning' 'output' 'output-file' 'p' 'peer' 'port' 'proc-root' 'profile' 'ratio-critical' 'ratio-min-count' 'ratio-warning' 'replay' 'require-listener' 'side' 'source' 'state-dir' 't' 'timeout' 'top' 'unit' 'unix' 'user' 'w' 'warning' 
 
     set -l i 1
     set -l cleaned_cmd
@@ -49,8 +49,10 @@ complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l olde
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l oldest-critical -r -d 'be critical when any socket has been in CLOSE_WAIT for longer'
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l ghosts -d 'be UNKNOWN where sockets that left the tables by a reset, while their descriptor stays open, can\'t all be looked for; they count anyway'
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l no-ghosts -d 'don\'t count them'
+complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l state-dir -r -d 'where it is remembered since when UNIX sockets have been without their peer; default see the man page'
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l port -s p -r -d 'service port, or several. A port finds its profile by itself; may be repeated'
-complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p also its ports. Several, for -o prometheus only, are checked one after the other; may be repeated'
+complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l unix -r -d 'UNIX socket that the service listens on: its path, @NAME for an abstract one, or a pattern with * and ?; may be repeated'
+complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p and --unix also its ports and UNIX sockets. Several, for -o prometheus only, are checked one after the other; may be repeated'
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l warning -s w -r -d 'warning range for the check\'s main number'
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l critical -s c -r -d 'critical range for the check\'s main number'
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l side -r -d 'which end of the connections: server (the local port is the service\'s), client (the remote port is) or both; default from the profile, else both'

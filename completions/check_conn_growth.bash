@@ -20,7 +20,7 @@ _check_conn_growth() {
 
     case "${cmd}" in
         check_conn_growth)
-            opts="--pid --metric --limit --left-warning --left-critical --baseline-warning --state-dir --rehearse --port -p --profile -P --warning -w --critical -c --side --peer --local --user --unit --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
+            opts="--pid --metric --limit --left-warning --left-critical --baseline-warning --state-dir --rehearse --port -p --unix --profile -P --warning -w --critical -c --side --peer --local --user --unit --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
             case "${prev}" in
                 --pid)
                     COMPREPLY=()
@@ -55,6 +55,10 @@ _check_conn_growth() {
                     return 0
                     ;;
                 --port | -p)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --unix)
                     COMPREPLY=()
                     return 0
                     ;;

@@ -3,7 +3,7 @@ function __fish_check_conn_growth_using_command
     set -e cmd[1]
     set -l target_cmd $argv
 
-    set -l known_value_flags 'P' 'baseline-warning' 'by' 'c' 'critical' 'extra-opts' 'left-critical' 'left-warning' 'limit' 'local' 'metric' 'netns' 'o' 'output' 'output-file' 'p' 'peer' 'pid' 'port' 'proc-root' 'profile' 'rehearse' 'replay' 'require-listener' 'side' 'source' 'state-dir' 't' 'timeout' 'top' 'unit' 'user' 'w' 'warning' 
+    set -l known_value_flags 'P' 'baseline-warning' 'by' 'c' 'critical' 'extra-opts' 'left-critical' 'left-warning' 'limit' 'local' 'metric' 'netns' 'o' 'output' 'output-file' 'p' 'peer' 'pid' 'port' 'proc-root' 'profile' 'rehearse' 'replay' 'require-listener' 'side' 'source' 'state-dir' 't' 'timeout' 'top' 'unit' 'unix' 'user' 'w' 'warning' 
 
     set -l i 1
     set -l cleaned_cmd
@@ -50,7 +50,8 @@ complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l 
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l state-dir -r -d 'where the history is kept; default see the man page'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l rehearse -r -d 'for rehearsals: judge as if time ran this many times as fast, on a history of its own'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l port -s p -r -d 'service port, or several. A port finds its profile by itself; may be repeated'
-complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p also its ports. Several, for -o prometheus only, are checked one after the other; may be repeated'
+complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l unix -r -d 'UNIX socket that the service listens on: its path, @NAME for an abstract one, or a pattern with * and ?; may be repeated'
+complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p and --unix also its ports and UNIX sockets. Several, for -o prometheus only, are checked one after the other; may be repeated'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l warning -s w -r -d 'warning range for the check\'s main number'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l critical -s c -r -d 'critical range for the check\'s main number'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l side -r -d 'which end of the connections: server (the local port is the service\'s), client (the remote port is) or both; default from the profile, else both'

@@ -20,7 +20,7 @@ _check_conn_idle() {
 
     case "${cmd}" in
         check_conn_idle)
-            opts="--min-age --expected --never-used-warning --never-used-critical --share-warning --share-critical --share-min-count --oldest-warning --oldest-critical --keepalive --port -p --profile -P --warning -w --critical -c --side --peer --local --user --unit --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
+            opts="--min-age --expected --never-used-warning --never-used-critical --share-warning --share-critical --share-min-count --oldest-warning --oldest-critical --keepalive --port -p --unix --profile -P --warning -w --critical -c --side --peer --local --user --unit --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
             case "${prev}" in
                 --min-age)
                     COMPREPLY=()
@@ -59,6 +59,10 @@ _check_conn_idle() {
                     return 0
                     ;;
                 --port | -p)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --unix)
                     COMPREPLY=()
                     return 0
                     ;;

@@ -3,7 +3,7 @@ function __fish_check_conn_idle_using_command
     set -e cmd[1]
     set -l target_cmd $argv
 
-    set -l known_value_flags 'P' 'by' 'c' 'critical' 'expected' 'extra-opts' 'local' 'min-age' 'netns' 'never-used-critical' 'never-used-warning' 'o' 'oldest-critical' 'oldest-warning' 'output' 'output-file' 'p' 'peer' 'port' 'proc-root' 'profile' 'replay' 'require-listener' 'share-critical' 'share-min-count' 'share-warning' 'side' 'source' 't' 'timeout' 'top' 'unit' 'user' 'w' 'warning' 
+    set -l known_value_flags 'P' 'by' 'c' 'critical' 'expected' 'extra-opts' 'local' 'min-age' 'netns' 'never-used-critical' 'never-used-warning' 'o' 'oldest-critical' 'oldest-warning' 'output' 'output-file' 'p' 'peer' 'port' 'proc-root' 'profile' 'replay' 'require-listener' 'share-critical' 'share-min-count' 'share-warning' 'side' 'source' 't' 'timeout' 'top' 'unit' 'unix' 'user' 'w' 'warning' 
 
     set -l i 1
     set -l cleaned_cmd
@@ -52,7 +52,8 @@ complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l olde
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l oldest-critical -r -d 'be critical when any of them has been idle for longer'
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l keepalive -d 'say which have no keepalive timer: nobody will notice when their peer dies'
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l port -s p -r -d 'service port, or several. A port finds its profile by itself; may be repeated'
-complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p also its ports. Several, for -o prometheus only, are checked one after the other; may be repeated'
+complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l unix -r -d 'UNIX socket that the service listens on: its path, @NAME for an abstract one, or a pattern with * and ?; may be repeated'
+complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p and --unix also its ports and UNIX sockets. Several, for -o prometheus only, are checked one after the other; may be repeated'
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l warning -s w -r -d 'warning range for the check\'s main number'
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l critical -s c -r -d 'critical range for the check\'s main number'
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l side -r -d 'which end of the connections: server (the local port is the service\'s), client (the remote port is) or both; default from the profile, else both'

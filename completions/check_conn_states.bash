@@ -20,7 +20,7 @@ _check_conn_states() {
 
     case "${cmd}" in
         check_conn_states)
-            opts="--state --ratio-warning --ratio-critical --ratio-min-count --half-open-warning --half-open-critical --queue-warning --queue-critical --min-age --stuck-warning --stuck-critical --ports-warning --ports-critical --baseline --baseline-warning --baseline-critical --state-dir --port -p --profile -P --warning -w --critical -c --side --peer --local --user --unit --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
+            opts="--state --ratio-warning --ratio-critical --ratio-min-count --half-open-warning --half-open-critical --queue-warning --queue-critical --min-age --stuck-warning --stuck-critical --ports-warning --ports-critical --baseline --baseline-warning --baseline-critical --state-dir --port -p --unix --profile -P --warning -w --critical -c --side --peer --local --user --unit --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
             case "${prev}" in
                 --state)
                     COMPREPLY=()
@@ -91,6 +91,10 @@ _check_conn_states() {
                     return 0
                     ;;
                 --port | -p)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --unix)
                     COMPREPLY=()
                     return 0
                     ;;

@@ -20,7 +20,7 @@ _check_conn_tenants() {
 
     case "${cmd}" in
         check_conn_tenants)
-            opts="--key --limit --min-age --close-wait-warning --close-wait-critical --idle-age --idle-warning --idle-critical --outliers-warning --outliers-critical --min-count --port -p --profile -P --warning -w --critical -c --side --peer --local --user --unit --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
+            opts="--key --limit --min-age --close-wait-warning --close-wait-critical --idle-age --idle-warning --idle-critical --outliers-warning --outliers-critical --min-count --state-dir --port -p --unix --profile -P --warning -w --critical -c --side --peer --local --user --unit --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
             case "${prev}" in
                 --key)
                     COMPREPLY=()
@@ -66,7 +66,15 @@ _check_conn_tenants() {
                     COMPREPLY=()
                     return 0
                     ;;
+                --state-dir)
+                    COMPREPLY=()
+                    return 0
+                    ;;
                 --port | -p)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --unix)
                     COMPREPLY=()
                     return 0
                     ;;

@@ -3,7 +3,7 @@ function __fish_check_conn_tenants_using_command
     set -e cmd[1]
     set -l target_cmd $argv
 
-    set -l known_value_flags 'P' 'by' 'c' 'close-wait-critical' 'close-wait-warning' 'critical' 'extra-opts' 'idle-age' 'idle-critical' 'idle-warning' 'key' 'limit' 'local' 'min-age' 'min-count' 'netns' 'o' 'outliers-critical' 'outliers-warning' 'output' 'output-file' 'p' 'peer' 'port' 'proc-root' 'profile' 'replay' 'require-listener' 'side' 'source' 't' 'timeout' 'top' 'unit' 'user' 'w' 'warning' 
+    set -l known_value_flags 'P' 'by' 'c' 'close-wait-critical' 'close-wait-warning' 'critical' 'extra-opts' 'idle-age' 'idle-critical' 'idle-warning' 'key' 'limit' 'local' 'min-age' 'min-count' 'netns' 'o' 'outliers-critical' 'outliers-warning' 'output' 'output-file' 'p' 'peer' 'port' 'proc-root' 'profile' 'replay' 'require-listener' 'side' 'source' 'state-dir' 't' 'timeout' 'top' 'unit' 'unix' 'user' 'w' 'warning' 
 
     set -l i 1
     set -l cleaned_cmd
@@ -52,8 +52,10 @@ complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l outliers-warning -r -d 'warning range for how many tenants stand out above the others; default 0'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l outliers-critical -r -d 'critical range for how many tenants stand out above the others; default none'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l min-count -r -d 'a tenant with fewer connections doesn\'t stand out; default from the profile, else 10'
+complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l state-dir -r -d 'where it is remembered since when UNIX sockets have been without their peer; default see the man page'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l port -s p -r -d 'service port, or several. A port finds its profile by itself; may be repeated'
-complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p also its ports. Several, for -o prometheus only, are checked one after the other; may be repeated'
+complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l unix -r -d 'UNIX socket that the service listens on: its path, @NAME for an abstract one, or a pattern with * and ?; may be repeated'
+complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p and --unix also its ports and UNIX sockets. Several, for -o prometheus only, are checked one after the other; may be repeated'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l warning -s w -r -d 'warning range for the check\'s main number'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l critical -s c -r -d 'critical range for the check\'s main number'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l side -r -d 'which end of the connections: server (the local port is the service\'s), client (the remote port is) or both; default from the profile, else both'

@@ -3,7 +3,7 @@ function __fish_check_orphans_after_stop_using_command
     set -e cmd[1]
     set -l target_cmd $argv
 
-    set -l known_value_flags 'P' 'baseline' 'by' 'c' 'critical' 'extra-opts' 'ignore' 'junit' 'local' 'netns' 'o' 'output' 'output-file' 'p' 'peer' 'pid-file' 'port' 'proc-root' 'process' 'profile' 'replay' 'save-baseline' 'side' 'source' 'state-dir' 't' 'timeout' 'top' 'unit' 'user' 'w' 'wait' 'warning' 
+    set -l known_value_flags 'P' 'baseline' 'by' 'c' 'critical' 'extra-opts' 'ignore' 'junit' 'local' 'netns' 'o' 'output' 'output-file' 'p' 'peer' 'pid-file' 'port' 'proc-root' 'process' 'profile' 'replay' 'save-baseline' 'side' 'source' 'state-dir' 't' 'timeout' 'top' 'unit' 'unix' 'user' 'w' 'wait' 'warning' 
 
     set -l i 1
     set -l cleaned_cmd
@@ -51,7 +51,8 @@ complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_c
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l state-dir -r -d 'where the regular check remembers when it first saw the stop; default see the man page'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l junit -r -d 'write a JUnit result for CI to this file'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l port -s p -r -d 'service port, or several. A port finds its profile by itself; may be repeated'
-complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p also its ports. Several, for -o prometheus only, are checked one after the other; may be repeated'
+complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l unix -r -d 'UNIX socket that the service listens on: its path, @NAME for an abstract one, or a pattern with * and ?; may be repeated'
+complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p and --unix also its ports and UNIX sockets. Several, for -o prometheus only, are checked one after the other; may be repeated'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l warning -s w -r -d 'warning range for the check\'s main number'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l critical -s c -r -d 'critical range for the check\'s main number'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l side -r -d 'which end of the connections: server (the local port is the service\'s), client (the remote port is) or both; default from the profile, else both'

@@ -48,7 +48,7 @@ _connleak() {
             esac
             ;;
         connleak_who)
-            opts="--pid --by --tree --ghosts --no-ghosts --sockets --top --output -o --verbose -v --port -p --profile -P --side --peer --local --user --unit --netns --source --proc-root --replay --timeout -t --help -h --version -V --extra-opts"
+            opts="--pid --by --tree --ghosts --no-ghosts --sockets --top --output -o --verbose -v --port -p --unix --profile -P --side --peer --local --user --unit --netns --source --proc-root --replay --timeout -t --help -h --version -V --extra-opts"
             case "${prev}" in
                 --pid)
                     COMPREPLY=()
@@ -67,6 +67,10 @@ _connleak() {
                     return 0
                     ;;
                 --port | -p)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --unix)
                     COMPREPLY=()
                     return 0
                     ;;
@@ -125,7 +129,7 @@ _connleak() {
             esac
             ;;
         connleak_watch)
-            opts="--pid --interval --for --csv --state-dir --sessions --by --port -p --profile -P --side --peer --local --user --unit --netns --source --proc-root --timeout -t --help -h --version -V --extra-opts"
+            opts="--pid --interval --for --csv --state-dir --sessions --by --port -p --unix --profile -P --side --peer --local --user --unit --netns --source --proc-root --timeout -t --help -h --version -V --extra-opts"
             case "${prev}" in
                 --pid)
                     COMPREPLY=()
@@ -156,6 +160,10 @@ _connleak() {
                     return 0
                     ;;
                 --port | -p)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --unix)
                     COMPREPLY=()
                     return 0
                     ;;
@@ -210,7 +218,7 @@ _connleak() {
             esac
             ;;
         connleak_sessions)
-            opts="--how --top --output -o --verbose -v --port -p --profile -P --side --peer --local --user --unit --netns --source --proc-root --replay --timeout -t --help -h --version -V --extra-opts"
+            opts="--how --top --output -o --verbose -v --port -p --unix --profile -P --side --peer --local --user --unit --netns --source --proc-root --replay --timeout -t --help -h --version -V --extra-opts"
             case "${prev}" in
                 --top)
                     COMPREPLY=()
@@ -221,6 +229,10 @@ _connleak() {
                     return 0
                     ;;
                 --port | -p)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --unix)
                     COMPREPLY=()
                     return 0
                     ;;
@@ -279,9 +291,13 @@ _connleak() {
             esac
             ;;
         connleak_graph)
-            opts="--port -p --profile -P --side --pid --peer --local --user --unit --netns --source --proc-root --rehearse --state-dir --since --limit --title --output-file -O --skip-bad --open --help -h"
+            opts="--port -p --unix --profile -P --side --pid --peer --local --user --unit --netns --source --proc-root --rehearse --state-dir --since --limit --title --output-file -O --skip-bad --open --help -h"
             case "${prev}" in
                 --port | -p)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --unix)
                     COMPREPLY=()
                     return 0
                     ;;

@@ -3,7 +3,7 @@ function __fish_connleak_using_command
     set -e cmd[1]
     set -l target_cmd $argv
 
-    set -l known_value_flags 'O' 'P' 'by' 'csv' 'extra-opts' 'for' 'interval' 'limit' 'local' 'netns' 'o' 'output' 'output-file' 'p' 'peer' 'pid' 'port' 'proc-root' 'profile' 'rehearse' 'replay' 'sessions' 'side' 'since' 'source' 'state-dir' 't' 'timeout' 'title' 'top' 'unit' 'user' 
+    set -l known_value_flags 'O' 'P' 'by' 'csv' 'extra-opts' 'for' 'interval' 'limit' 'local' 'netns' 'o' 'output' 'output-file' 'p' 'peer' 'pid' 'port' 'proc-root' 'profile' 'rehearse' 'replay' 'sessions' 'side' 'since' 'source' 'state-dir' 't' 'timeout' 'title' 'top' 'unit' 'unix' 'user' 
 
     set -l i 1
     set -l cleaned_cmd
@@ -59,7 +59,8 @@ complete -c connleak -n '__fish_connleak_using_command who' -f -l top -r -d 'mos
 complete -c connleak -n '__fish_connleak_using_command who' -f -l output -s o -r -d 'output format: table, json or csv; default table'
 complete -c connleak -n '__fish_connleak_using_command who' -f -l verbose -s v -d 'say more: -v working directory and command line, -vv also the oldest sockets of each row, with -o json each socket'
 complete -c connleak -n '__fish_connleak_using_command who' -f -l port -s p -r -d 'service port, or several. A port finds its profile by itself; may be repeated'
-complete -c connleak -n '__fish_connleak_using_command who' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p also its ports. Several, for -o prometheus only, are checked one after the other; may be repeated'
+complete -c connleak -n '__fish_connleak_using_command who' -f -l unix -r -d 'UNIX socket that the service listens on: its path, @NAME for an abstract one, or a pattern with * and ?; may be repeated'
+complete -c connleak -n '__fish_connleak_using_command who' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p and --unix also its ports and UNIX sockets. Several, for -o prometheus only, are checked one after the other; may be repeated'
 complete -c connleak -n '__fish_connleak_using_command who' -f -l side -r -d 'which end of the connections: server (the local port is the service\'s), client (the remote port is) or both; default from the profile, else both'
 complete -c connleak -n '__fish_connleak_using_command who' -f -l peer -r -d 'only sockets whose remote address is in this range; may be repeated'
 complete -c connleak -n '__fish_connleak_using_command who' -f -l local -r -d 'only sockets whose local address is in this range; may be repeated'
@@ -81,7 +82,8 @@ complete -c connleak -n '__fish_connleak_using_command watch' -f -l state-dir -r
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l sessions -r -d 'a shell command that prints the service\'s session list, as \'connleak sessions --how\' tells it up to the pipe; run at each look, at most once a second. Of each socket the last session is kept, and told once the service has closed it and its client has not'
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l by -r -d 'owners by pid, unit, user, peer or tenant (the key in the profile); default by command'
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l port -s p -r -d 'service port, or several. A port finds its profile by itself; may be repeated'
-complete -c connleak -n '__fish_connleak_using_command watch' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p also its ports. Several, for -o prometheus only, are checked one after the other; may be repeated'
+complete -c connleak -n '__fish_connleak_using_command watch' -f -l unix -r -d 'UNIX socket that the service listens on: its path, @NAME for an abstract one, or a pattern with * and ?; may be repeated'
+complete -c connleak -n '__fish_connleak_using_command watch' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p and --unix also its ports and UNIX sockets. Several, for -o prometheus only, are checked one after the other; may be repeated'
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l side -r -d 'which end of the connections: server (the local port is the service\'s), client (the remote port is) or both; default from the profile, else both'
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l peer -r -d 'only sockets whose remote address is in this range; may be repeated'
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l local -r -d 'only sockets whose local address is in this range; may be repeated'
@@ -99,7 +101,8 @@ complete -c connleak -n '__fish_connleak_using_command sessions' -f -l top -r -d
 complete -c connleak -n '__fish_connleak_using_command sessions' -f -l output -s o -r -d 'output format: table, json or csv; default table'
 complete -c connleak -n '__fish_connleak_using_command sessions' -f -l verbose -s v -d 'say more: whole statements'
 complete -c connleak -n '__fish_connleak_using_command sessions' -f -l port -s p -r -d 'service port, or several. A port finds its profile by itself; may be repeated'
-complete -c connleak -n '__fish_connleak_using_command sessions' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p also its ports. Several, for -o prometheus only, are checked one after the other; may be repeated'
+complete -c connleak -n '__fish_connleak_using_command sessions' -f -l unix -r -d 'UNIX socket that the service listens on: its path, @NAME for an abstract one, or a pattern with * and ?; may be repeated'
+complete -c connleak -n '__fish_connleak_using_command sessions' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p and --unix also its ports and UNIX sockets. Several, for -o prometheus only, are checked one after the other; may be repeated'
 complete -c connleak -n '__fish_connleak_using_command sessions' -f -l side -r -d 'which end of the connections: server (the local port is the service\'s), client (the remote port is) or both; default from the profile, else both'
 complete -c connleak -n '__fish_connleak_using_command sessions' -f -l peer -r -d 'only sockets whose remote address is in this range; may be repeated'
 complete -c connleak -n '__fish_connleak_using_command sessions' -f -l local -r -d 'only sockets whose local address is in this range; may be repeated'
@@ -114,6 +117,7 @@ complete -c connleak -n '__fish_connleak_using_command sessions' -f -l help -s h
 complete -c connleak -n '__fish_connleak_using_command sessions' -f -l version -s V -d 'show the version'
 complete -c connleak -n '__fish_connleak_using_command sessions' -f -l extra-opts -r -d 'read more options from a section of an INI file; what is typed here wins; may be repeated'
 complete -c connleak -n '__fish_connleak_using_command graph' -f -l port -s p -r -d 'service port, or several of one service; repeated, each is a chart of its own; may be repeated'
+complete -c connleak -n '__fish_connleak_using_command graph' -f -l unix -r -d 'UNIX socket, as the check was given it; repeated, all are one service\'s; may be repeated'
 complete -c connleak -n '__fish_connleak_using_command graph' -f -l profile -s P -r -d 'the service of this profile; repeated, each is a chart of its own; may be repeated'
 complete -c connleak -n '__fish_connleak_using_command graph' -f -l side -r -d 'as the check was given it: server, client or both'
 complete -c connleak -n '__fish_connleak_using_command graph' -f -l pid -r -d 'as the check was given it; like --unit and --user it needs no port; may be repeated'

@@ -98,6 +98,18 @@ impl Contestant {
         all
     }
 
+    /// Those that look at UNIX sockets.
+    pub fn of_unix(bin: &Path, path: &str, state: &Path) -> Vec<Contestant> {
+        let mut contestants = Contestant::starters(bin);
+        contestants.extend([
+            Contestant::ours(bin, "ours --unix", 0, &format!("--unix {path} --state-dir {} {CALM}", state.display())),
+            Contestant::ours(bin, "ours --unix --side server", 0, &format!("--unix {path} --side server {CALM}")),
+            Contestant::new("ss -Hxa src PATH", 0, &["ss", "-Hxa", "src", path]),
+            Contestant::new("ss -Hxap src PATH", 0, &["ss", "-Hxap", "src", path]),
+        ]);
+        contestants
+    }
+
     /// Those that name processes.
     pub fn blamers(bin: &Path) -> Vec<Contestant> {
         let port = format!("( sport = :{PORT} )");

@@ -29,6 +29,7 @@ const ONE_USER: &str = "300 processes with 27000 descriptors, all of one user";
 const ONE_PROCESS: &str = "one process with 19000 sockets";
 const NAMESPACES: &str = "200 network namespaces, 20 with sockets, 10000 sockets";
 const USED_NAMESPACES: &str = "200 network namespaces, all with sockets, 10000 sockets";
+const UNIX: &str = "20000 UNIX sockets, 2000 of them the service's";
 const START: &str = "process start";
 const SESSIONS: &str = "10000 sessions of a service's list, both ends of each connection here";
 const FEW_PROCESSES: &str = "20 processes";
@@ -50,6 +51,7 @@ fn main() -> Result<()> {
         MANY_PROCESSES,
         ONE_USER,
         ONE_PROCESS,
+        UNIX,
         NAMESPACES,
         USED_NAMESPACES,
         SESSIONS,
@@ -100,7 +102,12 @@ fn measure(case: &str, rounds: usize, hold: bool) -> Result<()> {
     let program = tempfile::Builder::new().tempdir()?;
     let generator = public_copy(&bin.join("examples/peer"), program.path())?;
     let distinct = |number| 20_000 + number;
+    let state = tempfile::tempdir()?;
     let (mut scene, contestants) = match case {
+        UNIX => {
+            let path = program.path().join("x.sock").to_string_lossy().into_owned();
+            (Scene::of_unix(&generator, &path)?, Contestant::of_unix(&bin, &path, state.path()))
+        }
         START => (Scene::of_processes(&generator, 0, distinct)?, Contestant::starters(&bin)),
         MANY_PROCESSES => (Scene::of_processes(&generator, 300, distinct)?, Contestant::blamers(&bin)),
         ONE_USER => (Scene::of_processes(&generator, 300, |_| 0)?, Contestant::blamers(&bin)),
@@ -115,7 +122,6 @@ fn measure(case: &str, rounds: usize, hold: bool) -> Result<()> {
         USED_NAMESPACES => (Scene::of_namespaces(&generator, 200, 200, 10_000)?, Contestant::travellers(&bin)),
         sockets => (Scene::of_sockets(&generator, sockets.parse()?)?, Contestant::counters(&bin)),
     };
-    let state = tempfile::tempdir()?;
     let mut contestants = contestants;
     if case.parse::<u32>().is_ok_and(|sockets| sockets <= 10_000) {
         past::record(state.path())?;

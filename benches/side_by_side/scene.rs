@@ -166,6 +166,23 @@ impl Scene {
         Ok(scene)
     }
 
+    /// 20,000 UNIX sockets: ten services with 1,000 connections each, of that at `path` a tenth leaked.
+    pub fn of_unix(program: &Path, path: &str) -> Result<Scene> {
+        let mut scene = Scene::new(program)?;
+        for number in 0..10 {
+            let path = if number == 5 { path.to_owned() } else { format!("{path}.{number}") };
+            let mut server = Peer::start(&scene.program, 0)?;
+            server.say(&format!("listen l {path}"))?;
+            for (name, count) in [("used", 900), ("gone", 100)] {
+                scene.client.say(&format!("connect {name}{number} {path} {count}"))?;
+                server.say(&format!("accept {name} l {count}"))?;
+            }
+            scene.others.push(server);
+        }
+        scene.client.say("close gone5")?;
+        Ok(scene)
+    }
+
     /// One process with `count` leaked sockets.
     pub fn of_one_process(program: &Path, count: u32) -> Result<Scene> {
         let mut scene = Scene::new(program)?;

@@ -87,6 +87,11 @@ pub fn targets(rows: &[Row]) -> String {
     for name in [server, "ours --side both, owners"] {
         line(format!("peak MiB of {name}, 500000 sockets"), 6.0, find(rows, "500000", name).map(|cost| cost.peak));
     }
+    line(
+        format!("ours --unix / ss -Hxa src PATH, {}", crate::UNIX),
+        0.5,
+        ratio(crate::UNIX, "ours --unix", "ss -Hxa src PATH", cpu),
+    );
     let starts = ratio(crate::START, "ours --version", "hello world", |cost| cost.wall);
     line("ours --version / hello world, wall".to_owned(), 1.5, starts);
     for (fewer, more) in [("10000", "100000"), ("10000", "500000")] {

@@ -1,13 +1,15 @@
 //! What the tables show of sockets in CLOSE_WAIT, judged: thresholds, counts, metrics.
 
 use connleak::base::duration::Span;
-use connleak::kernel::socket::{Side, State};
+use connleak::kernel::select::Selection;
+use connleak::kernel::socket::{Side, State, UnixName};
 use connleak::kernel::source::Coverage;
 use connleak::kernel::tally::Tally;
 use connleak::owners::blame::Suspect;
 use connleak::owners::ghosts::Ghosts;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
 use connleak::report::{Metric, Unit, rounded, seconds};
+use std::collections::BTreeMap;
 
 /// The thresholds in force.
 pub struct Rules {
@@ -91,6 +93,8 @@ pub struct Found {
     pub oldest_at_most: Option<u32>,
     /// In CLOSE_WAIT for a time that is not known: counted as stuck.
     pub ageless: u64,
+    /// ESTABLISHED over UNIX sockets.
+    pub over_unix: u64,
 }
 
 impl Found {
@@ -101,6 +105,23 @@ impl Found {
             (_, 0) => 100.0,
             (stuck, established) => rounded(stuck as f64 * 100.0 / established as f64, 2),
         }
+    }
+
+    /// How many are over UNIX sockets, where TCP's are meant too or there are several.
+    pub fn over_unix(&self, selection: &Selection) -> Option<String> {
+        let mut by_name: BTreeMap<UnixName, u64> = BTreeMap::new();
+        for name in self.stuck.iter().filter_map(Suspect::unix_name) {
+            *by_name.entry(name).or_default() += 1;
+        }
+        if !selection.has_tcp() && selection.unix.len() + by_name.len() < 3 {
+            return None;
+        }
+        let (name, most) = by_name.iter().max_by_key(|(_, count)| **count)?;
+        let (stuck, count) = (by_name.values().sum::<u64>(), by_name.len());
+        Some(match count {
+            1 => format!("{stuck} over {}", name.text()),
+            _ => format!("{stuck} over {count} UNIX sockets, {most} over {}", name.text()),
+        })
     }
 
     pub fn ages_known(&self) -> bool {

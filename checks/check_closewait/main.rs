@@ -5,6 +5,7 @@ mod judge;
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
 use connleak::base::error::{Error, Result};
+use connleak::history::first_sights::FirstSights;
 use connleak::kernel::look;
 use connleak::kernel::select::Match;
 use connleak::kernel::socket::{Age, Side, Socket, State, StateSet};
@@ -24,6 +25,7 @@ use connleak::service::profile::Profile;
 use connleak::service::target::{self, Target};
 use judge::{Found, Rules, age, metrics};
 use serde_json::json;
+use std::path::PathBuf;
 
 /// find sockets in CLOSE_WAIT: their peer has closed, their process has forgotten them
 #[derive(FromArgs, ArgsInfo, Debug)]
@@ -62,6 +64,10 @@ pub struct Closewait {
     /// don't count them
     #[argh(switch)]
     no_ghosts: bool,
+
+    /// where it is remembered since when UNIX sockets have been without their peer; default see the man page
+    #[argh(option, arg_name = "DIR")]
+    state_dir: Option<PathBuf>,
 }
 
 impl Command for Closewait {
@@ -74,10 +80,12 @@ fn main() {
 
 pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let common = &args.common;
-    let target = target::resolve(common.request(&[]), world)?.of_unit(world)?;
+    let mut target = target::resolve(common.request(&[]), world)?.of_unit(world)?;
     listener::check_options(&target, world)?;
     let rules = rules(args, &target.profile);
-    let mut found = gather(&target, rules.min_age, world)?;
+    let mut sights = target.first_sights(args.own.state_dir.as_deref(), world)?;
+    let mut found = gather(&target, rules.min_age, &mut sights, world)?;
+    let unkept = sights.keep(found.seen.missing.is_none());
     found.ghosts = look_for_ghosts(args, &target, &rules, &found, world)?;
     if let Some(ghosts) = &mut found.ghosts {
         found.stuck.append(&mut ghosts.sockets);
@@ -87,6 +95,7 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let wanted = common.wants_owners(verdict.state != ServiceState::Ok);
     let holding = Holding::find(world, &target, &mut found.stuck, wanted);
     let mut report = present(&target, &rules, &found, verdict, &holding.blame);
+    report.missing.extend(unkept);
     holding.add_to(&mut report, &found.stuck, &target, common.verbose);
     let established = found.tally.count(Side::Both, State::Established);
     let is_connected = established + found.young + found.unsure > 0 || !found.stuck.is_empty();
@@ -109,6 +118,9 @@ fn look_for_ghosts(
 ) -> Result<Option<Ghosts>> {
     if args.own.ghosts && args.own.no_ghosts {
         return Err(Error::Usage("--ghosts and --no-ghosts contradict each other; give one".into()));
+    }
+    if !target.selection.has_tcp() && world.replay.is_none() {
+        return Ok(Some(Ghosts::default()));
     }
     if args.own.no_ghosts {
         return Ok(None);
@@ -133,11 +145,11 @@ fn rules(args: &Args<Closewait>, profile: &Profile) -> Rules {
     }
 }
 
-fn gather(target: &Target, min_age: Span, world: &World) -> Result<Found> {
+fn gather(target: &Target, min_age: Span, sights: &mut FirstSights, world: &World) -> Result<Found> {
     let selection = &target.selection;
     let states = StateSet::of(&[State::Established, State::CloseWait]);
     let (mut tally, mut stuck) = (Tally::default(), Vec::new());
-    let (mut sides, mut young, mut maybe_stuck, mut unsure, mut probed) = ([0, 0], 0, 0, 0, 0);
+    let (mut sides, mut young, mut maybe_stuck, mut unsure, mut probed, mut over_unix) = ([0, 0], 0, 0, 0, 0, 0);
     let (mut oldest, mut oldest_at_most, mut unsure_oldest, mut ageless) = (None, None, None, 0);
     let seen = look::visit(world, selection, (states, true), &mut |socket, matched, _| {
         let side = match matched {
@@ -152,6 +164,8 @@ fn gather(target: &Target, min_age: Span, world: &World) -> Result<Found> {
                 return;
             }
         };
+        over_unix += u64::from(socket.is_unix() && socket.state == State::Established);
+        let socket = &sights.see(socket, side);
         tally.add(side, socket.state);
         if socket.state != State::CloseWait {
             return;
@@ -174,7 +188,21 @@ fn gather(target: &Target, min_age: Span, world: &World) -> Result<Found> {
     let sides = (selection.side == Side::Both).then_some(sides);
     let oldest_at_most = oldest_at_most.max(unsure_oldest);
     let ghosts = None;
-    Ok(Found { seen, tally, stuck, ghosts, sides, young, maybe_stuck, probed, unsure, oldest, oldest_at_most, ageless })
+    Ok(Found {
+        seen,
+        tally,
+        stuck,
+        ghosts,
+        sides,
+        young,
+        maybe_stuck,
+        probed,
+        unsure,
+        oldest,
+        oldest_at_most,
+        ageless,
+        over_unix,
+    })
 }
 
 /// Whether keepalive probes are answered so often that no look ever shows the minimal age: the peer closed
@@ -234,11 +262,16 @@ fn headline(target: &Target, rules: &Rules, found: &Found, reasons: &[String], b
     if let Some(oldest) = found.oldest.filter(|_| !reasons.iter().any(|reason| reason.starts_with("oldest"))) {
         parts.push(format!("oldest {}", age(oldest)));
     }
+    parts.extend(found.over_unix(&target.selection));
     if found.young > 0 {
         parts.push(format!("{} younger", found.young));
     }
     if reasons.is_empty() {
-        parts.push(format!("{} ESTABLISHED", found.tally.count(Side::Both, State::Established)));
+        let over_unix = match found.over_unix {
+            count @ 1.. if target.selection.has_tcp() => format!(" ({count} over UNIX sockets)"),
+            _ => String::new(),
+        };
+        parts.push(format!("{} ESTABLISHED{over_unix}", found.tally.count(Side::Both, State::Established)));
     } else {
         parts.extend(blame.headline());
     }

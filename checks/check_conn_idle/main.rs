@@ -4,7 +4,7 @@ mod idle;
 
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
-use connleak::base::error::Result;
+use connleak::base::error::{Error, Result};
 use connleak::kernel::look;
 use connleak::kernel::owner::Owners;
 use connleak::kernel::select::Match;
@@ -80,7 +80,15 @@ fn main() {
 
 fn check(args: &Args<Idle>, world: &World) -> Result<Report> {
     let common = &args.common;
-    let target = target::resolve(common.request(&[]), world)?.of_unit(world)?;
+    let mut target = target::resolve(common.request(&[]), world)?.of_unit(world)?;
+    if !target.request.unix.is_empty() || target.selection.ports.is_empty() {
+        return Err(Error::Usage(
+            "the kernel doesn't tell when a UNIX socket last carried data: use check_closewait, check_conn_tenants or \
+             check_conn_growth --unix, or the service's own timeout"
+                .into(),
+        ));
+    }
+    target.selection.unix.clear();
     listener::check_options(&target, world)?;
     let rules = rules(args, &target.profile);
     let found = gather(&target, &rules, world)?;

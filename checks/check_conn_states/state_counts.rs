@@ -117,6 +117,8 @@ impl StateCounts {
                 self.lasting += u64::from(rest > TIME_WAIT_LASTS);
                 self.longest_rest = self.longest_rest.max(rest);
             }
+            // A UNIX socket's peer has been told already: nothing is under way.
+            State::FinWait2 if socket.is_unix() => {}
             State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck => self.add_closing(socket, side),
             _ => {}
         }

@@ -19,6 +19,7 @@ use connleak::service::profile::Profile;
 use connleak::service::target::{self, Target};
 use connleak::service::tenant_key::{Key, Plain};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use tenancy::census::{Ages, Counts, Judged, Rules, Tenant, connections, display_name};
 use tenancy::found::Found;
 use tenancy::pooler::Pooler;
@@ -75,6 +76,10 @@ struct Tenants {
     /// a tenant with fewer connections doesn't stand out; default from the profile, else 10
     #[argh(option, arg_name = "N")]
     min_count: Option<u64>,
+
+    /// where it is remembered since when UNIX sockets have been without their peer; default see the man page
+    #[argh(option, arg_name = "DIR")]
+    state_dir: Option<PathBuf>,
 }
 
 impl Command for Tenants {
@@ -86,12 +91,12 @@ fn main() {
 }
 
 fn check(args: &Args<Tenants>, world: &World) -> Result<Report> {
-    let target = target::resolve(args.common.request(&[]), world)?.of_unit(world)?;
+    let mut target = target::resolve(args.common.request(&[]), world)?.of_unit(world)?;
     listener::check_options(&target, world)?;
     let key = args.own.key.clone().or_else(|| target.profile.tenants.key.clone()).unwrap_or(Key::Plain(Plain::Unit));
     let naming = tenancy::naming(&key, world)?;
     let rules = rules(args, &target.profile);
-    let look = look::look(world, &target.selection)?;
+    let look = look::look(world, &mut target, args.own.state_dir.as_deref())?;
     let gathered = world.deadline.elapsed();
     let found = Found::new(world, key, look, naming, &rules.ages);
     let judged = rules.judge(&found.census);
@@ -170,7 +175,7 @@ fn doubts(rules: &Rules, found: &Found, state: ServiceState, report: &mut Report
     }
     doubts.extend(doubt::whose(found.unsure.connections, ""));
     report.doubt(rules.at_worst(&found.with_unsure(), true).verdict.state, doubts);
-    report.missing.extend(found.poolers_missing.clone());
+    report.missing.extend(found.poolers_missing.iter().chain(&found.look.unkept).cloned());
 }
 
 fn headline(target: &Target, rules: &Rules, found: &Found, reasons: &[String], blame: &Blame) -> String {

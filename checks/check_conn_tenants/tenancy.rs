@@ -114,7 +114,7 @@ impl People {
         let client = connection.client.as_ref().filter(|end| end.inode != 0);
         let pooler = client.and_then(|end| self.pooler(end));
         if pooler.is_none()
-            && let Some(name) = self.name(client, Some(connection.peer))
+            && let Some(name) = self.name(client, Some(connection.peer).filter(|_| !connection.socket.is_unix()))
         {
             return Whose::Tenant(name);
         }

@@ -11,6 +11,8 @@ use connleak::kernel::select::{Match, Selection};
 use connleak::kernel::socket::{Socket, State, StateSet};
 use connleak::kernel::source::Coverage;
 use connleak::kernel::world::World;
+use connleak::report::verdict::Limits;
+use connleak::report::{Metric, Unit, rounded};
 use connleak::service::baseline::Baseline;
 use std::time::Instant;
 
@@ -24,6 +26,24 @@ pub struct Leftovers {
     pub new: u64,
     /// Whose it is can't be told.
     pub unsure: u64,
+}
+
+impl Leftovers {
+    /// `limits`: of the sockets that are left.
+    pub fn metrics(&self, after: Span, limits: Limits) -> Vec<Metric> {
+        let of = |class: Class| self.left.iter().filter(|left| left.class() == class).count() as u64;
+        let after = rounded(after.0.as_secs_f64(), 3);
+        vec![
+            Metric::count("orphans", self.left.len() as u64).within(limits),
+            Metric::count("held", of(Class::Held)),
+            Metric::count("kernel", of(Class::Kernel)),
+            Metric::count("listen", of(Class::Listen)),
+            Metric::count("bound", of(Class::Bound)),
+            Metric::count("time_wait", self.time_wait),
+            Metric::count("new", self.new),
+            Metric::new("drained_after", Unit::Seconds, Some(after)),
+        ]
+    }
 }
 
 /// Where to look, and what is no orphan.

@@ -1,5 +1,7 @@
 //! Sort what is left after a stop: who has it, and so what to do next.
 
+pub mod files;
+
 use connleak::base::duration::Span;
 use connleak::kernel::cgroup;
 use connleak::kernel::owner::{Owners, Process};
@@ -111,9 +113,11 @@ pub fn headline(left: &[Left], owners: &Owners, listeners: &[Listener]) -> Vec<S
     let mut parts = Vec::new();
     if of(Class::Listen).next().is_some() {
         let holder = of(Class::Listen).find_map(|left| owners.of(left.socket.inode).next());
+        let is_unix = of(Class::Listen).all(|left| left.socket.is_unix());
+        let what = if is_unix { "socket still listened on" } else { "port still bound" };
         parts.push(match holder {
-            Some(process) => format!("port still bound by {}", called(process, role(Side::Server, process, listeners))),
-            None => "port still bound".to_owned(),
+            Some(process) => format!("{what} by {}", called(process, role(Side::Server, process, listeners))),
+            None => what.to_owned(),
         });
     }
     let bound = of(Class::Bound).count();

@@ -17,10 +17,10 @@ use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping, Suspect};
 use connleak::owners::sockets;
+use connleak::report::Report;
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict, word};
-use connleak::report::{Metric, Report, Unit, rounded};
 use connleak::service::baseline::Baseline;
 use connleak::service::target::{self, Target};
 use drain::{Drain, Leftovers};
@@ -121,6 +121,7 @@ pub fn check(args: &Args<Orphans>, world: &World) -> Result<Report> {
     if let Some(path) = &own.baseline {
         // Before the deadline moves: reading a file may hang.
         let baseline = Baseline::load(path, &target.service, netns::identity(world)?)?;
+        leftover::files::remember(&target.selection, &baseline);
         world.deadline.extend(rules.wait.0);
         return scene.settle(Some(&baseline), None);
     }
@@ -262,7 +263,8 @@ impl Scene<'_> {
         if baseline.is_some_and(|baseline| baseline.count() == 0) {
             report.headline += ", nothing was there before: is it the right port?";
         }
-        report.metrics = self.metrics(settled);
+        report.missing.extend(leftover::files::silent(&self.target.selection, left, self.drain.world));
+        report.metrics = settled.view.metrics(settled.after, rules.count);
         blame.add_to(&mut report);
         let remaining = left.iter().take(grouping.top).map(|left| leftover::json(left, &owners, &listeners));
         report.extra.insert("remaining".into(), remaining.collect());
@@ -309,21 +311,5 @@ impl Scene<'_> {
             parts.push(format!("{} new", view.new));
         }
         format!("{} {}", self.target.service, parts.join(", "))
-    }
-
-    fn metrics(&self, settled: &Settled) -> Vec<Metric> {
-        let view = &settled.view;
-        let of = |class: Class| view.left.iter().filter(|left| left.class() == class).count() as u64;
-        let after = rounded(settled.after.0.as_secs_f64(), 3);
-        vec![
-            Metric::count("orphans", view.left.len() as u64).within(self.rules.count),
-            Metric::count("held", of(Class::Held)),
-            Metric::count("kernel", of(Class::Kernel)),
-            Metric::count("listen", of(Class::Listen)),
-            Metric::count("bound", of(Class::Bound)),
-            Metric::count("time_wait", view.time_wait),
-            Metric::count("new", view.new),
-            Metric::new("drained_after", Unit::Seconds, Some(after)),
-        ]
     }
 }

@@ -74,7 +74,7 @@ impl<'a> Plan<'a> {
         if world.replay.is_some() {
             return Err(Error::Usage(format!("--metric {name} reads this machine's processes: leave out --replay")));
         }
-        if self.target.selection.ports.is_empty() && !(request.peers.is_empty() && request.locals.is_empty()) {
+        if self.target.selection.is_any() && !(request.peers.is_empty() && request.locals.is_empty()) {
             let why = "whatever the processes have: leave out --peer and --local, or give a port";
             return Err(Error::Usage(format!("--metric {name} counts {why}")));
         }
@@ -105,7 +105,7 @@ impl<'a> Plan<'a> {
     /// What is looked at, in words: other options see other sockets, or the same ones differently.
     pub fn name(&self, world: &World) -> String {
         let (target, request) = (self.target, &self.target.request);
-        let mut name = match target.selection.ports.is_empty() {
+        let mut name = match target.selection.is_any() {
             true => "all ports".to_owned(),
             false => format!("{} {}", target.service, target.service.side.name()),
         };

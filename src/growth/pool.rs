@@ -83,8 +83,11 @@ pub struct Pool {
 impl Pool {
     /// Seconds of the longest silence; one that is not known makes it unknown.
     pub fn idle_oldest(&self) -> Option<f64> {
-        let idle: Option<Vec<f64>> = self.connections.iter().map(Connection::silence).collect();
-        idle.map(|idle| idle.into_iter().fold(0.0, f64::max))
+        // UNIX sockets have none.
+        let tcp = || self.connections.iter().filter(|connection| !connection.socket.is_unix());
+        let idle: Option<Vec<f64>> = tcp().map(Connection::silence).collect();
+        let is_unix = tcp().next().is_none() && !self.connections.is_empty();
+        idle.filter(|_| !is_unix).map(|idle| idle.into_iter().fold(0.0, f64::max))
     }
 
     /// What the detector is shown of it; when it was taken is the caller's to say.
@@ -144,7 +147,7 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
             closing.extend((side == Side::Client && is_closing).then(|| Ends::of(socket, side)));
         }
     })?;
-    if !selection.ports.is_empty() {
+    if !selection.is_any() {
         keep_one_end(&mut connections, &closing);
     }
     for connection in &connections {

@@ -6,6 +6,7 @@
 //! still has its answer.
 
 mod connect;
+pub mod first_sights;
 mod place;
 mod read;
 mod sample;

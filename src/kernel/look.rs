@@ -1,12 +1,13 @@
 //! Visit a service's sockets, each with what tells its side and whose it is: the listeners.
 
 mod transparent;
+pub mod unix;
 
 use crate::base::error::Result;
 use crate::kernel::listeners::Listeners;
 use crate::kernel::select::{Match, Selection};
 use crate::kernel::socket::{Socket, State, StateSet};
-use crate::kernel::source::{self, Coverage, Query};
+use crate::kernel::source::{self, Coverage, Origin, Query};
 use crate::kernel::world::World;
 
 /// Shows the sockets in `states` that may be the selection's, and how it matches each. `times`: as in a [`Query`].
@@ -19,6 +20,11 @@ pub fn visit(
     (states, times): (StateSet, bool),
     each: &mut dyn FnMut(&Socket, Match, &Listeners),
 ) -> Result<Coverage> {
+    if !selection.has_tcp() {
+        let mut seen = Coverage::new(Origin::Netlink, String::new());
+        unix::visit(world, selection, states, &mut seen, each)?;
+        return Ok(seen);
+    }
     let mut listeners = Listeners::default();
     let query = Query { states, ports: &selection.ports, side: selection.side, times, listeners: true };
     let mut seen = source::visit(world, &query, &mut |socket| {
@@ -31,5 +37,10 @@ pub fn visit(
         each(socket, selection.matches(socket, &listeners), &listeners);
     })?;
     transparent::visit(world, selection, (states, times), &listeners, &mut seen, each)?;
+    if !selection.unix.is_empty()
+        && let Err(why) = unix::visit(world, selection, states, &mut seen, each)
+    {
+        seen.missing.get_or_insert(format!("UNIX sockets not seen: {why}"));
+    }
     Ok(seen)
 }

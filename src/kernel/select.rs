@@ -2,10 +2,14 @@
 
 use crate::kernel::listeners::Listeners;
 use crate::kernel::members::Members;
-use crate::kernel::socket::{Endpoint, Side, Socket, State};
+use crate::kernel::socket::{Endpoint, Side, Socket, State, UnixName};
+use crate::kernel::unix_target::UnixTarget;
 use ipnet::{IpNet, Ipv4Net};
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 
 /// An address range: `10.0.0.0/8`, `2001:db8::/32`, or one address.
@@ -49,8 +53,13 @@ impl FromStr for Cidr {
 /// All conditions must hold; an empty list holds for all.
 #[derive(Debug, Default)]
 pub struct Selection {
-    /// None: whatever their ports.
+    /// None: whatever their ports, unless it is about UNIX sockets alone ([`Selection::has_tcp`]).
     pub ports: Vec<u16>,
+    /// Listeners on UNIX sockets; none: only TCP.
+    pub unix: Vec<UnixTarget>,
+    /// Clients' ends that earlier looks, of this run too, saw connected to them, by cookie: once the server has closed nothing else
+    /// tells whose they were.
+    pub unix_clients: RefCell<HashMap<NonZeroU64, UnixName>>,
     pub side: Side,
     pub peers: Vec<Cidr>,
     pub locals: Vec<Cidr>,
@@ -78,6 +87,26 @@ impl Match {
 }
 
 impl Selection {
+    /// Whether TCP's sockets are meant, too.
+    pub fn has_tcp(&self) -> bool {
+        !self.ports.is_empty() || self.unix.is_empty()
+    }
+
+    /// Whether nothing narrows it to a service.
+    pub fn is_any(&self) -> bool {
+        self.ports.is_empty() && self.unix.is_empty()
+    }
+
+    /// Whether a UNIX socket is meant, whose name is known to be one of theirs: it has no address. `waits_at`: the
+    /// listener in whose queue it is.
+    pub fn matches_unix(&self, socket: &Socket, side: Side, waits_at: &[&Socket]) -> Match {
+        let is_other = matches!((self.side, side), (Side::Server, Side::Client) | (Side::Client, Side::Server));
+        if is_other || !self.peers.is_empty() || !self.locals.is_empty() {
+            return Match::No;
+        }
+        self.whose(socket, side, waits_at)
+    }
+
     /// `listeners`: of the socket's network namespace at least.
     pub fn matches(&self, socket: &Socket, listeners: &Listeners) -> Match {
         let side = self.side_of(socket, listeners);
@@ -190,7 +219,7 @@ mod tests {
     }
 
     fn selection(side: Side) -> Selection {
-        Selection { ports: vec![80, 443], side, peers: vec![], locals: vec![], uid: None, unmapped: None, unit: None }
+        Selection { ports: vec![80, 443], side, ..Selection::default() }
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! One TCP socket as the kernel's tables show it: values only.
+//! One socket, of TCP or a UNIX stream, as the kernel's tables show it: values only.
 
 mod state;
+mod unix_end;
 
 pub use state::{State, StateSet};
+pub use unix_end::{UnixEnd, UnixName};
 
 use crate::base::word;
 use std::fmt;
@@ -57,6 +59,7 @@ impl Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.ip {
+            IpAddr::V6(_) if let Some(end) = self.unix() => f.write_str(&end.text()),
             IpAddr::V4(ip) => write!(f, "{ip}:{}", self.port),
             IpAddr::V6(ip) => write!(f, "[{ip}]:{}", self.port),
         }
@@ -106,6 +109,9 @@ pub enum Protocol {
     Subflow,
     /// A socket of MPTCP whose peer speaks plain TCP: its row in TCP's table tells more.
     Fallback,
+    /// A UNIX stream. Its ends are those of [`UnixEnd`], its state is what TCP would call it: CLOSE_WAIT once
+    /// nothing more will come from the peer (RCV_SHUTDOWN).
+    Unix,
 }
 
 /// One socket of one source. Which fields a source can't know is said at each.
@@ -158,9 +164,20 @@ impl Socket {
     pub fn close_wait_age(&self) -> Option<Age> {
         const LONG_ROUND_TRIP: u32 = 1000;
         let Times { data_sent, data_recv, ack_recv, .. } = self.times?;
+        if self.protocol == Protocol::Unix {
+            // Since it was first seen so, and since it last was not ([`Socket::first_seen`]).
+            return Some(Age { at_least: ack_recv, at_most: data_recv });
+        }
         let may_be_of_a_write = data_sent <= ack_recv.saturating_add(LONG_ROUND_TRIP);
         let at_most = if self.keepalive || may_be_of_a_write { data_recv.max(ack_recv) } else { ack_recv };
         Some(Age { at_least: ack_recv, at_most })
+    }
+
+    /// A UNIX socket with the age in its state that earlier looks tell: the kernel has none.
+    pub fn first_seen(&self, age: Age) -> Socket {
+        let Age { at_least, at_most } = age;
+        let times = Times { data_sent: at_least, data_recv: at_most, ack_recv: at_least, stalled: 0, carried: None };
+        Socket { times: Some(times), ..*self }
     }
 
     /// Time without data in either direction; a keepalive probe is none.

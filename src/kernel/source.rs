@@ -6,6 +6,7 @@ mod mptcp;
 pub mod netlink;
 pub mod proc;
 pub mod replay;
+pub mod unix;
 
 pub use all::visit as visit_all;
 

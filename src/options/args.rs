@@ -11,6 +11,7 @@ use crate::base::word;
 use crate::kernel::owner::Holders;
 use crate::kernel::select::Cidr;
 use crate::kernel::socket::Side;
+use crate::kernel::unix_target::UnixPath;
 use crate::kernel::world::{Netns, Source};
 use crate::report::Format;
 use crate::report::range::Range;
@@ -28,7 +29,12 @@ pub struct Common {
     #[argh(option, short = 'p', arg_name = "N[,N...]")]
     pub port: Vec<Ports>,
 
-    /// thresholds of this service: a name such as memcached, or a YAML file. Without -p also its ports.
+    /// UNIX socket that the service listens on: its path, @NAME for an abstract one, or a pattern with * and ?
+    #[argh(option, arg_name = "PATH")]
+    pub unix: Vec<UnixPath>,
+
+    /// thresholds of this service: a name such as memcached, or a YAML file. Without -p
+    /// and --unix also its ports and UNIX sockets.
     /// Several, for -o prometheus only, are checked one after the other
     #[argh(option, short = 'P', arg_name = "NAME|FILE")]
     pub profile: Vec<String>,
@@ -130,6 +136,7 @@ impl Common {
         let pids: BTreeSet<u32> = pids.iter().flat_map(|pids| pids.0.iter().copied()).collect();
         Request {
             ports,
+            unix: self.unix.clone(),
             profile: self.profile.first().cloned(),
             side: self.side,
             peers: self.peer.clone(),

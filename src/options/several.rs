@@ -16,8 +16,8 @@ pub fn each(common: &mut Common) -> Result<Vec<Vec<String>>> {
             "several --profile need -o prometheus; with other outputs run the check once for each".into(),
         ));
     }
-    if !common.port.is_empty() {
-        return Err(Error::Usage("several --profile have ports of their own: leave out -p".into()));
+    if !common.port.is_empty() || !common.unix.is_empty() {
+        return Err(Error::Usage("several --profile have ports of their own: leave out -p and --unix".into()));
     }
     if let Some(twice) = (1..profiles.len()).find(|at| profiles[..*at].contains(&profiles[*at])) {
         return Err(Error::Usage(format!("--profile {} is given twice; once is enough", profiles[twice])));

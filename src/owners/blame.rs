@@ -75,7 +75,8 @@ impl Count {
     fn add(&mut self, suspect: &Suspect) {
         self.sockets += 1;
         self.oldest = self.oldest.max(suspect.age);
-        if !suspect.is_ghost() {
+        // A UNIX socket's peer has no address.
+        if !suspect.is_ghost() && suspect.unix_name().is_none() {
             *self.peers.entry(suspect.remote.ip).or_default() += 1;
         }
     }
@@ -179,7 +180,8 @@ impl Blame {
                 let peers: Vec<_> =
                     owner.peers.iter().map(|peer| format!("{} ({})", peer.address, peer.sockets)).collect();
                 let oldest = aged(owner.oldest_seconds);
-                format!("owner {owner}: {}{oldest}, peers {}", sockets(owner.sockets), peers.join(", "))
+                let peers = if peers.is_empty() { String::new() } else { format!(", peers {}", peers.join(", ")) };
+                format!("owner {owner}: {}{oldest}{peers}", sockets(owner.sockets))
             }));
             if self.grouping.by != By::Owner {
                 let line = |group: &Group| {
@@ -288,7 +290,9 @@ fn key(suspect: &Suspect, holder: Option<&Process>, grouping: Grouping) -> Strin
             None if suspect.inode != 0 => suspect.uid.to_string(),
             _ => of_holder(&user),
         },
-        (By::Peer, _) | (By::Tenant, Plain::Peer(_)) if suspect.is_ghost() => UNKNOWN.to_owned(),
+        (By::Peer, _) | (By::Tenant, Plain::Peer(_)) if suspect.is_ghost() || suspect.unix_name().is_some() => {
+            UNKNOWN.to_owned()
+        }
         (By::Peer, _) => suspect.remote.ip.to_string(),
         (By::Tenant, tenant) => {
             let cgroup = holder.and_then(|process| process.cgroup.as_deref());

@@ -110,7 +110,7 @@ fn tree(edges: &[u32], allowed: bool) -> Vec<sock_filter> {
 #[rustfmt::skip]
 const CALLS: &[i64] = &[
     // Files: the kernel's tables, profiles, the history, the output.
-    libc::SYS_openat, libc::SYS_close, libc::SYS_read, libc::SYS_write, libc::SYS_readv, libc::SYS_writev,
+    libc::SYS_openat, libc::SYS_openat2, libc::SYS_close, libc::SYS_read, libc::SYS_write, libc::SYS_readv, libc::SYS_writev,
     libc::SYS_pread64, libc::SYS_pwrite64, libc::SYS_lseek, libc::SYS_newfstatat, libc::SYS_fstat, libc::SYS_statx,
     libc::SYS_statfs, libc::SYS_fstatfs, libc::SYS_getdents64, libc::SYS_readlinkat, libc::SYS_faccessat,
     libc::SYS_faccessat2, libc::SYS_getcwd, libc::SYS_getxattr, libc::SYS_fgetxattr, libc::SYS_fcntl, libc::SYS_flock,

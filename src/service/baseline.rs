@@ -7,7 +7,7 @@ use crate::kernel::boot;
 use crate::kernel::socket::{Endpoint, Socket};
 use crate::report::Service;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -85,15 +85,35 @@ pub struct Baseline {
     identities: BTreeSet<Identity>,
     /// Several processes may listen on one address.
     by_addresses: HashMap<(u32, SocketAddr, SocketAddr), Vec<Identity>>,
+    /// Of UNIX sockets, whose peer changes as it closes.
+    cookies: HashSet<NonZeroU64>,
+    inodes: HashSet<u64>,
     pub listeners: Vec<Listener>,
 }
 
+fn is_unix(address: SocketAddr) -> bool {
+    Endpoint::new(address.ip(), address.port()).unix().is_some()
+}
+
 impl Baseline {
+    /// Cookies of clients' ends of UNIX sockets: once their server has closed nothing else tells whose they were.
+    pub fn unix_clients(&self) -> impl Iterator<Item = NonZeroU64> {
+        let has_name = |address: SocketAddr| {
+            Endpoint::new(address.ip(), address.port()).unix().is_some_and(|end| end.name.is_some())
+        };
+        let clients = self.identities.iter().filter(move |identity| has_name(identity.remote));
+        clients.filter_map(|identity| identity.cookie)
+    }
+
     pub fn add(&mut self, socket: &Socket) {
         self.insert(Identity::of(socket));
     }
 
     fn insert(&mut self, identity: Identity) {
+        if is_unix(identity.local) {
+            self.cookies.extend(identity.cookie);
+            self.inodes.insert(identity.inode);
+        }
         if self.identities.insert(identity) {
             self.by_addresses.entry((identity.netns, identity.local, identity.remote)).or_default().push(identity);
         }
@@ -109,6 +129,11 @@ impl Baseline {
     /// Whether the socket was there. By cookie where both views tell it; else by addresses and
     /// inode, which a socket gets when it is accepted and loses when its process closes it.
     pub fn has(&self, socket: &Socket) -> bool {
+        if let Some(end) = socket.local.unix() {
+            // What waits to be accepted has no cookie, but its listener's inode.
+            let of_listener = || self.inodes.contains(&u64::from(end.inode));
+            return socket.cookie.map_or_else(of_listener, |cookie| self.cookies.contains(&cookie));
+        }
         let now = Identity::of(socket);
         let is_now = |known: &Identity| match (known.cookie, now.cookie) {
             (Some(cookie), Some(now)) => cookie == now,

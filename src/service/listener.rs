@@ -7,6 +7,7 @@ use crate::kernel::source::{self, Query};
 use crate::kernel::world::World;
 use crate::report::Report;
 use crate::service::target::Target;
+use crate::service::unix::{self, Heard};
 use std::collections::BTreeSet;
 
 /// # Errors
@@ -16,7 +17,7 @@ pub fn check_options(target: &Target, world: &World) -> Result<()> {
         return Ok(());
     }
     let refuse = |why: &str| Err(Error::Usage(format!("--require-listener {why}")));
-    match (target.selection.ports.is_empty(), target.selection.side, world.replay.is_some()) {
+    match (target.selection.is_any(), target.selection.side, world.replay.is_some()) {
         (true, ..) => refuse("needs the service's port: give it with -p or -P"),
         (_, Side::Client, _) => refuse("is about this host's listener: leave out --side client"),
         (.., true) => refuse("is about now: it can't be used with --replay"),
@@ -35,13 +36,36 @@ pub fn add_absence(report: &mut Report, target: &Target, world: &World, is_conne
 /// which the kernel answers without a walk of its connections.
 fn listens(report: &mut Report, target: &Target, world: &World, is_connected: bool) -> bool {
     let (selection, required) = (&target.selection, target.request.without_listener);
-    let is_wanted = required.is_some() || !is_connected;
-    if !is_wanted || selection.ports.is_empty() || world.replay.is_some() {
+    // One of several that were typed may be a mistake while others are connected.
+    let is_asked = selection.unix.iter().any(|target| target.asked);
+    let are_several = is_asked && (selection.has_tcp() || selection.unix.len() > 1);
+    let is_wanted = required.is_some() || !is_connected || are_several;
+    if !is_wanted || selection.is_any() || world.replay.is_some() {
         return false;
     }
-    if selection.side == Side::Client {
+    if selection.side == Side::Client && !is_asked {
         report.missing.push("nobody here is connected to it".to_owned());
         return false;
+    }
+    let heard = (!selection.unix.is_empty()).then(|| unix::heard(selection, world, required.is_some() || are_several));
+    match heard {
+        Some(Err(why)) => {
+            report.is_incomplete(format!("listeners unknown: {why}"));
+            return true;
+        }
+        // What is typed and not there is a mistake, or the service is down: no zero of its is health.
+        Some(Ok(Heard::None(Some(why)))) => {
+            report.is_incomplete(why);
+            report.state = report.state.max(required.unwrap_or(report.state));
+            return false;
+        }
+        Some(Ok(Heard::Some)) if required.is_none() && (is_connected || !are_several) => return true,
+        Some(Ok(Heard::Some)) if selection.ports.is_empty() => return true,
+        _ if selection.ports.is_empty() && required.is_none() => {
+            report.missing.push("none of its UNIX sockets is listened on, and nobody is connected".to_owned());
+            return false;
+        }
+        _ => {}
     }
     let mut silent: BTreeSet<u16> = selection.ports.iter().copied().collect();
     let query = Query {

@@ -6,3 +6,4 @@ pub mod profile;
 pub mod request;
 pub mod target;
 pub mod tenant_key;
+pub mod unix;

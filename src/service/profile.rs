@@ -4,13 +4,16 @@
 
 pub mod map;
 mod states;
+mod unix;
 
 pub use states::{States, Stuck};
+pub use unix::of_unix;
 
 use crate::base::duration::Span;
 use crate::base::error::{Error, Result};
 use crate::base::read_limited;
 use crate::kernel::socket::{Side, State};
+use crate::kernel::unix_target::UnixPath;
 use crate::report::GENERIC;
 use crate::report::range::Range;
 use crate::report::verdict::Limits;
@@ -27,6 +30,9 @@ const LARGEST_FILE: u64 = 64 * 1024;
 pub struct Profile {
     pub service: String,
     pub ports: Vec<u16>,
+    /// UNIX sockets that it usually listens on.
+    #[serde(default)]
+    pub unix: Vec<UnixPath>,
     pub side: Option<Side>,
     /// Connections that the service accepts by default.
     pub limit: Option<u64>,
@@ -202,6 +208,7 @@ const EMBEDDED: &[Embedded] = embedded! {
     "mysql": [3306],
     "mysql-router": [6446],
     "pgbouncer": [6432],
+    "php-fpm": [],
     "postgresql": [5432],
     "proxysql": [6033],
     "rabbitmq": [5672],

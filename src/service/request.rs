@@ -3,6 +3,7 @@
 use crate::base::word;
 use crate::kernel::select::Cidr;
 use crate::kernel::socket::Side;
+use crate::kernel::unix_target::UnixPath;
 use crate::report::verdict::ServiceState;
 use std::str::FromStr;
 
@@ -11,6 +12,8 @@ use std::str::FromStr;
 pub struct Request {
     /// Each once, in the order given.
     pub ports: Vec<u16>,
+    /// UNIX sockets, each once.
+    pub unix: Vec<UnixPath>,
     /// A profile's name or file.
     pub profile: Option<String>,
     pub side: Option<Side>,
@@ -34,7 +37,12 @@ pub struct Request {
 impl Request {
     /// Whether a service is named, by port or by profile.
     pub fn names_service(&self) -> bool {
-        !self.ports.is_empty() || self.profile.is_some()
+        self.is_typed() || self.profile.is_some()
+    }
+
+    /// Whether it says where the service listens: then that of a profile is not meant.
+    pub fn is_typed(&self) -> bool {
+        !self.ports.is_empty() || !self.unix.is_empty()
     }
 }
 

@@ -1,17 +1,22 @@
 //! The service that is meant, from options and profiles: ports, side, thresholds, selection.
 
 use crate::base::error::{Error, Result};
+use crate::history::first_sights::FirstSights;
 use crate::kernel::members::Members;
 use crate::kernel::netns::{self, Elsewhere};
+use crate::kernel::scope;
 use crate::kernel::select::Selection;
 use crate::kernel::socket::Side;
 use crate::kernel::source::diag::MOST_PORTS;
+use crate::kernel::unix_target::{UnixPath, UnixTarget};
 use crate::kernel::user::{self, Users};
 use crate::kernel::world::World;
 use crate::report::{GENERIC, Report, Service};
 use crate::service::profile::{self, Profile};
 use crate::service::request::{By, Request};
 use crate::service::tenant_key::Key;
+use crate::service::unix;
+use std::path::Path;
 
 /// What to look at, and by which thresholds to judge it.
 #[derive(Debug)]
@@ -87,6 +92,7 @@ fn of_service(request: Request, world: &World) -> Result<Target> {
     }
     let profile = match &request.profile {
         Some(name) => profile::named(name, &world.thresholds)?,
+        None if given == 0 => of_unix(&request.unix, world)?,
         None => of_ports(&request.ports, world)?,
     };
     let profile = profile::complete(profile, &world.thresholds)?;
@@ -95,13 +101,18 @@ fn of_service(request: Request, world: &World) -> Result<Target> {
             "--by tenant: the profile's tenants.key '{key}' is told by check_conn_tenants only; group by owner, unit, user or peer"
         )));
     }
-    let ports = if given > 0 { &request.ports } else { &profile.ports }.clone();
-    if ports.is_empty() {
+    let ports = if request.is_typed() { &request.ports } else { &profile.ports }.clone();
+    let targets = unix::targets(&request, &profile, world)?;
+    if ports.is_empty() && targets.is_empty() {
         return Err(Error::Usage(format!("profile '{}' has no ports; give them with -p", profile.service)));
     }
     let side = request.side.or(profile.side).unwrap_or(Side::Both);
-    let service = Service { profile: profile.service.clone(), ports, side };
-    let selection = selection(&request, &service, world)?;
+    let name = match ports.is_empty() && !request.unix.is_empty() {
+        true => unix::label(&profile.service, profile.service == GENERIC, &targets),
+        false => profile.service.clone(),
+    };
+    let service = Service { profile: name, ports, side };
+    let selection = Selection { unix: targets, ..selection(&request, &service, world)? };
     Ok(Target { request, profile, service, selection, absent: Vec::new() })
 }
 
@@ -115,11 +126,25 @@ fn selection(request: &Request, service: &Service, world: &World) -> Result<Sele
         locals: request.locals.clone(),
         uid: request.user.as_ref().map(|user| Users::read().uid(user)).transpose()?,
         unmapped: if is_live { user::unmapped() } else { None },
-        unit: None,
+        ..Selection::default()
     })
 }
 
 impl Target {
+    /// What earlier runs saw of its UNIX sockets, where it has any and they are not a recording's.
+    pub fn first_sights(&mut self, state_dir: Option<&Path>, world: &World) -> Result<FirstSights> {
+        let selection = &mut self.selection;
+        if selection.unix.is_empty() || world.replay.is_some() {
+            return Ok(FirstSights::default());
+        }
+        let paths: Vec<&str> = selection.unix.iter().map(|target| target.path.text()).collect();
+        let has_any = selection.unix.iter().any(UnixTarget::has_file);
+        let key = format!("{} side {} {}", paths.join(" "), self.service.side.name(), scope::key(world)?);
+        let sights = FirstSights::open(state_dir, key.replace('\n', " "), has_any);
+        selection.unix_clients.get_mut().clone_from(&sights.clients);
+        Ok(sights)
+    }
+
     /// Narrowed to the sockets of the unit that is asked for, if one is.
     pub fn of_unit(mut self, world: &World) -> Result<Target> {
         if let Some(unit) = &self.request.unit {
@@ -163,6 +188,23 @@ impl Target {
         }
         Ok(self)
     }
+}
+
+/// The one profile of all paths.
+fn of_unix(paths: &[UnixPath], world: &World) -> Result<Profile> {
+    let mut found: Option<Profile> = None;
+    for path in paths {
+        let Some(profile) = profile::of_unix(path, &world.thresholds)? else { continue };
+        if found.as_ref().is_some_and(|other| other.service != profile.service) {
+            return Err(Error::Usage(format!(
+                "--unix {} is {}'s, others are of another service; check each by itself or choose one with -P",
+                path.text(),
+                profile.service
+            )));
+        }
+        found = Some(profile);
+    }
+    found.map_or_else(|| profile::named(GENERIC, &world.thresholds), Ok)
 }
 
 /// The one profile of all ports. Ports without any join that of the others.

@@ -27,6 +27,7 @@ const CASES: &[(&str, &str)] = &[
     ("warning_sockets", "-vv --top 3 -p 11211 --replay tests/fixtures/leak/dump.nl"),
     ("warning_ages_unknown", "-p 11211 --proc-root tests/fixtures/leak"),
     ("warning_one_peer", "-p 11211 --peer 127.0.0.2 -w 2 --ratio-min-count 9 --replay tests/fixtures/leak/dump.nl"),
+    ("critical_unix_ages_unknown", "-vv --unix /run/mysqld/mysqld.sock --replay tests/fixtures/unix/unix.nl"),
     ("critical", "-p 6379 --replay tests/fixtures/leak/dump.nl"),
     (
         "critical_all_reasons",

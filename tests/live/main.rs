@@ -102,6 +102,9 @@ mod host {
     pub mod soak;
     pub mod threads;
     pub mod unit;
+    pub mod unix_checks;
+    pub mod unix_servers;
+    pub mod unix_sockets;
     pub mod unprivileged;
 }
 

@@ -5,7 +5,7 @@
 //! process that `share` made, so a test that dies leaves nobody behind.
 //!
 //! ```text
-//! listen NAME ADDR:PORT [BACKLOG]      listen there
+//! listen NAME ADDR:PORT [BACKLOG]      listen there; /PATH or @NAME instead: on a UNIX socket
 //! accept NAME LISTENER N               take N connections off a listener's queue
 //! connect NAME ADDR:PORT N [SOURCES]   open N connections, over as many addresses from 127.0.0.1 on
 //! connect_from NAME FROM ADDR:PORT     one from this address and port
@@ -32,7 +32,7 @@ use rustix::net::sockopt::{
     Timeout, set_socket_keepalive, set_socket_linger, set_socket_reuseaddr, set_socket_timeout, set_tcp_keepidle,
     set_tcp_keepintvl,
 };
-use rustix::net::{AddressFamily, Protocol, SendFlags, Shutdown, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, Protocol, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::net::{accept_with, bind, connect, ipproto, listen, send, shutdown, socket_with};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::set_name;
@@ -79,6 +79,16 @@ impl Peer {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
             // The kernel lowers it to net.core.somaxconn.
+            ["listen", name, path] if is_unix(path) => self.hold(name, unix_listener(path, 65535)?),
+            ["listen", name, path, backlog] if is_unix(path) => self.hold(name, unix_listener(path, backlog.parse()?)?),
+            ["connect", name, path, count] if is_unix(path) => {
+                for _ in 0..count.parse()? {
+                    let socket = unix_socket()?;
+                    set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
+                    connect(&socket, &unix_address(path)?)?;
+                    self.hold(name, socket);
+                }
+            }
             ["listen", name, address] => self.hold(name, listener(address.parse()?, 65535, self.protocol)?),
             ["listen", name, address, backlog] => {
                 self.hold(name, listener(address.parse()?, backlog.parse()?, self.protocol)?)
@@ -225,6 +235,29 @@ fn listener(address: SocketAddr, backlog: i32, protocol: Option<Protocol>) -> Re
     bind(&socket, &address)?;
     listen(&socket, backlog)?;
     set_socket_timeout(socket.as_fd(), Timeout::Recv, Some(PATIENCE))?;
+    Ok(socket)
+}
+
+fn is_unix(address: &str) -> bool {
+    address.starts_with(['/', '@'])
+}
+
+fn unix_address(text: &str) -> Result<SocketAddrUnix> {
+    Ok(match text.strip_prefix('@') {
+        Some(name) => SocketAddrUnix::new_abstract_name(name.as_bytes())?,
+        None => SocketAddrUnix::new(text)?,
+    })
+}
+
+fn unix_socket() -> Result<OwnedFd> {
+    Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
+}
+
+fn unix_listener(path: &str, backlog: i32) -> Result<OwnedFd> {
+    let socket = unix_socket()?;
+    bind(&socket, &unix_address(path)?)?;
+    listen(&socket, backlog)?;
+    set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
     Ok(socket)
 }
 

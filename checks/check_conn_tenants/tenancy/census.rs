@@ -57,7 +57,8 @@ impl Ages {
                 Some(age) if reaches(age.at_least, self.close_wait) => counts.close_wait = 1,
                 Some(age) => counts.maybe_close_wait = u64::from(reaches(age.at_most, self.close_wait)),
             }
-        } else {
+        } else if !socket.is_unix() {
+            // Of UNIX sockets nobody knows: they are never judged by that.
             match socket.silence() {
                 None => counts.maybe_idle = 1,
                 Some(silence) => counts.idle = u64::from(reaches(silence, self.idle)),

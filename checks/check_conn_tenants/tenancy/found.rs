@@ -36,8 +36,10 @@ impl Found {
         let census = Census::new(whose.iter().cloned().zip(counts));
         let mut unsure = Counts::default();
         look.unsure.iter().for_each(|socket| unsure.add(&ages.count(socket)));
-        let ages_known = look.connections.iter().all(|connection| connection.socket.times.is_some())
-            && look.seen.origin != Origin::Proc;
+        let mut tcp = look.connections.iter().filter(|connection| !connection.socket.is_unix()).peekable();
+        let is_unix = tcp.peek().is_none() && !look.connections.is_empty();
+        let ages_known =
+            !is_unix && tcp.all(|connection| connection.socket.times.is_some()) && look.seen.origin != Origin::Proc;
         let ends = look.connections.iter().flat_map(|connection| [&connection.client, &connection.server]).flatten();
         let masters = ends.chain(&look.listeners).filter_map(|end| Some((people.pooler(end)?, end.uid)));
         let (mut masters, mut uids): (Vec<u32>, Vec<u32>) = masters.unzip();

@@ -8,9 +8,11 @@ use connleak::kernel::select::{Match, Selection};
 use connleak::kernel::socket::{Endpoint, Side, Socket, State, StateSet};
 use connleak::kernel::source::{self, Coverage, Query};
 use connleak::kernel::world::World;
+use connleak::service::target::Target;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::num::NonZeroU64;
+use std::path::Path;
 
 /// One socket, as far as its holder is concerned.
 #[derive(Clone, Copy, Debug)]
@@ -43,22 +45,29 @@ pub struct Snapshot {
     pub listeners: Vec<End>,
     /// Sockets of connections of which it can't be told whether they are selected.
     pub unsure: Vec<Socket>,
+    /// Why the next run won't know since when UNIX sockets are without their peer.
+    pub unkept: Option<String>,
 }
 
 /// Looks once; twice where the client's end of a connection from an address of this host was not seen:
 /// NAT hides it behind another port. A connection with both ends selected is held by its client's, as
 /// in [`connleak::growth::pool`].
-pub fn look(world: &World, selection: &Selection) -> Result<Snapshot> {
+pub fn look(world: &World, target: &mut Target, state_dir: Option<&Path>) -> Result<Snapshot> {
+    let mut sights = target.first_sights(state_dir, world)?;
+    let selection = &target.selection;
     let counted = |state| matches!(state, State::Established | State::CloseWait);
     let (mut listeners, mut unsure) = (Vec::new(), Vec::new());
     let (mut clients, mut servers, mut selected) = (Seen::default(), Seen::default(), Vec::new());
     // The other end too is wanted, whichever is chosen.
-    let both = Selection { ports: selection.ports.clone(), side: Side::Both, ..Selection::default() };
+    let (ports, unix, unix_clients) = (selection.ports.clone(), selection.unix.clone(), selection.unix_clients.clone());
+    let both = Selection { ports, unix, unix_clients, side: Side::Both, ..Selection::default() };
     let states = StateSet::of(&[STATES, &[State::Listen]].concat());
     let seen = look::visit(world, &both, (states, true), &mut |socket, matched, known| {
         let Match::Yes(side) = matched else { return };
+        let socket = &sights.see(socket, side);
         if socket.state == State::Listen {
-            listeners.extend(selection.ports.contains(&socket.local.port).then(|| End::of(socket)));
+            listeners
+                .extend((socket.is_unix() || selection.ports.contains(&socket.local.port)).then(|| End::of(socket)));
             return;
         }
         if side == Side::Client {
@@ -66,7 +75,11 @@ pub fn look(world: &World, selection: &Selection) -> Result<Snapshot> {
         } else {
             servers.add(socket, side)
         }
-        match selection.matches(socket, known) {
+        let matched = match socket.is_unix() {
+            true => selection.matches_unix(socket, side, &[]),
+            false => selection.matches(socket, known),
+        };
+        match matched {
             Match::Yes(side) if counted(socket.state) => selected.push((*socket, side)),
             Match::Unsure if counted(socket.state) => unsure.push(*socket),
             _ => {}
@@ -106,7 +119,8 @@ pub fn look(world: &World, selection: &Selection) -> Result<Snapshot> {
         Connection { socket, client, server, peer }
     };
     let connections = selected.into_iter().map(connection).collect();
-    Ok(Snapshot { seen, connections, listeners, unsure })
+    let unkept = sights.keep(seen.missing.is_none());
+    Ok(Snapshot { seen, connections, listeners, unsure, unkept })
 }
 
 /// In FIN_WAIT a client that has closed only its sending half is still there.

@@ -26,6 +26,7 @@ use connleak::history::series;
 use connleak::kernel::scope;
 use connleak::kernel::select::Cidr;
 use connleak::kernel::socket::Side;
+use connleak::kernel::unix_target::UnixPath;
 use connleak::kernel::world::{Netns, Source};
 use connleak::options::args::{Pids, Ports};
 use estimate::Estimate;
@@ -54,6 +55,10 @@ pub struct Graph {
     /// service port, or several of one service; repeated, each is a chart of its own
     #[argh(option, short = 'p', arg_name = "N[,N...]")]
     port: Vec<Ports>,
+
+    /// UNIX socket, as the check was given it; repeated, all are one service's
+    #[argh(option, arg_name = "PATH")]
+    unix: Vec<UnixPath>,
 
     /// the service of this profile; repeated, each is a chart of its own
     #[argh(option, short = 'P', arg_name = "NAME|FILE")]

@@ -54,7 +54,7 @@ pub fn sgr(state: &str) -> &'static str {
 /// `memcached:11211, both sides`.
 pub fn title(target: &Target) -> String {
     match target.selection.side {
-        _ if target.selection.ports.is_empty() => target.service.to_string(),
+        _ if target.selection.is_any() => target.service.to_string(),
         Side::Both => format!("{}, both sides", target.service),
         side => format!("{}, {} side", target.service, side.name()),
     }

@@ -138,7 +138,7 @@ impl By {
     }
 
     /// Whether sockets of one process can be of several rows.
-    fn is_by_peer(self) -> bool {
+    pub fn is_by_peer(self) -> bool {
         matches!(self, By::Peer | By::Plain(Plain::Peer(_)))
     }
 }
@@ -194,7 +194,7 @@ impl Who {
         if self.ghosts && self.no_ghosts {
             return Err(Error::Usage("--ghosts and --no-ghosts contradict each other; give one".into()));
         }
-        if !self.no_ghosts {
+        if !self.no_ghosts && target.selection.has_tcp() {
             let by_default = Looking::ByDefault { matters: &|more| more > 0, exactly: true };
             let looking = if self.ghosts { Looking::Asked } else { by_default };
             view.ghosts = ghosts::find(&target, args.common.unit.as_deref(), looking, world, &mut view.notes)?;

@@ -7,6 +7,7 @@ use crate::growth::detector_state::{self, DetectorState, Learned, Moment};
 use crate::growth::measure::Measure;
 use crate::growth::outcome::Outcome;
 use crate::growth::pool::{self, Connection, Pool};
+use crate::growth::process_usage;
 use crate::history::{History, Step, Updated};
 use crate::kernel::boot;
 use crate::kernel::cgroup;
@@ -160,6 +161,15 @@ fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Resu
     let mut memory = known.unwrap_or_else(|| DetectorState::new(capacity));
     let seen = detector::Sample { suspended, took, ..pool.sample() };
     found.learned = memory.learn(&moment, seen, capacity, f64::from(plan.speed));
+    if let Verdict::Leak(leak) = &found.learned.verdict {
+        let mut group = pool.connections.iter().filter(|connection| connection.group() == leak.group).peekable();
+        // Without silences a rise is told as of descriptors.
+        if group.peek().is_some() && group.all(|connection| connection.socket.is_unix()) {
+            let headroom = headroom::choose(&found.headrooms);
+            let used = headroom.map_or(0.0, |headroom| headroom.used as f64 / headroom.limit.max(1) as f64);
+            found.learned.verdict = process_usage::tempered(found.learned.verdict, found.learned.watched, used);
+        }
+    }
     let names = searched.names(&memory, &pool);
     memory.names.extend(names);
     found.groups = by_group(&pool, &memory.names);

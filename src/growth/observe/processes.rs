@@ -32,7 +32,7 @@ struct UsageSample {
 impl UsageSample {
     fn new(plan: &Plan, world: &World) -> Result<UsageSample> {
         let request = &plan.target.request;
-        let by_port = (!plan.target.selection.ports.is_empty()).then(|| holders(plan, world)).transpose()?;
+        let by_port = (!plan.target.selection.is_any()).then(|| holders(plan, world)).transpose()?;
         let choice = Choice {
             pids: (!request.pids.is_empty()).then_some(&request.pids[..]),
             holders: by_port.as_ref().map(|(pids, _)| &pids[..]),

@@ -12,7 +12,7 @@ use std::mem::MaybeUninit;
 
 /// Below 32 KiB the kernel loses messages and still ends the dump without an error (measured on
 /// 6.18); it never fills more than 32 KiB at once.
-const RECEIVE_BUFFER: usize = 64 * 1024;
+pub(super) const RECEIVE_BUFFER: usize = 64 * 1024;
 
 /// How to ask for both address families.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ fn by_any(table: Table, socket: &OwnedFd, query: &Query, each: &mut dyn FnMut(&S
     }
 }
 
-fn refused(call: &'static str) -> impl Fn(Errno) -> Error {
+pub(super) fn refused(call: &'static str) -> impl Fn(Errno) -> Error {
     move |errno| Error::Kernel { call, cause: errno.into() }
 }
 
@@ -123,15 +123,28 @@ fn dump(table: Table, by: Dump, socket: &OwnedFd, query: &Query, each: &mut dyn 
     Ok(seen)
 }
 
-/// Reads one dump to its end. Only NLMSG_DONE without error and without a truncated receive is
-/// the end of a complete one.
+/// Reads one dump to its end.
 fn receive(
     socket: &OwnedFd,
     table: Table,
     buffer: &mut [MaybeUninit<u8>],
     seen: &mut Coverage,
     each: &mut dyn FnMut(&Socket),
-) -> std::result::Result<(), Errno> {
+) -> Ended {
+    receive_all(socket, buffer, seen, &mut |filled, seen| take(filled, table, seen, each))
+}
+
+/// How a dump ended.
+pub(super) type Ended = std::result::Result<(), Errno>;
+
+/// Receives until `take` has met the dump's end. Only NLMSG_DONE without error and without a truncated receive
+/// is the end of a complete one.
+pub(super) fn receive_all(
+    socket: &OwnedFd,
+    buffer: &mut [MaybeUninit<u8>],
+    seen: &mut Coverage,
+    take: &mut dyn FnMut(&[u8], &mut Coverage) -> Option<Ended>,
+) -> Ended {
     loop {
         let ((filled, _), full_length) = match recv(socket, &mut *buffer, RecvFlags::TRUNC) {
             Err(Errno::INTR) => continue,
@@ -140,28 +153,36 @@ fn receive(
         if full_length > filled.len() {
             seen.missing = Some("the kernel's answer was truncated".to_owned());
         }
-        for framed in diag::messages(filled, table) {
-            let Framed { message, interrupted, .. } = match framed {
-                Ok(framed) => framed,
-                Err(why) => {
-                    seen.missing = Some(why);
-                    return Ok(());
-                }
-            };
-            if interrupted {
-                seen.missing = Some("the socket table changed under the dump".to_owned());
-            }
-            match message {
-                Message::Socket(socket) => {
-                    seen.rows += 1;
-                    each(&socket);
-                }
-                Message::Done(0..) => return Ok(()),
-                Message::Done(errno) | Message::Refused(errno) => return Err(Errno::from_raw_os_error(-errno)),
-                Message::Other => {}
-            }
+        if let Some(end) = take(filled, seen) {
+            return end;
         }
     }
+}
+
+/// What one receive brought; the dump's end, where it is there.
+fn take(filled: &[u8], table: Table, seen: &mut Coverage, each: &mut dyn FnMut(&Socket)) -> Option<Ended> {
+    for framed in diag::messages(filled, table) {
+        let Framed { message, interrupted, .. } = match framed {
+            Ok(framed) => framed,
+            Err(why) => {
+                seen.missing = Some(why);
+                return Some(Ok(()));
+            }
+        };
+        if interrupted {
+            seen.missing = Some("the socket table changed under the dump".to_owned());
+        }
+        match message {
+            Message::Socket(socket) => {
+                seen.rows += 1;
+                each(&socket);
+            }
+            Message::Done(0..) => return Some(Ok(())),
+            Message::Done(errno) | Message::Refused(errno) => return Some(Err(Errno::from_raw_os_error(-errno))),
+            Message::Other => {}
+        }
+    }
+    None
 }
 
 #[cfg(test)]

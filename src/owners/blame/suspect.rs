@@ -1,6 +1,6 @@
 //! A socket that someone is to be named for.
 
-use crate::kernel::socket::{Endpoint, Protocol, Socket, State};
+use crate::kernel::socket::{Endpoint, Protocol, Socket, State, UnixName};
 use std::num::NonZeroU64;
 
 /// There may be many: it keeps no more than is told.
@@ -35,7 +35,9 @@ impl Suspect {
     pub fn new(socket: &Socket, age: Option<u32>) -> Suspect {
         let Socket { protocol, state, local, remote, netns, uid, inode, cookie, .. } = *socket;
         let Socket { interface, is_transparent, cgroup, .. } = *socket;
-        let (holder_inode, rivals) = (inode, 0);
+        // Who waits at a UNIX listener has that one's inode.
+        let listener = local.unix().map_or(0, |end| u64::from(end.inode));
+        let (holder_inode, rivals) = (if inode == 0 { listener } else { inode }, 0);
         Suspect {
             protocol,
             state,
@@ -59,6 +61,11 @@ impl Suspect {
     pub fn socket(&self) -> Socket {
         let Suspect { state, local, remote, netns, inode, interface, is_transparent, cgroup, .. } = *self;
         Socket { netns, inode, interface, is_transparent, cgroup, ..Socket::bare(state, local, remote) }
+    }
+
+    /// What its UNIX listener is called, whichever end it is; `None`: it is TCP's.
+    pub fn unix_name(&self) -> Option<UnixName> {
+        self.local.unix()?.name.or_else(|| self.remote.unix()?.name)
     }
 
     /// Whether it waits for its listener's process: only there a socket in these states is nobody's.

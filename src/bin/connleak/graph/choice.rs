@@ -18,7 +18,7 @@ impl Graph {
     /// Whether a service is asked for: else it is all of them.
     pub fn chooses(&self) -> bool {
         let without_port = !self.pid.is_empty() || self.unit.is_some() || self.user.is_some();
-        without_port || !self.port.is_empty() || !self.profile.is_empty()
+        without_port || !self.unix.is_empty() || !self.port.is_empty() || !self.profile.is_empty()
     }
 
     /// Where the check looked.
@@ -55,6 +55,7 @@ impl Graph {
     fn request(&self, port: Vec<Ports>, profile: Option<String>) -> Request {
         let common = Common {
             port,
+            unix: self.unix.clone(),
             profile: profile.into_iter().collect(),
             side: self.side,
             peer: self.peer.clone(),

@@ -183,6 +183,7 @@ fn by_owner(connections: &[Connection], owners: &Owners, by: Option<By>) -> BTre
         let user = process.map(user_of);
         let name = match by {
             None => process.map(|process| process.command.clone()),
+            Some(by) if by.is_by_peer() && connection.socket.is_unix() => Some("(UNIX socket)".to_owned()),
             Some(by) => by.name(process, user.as_deref(), connection.socket.remote.ip),
         };
         let name = name.unwrap_or_else(|| match (by, connection.socket) {

@@ -21,7 +21,11 @@ pub fn render(view: &View, branches: &[Branch], verbose: u8, screen: &Screen) ->
 }
 
 fn card(row: &Row) -> Vec<String> {
-    let of = row.port.map_or("no known service".to_owned(), |port| format!("{} side of {port}", row.side.name()));
+    let of = match row.port {
+        Some(0) => format!("{} side of a UNIX socket", row.side.name()),
+        Some(port) => format!("{} side of {port}", row.side.name()),
+        None => "no known service".to_owned(),
+    };
     let mut lines = vec![format!("{of}: {}", states(row))];
     let unit = row.process.as_ref().and_then(|process| process.unit.as_deref());
     let whose = [("unit", unit), ("user", row.user.as_deref())];

@@ -71,7 +71,8 @@ fn owner(row: &Row) -> Value {
         "user": row.user,
         "processes": row.pids.len(),
         "side": row.side.name(),
-        "port": row.port,
+        "port": row.port.filter(|port| *port != 0),
+        "unix": row.port == Some(0),
         "sockets": row.total(),
         "states": states(row),
         "waiting": row.waiting,
@@ -109,7 +110,7 @@ fn fields(row: &Row) -> Vec<String> {
         or_empty(process.and_then(|process| process.unit.clone())),
         or_empty(row.user.clone()),
         row.side.name().to_owned(),
-        or_empty(row.port.map(|port| port.to_string())),
+        or_empty(row.port.map(|_| row.port_text())),
         row.total().to_string(),
     ];
     fields.extend(row.states.iter().map(u64::to_string));

@@ -55,6 +55,8 @@ struct Sockets {
     kernel: Vec<(Suspect, Side, Option<u16>)>,
     unsure: u64,
     ages_known: bool,
+    /// In CLOSE_WAIT over UNIX sockets, which have no ages.
+    undated: u64,
 }
 
 impl View {
@@ -79,6 +81,9 @@ impl View {
         }
         if !sockets.ages_known {
             notes.push("ages unknown: only /proc could be read".to_owned());
+        }
+        if sockets.undated > 0 {
+            notes.push(format!("{} in CLOSE_WAIT over UNIX sockets: the kernel tells no ages", sockets.undated));
         }
         if sockets.unsure > 0 {
             notes.push(format!("{} more have no process: whose they were can't be told", sockets.unsure));
@@ -107,7 +112,7 @@ impl Sockets {
     fn read(target: &Target, world: &World) -> Result<(Sockets, Coverage)> {
         let selection = &target.selection;
         let (held, ends, kernel) = Default::default();
-        let mut sockets = Sockets { held, ends, kernel, unsure: 0, ages_known: true };
+        let mut sockets = Sockets { held, ends, kernel, unsure: 0, ages_known: true, undated: 0 };
         // Where no port was asked for each socket's ends are looked up again once all are known.
         let mut all = Listeners::default();
         let seen = look::visit(world, selection, (StateSet::ALL, true), &mut |socket, matched, listeners| {
@@ -122,7 +127,7 @@ impl Sockets {
                 },
             }
         })?;
-        if selection.ports.is_empty() {
+        if selection.is_any() {
             // Those of a recording's host aren't in it.
             let ports = if world.replay.is_none() { EphemeralPorts::read(world).ok() } else { None };
             sockets.tell_sides(&all, &ports.unwrap_or_else(EphemeralPorts::usual));
@@ -158,7 +163,8 @@ impl Sockets {
             _ => None,
         };
         let is_aged = matches!(socket.state, State::CloseWait | State::Established);
-        self.ages_known &= age.is_some() || !is_aged;
+        self.ages_known &= age.is_some() || !is_aged || socket.is_unix();
+        self.undated += u64::from(socket.is_unix() && socket.state == State::CloseWait);
         let suspect = Suspect::new(socket, age);
         // Without a process: what waits in an accept queue is its listener's, all else the kernel's.
         if socket.inode != 0 || is_aged || socket.state == State::SynRecv {
@@ -212,6 +218,9 @@ impl Sockets {
 fn label(holder: &Holder, process: Option<&Process>, user: Option<&str>, suspect: &Suspect, by: By) -> String {
     if by.is_by_peer() && suspect.state == State::Listen {
         return "(listening)".to_owned();
+    }
+    if by.is_by_peer() && suspect.unix_name().is_some() {
+        return "(UNIX socket)".to_owned();
     }
     let nobody = if *holder == Holder::Kernel { "(kernel)" } else { "(unknown)" };
     by.name(process, user, suspect.remote.ip).unwrap_or_else(|| nobody.to_owned())

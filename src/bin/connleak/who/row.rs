@@ -100,7 +100,10 @@ impl Row {
     }
 
     pub fn port_text(&self) -> String {
-        self.port.map_or("-".to_owned(), |port| port.to_string())
+        match self.port {
+            Some(0) => "unix".to_owned(),
+            port => port.map_or("-".to_owned(), |port| port.to_string()),
+        }
     }
 
     pub fn total(&self) -> u64 {
@@ -123,7 +126,10 @@ impl Row {
             }
             _ => {}
         }
-        *self.peers.entry(suspect.remote.ip).or_default() += 1;
+        // A UNIX socket's peer has no address.
+        if suspect.unix_name().is_none() {
+            *self.peers.entry(suspect.remote.ip).or_default() += 1;
+        }
         self.sockets.push(*suspect);
         if self.sockets.len() >= 8 * MOST_SOCKETS {
             self.keep_oldest();

@@ -51,7 +51,7 @@ fn columns(view: &View, target: &Target) -> Vec<Column> {
     let or_none = |text: Option<&str>| text.map_or("-".to_owned(), visible);
     let any = |test: fn(&Row) -> bool| view.rows.iter().any(test);
     let mut columns = Vec::new();
-    if target.selection.ports.len() != 1 {
+    if target.selection.ports.len() + target.selection.unix.len() != 1 {
         columns.push(column("PORT", true, Box::new(Row::port_text)));
     }
     columns.push(column("SIDE", false, Box::new(|row| row.side.name().to_owned())));

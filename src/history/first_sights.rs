@@ -1,0 +1,269 @@
+//! Since when UNIX sockets have been without their peer, as the kernel tells no ages of them: each run remembers
+//! by cookie when it first saw one so. And clients' ends, which nothing ties to their service once that has closed.
+
+use crate::base::atomic_file;
+use crate::base::error::{Error, Result};
+use crate::base::fnv::fnv64;
+use crate::base::read_limited;
+use crate::history::state_dir;
+use crate::kernel::boot;
+use crate::kernel::socket::{Age, Side, Socket, State, UnixName};
+use std::collections::{BTreeMap, HashMap};
+use std::io::ErrorKind;
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+
+/// Some 100,000 sockets.
+const LARGEST_FILE: u64 = 8 * 1024 * 1024;
+const MOST_SOCKETS: usize = 100_000;
+const HEADER: &str = "connleak UNIX sockets 1";
+
+/// Milliseconds since the boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sight {
+    first: u64,
+    /// The look before, which didn't show it so; 0: there was none.
+    before: u64,
+}
+
+/// What earlier runs saw, and what this one adds.
+#[derive(Debug, Default)]
+pub struct FirstSights {
+    /// Of what, in words. Empty: nothing is remembered.
+    key: String,
+    chosen: Option<PathBuf>,
+    /// Whether there is a file, or something to make one for.
+    is_used: bool,
+    /// Why it can't be read.
+    unkept: Option<String>,
+    /// Whether it was wanted.
+    is_missed: bool,
+    boot_id: String,
+    now: u64,
+    /// The last look; 0: there was none since the boot.
+    looked: u64,
+    known: HashMap<NonZeroU64, Sight>,
+    /// Clients' ends that were connected, with what to.
+    pub clients: HashMap<NonZeroU64, UnixName>,
+    stuck: BTreeMap<NonZeroU64, Sight>,
+    connected: BTreeMap<NonZeroU64, UnixName>,
+}
+
+impl FirstSights {
+    /// Of what `key` names in words. What can't be read is begun anew: it is no reason to say nothing. `has_any`:
+    /// whether there may be something to remember; else no directory is made.
+    pub fn open(chosen: Option<&Path>, key: String, has_any: bool) -> FirstSights {
+        let known = state_dir::existing(chosen).and_then(|dir| FirstSights::read(dir.as_deref(), &key));
+        let chosen = chosen.map(Path::to_owned);
+        match known {
+            Ok(sights) => FirstSights { is_used: sights.is_used || has_any, chosen, key, ..sights },
+            Err(why) => FirstSights { unkept: Some(why.to_string()), ..FirstSights::default() },
+        }
+    }
+
+    fn name(key: &str) -> String {
+        format!("unix-{:016x}.txt", fnv64(key.as_bytes()))
+    }
+
+    fn read(dir: Option<&Path>, key: &str) -> Result<FirstSights> {
+        let now = (boot::uptime() * 1000.0) as u64;
+        let mut sights = FirstSights { boot_id: boot::boot_id()?, now, ..FirstSights::default() };
+        let Some(dir) = dir else { return Ok(sights) };
+        let file = dir.join(FirstSights::name(key));
+        let text = read_limited::read(&file, LARGEST_FILE);
+        sights.is_used = text.is_ok();
+        let text = match text {
+            Err(Error::File { cause, .. }) if cause.kind() == ErrorKind::NotFound => return Ok(sights),
+            // What is no text, or too long, is not ours.
+            Err(Error::Content { .. }) => return Ok(sights),
+            text => text?,
+        };
+        Ok(sights.with(&text, key).map_or(sights, |known| FirstSights { is_used: true, ..known }))
+    }
+
+    /// `None`: of another boot, or not ours.
+    fn with(&self, text: &str, key: &str) -> Option<FirstSights> {
+        let mut lines = text.strip_suffix("end\n")?.lines();
+        if lines.next()? != HEADER || lines.next()? != key || lines.next()? != self.boot_id {
+            return None;
+        }
+        let looked = lines.next()?.parse().ok().filter(|looked| *looked <= self.now)?;
+        let (boot_id, now) = (self.boot_id.clone(), self.now);
+        let mut sights = FirstSights { boot_id, now, looked, ..FirstSights::default() };
+        for line in lines {
+            let (cookie, rest) = line.split_once(' ')?;
+            let cookie = NonZeroU64::new(u64::from_str_radix(cookie, 16).ok()?)?;
+            if let Some(name) = rest.strip_prefix("to ") {
+                sights.clients.insert(cookie, UnixName::new(name));
+            } else {
+                let (first, before) = rest.split_once(' ')?;
+                let sight = Sight { first: first.parse().ok()?, before: before.parse().ok()? };
+                (sight.before <= sight.first && sight.first <= looked).then_some(())?;
+                sights.known.insert(cookie, sight);
+            }
+        }
+        Some(sights)
+    }
+
+    /// The socket with its age, where it is a UNIX socket without its peer and an earlier look tells it.
+    pub fn see(&mut self, socket: &Socket, side: Side) -> Socket {
+        let Some(cookie) = socket.cookie.filter(|_| socket.is_unix()) else { return *socket };
+        self.is_used = true;
+        if self.key.is_empty() {
+            self.is_missed |= socket.state == State::CloseWait;
+            return *socket;
+        }
+        if side == Side::Client
+            && let Some(name) = socket.remote.unix().and_then(|end| end.name)
+        {
+            self.connected.insert(cookie, name);
+        }
+        if socket.state != State::CloseWait {
+            return *socket;
+        }
+        let sight = self.known.get(&cookie).copied().unwrap_or(Sight { first: self.now, before: self.looked });
+        self.stuck.insert(cookie, sight);
+        let since = |then: u64| u32::try_from(self.now.saturating_sub(then)).unwrap_or(u32::MAX);
+        // Seen for the first time by the first run: it may have been so for long.
+        if sight.first == self.now && sight.before == 0 {
+            return *socket;
+        }
+        socket.first_seen(Age { at_least: since(sight.first), at_most: since(sight.before) })
+    }
+
+    /// Remembers this look. `is_whole`: whether it saw all sockets; else what it didn't see stays known. Returns
+    /// why the next run won't know of it, where that is to be said.
+    pub fn keep(mut self, is_whole: bool) -> Option<String> {
+        if self.key.is_empty() || !self.is_used {
+            return self.unkept.filter(|_| self.is_missed).map(FirstSights::said);
+        }
+        if !is_whole {
+            for (cookie, sight) in self.known.drain() {
+                self.stuck.entry(cookie).or_insert(sight);
+            }
+            for (cookie, name) in self.clients.drain() {
+                self.connected.entry(cookie).or_insert(name);
+            }
+        }
+        let looked = if is_whole { self.now } else { self.looked };
+        let mut text = format!("{HEADER}\n{}\n{}\n{looked}\n", self.key, self.boot_id);
+        for (cookie, Sight { first, before }) in self.stuck.iter().take(MOST_SOCKETS) {
+            text.push_str(&format!("{cookie:x} {first} {before}\n"));
+        }
+        for (cookie, name) in self.connected.iter().take(MOST_SOCKETS) {
+            text.push_str(&format!("{cookie:x} to {}\n", name.text().replace('\n', " ")));
+        }
+        let written = state_dir::open(self.chosen.as_deref())
+            .and_then(|dir| atomic_file::write(&dir.join(FirstSights::name(&self.key)), &(text + "end\n"), 0o600));
+        // Where nothing is stuck nobody misses it.
+        written.err().map(|why| FirstSights::said(why.to_string())).filter(|_| !self.stuck.is_empty())
+    }
+
+    fn said(why: String) -> String {
+        format!("since when is not remembered: {why}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::socket::{Protocol, UnixEnd};
+    use std::fs;
+
+    fn socket(cookie: u64, state: State, side: Side) -> Socket {
+        let end = |name: Option<&str>| UnixEnd { name: name.map(UnixName::new), inode: 7 }.endpoint();
+        let (local, remote) = match side {
+            Side::Client => (end(None), end(Some("/run/x"))),
+            _ => (end(Some("/run/x")), end(None)),
+        };
+        let cookie = NonZeroU64::new(cookie);
+        Socket { protocol: Protocol::Unix, inode: 7, cookie, ..Socket::bare(state, local, remote) }
+    }
+
+    fn age(sights: &mut FirstSights, cookie: u64) -> Option<Age> {
+        sights.see(&socket(cookie, State::CloseWait, Side::Server), Side::Server).close_wait_age()
+    }
+
+    /// As it is read again so many milliseconds later.
+    fn later(dir: &Path, millis: u64) -> FirstSights {
+        let now = FirstSights::open(Some(dir), "x".into(), true);
+        let file = fs::read_dir(dir.join(rustix::process::geteuid().as_raw().to_string())).unwrap().next();
+        let text = fs::read_to_string(file.unwrap().unwrap().path()).unwrap();
+        let base = FirstSights { boot_id: boot::boot_id().unwrap(), now: now.now + millis, ..FirstSights::default() };
+        FirstSights { key: "x".into(), chosen: Some(dir.to_owned()), is_used: true, ..base.with(&text, "x").unwrap() }
+    }
+
+    #[test]
+    fn ages_are_between_two_looks() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let mut first = FirstSights::open(Some(dir), "x".into(), false);
+        assert_eq!(age(&mut first, 1), None, "it may have been so for long");
+        let client = socket(9, State::Established, Side::Client);
+        assert_eq!(first.see(&client, Side::Client), client);
+        assert_eq!(first.keep(true), None);
+        let near = |age: Option<Age>, at_least: u32, at_most: u32| {
+            let age = age.unwrap();
+            (at_least..at_least + 5000).contains(&age.at_least)
+                && (at_most..at_most.saturating_add(5000)).contains(&age.at_most)
+        };
+        let mut second = later(dir, 60_000);
+        assert!(near(age(&mut second, 1), 60_000, boot::uptime() as u32 * 1000 + 60_000));
+        assert!(near(age(&mut second, 2), 0, 60_000));
+        let clients = later(dir, 60_000).clients;
+        assert_eq!(clients.get(&NonZeroU64::new(9).unwrap()).map(|name| name.text()), Some("/run/x".into()));
+        assert_eq!(second.keep(true), None);
+        let third = later(dir, 120_000);
+        assert_eq!((third.known.len(), third.clients.len()), (2, 0));
+        assert_eq!(third.keep(false), None);
+        let mut fourth = later(dir, 180_000);
+        assert!(near(age(&mut fourth, 2), 120_000, 180_000), "what was not seen by one stays known");
+        let mut fifth = later(dir, 180_000);
+        fifth.see(&socket(2, State::Established, Side::Server), Side::Server);
+        assert_eq!(fifth.keep(true), None);
+        assert_eq!(later(dir, 180_000).known.len(), 0);
+    }
+
+    #[test]
+    fn what_is_not_ours_is_begun_anew() {
+        let base = FirstSights { boot_id: "b".into(), now: 99, ..FirstSights::default() };
+        let text = format!("{HEADER}\nx\nb\n90\n1f 80 70\n2 to /run/x\nend\n");
+        let known = base.with(&text, "x").unwrap();
+        let sight = Sight { first: 80, before: 70 };
+        assert_eq!((known.looked, known.known.get(&NonZeroU64::new(0x1f).unwrap())), (90, Some(&sight)));
+        for foreign in [
+            "".to_owned(),
+            "rubbish".to_owned(),
+            text.replace("end\n", ""),
+            text.replace("sockets 1", "sockets 2"),
+            text.replace("\nb\n", "\nc\n"),
+            text.replace("\n90\n", "\n100\n"),
+            text.replace("80 70", "80 81"),
+            text.replace("80 70", "91 70"),
+            text.replace("1f", "0"),
+            text.replace("80", "x"),
+        ] {
+            assert!(base.with(&foreign, "x").is_none(), "{foreign}");
+        }
+        assert!(base.with(&text, "y").is_none(), "another service's");
+    }
+
+    #[test]
+    fn nothing_is_made_where_nothing_is_to_be_remembered() {
+        let parent = tempfile::tempdir().unwrap();
+        let at = |name: &str| parent.path().join(name);
+        let open = |name: &str, has_any| FirstSights::open(Some(&at(name)), "x".into(), has_any);
+        assert_eq!(open("new", false).keep(true), None);
+        assert!(!at("new").exists());
+        assert_eq!(open("new", true).keep(true), None);
+        assert!(at("new").exists());
+        fs::write(at("file"), "").unwrap();
+        let mut unused = open("file", true);
+        assert_eq!(unused.see(&socket(1, State::Established, Side::Client), Side::Client).times, None);
+        assert_eq!(unused.keep(true), None, "nobody misses it");
+        let mut missed = open("file", true);
+        assert_eq!(age(&mut missed, 1), None);
+        assert!(missed.keep(true).unwrap().contains("Not a directory"));
+        assert_eq!(age(&mut FirstSights::default(), 1), None);
+    }
+}

@@ -1,0 +1,158 @@
+//! Visit the UNIX streams of a network namespace, or of all, once: a socket is in that of the process that
+//! connected.
+
+pub mod diag;
+mod proc;
+
+pub use diag::{File, Row};
+
+use super::netlink::{Ended, RECEIVE_BUFFER, receive_all, refused};
+use super::{Coverage, Namespaces, Origin, netlink, replay};
+use crate::base::error::{Error, Result};
+use crate::kernel::netns::{self, counters, host};
+use crate::kernel::world::{Netns, Source, World};
+use diag::{Framed, Message};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
+use std::path::Path;
+
+/// Shows every stream that listens or was connected, and the namespace that it is in: 0, or where several are
+/// looked at, its [`netns::identity_of`].
+///
+/// # Errors
+/// When no row could be read at all.
+pub fn visit(world: &World, each: &mut dyn FnMut(&Row, u32)) -> Result<Coverage> {
+    let mut here = |row: &Row| each(row, 0);
+    if let Some(file) = &world.replay {
+        return replay::visit_unix(file, &mut here);
+    }
+    if world.netns == Netns::All {
+        return visit_all(world, each);
+    }
+    let place = netns::place(world)?;
+    match world.source {
+        Source::Netlink | Source::Auto if place.is_ours => match netlink::open() {
+            Ok(socket) => by_netlink(&socket, &mut here),
+            Err(refused) => Err(refused),
+        }
+        .or_else(|refused| {
+            if world.source == Source::Auto { proc::visit(&place.net_dir, &mut here) } else { Err(refused) }
+        }),
+        Source::Netlink => Err(Error::Usage("--source netlink can't see another network namespace".into())),
+        Source::Auto | Source::Proc => proc::visit(&place.net_dir, &mut here),
+    }
+}
+
+/// One dump, to its end.
+fn by_netlink(socket: &OwnedFd, each: &mut dyn FnMut(&Row)) -> Result<Coverage> {
+    let mut seen = Coverage::new(Origin::Netlink, "a sock_diag dump of UNIX sockets".to_owned());
+    let mut buffer = Box::new_uninit_slice(RECEIVE_BUFFER);
+    send(socket, &diag::request(), SendFlags::empty()).map_err(refused("a sock_diag request"))?;
+    let ended = receive_all(socket, &mut buffer, &mut seen, &mut |filled, seen| take(filled, seen, each));
+    match ended {
+        Ok(()) => {}
+        Err(errno) if seen.rows == 0 => return Err(refused("a sock_diag dump of UNIX sockets")(errno)),
+        Err(errno) => seen.missing = Some(format!("the dump of UNIX sockets broke off ({errno})")),
+    }
+    Ok(seen)
+}
+
+/// What one receive brought; the dump's end, where it is there.
+fn take(filled: &[u8], seen: &mut Coverage, each: &mut dyn FnMut(&Row)) -> Option<Ended> {
+    for framed in diag::messages(filled) {
+        let Framed { message, interrupted } = match framed {
+            Ok(framed) => framed,
+            Err(why) => {
+                seen.missing = Some(why);
+                return Some(Ok(()));
+            }
+        };
+        if interrupted {
+            seen.missing = Some("the socket table changed under the dump".to_owned());
+        }
+        match message {
+            Message::Socket(row) => {
+                seen.rows += 1;
+                each(&row);
+            }
+            Message::Done(0..) => return Some(Ok(())),
+            Message::Done(errno) | Message::Refused(errno) => return Some(Err(Errno::from_raw_os_error(-errno))),
+            Message::Other => {}
+        }
+    }
+    None
+}
+
+/// Each namespace that can be found, as [`super::visit_all`] finds them.
+fn visit_all(world: &World, each: &mut dyn FnMut(&Row, u32)) -> Result<Coverage> {
+    let _rights = world.raise();
+    let host = host::look(world)?;
+    let mut all = Coverage::new(Origin::Netlink, "UNIX sockets of all network namespaces".to_owned());
+    all.namespaces = Namespaces { seen: 0, refused: 0, late: 0 };
+    let lived_in = host.lived_in.iter().filter_map(|namespace| Some((namespace.process()?, namespace)));
+    for (process, namespace) in lived_in {
+        let net_dir = process.join("net");
+        if world.deadline.is_near() {
+            all.namespaces.late += 1;
+            continue;
+        }
+        if is_empty(&net_dir) {
+            all.namespaces.seen += 1;
+            continue;
+        }
+        let mut there = |row: &Row| each(row, namespace.identity);
+        let socket = match namespace.is_ours {
+            _ if world.source == Source::Proc => None,
+            true => netlink::open().ok(),
+            false => inside(&process.join("ns/net"), namespace.identity),
+        };
+        let seen = socket.and_then(|socket| by_netlink(&socket, &mut there).ok());
+        let seen = seen.or_else(|| proc::visit(&net_dir, &mut there).ok());
+        add(&mut all, seen, || namespace.process().is_some());
+    }
+    for path in &host.mounted {
+        let Ok(inside) = std::fs::File::open(path).and_then(|file| netns::inside(file, netlink::open)) else {
+            all.namespaces.refused += 1;
+            continue;
+        };
+        let Some(identity) = inside.identity.filter(|id| host.lived_in.iter().all(|known| known.identity != *id))
+        else {
+            continue;
+        };
+        let seen = inside.done.and_then(|socket| by_netlink(&socket, &mut |row| each(row, identity)));
+        add(&mut all, seen.ok(), || true);
+    }
+    let Namespaces { seen, refused, late } = all.namespaces;
+    let count = seen + refused + late;
+    let mut missing: Vec<String> = all.missing.into_iter().chain(host.hidden).collect();
+    if refused + late > 0 {
+        missing.push(format!("UNIX sockets of {} of {count} network namespaces not seen", refused + late));
+    }
+    all.missing = (!missing.is_empty()).then(|| missing.join(", "));
+    Ok(all)
+}
+
+/// A netlink socket of the namespace that a process is in, if it still is.
+fn inside(namespace: &Path, identity: u32) -> Option<OwnedFd> {
+    let inside = std::fs::File::open(namespace).and_then(|file| netns::inside(file, netlink::open)).ok()?;
+    inside.done.ok().filter(|_| inside.identity == Some(identity))
+}
+
+fn add(all: &mut Coverage, seen: Option<Coverage>, is_there: impl Fn() -> bool) {
+    let Some(seen) = seen else {
+        all.namespaces.refused += u64::from(is_there());
+        return;
+    };
+    all.namespaces.seen += 1;
+    all.rows += seen.rows;
+    if seen.origin == Origin::Proc {
+        all.origin = Origin::Proc;
+    }
+    all.missing = all.missing.take().or(seen.missing);
+}
+
+/// Whether a namespace has no socket of any kind: `used` counts them all.
+fn is_empty(net_dir: &Path) -> bool {
+    counters(net_dir, "sockstat", "sockets:", ["used"]) == Some([0])
+}

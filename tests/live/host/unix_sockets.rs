@@ -1,0 +1,399 @@
+//! Connections over UNIX sockets: found by file and by name, both ends, in every state that the kernel tells.
+
+use crate::lab::run::{Outcome, check, check_unprivileged};
+use crate::lab::{Lab, Peer};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+/// Where a test's sockets and memories are.
+pub struct Place(tempfile::TempDir);
+
+impl Place {
+    pub fn new() -> Place {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    pub fn at(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// With limits that tell each socket.
+    fn check(&self, args: &[&str]) -> Outcome {
+        check(
+            &[&["--min-age=0s", "-w0", "-c100", "--ratio-min-count=100", "--state-dir", &self.at("state")], args]
+                .concat(),
+        )
+    }
+
+    /// A server that has accepted `count` connections of a client: names `s` and `c`.
+    pub fn connected(&self, lab: &Lab, path: &str, count: u32) -> (Peer, Peer) {
+        let (mut server, mut client) = (lab.peer(), lab.peer());
+        server.say(&format!("listen l {path}"));
+        client.say(&format!("connect c {path} {count}"));
+        server.say(&format!("accept s l {count}"));
+        (server, client)
+    }
+}
+
+fn counts(outcome: &Outcome) -> [f64; 2] {
+    ["close_wait", "established"].map(|label| outcome.value(label))
+}
+
+#[test]
+fn a_leak_is_found_cleared_and_found_again() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let path = place.at("x.sock");
+        let (mut server, mut client) = place.connected(lab, &path, 5);
+        let healthy = place.check(&["--unix", &path]);
+        assert_eq!((healthy.code, counts(&healthy)), (0, [0.0, 10.0]), "{healthy:?}");
+        for _ in 0..2 {
+            client.say("close c");
+            let leaking = place.check(&["--unix", &path]);
+            assert_eq!((leaking.code, counts(&leaking)), (1, [5.0, 0.0]), "{leaking:?}");
+            let by = format!("5 of 5 held by peer[{}]", server.pid());
+            assert!(leaking.text().contains(&by) && leaking.text().contains(&path), "{leaking:?}");
+            let named = place.check(&["--unix", &path, "-vv"]);
+            let line = format!("socket {path} from a closed end CLOSE_WAIT");
+            assert!(named.stdout.contains(&line), "{named:?}");
+            server.say("close s");
+            let clear = place.check(&["--unix", &path]);
+            assert_eq!((clear.code, counts(&clear)), (0, [0.0, 0.0]), "{clear:?}");
+            client.say(&format!("connect c {path} 5"));
+            server.say("accept s l 5");
+        }
+    });
+}
+
+/// The kernel tells of no ages: what an earlier run saw is old, all else may be.
+#[test]
+fn ages_are_those_of_earlier_looks() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let path = place.at("x.sock");
+        let (mut server, mut client) = place.connected(lab, &path, 3);
+        let old = |args: &[&str]| place.check(&[&["--unix", &path, "--min-age=1s"], args].concat());
+        assert_eq!(old(&[]).code, 0);
+        client.say("close c");
+        let young = old(&[]);
+        // It may have closed just after the look before.
+        assert_eq!((young.value("close_wait"), young.value("close_wait_young")), (0.0, 3.0), "{young:?}");
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        let stuck = old(&[]);
+        assert_eq!((stuck.code, stuck.value("close_wait")), (1, 3.0), "{stuck:?}");
+        assert!((1.1..30.0).contains(&stuck.value("close_wait_oldest")), "{stuck:?}");
+        // Without a memory all count, and the line says so.
+        let blind = old(&["--state-dir", &place.at("x.sock")]);
+        assert_eq!((blind.code, blind.value("close_wait")), (1, 3.0), "{blind:?}");
+        let words = ["ages unknown, all CLOSE_WAIT counted", "since when is not remembered: "];
+        assert!(words.iter().all(|words| blind.text().contains(words)), "{blind:?}");
+        server.say("close s");
+        assert_eq!(old(&[]).code, 0);
+    });
+}
+
+/// Nothing ties a client's end to its service any more once that has closed, but what was seen before.
+#[test]
+fn a_client_that_keeps_a_dead_connection_was_seen_before() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let path = place.at("x.sock");
+        let (mut server, client) = place.connected(lab, &path, 4);
+        assert_eq!(place.check(&["--unix", &path]).code, 0);
+        server.say("close s");
+        let first = place.check(&["--unix", &path]);
+        assert_eq!((first.code, counts(&first)), (1, [4.0, 0.0]), "{first:?}");
+        assert!(first.text().contains("(server 0, client 4)"), "{first:?}");
+        assert!(first.text().contains(&format!("4 of 4 held by peer[{}]", client.pid())), "{first:?}");
+        let again = place.check(&["--unix", &path]);
+        assert_eq!((again.code, counts(&again)), (1, [4.0, 0.0]), "remembered by later runs too: {again:?}");
+        client.end();
+        assert_eq!(place.check(&["--unix", &path]).code, 0);
+    });
+}
+
+#[test]
+fn half_closed_is_closed_at_one_end_only() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let path = place.at("x.sock");
+        let (_server, mut client) = place.connected(lab, &path, 2);
+        client.say("shutdown c");
+        let outcome = place.check(&["--unix", &path]);
+        assert_eq!(counts(&outcome), [2.0, 0.0], "{outcome:?}");
+        assert!(outcome.text().contains("(server 2, client 0)"), "{outcome:?}");
+        let of_client = place.check(&["--unix", &path, "--side=client"]);
+        assert_eq!(counts(&of_client), [0.0, 0.0], "its own end is FIN_WAIT2: {of_client:?}");
+    });
+}
+
+/// Who closes before he is accepted leaves a dead connection in the queue, which no descriptor has.
+#[test]
+fn what_nobody_accepts_is_the_listeners() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let path = place.at("x.sock");
+        let (mut server, mut client) = (lab.peer(), lab.peer());
+        server.say(&format!("listen l {path}"));
+        client.say(&format!("connect c {path} 3"));
+        let waiting = place.check(&["--unix", &path]);
+        assert_eq!(counts(&waiting), [0.0, 6.0], "both ends of each: {waiting:?}");
+        client.say("close c");
+        let outcome = place.check(&["--unix", &path]);
+        assert_eq!(counts(&outcome), [3.0, 0.0], "{outcome:?}");
+        let by = format!("3 of 3 held by peer[{}]", server.pid());
+        assert!(outcome.text().contains(&by) && outcome.text().contains("3 not accepted yet"), "{outcome:?}");
+    });
+}
+
+#[test]
+fn a_name_stays_what_was_bound_and_a_path_is_its_file() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let [path, renamed, link] = ["x.sock", "y.sock", "link"].map(|name| place.at(name));
+        let (mut server, mut client) = place.connected(lab, &path, 2);
+        client.say("close c");
+        let sees = |path: &str| counts(&place.check(&["--unix", path]));
+        fs::rename(&path, &renamed).unwrap();
+        symlink(&renamed, &link).unwrap();
+        for known in [&path, &renamed, &link, &place.at("*.sock"), &place.at("?.sock")] {
+            assert_eq!(sees(known), [2.0, 0.0], "{known}");
+        }
+        // Another listener's file in the place of the first: the name alone leads to both, the file to the new one.
+        let (_other, _its) = place.connected(lab, &path, 1);
+        assert_eq!(sees(&renamed), [2.0, 0.0]);
+        assert_eq!(sees(&path), [2.0, 2.0], "old connections of a server that made its file anew");
+        fs::remove_file(&renamed).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(sees(&path), [2.0, 2.0], "unlinked");
+        server.say("close s");
+        assert_eq!(sees(&path), [0.0, 2.0]);
+        let (_server, mut client) = place.connected(lab, "@abstract", 3);
+        client.say("close c");
+        assert_eq!((sees("@abstract"), sees("@abs*"), sees("@abstrac?")), ([3.0, 0.0], [3.0, 0.0], [3.0, 0.0]));
+    });
+}
+
+/// A container has a `/run` of its own, and its sockets the same names: they aren't the host's.
+#[test]
+fn another_mount_namespaces_namesake_is_another_socket() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let dir = place.at("run");
+        fs::create_dir(&dir).unwrap();
+        let path = format!("{dir}/x.sock");
+        let (_server, mut client) = place.connected(lab, &path, 1);
+        client.say("close c");
+        let script = format!("mount -t tmpfs none {dir} && exec \"$0\"");
+        let within = |more: &[&str]| {
+            let mut command = Command::new("unshare");
+            command.arg("--mount").args(more).args(["sh", "-c", &script]).arg(crate::lab::example("peer"));
+            lab.peer_by(command)
+        };
+        // In the same network namespace.
+        let mut theirs = within(&[]);
+        theirs.say(&format!("listen l {path}"));
+        theirs.say(&format!("connect c {path} 3"));
+        theirs.say("accept s l 3");
+        theirs.say("close c");
+        let ours = place.check(&["--unix", &path]);
+        assert_eq!(counts(&ours), [1.0, 0.0], "{ours:?}");
+        // Of a network namespace of its own it is seen from there, by the path that it has there.
+        let mut apart = within(&["--net"]);
+        apart.say(&format!("listen l {path}"));
+        apart.say(&format!("connect c {path} 2"));
+        apart.say("accept s l 2");
+        apart.say("close c");
+        assert_eq!(counts(&place.check(&["--unix", &path])), [1.0, 0.0]);
+        let pid = apart.pid().to_string();
+        let there = place.check(&["--unix", &path, "--netns", &pid]);
+        assert_eq!(counts(&there), [2.0, 0.0], "{there:?}");
+        let all = place.check(&["--unix", &path, "--netns=all"]);
+        assert_eq!(counts(&all), [6.0, 0.0], "the name, wherever: {all:?}");
+    });
+}
+
+/// A connection is in the network namespace of who connected, at both ends.
+#[test]
+fn a_container_with_the_hosts_socket_is_seen_with_all_namespaces() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let path = place.at("x.sock");
+        let mut server = lab.peer();
+        server.say(&format!("listen l {path}"));
+        let mut command = Command::new("unshare");
+        command.arg("--net").arg(crate::lab::example("peer"));
+        let mut client = lab.peer_by(command);
+        client.say(&format!("connect c {path} 3"));
+        server.say("accept s l 3");
+        let here = place.check(&["--unix", &path]);
+        assert_eq!(counts(&here), [0.0, 0.0], "{here:?}");
+        let all = place.check(&["--unix", &path, "--netns=all"]);
+        assert_eq!(counts(&all), [0.0, 6.0], "{all:?}");
+        client.say("close c");
+        let all = place.check(&["--unix", &path, "--netns=all"]);
+        assert_eq!((all.code, counts(&all)), (1, [3.0, 0.0]), "{all:?}");
+    });
+}
+
+#[test]
+fn tcp_and_unix_count_together_and_are_told_apart() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let path = place.at("x.sock");
+        let _tcp = lab.leaking_server("127.0.0.1:3306", 2);
+        let (_server, mut client) = place.connected(lab, &path, 3);
+        let labels = |args: &[&str]| {
+            let metrics = place.check(args).output().metrics;
+            metrics.into_iter().map(|metric| metric.label).collect::<Vec<_>>()
+        };
+        assert_eq!(labels(&["-p3306"]), labels(&["-p3306", "--unix", &path]), "one set of labels");
+        client.say("close c");
+        let both = place.check(&["-p3306", "--unix", &path]);
+        assert_eq!(both.value("close_wait"), 5.0, "{both:?}");
+        assert!(both.text().contains(&format!("3 over {path}")), "{both:?}");
+        // A profile's usual sockets, unless what is meant is typed.
+        let profile = place.at("mine.yaml");
+        fs::write(&profile, format!("service: mine\nports: [3306]\nunix: [{path}]\n")).unwrap();
+        let of = |args: &[&str]| place.check(&[&["-P", &profile], args].concat()).value("close_wait");
+        assert_eq!((of(&[]), of(&["-p3306"]), of(&["--unix", &path])), (5.0, 2.0, 3.0));
+        assert_eq!(of(&["--peer=127.0.0.0/8"]), 2.0, "which have no addresses");
+    });
+}
+
+/// `/proc` doesn't tell what was shut down.
+#[test]
+fn proc_alone_is_never_ok_where_there_are_connections() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let path = place.at("x.sock");
+        let (mut server, mut client) = place.connected(lab, &path, 2);
+        let proc = || place.check(&["--unix", &path, "--source=proc"]);
+        let words = "/proc doesn't tell which of 2 UNIX connections their peer has closed";
+        for _ in 0..2 {
+            let outcome = proc();
+            assert_eq!((outcome.code, outcome.text().contains(words)), (3, true), "{outcome:?}");
+            client.say("close c");
+            client.say(&format!("connect c {path} 1"));
+        }
+        server.say("close s");
+        assert_eq!(proc().code, 0, "none of them was accepted");
+    });
+}
+
+#[test]
+fn what_is_no_listener_is_unknown_and_says_who_listens() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let (path, left) = (place.at("x.sock"), place.at("left.sock"));
+        let mut server = lab.peer();
+        server.say(&format!("listen l {path}"));
+        drop(std::os::unix::net::UnixListener::bind(&left).unwrap());
+        assert_eq!(place.check(&["--unix", &path]).code, 0);
+        let unknown = |args: &[&str], words: &[&str]| {
+            let outcome = place.check(args);
+            let said = words.iter().all(|words| outcome.text().contains(words));
+            assert_eq!((outcome.code, said), (3, true), "{args:?}: {outcome:?}");
+        };
+        let listening = format!("listening: {path}");
+        unknown(&["--unix", &place.at("y.sock")], &["no such listener: ", "/y.sock; ", &listening]);
+        unknown(&["--unix", &left], &["(its file is there, nobody listens on it)", &listening]);
+        unknown(&["--unix", &place.at("nothing/*")], &["no such listener: "]);
+        unknown(&["--unix", "@nobody"], &["no such listener: @nobody; ", &listening]);
+        unknown(&["--unix", "x.sock"], &["bad UNIX socket 'x.sock': give its whole path"]);
+        unknown(&["--unix", "/etc/passwd"], &["--unix /etc/passwd: that is a file and no socket"]);
+        unknown(&["--unix", "/etc"], &["that is a directory and no socket"]);
+        unknown(&["--unix", &format!("/{}", "x".repeat(107))], &["108 bytes, no socket's name has more than 107"]);
+        unknown(&["--unix", &path, "--peer=10.0.0.0/8"], &["have no addresses; leave out --peer and --local"]);
+        // One of several that is wrong is no less so while another is connected.
+        let mut client = lab.peer();
+        client.say(&format!("connect c {path} 1"));
+        unknown(&["--unix", &path, "--unix", &left], &["no such listener: "]);
+        let required = check(&["--unix", &left, "--require-listener=critical"]);
+        assert_eq!(required.code, 2, "{required:?}");
+    });
+}
+
+#[test]
+fn ten_thousand_connections_are_all_seen() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let path = place.at("x.sock");
+        let (mut server, mut client) = (lab.peer(), lab.peer());
+        server.say(&format!("listen l {path}"));
+        for _ in 0..10 {
+            client.say(&format!("connect c {path} 1000"));
+            server.say("accept s l 1000");
+        }
+        let healthy = place.check(&["--unix", &path]);
+        assert_eq!((healthy.code, counts(&healthy)), (0, [0.0, 20_000.0]), "{healthy:?}");
+        client.say("close c");
+        let leaking = place.check(&["--unix", &path]);
+        assert_eq!((leaking.code, counts(&leaking)), (2, [10_000.0, 0.0]), "{leaking:?}");
+    });
+}
+
+/// Without any rights the counts are the same; only other users' processes have no names.
+#[test]
+fn whoever_asks_sees_the_same() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let path = place.at("x.sock");
+        let (_server, mut client) = place.connected(lab, &path, 3);
+        client.say("close c");
+        let outcome = check_unprivileged(&["--unix", &path, "--min-age=0s", "-w0"]);
+        assert_eq!((outcome.code, counts(&outcome)), (1, [3.0, 0.0]), "{outcome:?}");
+        let of_root = check_unprivileged(&["--unix", &path, "--min-age=0s", "--user=0"]);
+        assert_eq!(counts(&of_root), [3.0, 0.0], "{of_root:?}");
+        let of_nobody = check_unprivileged(&["--unix", &path, "--min-age=0s", "--user=65534"]);
+        assert_eq!(counts(&of_nobody), [0.0, 0.0], "{of_nobody:?}");
+    });
+}
+
+/// A recording: what sock_diag sends, as it comes.
+#[test]
+fn a_recording_is_judged_by_names() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let (path, file) = (place.at("x.sock"), place.at("dump"));
+        let (_server, mut client) = place.connected(lab, &path, 3);
+        client.say("close c");
+        let whole = record();
+        let replay = |bytes: &[u8], path: &str| {
+            fs::write(&file, bytes).unwrap();
+            check(&["--unix", path, "-w0", "-c100", "--ratio-min-count=100", "--replay", &file])
+        };
+        let outcome = replay(&whole, &path);
+        assert_eq!((outcome.code, counts(&outcome)), (1, [3.0, 0.0]), "{outcome:?}");
+        assert_eq!(replay(&whole, "/nobody.sock").code, 0);
+        for cut in [whole.len() - 1, whole.len() - 20, 100, 16, 0] {
+            let outcome = replay(&whole[..cut], "/nobody.sock");
+            assert_eq!(outcome.code, 3, "{cut}: {outcome:?}");
+        }
+        // A recording of TCP's sockets alone has nothing to say of a profile's UNIX sockets.
+        let profile = Path::new(&place.at("mine.yaml")).to_owned();
+        fs::write(&profile, format!("service: mine\nports: [3306]\nunix: [{path}]\n")).unwrap();
+        if Command::new("ss").args(["-tanie", "-D", &file]).status().is_ok_and(|status| status.success()) {
+            let tcp = check(&["-P", profile.to_str().unwrap(), "--replay", &file]);
+            assert_eq!(tcp.code, 0, "{tcp:?}");
+        }
+    });
+}
+
+/// All UNIX sockets of the calling thread's namespace, by the library's own request.
+fn record() -> Vec<u8> {
+    use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
+    let kind = Some(netlink::SOCK_DIAG);
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, kind).unwrap();
+    send(&socket, &connleak::kernel::source::unix::diag::request(), SendFlags::empty()).unwrap();
+    let (mut all, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
+    loop {
+        let (length, _) = recv(&socket, &mut buffer[..], RecvFlags::empty()).unwrap();
+        all.extend(&buffer[..length]);
+        if buffer[4..6] == [3, 0] {
+            return all;
+        }
+    }
+}
