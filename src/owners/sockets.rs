@@ -48,7 +48,11 @@ pub fn row(suspect: &Suspect, owners: &Owners) -> Value {
     // The time in a state is told of those that are closing; of others the age is the silence.
     let age = suspect.age.filter(|_| suspect.state != State::Established);
     json!({
-        "protocol": if suspect.protocol == Protocol::Mptcp { "mptcp" } else { "tcp" },
+        "protocol": match suspect.protocol {
+            Protocol::Mptcp => "mptcp",
+            Protocol::Unix => "unix",
+            _ => "tcp",
+        },
         "local": end(suspect.local),
         "remote": end(suspect.remote),
         "state": if is_ghost { "GHOST" } else { suspect.state.name() },

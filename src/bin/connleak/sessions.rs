@@ -75,15 +75,17 @@ impl Shared for Sessions {
 
 fn show(args: &Args<Sessions>, world: &World) -> Result<String> {
     let (common, own) = (&args.common, &args.own);
-    let is_chosen = !common.port.is_empty() || !common.profile.is_empty();
+    let is_chosen = !common.port.is_empty() || !common.profile.is_empty() || !common.unix.is_empty();
     if own.how {
         let target = is_chosen.then(|| target::resolve(common.request(&[]), world)).transpose()?;
-        let service = target.as_ref().map(|target| (target.profile.service.as_str(), target.service.ports[0]));
+        let port =
+            |target: &Target| target.service.ports.first().or(target.profile.ports.first()).copied().unwrap_or(0);
+        let service = target.as_ref().map(|target| (target.profile.service.as_str(), port(target)));
         return how::text(service.filter(|(name, _)| *name != GENERIC));
     }
     let target = target::resolve(common.request(&[]), world)?.of_unit(world)?;
     if args.rest.is_empty() {
-        let command = format!("connleak sessions --how -p {}", target.service.ports_text());
+        let command = how::command(&target);
         return Err(Error::Usage(format!(
             "which list? pipe it in and name it -; '{command}' prints the client's command"
         )));
@@ -135,7 +137,7 @@ fn headline(target: &Target, rows: &Rows) -> String {
 
 /// What the rows don't say of themselves.
 fn notes(rows: &Rows, told: &Told, target: &Target) -> Vec<String> {
-    let how = format!("'connleak sessions --how -p {}'", target.service.ports_text());
+    let how = format!("'{}'", how::command(target));
     let of = |is_one: &dyn Fn(&Row) -> bool| rows.rows.iter().filter(|row| is_one(row)).count();
     let mut notes = Vec::new();
     if told.hidden > 0 {
@@ -173,7 +175,10 @@ fn notes(rows: &Rows, told: &Told, target: &Target) -> Vec<String> {
         ));
     }
     if rows.unix > 0 {
-        notes.push(format!("{} over UNIX sockets: whose they are isn't told here", counted(rows.unix, "session")));
+        notes.push(format!(
+            "{} over UNIX sockets: whose they are is told with --unix PATH",
+            counted(rows.unix, "session")
+        ));
     }
     if rows.elsewhere > 0 {
         notes.push(format!("{} of other hosts' clients left out", counted(rows.elsewhere, "session")));

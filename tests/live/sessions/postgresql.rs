@@ -130,6 +130,13 @@ fn over_a_unix_socket_the_session_is_told_and_the_missing_right_is_said() {
         assert_eq!(aborted.len(), 1, "{found:#}");
         assert_eq!((&aborted[0]["client"], &aborted[0]["joined_by"]), (&"(UNIX socket)".into(), &Value::Null));
         assert_eq!(aborted[0]["session"]["statement"].as_str().map(str::trim), Some("SELECT 1/0 AS by_socket"));
+        // With its path the kernel's side is known: by the backend's pid.
+        let path = server.socket_dir().join(".s.PGSQL.5432");
+        let outcome = recipe.run(&format!("-ojson --unix {}", path.display()));
+        let found: Value = serde_json::from_str(&outcome.stdout).unwrap_or_else(|why| panic!("{why}: {outcome:?}"));
+        let aborted = rows(&found, &|row| row["session"]["in_transaction"] == true);
+        assert_eq!((aborted.len(), &aborted[0]["joined_by"]), (1, &"pid".into()), "{found:#}");
+        assert_eq!((&aborted[0]["client"], &aborted[0]["addresses_agree"]), (&application.name().into(), &true.into()));
         psql("REVOKE pg_read_all_stats FROM connleak");
         let table = recipe.table();
         assert!(

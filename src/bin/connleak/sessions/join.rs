@@ -2,7 +2,7 @@
 //! client's address.
 
 use super::session::{Client, Session, Source};
-use connleak::kernel::socket::Endpoint;
+use connleak::kernel::socket::{Endpoint, Protocol};
 use connleak::owners::blame::Suspect;
 use std::collections::HashMap;
 
@@ -30,6 +30,10 @@ pub struct Connection {
 }
 
 impl Connection {
+    fn is_unix(&self) -> bool {
+        [&self.client, &self.server].into_iter().flatten().any(|end| end.suspect.protocol == Protocol::Unix)
+    }
+
     /// The client's end, as its host and as the service's see it: NAT makes them two.
     pub fn clients(&self) -> impl Iterator<Item = Endpoint> {
         let own = self.client.as_ref().map(|end| end.suspect.local);
@@ -115,13 +119,13 @@ impl<'a> Index<'a> {
     }
 
     /// The connections that a session's process has, or its descriptor is.
-    fn owned(&self, session: &Session) -> (By, impl Iterator<Item = usize>) {
+    fn owned<'b>(&'b self, session: &'b Session) -> (By, impl Iterator<Item = usize> + 'b) {
         let of_pid = session.pid.and_then(|pid| self.by_pid.get(&pid));
-        // A descriptor of a UNIX socket is of no connection here.
-        let fd = session.fd.filter(|_| session.client != Client::Unix);
         let by = if of_pid.is_some() { By::Pid } else { By::Descriptor };
-        let all = of_pid.or_else(|| self.by_fd.get(&fd?)).into_iter().flatten().copied();
-        (by, all.filter(|at| !self.is_taken[*at]))
+        let all = of_pid.or_else(|| self.by_fd.get(&session.fd?)).into_iter().flatten().copied();
+        let is_unix = session.client == Client::Unix;
+        let is_it = move |at: usize| session.client == Client::Hidden || self.connections[at].is_unix() == is_unix;
+        (by, all.filter(move |at| !self.is_taken[*at] && is_it(*at)))
     }
 
     /// By process or descriptor, and the address says the same.
@@ -129,7 +133,9 @@ impl<'a> Index<'a> {
         let same_client = match &session.client {
             Client::At(end) => self.by_end.get(end)?,
             Client::Named(_, port) => self.by_port.get(port)?,
-            Client::Nowhere | Client::Unix | Client::Hidden => return None,
+            // It has no address that could disagree.
+            Client::Unix => return self.own(session).map(|found| Found { agrees: true, ..found }),
+            Client::Nowhere | Client::Hidden => return None,
         };
         let is_owned = |at: &&usize| {
             let is = |server: &End| {
@@ -146,7 +152,8 @@ impl<'a> Index<'a> {
     /// memcached ask the kernel for it: where theirs differs, the list is older than the descriptor.
     fn own(&self, session: &Session) -> Option<Found> {
         let (by, mut owned) = self.owned(session);
-        let is_told_by_kernel = matches!(session.source, Source::ClientList | Source::Conns);
+        let has_address = session.client != Client::Unix;
+        let is_told_by_kernel = has_address && matches!(session.source, Source::ClientList | Source::Conns);
         match (owned.next(), owned.next()) {
             (Some(connection), None) if !is_told_by_kernel => Some(Found { connection, by, agrees: false }),
             _ => None,
