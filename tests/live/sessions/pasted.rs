@@ -50,7 +50,11 @@ impl Recipe {
     }
 
     pub fn json(&self) -> Value {
-        let outcome = self.run("-ojson");
+        self.json_with("")
+    }
+
+    pub fn json_with(&self, more: &str) -> Value {
+        let outcome = self.run(&format!("-ojson {more}"));
         assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{outcome:?}");
         serde_json::from_str(&outcome.stdout).unwrap()
     }
