@@ -36,6 +36,9 @@ const CALM: &str = "--min-age 0s -w 100000000 -c 100000000 --ratio-warning 10000
 /// What the table calls it.
 pub const GROWTH: &str = "check_conn_growth, 30 days";
 
+pub const GHOSTS: &str = "ours --side server";
+pub const NO_GHOSTS: &str = "ours --side server --no-ghosts";
+
 impl Contestant {
     fn new(name: &str, code: i32, argv: &[&str]) -> Contestant {
         let argv = argv.iter().map(|word| (*word).to_owned()).collect();
@@ -120,6 +123,16 @@ impl Contestant {
             Contestant::new("ss -Htanp state+port", 0, &["ss", "-Htanp", "state", "close-wait", &port]),
             Contestant::new("lsof", 0, &["lsof", "-nP", "-i", &format!(":{PORT}")]),
         ]);
+        all
+    }
+
+    /// Those that look for ghosts, or don't, with the usual thresholds.
+    pub fn seekers(bin: &Path) -> Vec<Contestant> {
+        let mut all = Contestant::floor(bin);
+        all.extend([NO_GHOSTS, GHOSTS].map(|name| {
+            let options = name.strip_prefix("ours ").unwrap_or_default();
+            Contestant::ours(bin, name, 0, &format!("-p {PORT} {options}"))
+        }));
         all
     }
 

@@ -31,6 +31,7 @@ const NAMESPACES: &str = "200 network namespaces, 20 with sockets, 10000 sockets
 const USED_NAMESPACES: &str = "200 network namespaces, all with sockets, 10000 sockets";
 const UNIX: &str = "20000 UNIX sockets, 2000 of them the service's";
 const START: &str = "process start";
+const HEALTHY: &str = "a healthy service with 1000 connections by an MPTCP listener, and a socket outside the tables";
 const SESSIONS: &str = "10000 sessions of a service's list, both ends of each connection here";
 const FEW_PROCESSES: &str = "20 processes";
 
@@ -51,6 +52,7 @@ fn main() -> Result<()> {
         MANY_PROCESSES,
         ONE_USER,
         ONE_PROCESS,
+        HEALTHY,
         UNIX,
         NAMESPACES,
         USED_NAMESPACES,
@@ -113,6 +115,7 @@ fn measure(case: &str, rounds: usize, hold: bool) -> Result<()> {
         ONE_USER => (Scene::of_processes(&generator, 300, |_| 0)?, Contestant::blamers(&bin)),
         ONE_PROCESS => (Scene::of_one_process(&generator, 19_000)?, Contestant::blamers(&bin)),
         FEW_PROCESSES => (Scene::of_processes(&generator, 20, distinct)?, Contestant::blamers(&bin)),
+        HEALTHY => (Scene::of_healthy_service(&generator, 1_000)?, Contestant::seekers(&bin)),
         NAMESPACES => (Scene::of_namespaces(&generator, 200, 20, 10_000)?, Contestant::travellers(&bin)),
         SESSIONS => {
             let scene = Scene::of_sessions(&generator, sessions::SESSIONS)?;

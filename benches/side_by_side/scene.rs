@@ -192,6 +192,22 @@ impl Scene {
         Ok(scene)
     }
 
+    /// `count` connections that are used. The listener is MPTCP's, as Go's are; another process has a socket that is
+    /// in no table.
+    pub fn of_healthy_service(program: &Path, count: u32) -> Result<Scene> {
+        let mut scene = Scene::new(program)?;
+        let mut server = Peer::start(&scene.program, 0)?;
+        server.say("mptcp")?;
+        server.say(&format!("listen l {}", LISTENERS[0].0))?;
+        scene.servers.push(server);
+        scene.serve(0, "used", count, None)?;
+        let mut other = Peer::start(&scene.program, 0)?;
+        other.say("socket c 1")?;
+        scene.others.push(other);
+        scene.settle_down()?;
+        Ok(scene)
+    }
+
     /// A service with `count` connections, both ends of which are here.
     pub fn of_sessions(program: &Path, count: u32) -> Result<Scene> {
         let mut scene = Scene::new(program)?;

@@ -84,6 +84,8 @@ pub fn targets(rows: &[Row]) -> String {
     ] {
         line(format!("ours, owners / {theirs}, {case}"), target, ratio(case, "ours, owners", theirs, cpu));
     }
+    let ghosts = ratio(crate::HEALTHY, crate::contest::GHOSTS, crate::contest::NO_GHOSTS, cpu);
+    line(format!("with ghosts / without, {}", crate::HEALTHY), 1.15, ghosts);
     for name in [server, "ours --side both, owners"] {
         line(format!("peak MiB of {name}, 500000 sockets"), 6.0, find(rows, "500000", name).map(|cost| cost.peak));
     }

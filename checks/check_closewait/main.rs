@@ -205,10 +205,11 @@ fn gather(target: &Target, min_age: Span, sights: &mut FirstSights, world: &Worl
     })
 }
 
-/// Whether keepalive probes are answered so often that no look ever shows the minimal age: the peer closed
+/// Whether probes are answered so often that no look ever shows the minimal age: the peer closed
 /// its sending half only, or its host answers for a minute yet. Then the time since data tells.
 fn is_hidden_by_probes(socket: &Socket, age: Age, min_age: Span) -> bool {
-    let until_next = socket.timer_rest.filter(|_| socket.keepalive);
+    let is_probed = socket.keepalive || socket.times.is_some_and(|times| times.ack_delay == u32::MAX);
+    let until_next = socket.timer_rest.filter(|_| is_probed);
     let longest = until_next.map(|rest| u64::from(age.at_least) + u64::from(rest));
     let min_age = min_age.as_millis();
     longest.is_some_and(|longest| longest < min_age) && u64::from(age.at_most) >= min_age

@@ -298,7 +298,14 @@ mod tests {
 
     #[test]
     fn a_closing_socket_is_stuck_once_it_is_old() {
-        let times = |stalled, ack_recv| Times { data_sent: 90_000, data_recv: 0, ack_recv, stalled, carried: None };
+        let times = |stalled, ack_recv| Times {
+            data_sent: 90_000,
+            data_recv: 0,
+            ack_recv,
+            stalled,
+            carried: None,
+            ack_delay: 0,
+        };
         let closing = |state, stalled, ack_recv| Socket {
             times: Some(times(stalled, ack_recv)),
             inode: 7,

@@ -216,7 +216,7 @@ mod tests {
 
     fn pool(cookies: impl Iterator<Item = u64>) -> Pool {
         let end = |port| Endpoint::new([127, 0, 0, 1].into(), port);
-        let times = Some(Times { data_sent: 0, data_recv: 0, ack_recv: 0, stalled: 0, carried: None });
+        let times = Some(Times { data_sent: 0, data_recv: 0, ack_recv: 0, stalled: 0, carried: None, ack_delay: 0 });
         let bare = crate::kernel::socket::Socket::bare(TcpState::Established, end(4), end(5));
         let socket = |cookie: u64| crate::kernel::socket::Socket {
             inode: cookie,

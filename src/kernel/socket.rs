@@ -80,6 +80,9 @@ pub struct Times {
     pub stalled: u32,
     /// Whether data was ever sent or received. `None`: a kernel before 4.6, which doesn't tell.
     pub carried: Option<bool>,
+    /// For how long after data was last sent the peer may acknowledge it: a round trip, or until it reads
+    /// what it has left unread, or for ever while its closed window is probed.
+    pub ack_delay: u32,
 }
 
 /// Connections that a listener's process has not accepted yet.
@@ -157,18 +160,17 @@ impl Socket {
     /// Time since the peer's FIN for a socket in CLOSE_WAIT.
     ///
     /// The FIN's own ACK restarts `ack_recv`, so that is the age, exactly, unless something was
-    /// acknowledged later by a peer that closed only its sending half: a keepalive probe of ours
-    /// where that timer runs, or a write where the last one was no longer before the last ACK than
-    /// a round trip. Then the age is at least `ack_recv` and at most `data_recv`, as data can't
-    /// arrive after a FIN. Source: net/ipv4/tcp_input.c and tcp_timer.c, Linux 6.18.
+    /// acknowledged later by a peer that closed only its sending half: a probe of ours where that
+    /// timer runs, or a write where the last one was no longer before the last ACK than `ack_delay`.
+    /// Then the age is at least `ack_recv` and at most `data_recv`, as data can't arrive after a FIN.
+    /// Source: net/ipv4/tcp_input.c and tcp_timer.c, Linux 6.18.
     pub fn close_wait_age(&self) -> Option<Age> {
-        const LONG_ROUND_TRIP: u32 = 1000;
-        let Times { data_sent, data_recv, ack_recv, .. } = self.times?;
+        let Times { data_sent, data_recv, ack_recv, ack_delay, .. } = self.times?;
         if self.protocol == Protocol::Unix {
             // Since it was first seen so, and since it last was not ([`Socket::first_seen`]).
             return Some(Age { at_least: ack_recv, at_most: data_recv });
         }
-        let may_be_of_a_write = data_sent <= ack_recv.saturating_add(LONG_ROUND_TRIP);
+        let may_be_of_a_write = data_sent <= ack_recv.saturating_add(ack_delay);
         let at_most = if self.keepalive || may_be_of_a_write { data_recv.max(ack_recv) } else { ack_recv };
         Some(Age { at_least: ack_recv, at_most })
     }
@@ -176,7 +178,14 @@ impl Socket {
     /// A UNIX socket with the age in its state that earlier looks tell: the kernel has none.
     pub fn first_seen(&self, age: Age) -> Socket {
         let Age { at_least, at_most } = age;
-        let times = Times { data_sent: at_least, data_recv: at_most, ack_recv: at_least, stalled: 0, carried: None };
+        let times = Times {
+            data_sent: at_least,
+            data_recv: at_most,
+            ack_recv: at_least,
+            ack_delay: 0,
+            stalled: 0,
+            carried: None,
+        };
         Socket { times: Some(times), ..*self }
     }
 
@@ -193,13 +202,16 @@ impl Socket {
     /// For how long a socket of ours that is closing waits for its peer.
     ///
     /// FIN_WAIT1, CLOSING and LAST_ACK: for how long it has been sending in vain. FIN_WAIT2 of a
-    /// process: since the peer last acknowledged; keepalive probes hide that. FIN_WAIT2 of none:
+    /// process: since the peer last acknowledged; probes and late window updates hide that. FIN_WAIT2 of none:
     /// what has passed of the `fin_timeout` (net.ipv4.tcp_fin_timeout) after which the kernel ends it.
     pub fn closing_age(&self, fin_timeout: u32) -> Option<Age> {
         let exact = |age| Age { at_least: age, at_most: age };
         match (self.state, self.times) {
             (State::FinWait1 | State::Closing | State::LastAck, Some(times)) => Some(exact(times.stalled)),
-            (State::FinWait2, Some(times)) if self.keepalive && self.inode != 0 => {
+            (State::FinWait2, Some(times))
+                if self.inode != 0
+                    && (self.keepalive || times.data_sent <= times.ack_recv.saturating_add(times.ack_delay)) =>
+            {
                 Some(Age { at_least: times.ack_recv, at_most: times.data_sent.max(times.ack_recv) })
             }
             (State::FinWait2, Some(times)) => Some(exact(times.ack_recv)),
@@ -284,7 +296,7 @@ mod tests {
     }
 
     fn times(data_sent: u32, data_recv: u32, ack_recv: u32) -> Times {
-        Times { data_sent, data_recv, ack_recv, stalled: 9, carried: Some(true) }
+        Times { data_sent, data_recv, ack_recv, stalled: 9, carried: Some(true), ack_delay: 1000 }
     }
 
     #[test]
@@ -297,6 +309,9 @@ mod tests {
         assert_eq!(socket.close_wait_age(), Some(Age { at_least: 70, at_most: 5_000 }));
         socket.keepalive = false;
         socket.times = Some(times(100, 5_000, 70));
+        assert_eq!(socket.close_wait_age(), Some(Age { at_least: 70, at_most: 5_000 }));
+        // A window update, of a peer that reads late.
+        socket.times = Some(Times { ack_delay: 9_000, ..times(4_000, 5_000, 70) });
         assert_eq!(socket.close_wait_age(), Some(Age { at_least: 70, at_most: 5_000 }));
         socket.times = None;
         assert_eq!(socket.close_wait_age(), None);

@@ -42,20 +42,20 @@ pub fn bound(world: &World) -> Option<u64> {
     Some(most)
 }
 
-/// How many there are at most, as far as that matters: those of all namespaces taken off, also of those that
-/// only a thread is in. `None`: that can't be told here.
-pub fn at_most(world: &World, matters: &dyn Fn(u64) -> bool) -> Option<u64> {
+/// How many there are at most, as far as that matters: those of all namespaces taken off, with `threads` also of
+/// those that only a thread is in, which takes far longer. `None`: that can't be told here.
+pub fn at_most(world: &World, matters: &dyn Fn(u64) -> bool, threads: bool) -> Option<u64> {
     let is_first = fs::read_link("/proc/self/ns/pid").ok()?.as_os_str() == FIRST_PID_NAMESPACE;
     if world.is_foreign() || world.hides_processes() || !is_first {
         return None;
     }
-    let mut least = u64::MAX;
     // What is opened between the reads of one count passes for one that no table shows.
-    for with_threads in [false, true, true] {
-        least = least.min(outside_tables(world, with_threads, matters)?);
-        if !matters(least) {
-            return Some(least);
-        }
+    let mut least = outside_tables(world, threads, matters)?;
+    if threads && matters(least) {
+        least = least.min(outside_tables(world, threads, matters)?);
+    }
+    if !matters(least) {
+        return Some(least);
     }
     // The sockets of one that is mounted only are in no count.
     let mounted = host::mounted(world, &[]).ok()?;

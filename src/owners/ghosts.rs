@@ -84,8 +84,7 @@ pub fn find(world: &World, target: &Target, unit: Option<&str>, looking: Looking
             return Err(Error::Usage(why.into()));
         }
         (true, false) => return Ok(None),
-        (false, true) => {}
-        (false, false) => {}
+        (false, _) => {}
     }
     // The usual case costs no look at any process.
     let bound = if was_asked { None } else { unhashed::bound(world) };
@@ -101,7 +100,7 @@ fn search(world: &World, target: &Target, unit: Option<&str>, looking: Looking) 
     let selection = &target.selection;
     let at_most = match looking {
         Looking::Asked => None,
-        Looking::ByDefault { matters, .. } => unhashed::at_most(world, matters),
+        Looking::ByDefault { matters, .. } => unhashed::at_most(world, matters, false),
     };
     if let Some(at_most) = at_most.filter(|at_most| !looking.needs(*at_most)) {
         return Ok(Ghosts::not_sought(at_most));
@@ -117,20 +116,16 @@ fn search(world: &World, target: &Target, unit: Option<&str>, looking: Looking) 
     })?;
     let mut look = suspected.look(world)?;
     if !look.ghosts.is_empty() {
-        let first = look.ghosts;
         thread::sleep(PAUSE.min(world.deadline.left() / 4));
-        look = suspected.look(world)?;
-        look.ghosts.retain(|inode, descriptor| {
-            // A process that let go of its last other socket meanwhile is still the service's.
-            let before = first.get(inode);
-            descriptor.is_meant |= before.is_some_and(|before| before.is_meant);
-            before.is_some()
-        });
+        suspected.look_again(&mut look, world)?;
     }
     let mut found = suspected.finish(&look);
     suspected.judge_others(&look, &mut found, world);
-    if !suspected.was_asked() && !found.missing.is_empty() {
-        found.bound(suspected.at_most.map_or_else(|| unhashed::unlisted(world), |all| Ok(Some(all))));
+    if let Looking::ByDefault { matters, .. } = looking
+        && !found.missing.is_empty()
+    {
+        let exact = |all: u64| unhashed::at_most(world, matters, true).map_or(all, |exact| exact.min(all));
+        found.bound(at_most.map_or_else(|| unhashed::unlisted(world), |all| Ok(Some(exact(all)))));
     }
     Ok(found)
 }
@@ -146,6 +141,16 @@ struct Look {
     /// Processes that have sockets in the tables, of this service or of another.
     talking: HashSet<u32>,
     missing: Vec<String>,
+}
+
+impl Look {
+    /// None is known as one where a table was not read to its end.
+    fn keep_told(&mut self, unseen: Option<String>) {
+        if let Some(why) = unseen.filter(|_| !self.ghosts.is_empty()) {
+            self.missing.push(format!("{} descriptors may be ghosts or not: {why}", self.ghosts.len()));
+            self.ghosts.clear();
+        }
+    }
 }
 
 /// What the tables lack.
@@ -220,11 +225,18 @@ impl Suspected<'_> {
         if untold > 0 {
             missing.push(format!("ghosts unknown: the kernel doesn't tell the protocol of {untold} sockets"));
         }
-        if let Some(why) = unseen.filter(|_| !open.is_empty()) {
-            missing.push(format!("{} descriptors may be ghosts or not: {why}", open.len()));
-            open.clear();
-        }
-        Ok(Look { ghosts: open, meant, has_service, talking, missing })
+        let mut look = Look { ghosts: open, meant, has_service, talking, missing };
+        look.keep_told(unseen);
+        Ok(look)
+    }
+
+    /// Leaves those that still are what they were: all other descriptors have been read.
+    fn look_again(&self, look: &mut Look, world: &World) -> Result<()> {
+        look.ghosts.retain(|inode, descriptor| descriptor.is_open(world, *inode));
+        let Tables { unseen, .. } = self.forget_known(&mut look.ghosts, false, world)?;
+        look.ghosts.retain(|inode, descriptor| descriptor.is_open(world, *inode));
+        look.keep_told(unseen);
+        Ok(())
     }
 
     /// Who is in another network namespace, and not known as the service's, talked there; nor is another

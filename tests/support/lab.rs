@@ -93,6 +93,12 @@ impl Lab {
         thread::scope(|scope| scope.spawn(there).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
+    /// Does something in one more network namespace, in which no thread is afterwards.
+    pub fn in_another<T: Send>(&self, act: impl FnOnce(&Lab) -> T + Send) -> T {
+        let there = || act(&Lab::enter(self.name).unwrap());
+        thread::scope(|scope| scope.spawn(there).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
     pub fn peer(&self) -> Peer {
         Peer::start(Command::new(example("peer")), None)
     }

@@ -93,7 +93,14 @@ impl Story {
                 inode: held.cookie,
                 cookie: NonZeroU64::new(held.cookie),
                 cgroup: NonZeroU64::new(500 + held.client as u64),
-                times: Some(Times { data_sent: idle, data_recv: idle, ack_recv: idle, stalled: 0, carried: None }),
+                times: Some(Times {
+                    data_sent: idle,
+                    data_recv: idle,
+                    ack_recv: idle,
+                    stalled: 0,
+                    carried: None,
+                    ack_delay: 0,
+                }),
                 ..Socket::bare(State::Established, here(local), Endpoint::new([10, 0, 0, 5].into(), 11_211))
             }
         };

@@ -74,7 +74,8 @@ mod tests {
 
     fn idler(peer: u8, age: u32, carried: bool, inode: u64) -> Idler {
         let end = |host, port| Endpoint::new([10, 0, 0, host].into(), port);
-        let times = Times { data_sent: age, data_recv: age + 9, ack_recv: 0, stalled: 0, carried: Some(carried) };
+        let times =
+            Times { data_sent: age, data_recv: age + 9, ack_recv: 0, stalled: 0, carried: Some(carried), ack_delay: 0 };
         let bare = Socket::bare(State::Established, end(1, 3306), end(peer, age as u16));
         Idler::new(&Socket { inode, times: Some(times), ..bare }, Side::Server)
     }
@@ -111,7 +112,7 @@ mod tests {
     #[test]
     fn the_loopbacks_of_two_containers_are_two_pools() {
         let end = |port| Endpoint::new([127, 0, 0, 1].into(), port);
-        let times = Times { data_sent: 9, data_recv: 9, ack_recv: 0, stalled: 0, carried: Some(true) };
+        let times = Times { data_sent: 9, data_recv: 9, ack_recv: 0, stalled: 0, carried: Some(true), ack_delay: 0 };
         let bare = Socket { inode: 7, times: Some(times), ..Socket::bare(State::Established, end(3306), end(50_000)) };
         for side in [Side::Server, Side::Client] {
             let mut idlers: Vec<_> = [4, 4, 5].map(|netns| Idler::new(&Socket { netns, ..bare }, side)).into();

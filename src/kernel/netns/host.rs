@@ -1,7 +1,7 @@
 //! All network namespaces of a host: those that processes live in, and those that are only mounted.
 //!
-//! The kernel has no list of them. One that neither the main thread of a process visible here is in
-//! nor a mount visible here keeps can't be found.
+//! The kernel has no list of them. One that neither a thread of a process visible here is in nor a mount
+//! visible here keeps can't be found.
 
 use super::{identity_of, own_identity};
 use crate::base::error::{Error, Result};
@@ -38,6 +38,31 @@ impl LivedIn {
     }
 }
 
+impl Host {
+    /// `process`: its folder, or that of one of its threads.
+    fn add(&mut self, identity: u32, process: PathBuf, ours: Option<u32>) {
+        match self.lived_in.iter_mut().find(|known| known.identity == identity) {
+            Some(known) => known.processes.push(process),
+            None => {
+                let is_ours = ours == Some(identity);
+                self.lived_in.push(LivedIn { identity, is_ours, processes: vec![process] });
+            }
+        }
+    }
+}
+
+/// The threads of a process that are in another namespace than it: setns(2) is a thread's own.
+fn others(process: &Path, identity: u32) -> Vec<(u32, PathBuf)> {
+    let tasks = process.join("task");
+    // A folder for each thread, beside the two that all have.
+    if fs::metadata(&tasks).is_ok_and(|meta| meta.nlink() <= 3) {
+        return Vec::new();
+    }
+    let threads = fs::read_dir(&tasks).into_iter().flatten().flatten().map(|thread| thread.path());
+    let of = |thread: PathBuf| Some((identity_of(&thread.join("net")).ok()?, thread));
+    threads.filter_map(of).filter(|(of_thread, _)| *of_thread != identity).collect()
+}
+
 /// # Errors
 /// When there is no process at all: that is no /proc.
 pub fn look(world: &World) -> Result<Host> {
@@ -47,13 +72,12 @@ pub fn look(world: &World) -> Result<Host> {
     for pid in pids(root)? {
         let process = root.join(pid.to_string());
         match identity_of(&process.join("net")) {
-            Ok(identity) => match host.lived_in.iter_mut().find(|known| known.identity == identity) {
-                Some(known) => known.processes.push(process),
-                None => {
-                    let is_ours = ours == Some(identity);
-                    host.lived_in.push(LivedIn { identity, is_ours, processes: vec![process] });
+            Ok(identity) => {
+                for (of_thread, thread) in others(&process, identity) {
+                    host.add(of_thread, thread, ours);
                 }
-            },
+                host.add(identity, process, ours);
+            }
             // hidepid shows the folder, but not what is in it. One that has ended is no loss.
             Err(cause) => unread += u64::from(cause.kind() == std::io::ErrorKind::PermissionDenied),
         }

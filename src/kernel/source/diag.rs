@@ -203,7 +203,8 @@ fn mptcp_info(socket: &mut Socket, info: &[u8]) {
     if let [Some(data_sent), Some(data_recv), Some(ack_recv)] = ages {
         let bytes = [56, 64].map(|at| u64_at(info, at).unwrap_or(0));
         let carried = Some(bytes.iter().any(|count| *count > 0));
-        socket.times = Some(Times { data_sent, data_recv, ack_recv, stalled: 0, carried });
+        let ack_delay = tcp_info::ack_delay(u64_at(info, 72), None, 0);
+        socket.times = Some(Times { data_sent, data_recv, ack_recv, stalled: 0, carried, ack_delay });
     }
 }
 
@@ -383,6 +384,7 @@ mod tests {
                 ack_recv,
                 stalled: 0,
                 carried,
+                ack_delay: if timer == TIMER_PROBE { u32::MAX } else { 600_000 },
             });
             let socket = Socket {
                 protocol: Protocol::Tcp,

@@ -120,7 +120,7 @@ mod tests {
 
     fn row(protocol: Protocol, state: State, inode: u64, port: u16) -> Socket {
         let end = |port| Endpoint::new([127, 0, 0, 1].into(), port);
-        let times = Times { data_sent: 9, data_recv: 9, ack_recv: 5, stalled: 0, carried: Some(true) };
+        let times = Times { data_sent: 9, data_recv: 9, ack_recv: 5, stalled: 0, carried: Some(true), ack_delay: 0 };
         let cookie = NonZeroU64::new(u64::from(port));
         Socket { protocol, inode, times: Some(times), cookie, ..Socket::bare(state, end(80), end(port)) }
     }

@@ -9,6 +9,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
 use std::mem::MaybeUninit;
+use std::num::NonZeroU64;
 
 /// Below 32 KiB the kernel loses messages and still ends the dump without an error (measured on
 /// 6.18); it never fills more than 32 KiB at once.
@@ -131,7 +132,8 @@ fn receive(
     seen: &mut Coverage,
     each: &mut dyn FnMut(&Socket),
 ) -> Ended {
-    receive_all(socket, buffer, seen, &mut |filled, seen| take(filled, table, seen, each))
+    let mut repeats = Repeats::default();
+    receive_all(socket, buffer, seen, &mut |filled, seen| take(filled, table, &mut repeats, seen, each))
 }
 
 /// How a dump ended.
@@ -160,7 +162,14 @@ pub(super) fn receive_all(
 }
 
 /// What one receive brought; the dump's end, where it is there.
-fn take(filled: &[u8], table: Table, seen: &mut Coverage, each: &mut dyn FnMut(&Socket)) -> Option<Ended> {
+fn take(
+    filled: &[u8],
+    table: Table,
+    repeats: &mut Repeats,
+    seen: &mut Coverage,
+    each: &mut dyn FnMut(&Socket),
+) -> Option<Ended> {
+    repeats.begin();
     for framed in diag::messages(filled, table) {
         let Framed { message, interrupted, .. } = match framed {
             Ok(framed) => framed,
@@ -173,6 +182,7 @@ fn take(filled: &[u8], table: Table, seen: &mut Coverage, each: &mut dyn FnMut(&
             seen.missing = Some("the socket table changed under the dump".to_owned());
         }
         match message {
+            Message::Socket(socket) if repeats.has(socket.cookie) => {}
             Message::Socket(socket) => {
                 seen.rows += 1;
                 each(&socket);
@@ -185,10 +195,55 @@ fn take(filled: &[u8], table: Table, seen: &mut Coverage, each: &mut dyn FnMut(&
     None
 }
 
+/// What the kernel tells twice. A dump goes on in a chain of its hash table by the number of rows told: where others
+/// were put before them meanwhile, the last ones come again (`inet_diag_dump_icsk` in net/ipv4/inet_diag.c, 6.18). It
+/// lets go of a chain after each 16 rows, and at the end of what is received at once. Where the table is as large
+/// as usual chains are short, and this is never seen.
+#[derive(Default)]
+struct Repeats {
+    /// Cookies of what was received before, and now.
+    before: Vec<Option<NonZeroU64>>,
+    now: Vec<Option<NonZeroU64>>,
+}
+
+impl Repeats {
+    const CHUNK: usize = 16;
+
+    fn begin(&mut self) {
+        std::mem::swap(&mut self.before, &mut self.now);
+        self.now.clear();
+    }
+
+    /// Whether the row was told. What comes again does so at the beginning, and right after a chunk.
+    fn has(&mut self, cookie: Option<NonZeroU64>) -> bool {
+        let is_again = |told: &[Option<NonZeroU64>]| cookie.is_some() && told.contains(&cookie);
+        let near = &self.now[self.now.len().saturating_sub(2 * Repeats::CHUNK)..];
+        let is_again = is_again(near) || (near.len() < 2 * Repeats::CHUNK && is_again(&self.before));
+        if !is_again {
+            self.now.push(cookie);
+        }
+        is_again
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use rustix::net::socketpair;
+
+    #[test]
+    fn rows_that_come_again_are_shown_once() {
+        let row = |number| NonZeroU64::new(number);
+        let mut repeats = Repeats::default();
+        repeats.begin();
+        let first: Vec<bool> = (1..=100).map(|number| repeats.has(row(number))).collect();
+        assert!(!first.contains(&true));
+        assert!(repeats.has(row(100)) && repeats.has(row(90)), "after a chunk");
+        repeats.begin();
+        assert!((60..=100).all(|number| repeats.has(row(number))), "at the beginning of the next");
+        assert!(!repeats.has(row(101)) && repeats.has(row(101)));
+        assert!(!repeats.has(None) && !repeats.has(None), "what has no cookie can't be told apart");
+    }
 
     const INTERRUPTED: u16 = 0x10;
     /// Bytes of a socket's message: as many as divide the receive buffer.

@@ -2,6 +2,10 @@
 
 use crate::lab::run::{Outcome, check};
 use crate::lab::{CLOSE_WAIT, Lab, Peer};
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use rustix::net::{AddressFamily, SocketType, connect};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -120,5 +124,51 @@ fn a_write_after_the_fin_hides_the_age_but_never_makes_it_ok() {
         let outcome = look("1s");
         assert_ne!(outcome.code, 0, "{outcome:?}");
         leak.client.say("close c");
+    });
+}
+
+/// Both ends of a connection whose client has sent its FIN; then the server wrote so much, as far as it could.
+fn written_after_the_fin(lab: &Lab, bytes: usize) -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:11211").unwrap();
+    // A receive buffer that the kernel doesn't let grow.
+    let client = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    set_socket_recv_buffer_size(&client, 64 * 1024).unwrap();
+    connect(&client, &listener.local_addr().unwrap()).unwrap();
+    let client = TcpStream::from(client);
+    let (mut server, _) = listener.accept().unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    lab.wait_for(CLOSE_WAIT, 11211, 1);
+    server.set_nonblocking(true).unwrap();
+    let mut left = bytes;
+    while left > 0
+        && let Ok(written) = server.write(&[7; 4000][..left.min(4000)])
+    {
+        left -= written;
+    }
+    (server, client)
+}
+
+/// Its window updates are ACKs long after the FIN and after what they acknowledge.
+#[test]
+fn a_peer_that_reads_late_makes_no_leak_young() {
+    Lab::test(|lab| {
+        const UNREAD: usize = 92_000;
+        let (_server, mut client) = written_after_the_fin(lab, UNREAD);
+        sleep(Duration::from_millis(3500));
+        client.read_exact(&mut [0; UNREAD]).unwrap();
+        let outcome = look("3s");
+        assert!(outcome.value("close_wait_oldest") < 3.0, "no window update: {outcome:?}");
+        assert_eq!(outcome.code, 3, "{outcome:?}");
+    });
+}
+
+/// Nor does one that never reads: its answers to probes of its closed window are such ACKs too.
+#[test]
+fn a_peer_that_never_reads_makes_no_leak_young() {
+    Lab::test(|lab| {
+        let (_server, _client) = written_after_the_fin(lab, 64 << 20);
+        sleep(Duration::from_millis(5000));
+        let outcome = look("4s");
+        assert_ne!(outcome.code, 0, "{outcome:?}");
     });
 }

@@ -219,16 +219,17 @@ impl Drop for Mount {
 #[test]
 fn a_namespace_without_a_process_is_seen_too() {
     Lab::test(|lab| {
-        let listener = TcpListener::bind("127.0.0.1:27414").unwrap();
-        let client = TcpStream::connect("127.0.0.1:27414").unwrap();
-        let _forgotten = listener.accept().unwrap();
-        drop(client);
-        lab.wait_for(CLOSE_WAIT, 27414, 1);
         let options = "-p27414 --side=server --netns=all --min-age=0s -w0 -c100 --ratio-min-count=1000";
         let dir = tempfile::tempdir().unwrap();
-        let Some(mount) = Mount::new(&dir.path().join("a name")) else {
-            return lab.skip("a bind mount is refused");
-        };
+        let (mount, _sockets) = lab.in_another(|lab| {
+            let listener = TcpListener::bind("127.0.0.1:27414").unwrap();
+            let client = TcpStream::connect("127.0.0.1:27414").unwrap();
+            let forgotten = listener.accept().unwrap();
+            drop(client);
+            lab.wait_for(CLOSE_WAIT, 27414, 1);
+            (Mount::new(&dir.path().join("a name")), (listener, forgotten))
+        });
+        let Some(mount) = mount else { return lab.skip("a bind mount is refused") };
         lab.outside(|| {
             let outcome = look(CLOSEWAIT, options, &[]);
             assert_eq!((outcome.code, outcome.value("close_wait")), (1, 1.0), "{outcome:?}");

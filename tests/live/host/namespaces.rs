@@ -1,10 +1,11 @@
 //! Other network namespaces, and namespaces without IPv6.
 
-use crate::lab::Lab;
 use crate::lab::run::{CLOSEWAIT, check, check_unprivileged};
+use crate::lab::{CLOSE_WAIT, Lab};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use std::fs::{self, File};
 use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
 const LOOK: [&str; 6] = ["-p11211", "--side=server", "--min-age=0s", "-w0", "-c100", "--ratio-min-count=1000"];
@@ -167,5 +168,21 @@ fn a_hidden_process_1_is_not_replaced_by_ourselves() {
             let hidden = CLOSEWAIT.under_hidepid(hide, &with(&["--proc-root=/proc/../proc"]));
             assert!(hidden.code == 3 && hidden.text().contains("can't read /proc/../proc/1/net/tcp"), "{hidden:?}");
         }
+    });
+}
+
+/// Its process is in another one: setns(2) moves a thread alone.
+#[test]
+fn a_namespace_that_only_a_thread_is_in_is_found() {
+    Lab::test(|lab| {
+        // The lab's own thread, here, is the only one.
+        let listener = TcpListener::bind("127.0.0.1:27780").unwrap();
+        let clients: Vec<_> = (0..3).map(|_| TcpStream::connect("127.0.0.1:27780").unwrap()).collect();
+        let _servers: Vec<_> = (0..3).map(|_| listener.accept().unwrap()).collect();
+        drop(clients);
+        lab.wait_for(CLOSE_WAIT, 27780, 3);
+        let look = ["-p27780", "--side=server", "--min-age=0s", "-w0", "-c100", "--ratio-min-count=1000"];
+        let outcome = lab.outside(|| CLOSEWAIT.run(&[&look[..], &["--netns=all"]].concat()));
+        assert_eq!((outcome.code, outcome.value("close_wait")), (1, 3.0), "{outcome:?}");
     });
 }

@@ -115,7 +115,8 @@ fn root_by_name_alone_is_refused_and_says_so() {
         assert!(outcome.text().contains(said), "{outcome:?}");
         // What only descriptors show can't be known.
         server.say("close s");
-        assert_eq!(root_by_name(&[]).code, 0);
+        let unasked = root_by_name(&[]);
+        assert_eq!(unasked.code, 0, "{unasked:?}");
         let ghosts = root_by_name(&["--ghosts"]);
         assert_eq!(ghosts.code, 3, "{ghosts:?}");
         assert!(ghosts.text().contains("ghosts unknown: processes of the service may not be read"), "{ghosts:?}");

@@ -22,10 +22,10 @@ fn leak_of(lab: &Lab, uid: u32) -> Peer {
     let mut server = Peer::start(program, Some(dir));
     let mut client = lab.peer();
     server.say("listen l 127.0.0.1:27750");
-    client.say("connect c 127.0.0.1:27750 3");
-    server.say("accept s l 3");
+    client.say("connect c 127.0.0.1:27750 12");
+    server.say("accept s l 12");
     client.say("close c");
-    lab.wait_for(CLOSE_WAIT, 27750, 3);
+    lab.wait_for(CLOSE_WAIT, 27750, 12);
     server
 }
 
@@ -38,7 +38,7 @@ fn a_user_namespace_hides_whose_sockets_they_are() {
         assert_eq!(CLOSEWAIT.run(&[&LOOK[..], &["--user=1"]].concat()).code, 1, "outside");
         for user in ["--user=1", "--user=65534"] {
             let outcome = by(&inside, CLOSEWAIT, &LOOK, &[user]);
-            let says = "3 more in CLOSE_WAIT can't be told whose they are";
+            let says = "12 more in CLOSE_WAIT can't be told whose they are";
             assert!(outcome.code == 3 && outcome.text().contains(says), "{user}: {outcome:?}");
         }
         let state = tempfile::tempdir().unwrap();
@@ -47,7 +47,7 @@ fn a_user_namespace_hides_whose_sockets_they_are() {
         assert!(growth.code == 3 && growth.text().contains("can't be told whose"), "{growth:?}");
         let fds = by(&inside, GROWTH, &["--user=1", "--metric=fds"], &state);
         assert_eq!(fds.code, 3, "{fds:?}");
-        let tenants = by(&inside, TENANTS, &["-p27750", "--key=user", "--limit=4", "-w50", "-c80"], &[]);
+        let tenants = by(&inside, TENANTS, &["-p27750", "--key=user", "--limit=16", "-w50", "-c80"], &[]);
         assert!(tenants.code == 3 && tenants.text().contains("unknown tenants"), "{tenants:?}");
         assert!(!tenants.stdout.contains("nobody"), "{tenants:?}");
     });
@@ -60,16 +60,16 @@ fn a_pid_namespace_hides_who_holds_them() {
         let (Some(ours), Some(other)) = (Service::new(lab), Service::new(lab)) else { return };
         let (mut server, mut client) = (lab.peer(), lab.peer());
         server.say("listen l 127.0.0.1:27750");
-        client.say("connect c 127.0.0.1:27750 3");
-        server.say("accept s l 3");
+        client.say("connect c 127.0.0.1:27750 12");
+        server.say("accept s l 12");
         client.say("close c");
-        lab.wait_for(CLOSE_WAIT, 27750, 3);
+        lab.wait_for(CLOSE_WAIT, 27750, 12);
         ours.take(&server);
         let inside = ["unshare", "--pid", "--fork", "--mount", "--kill-child", "--mount-proc"];
         assert_eq!(CLOSEWAIT.run(&[&LOOK[..], &["--unit", ours.name()]].concat()).code, 1, "outside");
         for unit in [ours.name(), other.name()] {
             let outcome = by(&inside, CLOSEWAIT, &LOOK, &["--unit", unit]);
-            assert!(outcome.code == 3 && outcome.text().contains("3 more in CLOSE_WAIT can't be told"), "{outcome:?}");
+            assert!(outcome.code == 3 && outcome.text().contains("12 more in CLOSE_WAIT can't be told"), "{outcome:?}");
         }
         let all = by(&inside, CLOSEWAIT, &LOOK, &[]);
         assert!(all.code == 1 && all.text().contains("this PID namespace is not the host's"), "{all:?}");
@@ -77,7 +77,7 @@ fn a_pid_namespace_hides_who_holds_them() {
         let dir = state.path().to_str().unwrap();
         // Process 1 is the check itself there.
         let growth = by(&inside, GROWTH, &["-p27750", "--pid=1", "--state-dir", dir], &[]);
-        assert!(growth.code == 3 && growth.text().contains("3 more can't be told whose"), "{growth:?}");
+        assert!(growth.code == 3 && growth.text().contains("12 more can't be told whose"), "{growth:?}");
         let nobody = by(&inside, GROWTH, &["-p27750", "--state-dir", dir], &[]);
         assert!(nobody.code == 3 && nobody.text().contains("open files unknown"), "what runs out first: {nobody:?}");
     });

@@ -18,7 +18,24 @@ pub(super) fn times(info: &[u8], timer: u8, timer_rest: u32) -> Option<Times> {
         ack_recv: u32_at(info, 56)?,
         stalled: stalled(info, timer, timer_rest)?,
         carried: carried(info),
+        ack_delay: ack_delay(u64_at(info, 120), u32_at(info, 228), timer),
     })
+}
+
+/// A peer tells that its window has opened only where that has at least doubled (`tcp_cleanup_rbuf` in net/ipv4/tcp.c,
+/// 6.18), so where half a window of what it was ever sent was unread. How long it leaves that unread nobody can
+/// tell: where it is longer than assumed here, a connection is too young once, until its peer has read all.
+/// By `tcpi_bytes_acked` (4.1) and `tcpi_snd_wnd` (5.4).
+pub(super) fn ack_delay(acked: Option<u64>, window: Option<u32>, timer: u8) -> u32 {
+    const LONG_ROUND_TRIP: u32 = 1000;
+    const LATE_READER: u32 = 600_000;
+    const SMALL_WINDOW: u32 = 64 * 1024;
+    let fills_half = |acked: u64| acked.saturating_mul(2) >= u64::from(window.unwrap_or(SMALL_WINDOW));
+    match timer {
+        TIMER_PROBE => u32::MAX,
+        _ if acked.is_none_or(fills_half) => LATE_READER,
+        _ => LONG_ROUND_TRIP,
+    }
 }
 
 /// The pauses so far, each twice the one before (net/ipv4/tcp_timer.c): `tcpi_rto` is the present
