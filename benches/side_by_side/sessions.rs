@@ -37,13 +37,16 @@ pub fn contestants(bin: &Path, dir: &Path) -> Result<Vec<Contestant>> {
     for (name, profile, list) in lists {
         let file = dir.join(profile);
         std::fs::write(&file, list)?;
-        let words = ["sessions", &format!("-p{PORT}"), "-P", profile, "--top=0", "-ojson", &file.to_string_lossy()];
-        let contestant = Contestant::of(&format!("connleak sessions, {name}"), &connleak, &words);
-        let told = contestant.output()?;
+        let words = ["sessions", &format!("-p{PORT}"), "-P", profile, &file.to_string_lossy()];
+        let of = |how: &str, more: &[&str]| {
+            Contestant::of(&format!("connleak sessions, {name}{how}"), &connleak, &[&words, more].concat())
+        };
+        let json = of(", all as JSON", &["--top=0", "-ojson"]);
+        let told = json.output()?;
         if !told.contains(&format!("\"joined\":{SESSIONS},")) {
             return Err(format!("not all were joined: {}", &told[told.len().saturating_sub(300)..]).into());
         }
-        all.push(contestant);
+        all.extend([of("", &[]), json]);
     }
     Ok(all)
 }

@@ -191,10 +191,9 @@ impl Blame {
             }
         }
         if verbose >= 2 {
-            let mut oldest_first: Vec<&Suspect> = suspects.iter().collect();
-            oldest_first
-                .sort_unstable_by_key(|suspect| (Reverse(suspect.age), suspect.local, suspect.remote, suspect.inode));
-            lines.extend(oldest_first.iter().take(self.grouping.top).map(|suspect| socket_line(suspect, owners)));
+            lines.extend(
+                oldest_first(suspects).iter().take(self.grouping.top).map(|suspect| socket_line(suspect, owners)),
+            );
             if suspects.len() > self.grouping.top {
                 lines.push(format!("... {} more sockets; see --top", suspects.len() - self.grouping.top));
             }
@@ -222,6 +221,13 @@ fn owner(process: &Process, count: Count, top: usize) -> Owner {
     let container = cgroup.as_deref().and_then(container::name);
     let (sockets, oldest_seconds, peers) = (count.sockets, count.oldest_seconds(), largest(count.peers, top));
     Owner { pid, command, unit, container, uid, user, sockets, oldest_seconds, peers }
+}
+
+/// In the order that text and data name them.
+pub fn oldest_first(suspects: &[Suspect]) -> Vec<&Suspect> {
+    let mut sorted: Vec<&Suspect> = suspects.iter().collect();
+    sorted.sort_unstable_by_key(|suspect| (Reverse(suspect.age), suspect.local, suspect.remote, suspect.inode));
+    sorted
 }
 
 /// `1 socket`, `2 sockets`.

@@ -2,20 +2,17 @@
 
 use crate::kernel::owner::Owners;
 use crate::kernel::socket::{Endpoint, Protocol, State};
-use crate::owners::blame::Suspect;
+use crate::owners::blame::{Suspect, oldest_first};
 use crate::report::{Report, seconds};
 use crate::service::request::Request;
 use serde_json::{Value, json};
-use std::cmp::Reverse;
 
 /// Adds `sockets` to the JSON object of a check, where each is asked for.
 pub fn add_to(report: &mut Report, suspects: &[Suspect], owners: &Owners, request: &Request) {
     if !request.lists_sockets {
         return;
     }
-    let mut oldest_first: Vec<&Suspect> = suspects.iter().collect();
-    oldest_first.sort_unstable_by_key(|suspect| (Reverse(suspect.age), suspect.local, suspect.remote, suspect.inode));
-    let shown = oldest_first.into_iter().take(request.top);
+    let shown = oldest_first(suspects).into_iter().take(request.top);
     report.extra.insert("sockets".into(), shown.map(|suspect| row(suspect, owners)).collect());
     report.extra.insert("sockets_total".into(), json!(suspects.len()));
 }
@@ -52,8 +49,8 @@ pub fn row(suspect: &Suspect, owners: &Owners) -> Value {
     let age = suspect.age.filter(|_| suspect.state != State::Established);
     json!({
         "protocol": match suspect.protocol {
-            Protocol::Unix => "unix",
             Protocol::Mptcp => "mptcp",
+            Protocol::Unix => "unix",
             _ => "tcp",
         },
         "local": end(suspect.local),

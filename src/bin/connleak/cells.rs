@@ -6,11 +6,17 @@ use serde_json::Value;
 /// One line of JSON in which what a terminal would obey is escaped.
 pub fn json_line(object: &Value) -> String {
     // All of them are in the first plane, which JSON's escapes can tell.
-    let plain = |character: char| match character {
-        character if commands(character) => format!("\\u{:04x}", u32::from(character)),
-        character => character.to_string(),
-    };
-    object.to_string().chars().map(plain).collect::<String>() + "\n"
+    let text = object.to_string();
+    let mut line = String::with_capacity(text.len() + 1);
+    for character in text.chars() {
+        if commands(character) {
+            line.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            line.push(character);
+        }
+    }
+    line.push('\n');
+    line
 }
 
 /// A field on one line: quoted where it must be; what a spreadsheet would take for a formula stays a text.

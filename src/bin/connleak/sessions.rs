@@ -15,6 +15,7 @@ mod table;
 use crate::cells::json_line;
 use crate::screen::{self, Screen, title};
 use crate::subcommand::{Shared, guard};
+use crate::who::Format;
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
 use connleak::base::error::{Error, Result};
@@ -26,7 +27,6 @@ use input::Told;
 use row::{Class, Row, Rows};
 use serde_json::{Value, json};
 use session::{Session, Source};
-use std::str::FromStr;
 
 /// the sessions that a service's own list has, joined to the kernel's sockets: process, state, last statement
 #[derive(FromArgs, ArgsInfo, Debug)]
@@ -66,28 +66,6 @@ impl Command for Sessions {
     const CLOSING: &'static str = "Exit status: 0, or 3 with one line on standard error.\n";
 }
 
-/// `-o`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Format {
-    #[default]
-    Table,
-    Json,
-    Csv,
-}
-
-impl FromStr for Format {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "table" => Ok(Format::Table),
-            "json" => Ok(Format::Json),
-            "csv" => Ok(Format::Csv),
-            _ => Err(format!("unknown output '{text}'; use table, json or csv")),
-        }
-    }
-}
-
 impl Shared for Sessions {
     fn run(args: Args<Sessions>, world: World) -> std::result::Result<(), String> {
         guard(&world.deadline);
@@ -97,15 +75,17 @@ impl Shared for Sessions {
 
 fn show(args: &Args<Sessions>, world: &World) -> Result<String> {
     let (common, own) = (&args.common, &args.own);
-    let is_chosen = !common.port.is_empty() || !common.profile.is_empty();
+    let is_chosen = !common.port.is_empty() || !common.profile.is_empty() || !common.unix.is_empty();
     if own.how {
         let target = is_chosen.then(|| target::resolve(common.request(&[]), world)).transpose()?;
-        let service = target.as_ref().map(|target| (target.profile.service.as_str(), target.service.ports[0]));
+        let port =
+            |target: &Target| target.service.ports.first().or(target.profile.ports.first()).copied().unwrap_or(0);
+        let service = target.as_ref().map(|target| (target.profile.service.as_str(), port(target)));
         return how::text(service.filter(|(name, _)| *name != GENERIC));
     }
     let target = target::resolve(common.request(&[]), world)?.of_unit(world)?;
     if args.rest.is_empty() {
-        let command = format!("connleak sessions --how -p {}", target.service.ports_text());
+        let command = how::command(&target);
         return Err(Error::Usage(format!(
             "which list? pipe it in and name it -; '{command}' prints the client's command"
         )));
@@ -157,7 +137,7 @@ fn headline(target: &Target, rows: &Rows) -> String {
 
 /// What the rows don't say of themselves.
 fn notes(rows: &Rows, told: &Told, target: &Target) -> Vec<String> {
-    let how = format!("'connleak sessions --how -p {}'", target.service.ports_text());
+    let how = format!("'{}'", how::command(target));
     let of = |is_one: &dyn Fn(&Row) -> bool| rows.rows.iter().filter(|row| is_one(row)).count();
     let mut notes = Vec::new();
     if told.hidden > 0 {
@@ -195,7 +175,10 @@ fn notes(rows: &Rows, told: &Told, target: &Target) -> Vec<String> {
         ));
     }
     if rows.unix > 0 {
-        notes.push(format!("{} over UNIX sockets: whose they are isn't told here", counted(rows.unix, "session")));
+        notes.push(format!(
+            "{} over UNIX sockets: whose they are is told with --unix PATH",
+            counted(rows.unix, "session")
+        ));
     }
     if rows.elsewhere > 0 {
         notes.push(format!("{} of other hosts' clients left out", counted(rows.elsewhere, "session")));

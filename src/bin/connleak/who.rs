@@ -150,7 +150,7 @@ pub fn user_of(process: &Process) -> String {
 
 /// `-o`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Format {
+pub enum Format {
     #[default]
     Table,
     Json,

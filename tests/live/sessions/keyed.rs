@@ -69,10 +69,13 @@ fn redis_tells_the_last_commands_name() {
         let dir = tempfile::tempdir().unwrap();
         std::os::unix::fs::chown(dir.path(), Some(65534), Some(65534)).unwrap();
         let place = dir.path().to_str().unwrap();
-        let args = ["--port", "6379", "--bind", "127.0.0.1", "--save", "", "--dir", place];
+        let socket = dir.path().join("redis.sock");
+        let socket = socket.to_str().unwrap();
+        let args = ["--port", "6379", "--bind", "127.0.0.1", "--save", "", "--dir", place, "--unixsocket", socket];
         let Some(_server) = server(lab, "/usr/bin/redis-server", &args) else { return };
         until_it_works("redis-cli", &["ping"]);
         let recipe = recipe(6379, 0);
+        recipe.assert_version("redis-server");
         let right = recipe.right.replace("PASSWORD", "secret");
         until_it_works("redis-cli", &right.split(' ').collect::<Vec<_>>());
         let mut application = Application::start(&python, REDIS);
@@ -85,6 +88,17 @@ fn redis_tells_the_last_commands_name() {
         let table = recipe.table();
         let lost = table.lines().find(|line| line.trim_end().ends_with("incr")).unwrap_or_else(|| panic!("{table}"));
         assert!(lost.starts_with(&application.name()) && lost.contains("shop"), "{table}");
+        // Over a UNIX socket only the descriptor tells.
+        let class = format!("connection_class=redis.UnixDomainSocketConnection, path='{socket}'");
+        let mut local = Application::start(&python, &REDIS.replace("host='127.0.0.1', port=6379", &class));
+        local.tell("SET local value");
+        local.tell("INCR local");
+        let found = recipe.json_with(&format!("--unix {socket}"));
+        let lost = rows(&found, &|row| row["client"] == local.name());
+        assert_eq!(
+            (lost.len(), &lost[0]["joined_by"], &lost[0]["session"]["statement"]),
+            (1, &"fd".into(), &"incr".into())
+        );
         // It is the least right: nothing else is allowed.
         let mut other = Command::new("redis-cli");
         other.args(["--user", "connleak", "get", "key"]).env("REDISCLI_AUTH", "secret");
@@ -107,6 +121,7 @@ fn memcached_tells_state_and_silence() {
         application.tell("version");
         lab.wait_for(ESTABLISHED, 11211, 4);
         let recipe = recipe(11211, 0);
+        recipe.assert_version("memcached");
         assert_eq!(recipe.right, "none is needed");
         assert_found(&recipe, &application, "fd");
         let table = recipe.table();

@@ -118,6 +118,7 @@ fn processlist_tells_the_transaction_that_was_left_open() {
         let Some(python) = python(lab) else { return };
         let Some(server) = Mariadb::start(lab, &[]) else { return };
         let recipe = recipe_of_processlist();
+        recipe.assert_version("mariadbd");
         server.sql(&recipe.right);
         let mut application = Application::start(&python, APPLICATION);
         application.tell("SELECT 'good work'");
@@ -162,6 +163,7 @@ fn performance_schema_tells_the_last_statement_of_a_sleeping_session() {
         ];
         let Some(server) = Mariadb::start(lab, &options) else { return };
         let recipe = recipe(3306, 1);
+        recipe.assert_version("mariadbd");
         server.sql(&recipe.right);
         let mut application = Application::start(&python, APPLICATION);
         application.tell(FORGETS);
@@ -174,6 +176,15 @@ fn performance_schema_tells_the_last_statement_of_a_sleeping_session() {
         assert_eq!((&forgotten[0]["joined_by"], &forgotten[0]["told"]), (&"fd".into(), &"Sleep".into()), "{found:#}");
         assert_eq!(forgotten[0]["client"], application.name());
         assert_eq!(forgotten[0]["session"]["fd"], forgotten[0]["server_socket"]["fd"]);
+        // Over a UNIX socket only the descriptor tells.
+        let socket = server.dir.path().join("sock");
+        let place = format!("unix_socket='{}', user", socket.display());
+        let mut local = Application::start(&python, &APPLICATION.replacen("host='127.0.0.1', user", &place, 1));
+        local.tell("SELECT broken");
+        let by_socket = recipe.json_with(&format!("--unix {}", socket.display()));
+        let lost = rows(&by_socket, &|row| row["client"] == local.name());
+        assert_eq!((lost.len(), &lost[0]["joined_by"]), (1, &"fd".into()), "{by_socket:#}");
+        assert!(lost[0]["session"]["statement"].as_str().is_some_and(|text| text.starts_with("SELECT broken")));
         // It asks the kernel for the address, whatever a proxy told the server.
         let proxied = rows(&found, &|row| row["session"]["statement"] == "SELECT proxied");
         assert_eq!((proxied.len(), &proxied[0]["joined_by"]), (1, &"fd".into()), "{found:#}");

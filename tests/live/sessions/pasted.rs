@@ -9,6 +9,8 @@ use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 /// A service's list that --how names.
 pub struct Recipe {
+    /// With the version that it was shown with.
+    pub title: String,
     pub right: String,
     pub command: String,
 }
@@ -16,13 +18,26 @@ pub struct Recipe {
 /// The first of a port's recipes, or a later one.
 pub fn recipe(port: u16, nth: usize) -> Recipe {
     let text = connleak(&["sessions", "--how", "-p", &port.to_string()]);
-    let rights = text.lines().filter_map(|line| line.strip_prefix("# right: ")).map(str::to_owned);
+    let lines = |begin: &'static str| text.lines().filter_map(move |line| line.strip_prefix(begin)).map(str::to_owned);
+    let titles = text.lines().zip(text.lines().skip(1)).filter(|(_, next)| next.starts_with("# right: "));
+    let title = titles.map(|(title, _)| title.to_owned()).nth(nth).expect("a title");
     let commands = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).map(str::to_owned);
-    let (right, command) = rights.zip(commands).nth(nth).expect("a recipe");
-    Recipe { right, command }
+    let (right, command) = lines("# right: ").zip(commands).nth(nth).expect("a recipe");
+    Recipe { title, right, command }
 }
 
 impl Recipe {
+    /// What is shown here is shown with the version that the recipe names, and no other.
+    pub fn assert_version(&self, program: &str) {
+        let told = Command::new(program).arg("--version").output().unwrap();
+        let told = String::from_utf8_lossy(&told.stdout).into_owned();
+        let named =
+            self.title.split([' ', ':', ',']).find(|word| word.starts_with(|first: char| first.is_ascii_digit()));
+        let named = named.unwrap_or_else(|| panic!("no version in {}", self.title));
+        let is_it = told.split([' ', '=']).any(|word| word == named || word.starts_with(&format!("{named}.")));
+        assert!(is_it, "{} was not shown with {told}", self.title);
+    }
+
     /// With more options of ours at the command's end.
     pub fn run(&self, more: &str) -> Outcome {
         let programs = Path::new(CONNLEAK).parent().unwrap().display();
@@ -35,7 +50,11 @@ impl Recipe {
     }
 
     pub fn json(&self) -> Value {
-        let outcome = self.run("-ojson");
+        self.json_with("")
+    }
+
+    pub fn json_with(&self, more: &str) -> Value {
+        let outcome = self.run(&format!("-ojson {more}"));
         assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{outcome:?}");
         serde_json::from_str(&outcome.stdout).unwrap()
     }

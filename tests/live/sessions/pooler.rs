@@ -56,6 +56,7 @@ fn the_backends_statement_is_the_pooled_clients() {
         let Some(python) = python(lab) else { return };
         let Some(_server) = Postgres::start(lab, 5432) else { return };
         let recipe = recipe(6432, 0);
+        recipe.assert_version("/usr/sbin/pgbouncer");
         let psql = |sql: &str| until_it_works("psql", &["-h", "127.0.0.1", "-U", "postgres", "-qXc", sql]);
         psql("CREATE ROLE shop LOGIN");
         psql(recipe.right.split_once(": ").unwrap().1);

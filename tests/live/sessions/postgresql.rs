@@ -3,7 +3,7 @@
 use super::pasted::{Application, Recipe, listed, recipe, rows, until_it_works};
 use crate::companion::run::any;
 use crate::integrations::python::{prepare_python, python};
-use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab};
+use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab, example};
 use crate::postgres::Postgres;
 use serde_json::Value;
 use std::net::TcpStream;
@@ -37,6 +37,7 @@ fn psql(sql: &str) {
 fn server(lab: &Lab) -> Option<(Postgres, Recipe)> {
     let server = Postgres::start(lab, 5432)?;
     let recipe = recipe(5432, 0);
+    recipe.assert_version("psql");
     psql("CREATE ROLE shop LOGIN");
     psql(&recipe.right);
     Some((server, recipe))
@@ -129,6 +130,13 @@ fn over_a_unix_socket_the_session_is_told_and_the_missing_right_is_said() {
         assert_eq!(aborted.len(), 1, "{found:#}");
         assert_eq!((&aborted[0]["client"], &aborted[0]["joined_by"]), (&"(UNIX socket)".into(), &Value::Null));
         assert_eq!(aborted[0]["session"]["statement"].as_str().map(str::trim), Some("SELECT 1/0 AS by_socket"));
+        // With its path the kernel's side is known: by the backend's pid.
+        let path = server.socket_dir().join(".s.PGSQL.5432");
+        let outcome = recipe.run(&format!("-ojson --unix {}", path.display()));
+        let found: Value = serde_json::from_str(&outcome.stdout).unwrap_or_else(|why| panic!("{why}: {outcome:?}"));
+        let aborted = rows(&found, &|row| row["session"]["in_transaction"] == true);
+        assert_eq!((aborted.len(), &aborted[0]["joined_by"]), (1, &"pid".into()), "{found:#}");
+        assert_eq!((&aborted[0]["client"], &aborted[0]["addresses_agree"]), (&application.name().into(), &true.into()));
         psql("REVOKE pg_read_all_stats FROM connleak");
         let table = recipe.table();
         assert!(
@@ -150,6 +158,27 @@ fn a_session_without_a_socket_is_told_apart() {
         assert!(outcome.stdout.contains("; 1 session without a connection here\n"), "{outcome:?}");
         let line = outcome.stdout.lines().find(|line| line.starts_with("10.9.9.9:4000")).unwrap();
         assert!(line.contains("active, its client is gone") && line.ends_with("select pg_sleep(9)"), "{outcome:?}");
+    });
+}
+
+/// A backend in a container: its list has the pid of there, and a proxy before it another address.
+#[test]
+fn a_backend_in_a_container_is_found_by_its_own_pid() {
+    Lab::test(|lab| {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork"]).arg(example("peer"));
+        let (mut server, mut client) = (lab.peer_by(command), lab.peer());
+        server.say("listen l 127.0.0.1:5432");
+        client.say("connect c 127.0.0.1:5432 1");
+        server.say("accept s l 1");
+        let list = "pid,client_addr,client_port,usename,state,query\n1,192.0.2.7,4000,shop,idle,select 1\n";
+        let outcome = listed(&["-p5432", "-ojson"], list);
+        let found: Value = serde_json::from_str(&outcome.stdout).unwrap();
+        let row = &found["rows"][0];
+        assert_eq!((&row["joined_by"], &row["addresses_agree"]), (&"pid".into(), &false.into()), "{found:#}");
+        assert_eq!((&row["client"], &row["session"]["pid"]), (&format!("peer[{}]", client.pid()).into(), &1.into()));
+        assert!(row["server_socket"]["pid"].as_u64().is_some_and(|pid| pid > 1), "{found:#}");
+        assert!(found["missing"][0].as_str().unwrap().contains("1 joined by process or descriptor where"), "{found:#}");
     });
 }
 
@@ -182,6 +211,12 @@ fn a_list_that_can_t_be_read_is_one_line() {
                 "columns 'name, size' ... are of no list that is known",
             ),
             ("-p5432", vec!["/nonexistent".to_owned()], "can't read /nonexistent: No such file"),
+            (
+                "-p6432",
+                vec![recorded("postgresql_csv.txt")],
+                "PgBouncer's clients are in SHOW CLIENTS and SHOW SERVERS",
+            ),
+            ("-p5432", vec![recorded("pgbouncer_csv.txt")], "PgBouncer's lists are of its own port"),
             ("-p5432", vec![], "'connleak sessions --how -p 5432' prints the client's command"),
             ("-p9092", vec!["--how".to_owned()], "no session list of kafka is known"),
         ];

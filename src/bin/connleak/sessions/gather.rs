@@ -49,28 +49,41 @@ pub fn look(target: &Target, world: &World) -> Result<Scene> {
     let is_unowned = |suspect: &&Suspect| owners.of(suspect.holder_inode).next().is_none();
     let unowned = suspects.iter().filter(is_unowned).count();
     if unowned > 0 && world.replay.is_none() {
-        let why = match (owners.late, owners.refused) {
-            (true, _) => "no time left to look".to_owned(),
-            (false, 0) => "no process visible here has them".to_owned(),
-            (false, refused) => format!("{refused} processes may not be read; run as root to see all"),
-        };
+        let why = owners.why_unowned();
         notes.push(format!("{unowned} of {} sockets without a process: {why}", suspects.len()));
     }
     if unsure > 0 {
         notes.push(format!("{unsure} more can't be told whose they are"));
     }
-    let connections = connections(suspects, &sides, &owners);
+    let own_pids = own_pids(&owners, world);
+    let connections = connections(suspects, &sides, &owners, &own_pids);
     let processes = owners.processes.into_iter().map(|process| (process.pid, process)).collect();
     Ok(Scene { connections, processes, serves, notes })
 }
 
+/// Of processes in PID namespaces below ours the pid that they have there, by `NSpid` of their status.
+fn own_pids(owners: &Owners, world: &World) -> BTreeMap<u32, u32> {
+    let own = |process: &Process| {
+        let status = std::fs::read_to_string(world.proc_root.join(process.pid.to_string()).join("status")).ok()?;
+        let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+        Some((process.pid, pids.split_ascii_whitespace().next_back()?.parse().ok()?))
+    };
+    owners.processes.iter().filter_map(own).filter(|(pid, own)| pid != own).collect()
+}
+
 /// Both ends of what is on one host are one connection.
-fn connections(suspects: Vec<Suspect>, sides: &[Side], owners: &Owners) -> Vec<Connection> {
+fn connections(
+    suspects: Vec<Suspect>,
+    sides: &[Side],
+    owners: &Owners,
+    own_pids: &BTreeMap<u32, u32>,
+) -> Vec<Connection> {
     let (mut clients, mut servers) = (Vec::new(), Vec::new());
     for (suspect, side) in suspects.into_iter().zip(sides) {
         let holder = owners.descriptors(suspect.holder_inode).next();
         let fd = holder.map(|(_, fd)| fd).filter(|_| !suspect.is_waiting());
-        let end = End { suspect, pid: holder.map(|(process, _)| process.pid), fd };
+        let pid = holder.map(|(process, _)| process.pid);
+        let end = End { suspect, pid, own_pid: pid.and_then(|pid| own_pids.get(&pid).copied()), fd };
         if *side == Side::Client { &mut clients } else { &mut servers }.push(end);
     }
     let ends = |all: &[End], side| -> Vec<Ends> {

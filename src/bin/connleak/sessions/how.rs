@@ -1,6 +1,7 @@
 //! How to get each service's session list: the least right for it, and the command.
 
 use connleak::base::error::{Error, Result};
+use connleak::service::target::Target;
 
 /// What a service needs and gives.
 struct Recipe {
@@ -82,6 +83,17 @@ const RECIPES: [Recipe; 6] = [
                <( ) is bash's.",
     },
 ];
+
+/// What prints a service's recipes.
+pub fn command(target: &Target) -> String {
+    let service = &target.service;
+    let named = if service.ports.is_empty() {
+        format!("-P {}", service.profile)
+    } else {
+        format!("-p {}", service.ports_text())
+    };
+    format!("connleak sessions --how {named}")
+}
 
 /// The recipes of a service; without one all.
 pub fn text(service: Option<(&str, u16)>) -> Result<String> {

@@ -31,7 +31,16 @@ impl Told {
         for name in names {
             told.add(&text(name)?, service).map_err(|why| Error::content(Path::new(shown(name)), why))?;
         }
-        Ok(told)
+        match (service, told.sources.contains(&Source::Pooler), told.sources.contains(&Source::Activity)) {
+            ("pgbouncer", false, _) => Err(Error::Usage(
+                "PgBouncer's clients are in SHOW CLIENTS and SHOW SERVERS: give that list too; see --how -P pgbouncer"
+                    .into(),
+            )),
+            ("postgresql", true, false) => {
+                Err(Error::Usage("PgBouncer's lists are of its own port: name that with -p, or -P pgbouncer".into()))
+            }
+            _ => Ok(told),
+        }
     }
 
     /// Adds the lists of one text.
@@ -62,7 +71,7 @@ impl Told {
 
     /// Whether a pooler's clients are what is asked about.
     pub fn is_pooler(&self, service: &str) -> bool {
-        self.sources.contains(&Source::Pooler) && (service == "pgbouncer" || !self.sources.contains(&Source::Activity))
+        self.sources.contains(&Source::Pooler) && service != "postgresql"
     }
 }
 

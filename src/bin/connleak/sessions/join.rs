@@ -2,7 +2,7 @@
 //! client's address.
 
 use super::session::{Client, Session, Source};
-use connleak::kernel::socket::Endpoint;
+use connleak::kernel::socket::{Endpoint, Protocol};
 use connleak::owners::blame::Suspect;
 use std::collections::HashMap;
 
@@ -11,7 +11,15 @@ use std::collections::HashMap;
 pub struct End {
     pub suspect: Suspect,
     pub pid: Option<u32>,
+    /// What the process calls itself: in a container it has another pid.
+    pub own_pid: Option<u32>,
     pub fd: Option<u32>,
+}
+
+impl End {
+    fn has_pid(&self, told: u32) -> bool {
+        [self.pid, self.own_pid].contains(&Some(told))
+    }
 }
 
 /// A connection by those of its ends that are here.
@@ -22,6 +30,10 @@ pub struct Connection {
 }
 
 impl Connection {
+    fn is_unix(&self) -> bool {
+        [&self.client, &self.server].into_iter().flatten().any(|end| end.suspect.protocol == Protocol::Unix)
+    }
+
     /// The client's end, as its host and as the service's see it: NAT makes them two.
     pub fn clients(&self) -> impl Iterator<Item = Endpoint> {
         let own = self.client.as_ref().map(|end| end.suspect.local);
@@ -90,7 +102,9 @@ impl<'a> Index<'a> {
         let mut index = Index { connections, by_pid, by_fd, by_end, by_port, is_taken };
         for (at, connection) in connections.iter().enumerate() {
             if let Some(server) = &connection.server {
-                server.pid.into_iter().for_each(|pid| index.by_pid.entry(pid).or_default().push(at));
+                for pid in server.pid.into_iter().chain(server.own_pid.filter(|own| Some(*own) != server.pid)) {
+                    index.by_pid.entry(pid).or_default().push(at);
+                }
                 server.fd.into_iter().for_each(|fd| index.by_fd.entry(fd).or_default().push(at));
             }
             for end in connection.clients() {
@@ -105,13 +119,13 @@ impl<'a> Index<'a> {
     }
 
     /// The connections that a session's process has, or its descriptor is.
-    fn owned(&self, session: &Session) -> (By, impl Iterator<Item = usize>) {
+    fn owned<'b>(&'b self, session: &'b Session) -> (By, impl Iterator<Item = usize> + 'b) {
         let of_pid = session.pid.and_then(|pid| self.by_pid.get(&pid));
-        // A descriptor of a UNIX socket is of no connection here.
-        let fd = session.fd.filter(|_| session.client != Client::Unix);
         let by = if of_pid.is_some() { By::Pid } else { By::Descriptor };
-        let all = of_pid.or_else(|| self.by_fd.get(&fd?)).into_iter().flatten().copied();
-        (by, all.filter(|at| !self.is_taken[*at]))
+        let all = of_pid.or_else(|| self.by_fd.get(&session.fd?)).into_iter().flatten().copied();
+        let is_unix = session.client == Client::Unix;
+        let is_it = move |at: usize| session.client == Client::Hidden || self.connections[at].is_unix() == is_unix;
+        (by, all.filter(move |at| !self.is_taken[*at] && is_it(*at)))
     }
 
     /// By process or descriptor, and the address says the same.
@@ -119,12 +133,15 @@ impl<'a> Index<'a> {
         let same_client = match &session.client {
             Client::At(end) => self.by_end.get(end)?,
             Client::Named(_, port) => self.by_port.get(port)?,
-            Client::Nowhere | Client::Unix | Client::Hidden => return None,
+            // It has no address that could disagree.
+            Client::Unix => return self.own(session).map(|found| Found { agrees: true, ..found }),
+            Client::Nowhere | Client::Hidden => return None,
         };
         let is_owned = |at: &&usize| {
-            let server = self.connections[**at].server.as_ref();
-            let is = |told: Option<u32>, seen: fn(&End) -> Option<u32>| told.is_some() && server.and_then(seen) == told;
-            !self.is_taken[**at] && (is(session.pid, |end| end.pid) || is(session.fd, |end| end.fd))
+            let is = |server: &End| {
+                session.pid.is_some_and(|pid| server.has_pid(pid)) || (session.fd.is_some() && session.fd == server.fd)
+            };
+            !self.is_taken[**at] && self.connections[**at].server.as_ref().is_some_and(is)
         };
         let connection = *same_client.iter().find(is_owned)?;
         let by = if session.pid.is_some() { By::Pid } else { By::Descriptor };
@@ -135,7 +152,8 @@ impl<'a> Index<'a> {
     /// memcached ask the kernel for it: where theirs differs, the list is older than the descriptor.
     fn own(&self, session: &Session) -> Option<Found> {
         let (by, mut owned) = self.owned(session);
-        let is_told_by_kernel = matches!(session.source, Source::ClientList | Source::Conns);
+        let has_address = session.client != Client::Unix;
+        let is_told_by_kernel = has_address && matches!(session.source, Source::ClientList | Source::Conns);
         match (owned.next(), owned.next()) {
             (Some(connection), None) if !is_told_by_kernel => Some(Found { connection, by, agrees: false }),
             _ => None,
@@ -155,8 +173,10 @@ impl<'a> Index<'a> {
         let found = self.only(self.by_end.get(&session.endpoint()?), By::Address)?;
         // A descriptor that is known and another one tells two connections of one address apart.
         let server = self.connections[found.connection].server.as_ref();
-        let differs = |told: Option<u32>, seen: Option<u32>| told.zip(seen).is_some_and(|(told, seen)| told != seen);
-        let is_other = server.is_some_and(|end| differs(session.fd, end.fd) || differs(session.pid, end.pid));
+        let is_other = server.is_some_and(|end| {
+            let other_pid = session.pid.is_some_and(|pid| end.pid.is_some() && !end.has_pid(pid));
+            other_pid || session.fd.zip(end.fd).is_some_and(|(told, seen)| told != seen)
+        });
         (!is_other).then_some(found)
     }
 

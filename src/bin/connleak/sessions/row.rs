@@ -41,7 +41,7 @@ pub struct Rows<'a> {
     pub elsewhere: usize,
     /// Sessions over UNIX sockets.
     pub unix: usize,
-    /// Whether backends were told and clients of a pooler found none.
+    /// Clients of a pooler that have a server, but no list its backend.
     pub unlinked: usize,
 }
 
@@ -84,8 +84,9 @@ pub fn rows<'a>(scene: &'a Scene, sessions: &'a [Session], is_pooler: bool, stuc
             (false, _) => Class::ClientGone,
             (true, _) => Class::Other,
         };
-        all.unix += usize::from(is_unix);
-        if scene.serves || is_unix {
+        // Without any connection the service may be here all the same, at a UNIX socket only.
+        if scene.serves || (is_unix && scene.connections.is_empty()) {
+            all.unix += usize::from(is_unix);
             all.rows.push(Row { class, connection: None, found: None, session: Some(session), behind, process: None });
         } else {
             all.elsewhere += 1;

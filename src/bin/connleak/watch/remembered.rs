@@ -138,7 +138,7 @@ mod tests {
         let end = |port| Endpoint::new([127, 0, 0, 1].into(), port);
         let port = 10_000 + (number % 50_000) as u16;
         let socket = Socket { inode: number + 1, ..Socket::bare(state, end(port), end(5432)) };
-        let client = End { suspect: Suspect::new(&socket, Some(5)), pid: None, fd: None };
+        let client = End { suspect: Suspect::new(&socket, Some(5)), pid: None, own_pid: None, fd: None };
         Connection { client: Some(client), server: None }
     }
 

@@ -11,7 +11,7 @@ fn end(text: &str) -> Endpoint {
 
 fn socket(local: &str, remote: &str, pid: u32, fd: u32) -> Option<End> {
     let socket = Socket { inode: u64::from(fd), ..Socket::bare(State::Established, end(local), end(remote)) };
-    Some(End { suspect: Suspect::new(&socket, None), pid: Some(pid), fd: Some(fd) })
+    Some(End { suspect: Suspect::new(&socket, None), pid: Some(pid), own_pid: None, fd: Some(fd) })
 }
 
 /// As the service's host sees it.
@@ -59,6 +59,22 @@ fn a_backends_pid_comes_before_its_address() {
     let mut unread = connections.clone();
     unread[1].server.as_mut().unwrap().pid = None;
     assert_eq!(joined(&unread, &[of(at("10.0.0.9:4001"), 99)]), [Some((1, "address", true))]);
+}
+
+#[test]
+fn a_container_calls_its_processes_by_other_pids() {
+    let mut connections = [served("10.0.0.9:4000", 70_001, 7), served("10.0.0.9:4001", 70_002, 7)];
+    for (connection, own) in connections.iter_mut().zip([31, 32]) {
+        connection.server.as_mut().unwrap().own_pid = Some(own);
+    }
+    let of = |client, pid| session(Source::Activity, client, Some(pid), None);
+    let sessions = [of(at("10.0.0.9:4001"), 32), of(at("192.0.2.1:9"), 31)];
+    assert_eq!(joined(&connections, &sessions), [Some((1, "pid", true)), Some((0, "pid", false))]);
+    assert_eq!(joined(&connections, &[of(at("10.0.0.9:4001"), 99)]), [None]);
+    // Of two containers' processes 31 the address tells which.
+    connections[1].server.as_mut().unwrap().own_pid = Some(31);
+    assert_eq!(joined(&connections, &[of(at("10.0.0.9:4001"), 31)]), [Some((1, "pid", true))]);
+    assert_eq!(joined(&connections, &[of(at("192.0.2.1:9"), 31)]), [None]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::sessions::listing;
 use crate::sessions::session::{Client, Session};
+use proptest::prelude::*;
 
 macro_rules! recorded {
     ($name:literal) => {
@@ -171,6 +172,24 @@ fn no_cut_of_a_list_panics() {
         for end in text.char_indices().map(|(at, _)| at) {
             for part in [&text[..end], &text[end..]] {
                 let _ = read(part).map(|lists| lists.iter().map(listing::read).map(drop).count());
+            }
+        }
+    }
+}
+
+proptest! {
+    /// Lists are strangers' data: whatever is in their statements.
+    #[test]
+    fn no_text_panics(lines in prop::collection::vec("[-+|*:=,\t\"{} a-cä漢0-9]{0,30}", 0..8), start in 0..9usize) {
+        let heads = [
+            "", "pid|client_addr\n---+---", "+-----+---+\n| pid | b |\n+-----+---+", "-[ RECORD 1 ]-+--", "*** 1. row ***",
+            "a\tb", "id=1 addr=1", "STAT 1:addr tcp:1", "{\"pid\":1}",
+        ];
+        let text = format!("{}\n{}", heads[start], lines.join("\n"));
+        if let Ok(lists) = read(&text) {
+            for list in lists {
+                prop_assert!(list.rows.iter().all(|row| row.cells.len() == list.columns.len()));
+                let _ = listing::read(&list);
             }
         }
     }
