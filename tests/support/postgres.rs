@@ -13,7 +13,6 @@ use tempfile::TempDir;
 pub struct Postgres {
     process: Started,
     dir: TempDir,
-    port: u16,
 }
 
 impl Postgres {
@@ -44,7 +43,7 @@ impl Postgres {
             "max_connections=200",
         ]);
         server.arg("-k").arg(dir.path());
-        let server = Postgres { process: Started(server.spawn().unwrap()), dir, port };
+        let server = Postgres { process: Started(server.spawn().unwrap()), dir };
         let listens = poll(PATIENCE, || TcpStream::connect(("127.0.0.1", port)).is_ok());
         assert!(listens, "postgres doesn't listen");
         Some(server)
@@ -53,11 +52,6 @@ impl Postgres {
     /// Where its UNIX socket is.
     pub fn socket_dir(&self) -> &Path {
         self.dir.path()
-    }
-
-    /// Where it listens beside its port.
-    pub fn unix_socket(&self) -> String {
-        self.dir.path().join(format!(".s.PGSQL.{}", self.port)).to_str().unwrap().to_owned()
     }
 
     pub fn pid(&self) -> u32 {
