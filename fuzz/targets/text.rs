@@ -2,7 +2,8 @@
 //! All that people write (ranges, durations and other values of options, profiles, maps of tenants, INI
 //! files) and the kernel tells of a process (cgroup lists, stat lines). The first byte chooses.
 
-use connleak::options::args::{LimitChoice, Percent, Pids, Ports, Speed, Timeout};
+use connleak::growth::measure::LimitChoice;
+use connleak::options::args::{Percent, Pids, Ports, Speed, Timeout};
 use connleak::kernel::cgroup::container;
 use connleak::base::duration::Span;
 use connleak::service::profile::{self, map};
