@@ -2,18 +2,18 @@
 //! All that people write (ranges, durations and other values of options, profiles, maps of tenants, INI
 //! files) and the kernel tells of a process (cgroup lists, stat lines). The first byte chooses.
 
-use connleak::growth::measure::LimitChoice;
-use connleak::options::args::{Percent, Pids, Ports, Speed, Timeout};
-use connleak::kernel::cgroup::container;
 use connleak::base::duration::Span;
-use connleak::service::profile::{self, map};
-use connleak::report::range::Range;
-use connleak::kernel::select::Cidr;
-use connleak::kernel::proc_stat::{self, Stat};
-use connleak::service::tenant_key::Key;
-use connleak::kernel::world::{Netns, Source};
+use connleak::growth::measure::LimitChoice;
 use connleak::kernel::cgroup;
+use connleak::kernel::cgroup::container;
+use connleak::kernel::proc_stat::{self, Stat};
+use connleak::kernel::select::Cidr;
+use connleak::kernel::world::{Netns, Source};
+use connleak::options::args::{Percent, Pids, Ports, Speed, Timeout};
 use connleak::options::extra_opts;
+use connleak::report::range::Range;
+use connleak::service::profile::{self, map};
+use connleak::service::tenant_key::Key;
 use std::path::Path;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
