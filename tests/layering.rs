@@ -266,6 +266,22 @@ fn code_after_tests(source: &Source) -> Vec<String> {
         .collect()
 }
 
+/// `Of the whole the fastest` needs the line above it, or reading twice.
+fn docs_without_subject(source: &Source) -> Vec<String> {
+    let lines = source.whole.lines().enumerate();
+    let docs = lines.filter_map(|(index, line)| Some((index, line.trim_start().strip_prefix("///")?.trim_start())));
+    let mut before = None;
+    let mut found = Vec::new();
+    for (index, text) in docs {
+        let begins = before != Some(index);
+        before = Some(index + 1);
+        if begins && (text.starts_with("Of ") || text.starts_with("The same ")) {
+            found.push(format!("{}:{}: name the subject", source.path, index + 1));
+        }
+    }
+    found
+}
+
 fn hold(rule: Rule) {
     let found: Vec<_> = sources().iter().flat_map(rule).collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
@@ -316,11 +332,22 @@ fn tests_end_their_file() {
     hold(code_after_tests);
 }
 
+#[test]
+fn docs_say_their_subject() {
+    hold(docs_without_subject);
+}
+
 /// Each rule finds what it is there for, and names file and line.
 #[test]
 fn the_rules_can_fail() {
     let finds = |rule: Rule, path: &str, text: &str| rule(&Source::new(path, text));
     let cases: &[(Rule, &str, &str, &str)] = &[
+        (
+            docs_without_subject,
+            "src/report/range.rs",
+            "/// A bound\n/// Of the range.\n\n/// Of the other.\n",
+            "src/report/range.rs:4: name the subject",
+        ),
         (
             arrows_turned_back,
             "src/report/range.rs",

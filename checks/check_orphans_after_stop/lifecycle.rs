@@ -183,7 +183,7 @@ impl PidFile {
 
     /// Whether it was written before the process that has its number was started, in clock ticks since the boot.
     fn is_older(&self, started: Option<u64>) -> bool {
-        /// Of user space, whatever the kernel's own are (USER_HZ).
+        /// Ticks a second as user space sees them, whatever the kernel's own are (USER_HZ).
         const TICKS_A_SECOND: f64 = 100.0;
         /// File times are as coarse as the kernel's tick, some file systems' are whole seconds.
         const SLACK: f64 = 2.0;

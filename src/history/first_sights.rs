@@ -29,7 +29,7 @@ struct Sight {
 /// What earlier runs saw, and what this one adds.
 #[derive(Debug, Default)]
 pub struct FirstSights {
-    /// Of what, in words. Empty: nothing is remembered.
+    /// What is remembered, in words. Empty: nothing is remembered.
     key: String,
     chosen: Option<PathBuf>,
     /// Whether there is a file, or something to make one for.
@@ -50,7 +50,7 @@ pub struct FirstSights {
 }
 
 impl FirstSights {
-    /// Of what `key` names in words. What can't be read is begun anew: it is no reason to say nothing. `has_any`:
+    /// The first sights of what `key` names in words. What can't be read is begun anew: it is no reason to say nothing. `has_any`:
     /// whether there may be something to remember; else no directory is made.
     pub fn open(chosen: Option<&Path>, key: String, has_any: bool) -> FirstSights {
         let known = state_dir::existing(chosen).and_then(|dir| FirstSights::read(dir.as_deref(), &key));

@@ -64,7 +64,7 @@ struct Held {
     any_in_flight: Option<bool>,
     /// How often all were read.
     looks: u32,
-    /// Of our processes how many were seen.
+    /// How many of the unit's processes were seen.
     processes: usize,
     /// One that is in another network namespace than is looked at, and how many are.
     elsewhere: Option<(u32, usize)>,

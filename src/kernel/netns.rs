@@ -109,7 +109,7 @@ pub fn is_hosts() -> bool {
     setting("netdev_budget") == Some(true)
 }
 
-/// Of the settings below net/core a few are the first namespace's alone, in every kernel. `None`: can't be told.
+/// Whether a setting below net/core is there; a few are the first namespace's alone, in every kernel. `None`: can't be told.
 fn setting(name: &str) -> Option<bool> {
     Path::new("/proc/sys/net/core").join(name).try_exists().ok()
 }

@@ -35,7 +35,7 @@ impl<'a> Stat<'a> {
         matches!(self.state, b'Z' | b'X') && self.threads < 2
     }
 
-    /// The same, or about to: its descriptors are gone or go.
+    /// Whether it has ended or is about to: its descriptors are gone or go.
     pub fn is_exiting(&self) -> bool {
         self.has_ended() || (self.flags & PF_EXITING != 0 && self.threads < 2)
     }

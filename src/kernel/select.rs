@@ -80,7 +80,7 @@ pub enum Match {
 }
 
 impl Match {
-    /// The same where it can't be told whether the socket is the service's at all.
+    /// What a match becomes where it can't be told whether the socket is the service's at all.
     pub fn doubted(self) -> Match {
         if self == Match::No { Match::No } else { Match::Unsure }
     }
@@ -113,7 +113,7 @@ impl Selection {
         side.map_or(Match::No, |side| self.matches_as(socket, side, listeners))
     }
 
-    /// The same of a socket whose side is known, whatever its ports.
+    /// How a socket matches whose side is known, whatever its ports.
     pub fn matches_as(&self, socket: &Socket, side: Side, listeners: &Listeners) -> Match {
         if !self.is_within(socket) {
             return Match::No;

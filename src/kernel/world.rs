@@ -51,7 +51,7 @@ impl World {
     /// Whether `/proc` is of the first PID namespace: from within another one processes outside are not seen at
     /// all. Of another `/proc` it can't be told; whoever names it has chosen.
     pub fn sees_the_hosts_processes(&self) -> bool {
-        /// Of the first one, on every kernel since 3.8 (PROC_PID_INIT_INO).
+        /// The first PID namespace, on every kernel since 3.8 (PROC_PID_INIT_INO).
         const FIRST: &str = "pid:[4026531836]";
         self.is_foreign() || fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == FIRST)
     }

@@ -53,7 +53,7 @@ pub struct Blame {
     pub unowned: u64,
     /// Sockets that no process has accepted yet.
     pub waiting: u64,
-    /// Of the first owner's sockets: [`Suspect::rivals`].
+    /// [`Suspect::rivals`] of the first owner's sockets.
     rivals: usize,
     orphaned: u64,
     total: u64,

@@ -85,7 +85,7 @@ pub struct Baseline {
     identities: BTreeSet<Identity>,
     /// Several processes may listen on one address.
     by_addresses: HashMap<(u32, SocketAddr, SocketAddr), Vec<Identity>>,
-    /// Of UNIX sockets, whose peer changes as it closes.
+    /// Cookies of UNIX sockets, whose peer changes as it closes.
     cookies: HashSet<NonZeroU64>,
     inodes: HashSet<u64>,
     pub listeners: Vec<Listener>,

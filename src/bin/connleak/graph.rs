@@ -137,7 +137,7 @@ pub struct Graph {
     files: Vec<PathBuf>,
 }
 
-/// Of one history.
+/// What was found in one history.
 #[derive(Default)]
 struct Found {
     known: Vec<String>,

@@ -12,7 +12,7 @@ const WIDE: f64 = 2.0;
 const SLOWER: f64 = 0.8;
 /// Seconds of the past whose crest is the worst to expect: a daily load comes back.
 const DAY: f64 = 86_400.0;
-/// The same of a load that rests at weekends.
+/// The rhythm of a load that rests at weekends, seconds.
 const WEEK: f64 = 7.0 * DAY;
 
 /// Seconds over which growth is told from steadiness.

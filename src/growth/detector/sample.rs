@@ -42,7 +42,7 @@ pub struct Sample {
     pub wall: f64,
     /// Seconds since boot (CLOCK_BOOTTIME), read after the sockets.
     pub uptime: f64,
-    /// Of them in suspend, where it is known: the kernel's ages of sockets don't grow in it.
+    /// Seconds of the uptime that were spent in suspend, where that is known: the kernel's ages of sockets don't grow in it.
     pub suspended: f64,
     /// Seconds that it took to read the sockets: so much older may each age be than `uptime` says.
     pub took: f64,

@@ -70,7 +70,7 @@ pub enum Witness {
 pub struct Pace {
     /// Since the onset.
     pub whole: f64,
-    /// Of the whole, the last half and the last quarter the fastest: leaks follow the load, and deploys widen them.
+    /// The fastest of three rates, those of the whole, the last half and the last quarter: leaks follow the load, and deploys widen them.
     pub fastest: f64,
     /// The slowest of them.
     pub slowest: f64,
@@ -81,7 +81,7 @@ impl Pace {
         Self { whole: rate, fastest: rate, slowest: rate }
     }
 
-    /// Of what leaked at `instants` from the first of them to `end`, each standing for `scale` connections.
+    /// The pace of what leaked at `instants`, from the first of them to `end`, each standing for `scale` connections.
     pub fn of(instants: impl Iterator<Item = f64> + Clone, end: f64, scale: f64) -> Self {
         let onset = instants.clone().next().unwrap_or(end);
         let span = (end - onset).max(1.0);

@@ -25,7 +25,7 @@ struct UsageSample {
     usages: ProcessUsages,
     headrooms: Vec<Headroom>,
     moment: Moment,
-    /// Of what limits them.
+    /// What could not be read of their limits.
     unread: Vec<String>,
 }
 

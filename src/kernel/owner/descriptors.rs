@@ -31,7 +31,7 @@ pub struct Descriptors {
     pub refused: usize,
     /// Whether they are.
     pub is_hidden: bool,
-    /// Of them those that belong to the service by user or cgroup; one where they can't even be listed.
+    /// Refused processes that belong to the service by user or cgroup; one where they can't even be listed.
     pub refused_meant: usize,
     /// Whether the time was over before all processes were read.
     pub late: bool,
@@ -41,7 +41,7 @@ pub struct Descriptors {
 #[derive(Clone, Copy, Debug)]
 pub enum Scope<'a> {
     All,
-    /// Of these users, and of others while a socket of the service has not been met.
+    /// Processes of these users, and of others while a socket of the service has not been met.
     Users(&'a HashSet<u32>),
 }
 

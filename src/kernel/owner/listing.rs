@@ -14,7 +14,7 @@ pub struct Listed {
     pub uid: u32,
 }
 
-/// Of no user: what setuid(2) takes for "leave it".
+/// The uid of no user: what setuid(2) takes for "leave it".
 pub const UNKNOWN_UID: u32 = u32::MAX;
 
 /// All of them; none where they can't be listed to the end, as who is missing would pass for gone. A whole

@@ -15,9 +15,9 @@ const LONGEST_RING: u64 = 4 << 20;
 /// Which tables beside the first are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Others {
-    /// Of another size than the first: surely others.
+    /// Tables of another size than the first: surely others.
     Differing,
-    /// Of the same size: almost always the first again.
+    /// Tables of the same size: almost always the first again.
     Alike,
 }
 
@@ -45,7 +45,7 @@ pub fn each_descriptor(process: BorrowedFd<'_>, each: &mut dyn FnMut(u64, &[u8])
     each_thread(process, &mut |thread| Ok(of_table(thread, each)? == 0))
 }
 
-/// The same for the tables of all other threads, at most `links` descriptors. Returns whether all were read.
+/// Calls `each` with the descriptors in the tables of all other threads, at most `links` descriptors. Returns whether all were read.
 pub fn each_descriptor_of_others(
     process: BorrowedFd<'_>,
     others: Others,

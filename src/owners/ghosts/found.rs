@@ -15,9 +15,9 @@ use std::net::Ipv4Addr;
 #[derive(Debug, Default)]
 pub struct Ghosts {
     pub count: u64,
-    /// Of the service's processes, by inode.
+    /// Ghosts of the service's processes, by inode.
     pub sockets: Vec<Suspect>,
-    /// Of other processes. A ghost has no port that could tell.
+    /// How many ghosts other processes have. A ghost has no port that could tell.
     pub elsewhere: u64,
     /// Why there may be more: nothing tells how many.
     pub missing: Vec<String>,

@@ -61,7 +61,7 @@ pub fn look(target: &Target, world: &World) -> Result<Scene> {
     Ok(Scene { connections, processes, serves, notes })
 }
 
-/// Of processes in PID namespaces below ours the pid that they have there, by `NSpid` of their status.
+/// The pids that processes in PID namespaces below ours have there, by `NSpid` of their status.
 fn own_pids(owners: &Owners, world: &World) -> BTreeMap<u32, u32> {
     let own = |process: &Process| {
         let status = std::fs::read_to_string(world.proc_root.join(process.pid.to_string()).join("status")).ok()?;
