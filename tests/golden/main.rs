@@ -31,7 +31,7 @@ struct Goldens {
     labels: fn(&str) -> &'static [&'static str],
 }
 
-const GOLDENS: [Goldens; 6] = [
+const GOLDENS: &[Goldens] = &[
     closewait::GOLDENS,
     orphans_after_stop::GOLDENS,
     conn_states::GOLDENS,
