@@ -5,7 +5,7 @@ use crate::kernel::cgroup::{self, container};
 use crate::kernel::netns;
 use crate::kernel::owner::listing::{Walk, walk};
 use crate::kernel::owner::tables::any_in_flight;
-use crate::kernel::owner::{cgroup_of, each_socket, is_gone, open_process, sockets_held};
+use crate::kernel::owner::{cgroup_of, each_socket, is_gone, open_process, sockets_held, was_refused};
 use crate::kernel::socket::Socket;
 use crate::kernel::world::{Netns, World};
 use rustix::fd::{AsFd, BorrowedFd};
@@ -157,7 +157,7 @@ impl Members {
                 (Ok(false), Ok(dir)) => each_socket(dir, |inode, _| held.strangers.extend([inode])),
                 (Err(errno), _) | (_, Err(errno)) => Err(errno),
             };
-            if read.is_err_and(|errno| !is_gone(errno)) {
+            if was_refused(&read) {
                 held.any_stranger_refused |= ours == Ok(false);
                 held.is_whole &= ours == Ok(false);
             }
@@ -268,7 +268,7 @@ fn read_unit(world: &World, unit: &str, here: Option<u32>, held: &mut Held) {
             }
             Ok(())
         });
-        held.is_whole &= !read.is_err_and(|errno| !is_gone(errno));
+        held.is_whole &= !was_refused(&read);
         read
     });
     held.is_whole &= walked != Walk::Unlisted && !world.hides_processes();

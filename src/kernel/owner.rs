@@ -13,7 +13,7 @@ pub mod tables;
 
 pub use listing::{Listed, UNKNOWN_UID, open_process, processes};
 pub use portrait::{cgroup_of, describe, stat};
-pub use reading::{is_gone, open};
+pub use reading::{is_gone, open, was_refused};
 pub use tables::{each_descriptor, each_socket};
 
 use crate::kernel::user::Users;
@@ -103,9 +103,10 @@ pub fn find(world: &World, sockets: &[(u64, u32)], wanted: Holders) -> Owners {
         let read = open_process(world, pid).and_then(|dir| {
             owners.read(pid, dir.as_fd(), &mut sought, &users, &|each| each_descriptor(dir.as_fd(), each))
         });
-        match read {
-            Err(errno) if !is_gone(errno) => owners.refused += 1,
-            _ => readable.push(process),
+        if was_refused(&read) {
+            owners.refused += 1;
+        } else {
+            readable.push(process);
         }
     }
     owners.read_threads(world, &readable, &uids, &mut sought, &users);
@@ -152,16 +153,17 @@ impl Owners {
                     break;
                 }
                 self.late = world.deadline.is_near();
-                let Ok(dir) = open_process(world, process.pid) else { continue };
                 let left = Cell::new(links);
-                let read = self.read(process.pid, dir.as_fd(), sought, users, &|each| {
-                    let mut links = left.get();
-                    let read = each_descriptor_of_others(dir.as_fd(), others, &mut links, each);
-                    left.set(links);
-                    read.map(drop)
+                let read = open_process(world, process.pid).and_then(|dir| {
+                    self.read(process.pid, dir.as_fd(), sought, users, &|each| {
+                        let mut links = left.get();
+                        let read = each_descriptor_of_others(dir.as_fd(), others, &mut links, each);
+                        left.set(links);
+                        read.map(drop)
+                    })
                 });
                 links = left.get();
-                self.refused += usize::from(read.is_err_and(|errno| !is_gone(errno)));
+                self.refused += usize::from(was_refused(&read));
             }
         }
     }
@@ -226,9 +228,4 @@ pub fn sockets_held(dir: BorrowedFd<'_>, inodes: &mut HashSet<u64>) -> Result<()
     each_descriptor_of_others(dir, Others::Differing, &mut links, &mut add)?;
     // One that ends while it is read shows a part.
     portrait::is_alive(dir)
-}
-
-fn was_refused(read: Result<(), Errno>) -> bool {
-    // A process that ended while we read is no refusal.
-    read.is_err_and(|errno| !is_gone(errno))
 }

@@ -1,13 +1,13 @@
 //! The sockets that each process has open, whatever the tables show of them.
 
-use super::{Listed, each_socket, open, open_process, processes, was_refused};
+use super::{Listed, each_socket, is_gone, open, open_process, processes, was_refused};
 use crate::kernel::cgroup;
 use crate::kernel::world::World;
 use rustix::fd::AsFd;
-use rustix::fs::getxattr;
+use rustix::fs::{getxattr, readlink};
 use rustix::io::Errno;
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::PathBuf;
 
 /// One descriptor of a socket: that of the first process met, where several share it.
@@ -71,12 +71,21 @@ pub fn read(
         if matches!(scope, Scope::Users(users) if !users.contains(&uid)) && unmet.is_empty() {
             break;
         }
-        let Ok(dir) = open_process(world, pid) else { continue };
-        let cgroup = || open(dir.as_fd(), "cgroup").ok().and_then(|file| cgroup::cgroup_path(File::from(file)));
+        let dir = match open_process(world, pid) {
+            Err(errno) if is_gone(errno) => continue,
+            dir => dir,
+        };
+        let cgroup = || {
+            let file = open(dir.as_ref().ok()?.as_fd(), "cgroup").ok()?;
+            cgroup::cgroup_path(File::from(file))
+        };
         let belongs = belongs(uid, &cgroup);
         sockets.clear();
-        let done = each_socket(dir.as_fd(), |inode, fd| sockets.push((inode, fd)));
-        if was_refused(done) {
+        let done = dir
+            .as_ref()
+            .map_err(|errno| *errno)
+            .and_then(|dir| each_socket(dir.as_fd(), |inode, fd| sockets.push((inode, fd))));
+        if was_refused(&done) {
             all.refused += 1;
             all.refused_meant += usize::from(belongs);
             continue;
@@ -120,9 +129,10 @@ impl Descriptor {
         }
     }
 
-    /// Whether it still is the socket of this inode.
+    /// Whether it still is the socket of this inode, or that can't be told now: it was read a moment ago.
     pub fn is_open(&self, world: &World, inode: u64) -> bool {
         let _rights = world.raise();
-        fs::read_link(self.path(world)).is_ok_and(|target| target.as_os_str() == format!("socket:[{inode}]").as_str())
+        let target = readlink(self.path(world), Vec::new());
+        was_refused(&target) || target.is_ok_and(|target| target.as_bytes() == format!("socket:[{inode}]").as_bytes())
     }
 }

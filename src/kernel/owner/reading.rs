@@ -13,6 +13,11 @@ pub fn is_gone(errno: Errno) -> bool {
     matches!(errno, Errno::NOENT | Errno::SRCH)
 }
 
+/// Whether a process is there but may not be read, or can't be for now.
+pub fn was_refused<T>(read: &Result<T, Errno>) -> bool {
+    read.as_ref().is_err_and(|errno| !is_gone(*errno))
+}
+
 pub fn open(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
     openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
 }

@@ -4,7 +4,7 @@
 use crate::host::containers::child;
 use crate::host::unit::Service;
 use crate::lab::run::{CLOSEWAIT, Check, GROWTH, IDLE, ORPHANS, STATES, TENANTS, finish};
-use crate::lab::{CLOSE_WAIT, Lab, example};
+use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab, example};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -77,8 +77,17 @@ impl Traced<'_> {
     }
 }
 
+/// What the client does before the check looks.
+enum End {
+    /// Some checks are about connections that are open.
+    None,
+    Close,
+    /// Nothing but descriptors is left: ghosts.
+    Reset,
+}
+
 /// Each call fails once, with one of the errors; with CONNLEAK_ALL_ERRORS=1 with each of them.
-fn never_ok(lab: &Lab, check: Check, options: &[&str]) {
+fn never_ok(lab: &Lab, check: Check, end: End, options: &[&str]) {
     if !Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_ok_and(|status| status.success()) {
         return lab.skip("no strace");
     }
@@ -92,10 +101,16 @@ fn never_ok(lab: &Lab, check: Check, options: &[&str]) {
     server.say("listen l 127.0.0.1:27760");
     client.say("connect c 127.0.0.1:27760 5");
     server.say("accept s l 5");
-    // Some checks are about connections that are open.
-    if ![IDLE.0, TENANTS.0].contains(&check.0) {
-        client.say("close c");
-        lab.wait_for(CLOSE_WAIT, 27760, 5);
+    match end {
+        End::None => {}
+        End::Close => {
+            client.say("close c");
+            lab.wait_for(CLOSE_WAIT, 27760, 5);
+        }
+        End::Reset => {
+            client.say("reset c");
+            lab.wait_for(ESTABLISHED, 27760, 0);
+        }
     }
     service.take_process(pid);
     let dir = tempfile::tempdir().unwrap();
@@ -129,45 +144,58 @@ const PORT: &str = "-p27760";
 
 #[test]
 fn check_closewait_of_a_unit() {
-    Lab::test(|lab| never_ok(lab, CLOSEWAIT, &[PORT, "--side=server", "--min-age=0s", "-c0", "--unit=UNIT"]));
+    Lab::test(|lab| {
+        never_ok(lab, CLOSEWAIT, End::Close, &[PORT, "--side=server", "--min-age=0s", "-c0", "--unit=UNIT"])
+    });
 }
 
 #[test]
 fn check_closewait_of_a_port() {
-    Lab::test(|lab| never_ok(lab, CLOSEWAIT, &[PORT, "--side=server", "--min-age=0s", "-c0"]));
+    Lab::test(|lab| never_ok(lab, CLOSEWAIT, End::Close, &[PORT, "--side=server", "--min-age=0s", "-c0"]));
+}
+
+#[test]
+fn check_closewait_of_ghosts() {
+    Lab::test(|lab| never_ok(lab, CLOSEWAIT, End::Reset, &[PORT, "--side=server", "-c0"]));
 }
 
 #[test]
 fn check_conn_growth_of_a_process() {
-    Lab::test(|lab| never_ok(lab, GROWTH, &[PORT, "--pid=1", "--limit=5", "-c50", "--state-dir=STATE"]));
+    Lab::test(|lab| never_ok(lab, GROWTH, End::Close, &[PORT, "--pid=1", "--limit=5", "-c50", "--state-dir=STATE"]));
 }
 
 #[test]
 fn check_conn_growth_of_a_unit() {
-    Lab::test(|lab| never_ok(lab, GROWTH, &[PORT, "--unit=UNIT", "--limit=5", "-c50", "--state-dir=STATE"]));
+    Lab::test(|lab| {
+        never_ok(lab, GROWTH, End::Close, &[PORT, "--unit=UNIT", "--limit=5", "-c50", "--state-dir=STATE"])
+    });
 }
 
 #[test]
 fn check_conn_growth_of_a_units_descriptors() {
-    Lab::test(|lab| never_ok(lab, GROWTH, &["--unit=UNIT", "--metric=fds", "--limit=6", "-c50", "--state-dir=STATE"]));
+    Lab::test(|lab| {
+        never_ok(lab, GROWTH, End::Close, &["--unit=UNIT", "--metric=fds", "--limit=6", "-c50", "--state-dir=STATE"])
+    });
 }
 
 #[test]
 fn check_conn_idle_of_a_unit() {
-    Lab::test(|lab| never_ok(lab, IDLE, &[PORT, "--side=server", "--min-age=0s", "-c0", "--unit=UNIT"]));
+    Lab::test(|lab| never_ok(lab, IDLE, End::None, &[PORT, "--side=server", "--min-age=0s", "-c0", "--unit=UNIT"]));
 }
 
 #[test]
 fn check_conn_states_of_a_unit() {
-    Lab::test(|lab| never_ok(lab, STATES, &[PORT, "--side=server", "--state=CLOSE_WAIT::0", "--unit=UNIT"]));
+    Lab::test(|lab| {
+        never_ok(lab, STATES, End::Close, &[PORT, "--side=server", "--state=CLOSE_WAIT::0", "--unit=UNIT"])
+    });
 }
 
 #[test]
 fn check_conn_tenants_of_a_unit() {
-    Lab::test(|lab| never_ok(lab, TENANTS, &[PORT, "--key=user", "--limit=5", "-c50", "--unit=UNIT"]));
+    Lab::test(|lab| never_ok(lab, TENANTS, End::None, &[PORT, "--key=user", "--limit=5", "-c50", "--unit=UNIT"]));
 }
 
 #[test]
 fn check_orphans_after_stop() {
-    Lab::test(|lab| never_ok(lab, ORPHANS, &[PORT, "--wait=0s"]));
+    Lab::test(|lab| never_ok(lab, ORPHANS, End::Close, &[PORT, "--wait=0s"]));
 }
