@@ -57,6 +57,7 @@ mod tenants {
 /// connleak itself.
 mod companion {
     pub mod demo;
+    pub mod discover;
     pub mod graph_progress;
     pub mod run;
     pub mod sockets;

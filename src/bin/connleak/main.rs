@@ -3,6 +3,8 @@
 mod backtest;
 mod cells;
 mod demo;
+mod discover;
+mod everyone;
 mod from_history;
 mod graph;
 mod protocol;
@@ -18,7 +20,8 @@ use std::process::ExitCode;
 use subcommand::Entry;
 
 /// In the order that help shows them.
-const SUBCOMMANDS: [Entry; 6] = [
+const SUBCOMMANDS: [Entry; 7] = [
+    Entry::of::<discover::Discover>("discover"),
     Entry::shared::<who::Who>("who"),
     Entry::shared::<watch::Watch>("watch"),
     Entry::shared::<sessions::Sessions>("sessions"),
