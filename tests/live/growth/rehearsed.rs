@@ -242,7 +242,7 @@ fn a_corrupt_history_is_put_aside() {
 fn without_sock_diag_it_says_that_it_sees_less() {
     Lab::test(|lab| {
         let state = tempfile::tempdir().unwrap();
-        let (_ends, less) = (lab.connected("127.0.0.1:4242", 3), "without sock_diag: sees less");
+        let (_ends, less) = (lab.connected("127.0.0.1:4242", 3), "no idle times without sock_diag: ");
         let by_proc = look(&state, 4242, &["--source", "proc"]);
         assert!(by_proc.code == 0 && by_proc.text().contains(less), "{by_proc:?}");
         assert!(by_proc.output().value("idle_oldest").is_none(), "{by_proc:?}");
