@@ -112,6 +112,7 @@ mod host {
 /// Real monitoring systems and other programs that run the checks.
 mod integrations {
     pub mod daemon;
+    pub mod database;
     pub mod director;
     pub mod icinga;
     pub mod icinga_cluster;
@@ -123,4 +124,5 @@ mod integrations {
     pub mod sudo;
     pub mod textfile;
     pub mod units;
+    pub mod zabbix;
 }
