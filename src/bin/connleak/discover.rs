@@ -144,11 +144,29 @@ impl Discover {
     fn look(&self, world: &World) -> Result<Found> {
         let (mut listening, mut missing, mut notes) = listening::look(world)?;
         let has_owners = notes.is_empty();
-        notes.extend(fit::add(&mut listening, world));
+        notes.extend(add_profiles(&mut listening, world));
         let recorded = Recorded::read(self.state_dir.as_deref(), world);
         notes.extend(recorded.unread.clone());
         let offered = services::offered(&listening, &recorded, self.all, world);
         missing.dedup();
         Ok(Found { listening, recorded, offered, missing, notes, has_owners })
     }
+}
+
+/// Fills in what fits; what of the profiles can't be read, once.
+fn add_profiles(listening: &mut [Listening], world: &World) -> Vec<String> {
+    let mut unread: Vec<String> = Vec::new();
+    for one in listening {
+        let command = one.process.as_ref().map(|process| process.command.as_str());
+        match fit::of(one.port(), one.path(), command, world) {
+            Ok(fit) => one.fit = fit,
+            Err(why) => {
+                let why = format!("profiles: {why}");
+                if !unread.contains(&why) {
+                    unread.push(why);
+                }
+            }
+        }
+    }
+    unread
 }

@@ -1,6 +1,5 @@
 //! Which profile fits a listener: the one that has its port or path, else the one of its program.
 
-use super::listening::{Listening, Place};
 use connleak::base::error::Result;
 use connleak::kernel::world::World;
 use connleak::service::profile::{self, Profile};
@@ -14,6 +13,13 @@ pub struct Fit {
     pub ports: Vec<u16>,
     /// Whether `-P` knows it by this name.
     pub is_named: bool,
+}
+
+impl Fit {
+    /// Whether it is where the profile says: then its name is enough.
+    pub fn is_at_home(&self) -> bool {
+        self.by != By::Program
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,36 +78,23 @@ fn of_program(command: &str) -> Option<&'static str> {
     PROGRAMS.iter().find(|(known, _)| is_it(known)).map(|(_, profile)| *profile)
 }
 
-/// Fills in what fits; what of the profiles can't be read, once.
-pub fn add(listening: &mut [Listening], world: &World) -> Vec<String> {
-    let mut unread: Vec<String> = Vec::new();
-    for one in listening {
-        match find(one, world) {
-            Ok(fit) => one.fit = fit,
-            Err(why) => {
-                let why = format!("profiles: {why}");
-                if !unread.contains(&why) {
-                    unread.push(why);
-                }
-            }
-        }
-    }
-    unread
-}
-
-fn find(one: &Listening, world: &World) -> Result<Option<Fit>> {
-    let (by, profile) = match &one.place {
-        Place::Tcp(port, _) => (By::Port, profile::of_port(*port, &world.thresholds)?),
-        Place::Unix(path) => {
+/// What fits a port, or a path as it was bound, of a process of this name.
+///
+/// # Errors
+/// Where a profile can't be read.
+pub fn of(port: Option<u16>, path: Option<&str>, command: Option<&str>, world: &World) -> Result<Option<Fit>> {
+    let (by, profile) = match port {
+        Some(port) => (By::Port, profile::of_port(port, &world.thresholds)?),
+        None => {
             // What is bound by a relative path has no name that others could give.
-            let path = path.parse().ok();
+            let path = path.and_then(|path| path.parse().ok());
             (By::Path, path.map(|path| profile::of_unix(&path, &world.thresholds)).transpose()?.flatten())
         }
     };
     if let Some(profile) = profile {
         return Ok(Some(fit(profile, by, world)));
     }
-    let name = one.process.as_ref().and_then(|process| of_program(&process.command));
+    let name = command.and_then(of_program);
     let profile = name.map(|name| profile::named(name, &world.thresholds)).transpose()?;
     Ok(profile.map(|profile| fit(profile, By::Program, world)))
 }

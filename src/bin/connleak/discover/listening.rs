@@ -17,13 +17,13 @@ use super::fit::Fit;
 /// A place where connections are taken, by one service.
 pub struct Listening {
     pub place: Place,
-    /// Of several network namespaces, the one that it is in.
+    /// The network namespace that it is in, where there are several.
     pub netns: u32,
     pub is_mptcp: bool,
     pub process: Option<Process>,
     /// By name, else by number; the socket's where the process isn't known. `None`: not told.
     pub user: Option<String>,
-    /// [`super::fit::add`] fills it.
+    /// Filled in by who looks for profiles.
     pub fit: Option<Fit>,
 }
 

@@ -1,6 +1,5 @@
 //! What checks can be pointed at: one for each profile, and one for each listener elsewhere.
 
-use super::fit::By;
 use super::listening::Listening;
 use super::recorded::{Recorded, Watched};
 use connleak::kernel::world::{Netns, World};
@@ -17,7 +16,7 @@ pub struct Offered {
     pub unix: Vec<String>,
     /// Each option with its value, as `-P` and `mysql`: `-P`, `-p`, `--unix`, `--netns`.
     pub options: Vec<(&'static str, String)>,
-    /// Of its listeners the least known.
+    /// What is least known of its listeners.
     pub watched: Watched,
 }
 
@@ -77,12 +76,5 @@ fn less_known(one: Watched, other: Watched) -> Watched {
         (Watched::At(one), Watched::At(other)) => Watched::At(one.min(other)),
         (Watched::No, _) | (_, Watched::No) => Watched::No,
         _ => Watched::Unknown,
-    }
-}
-
-impl super::fit::Fit {
-    /// Whether it is where the profile says: then its name is enough.
-    pub fn is_at_home(&self) -> bool {
-        self.by != By::Program
     }
 }
