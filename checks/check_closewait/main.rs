@@ -20,6 +20,7 @@ use connleak::report::Report;
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
+use connleak::report::words;
 use connleak::service::listener;
 use connleak::service::profile::Profile;
 use connleak::service::target::{self, Target};
@@ -239,11 +240,10 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
         }
     }
     if found.probed > 0 {
-        unknown.push(format!("probes hide the ages of {}, counted by the time since data", found.probed));
+        unknown.push(format!("keepalive probes hide the ages of {}, counted by the time since data", found.probed));
     }
     if found.maybe_stuck > 0 || (at_worst != report.state && found.oldest_at_most > found.oldest) {
-        let oldest = age(found.oldest_at_most.unwrap_or(0));
-        unknown.push(format!("probes or writes hide ages: maybe {} more, oldest {oldest}", found.maybe_stuck));
+        unknown.push(rules.hidden(found));
     }
     unknown.extend(doubt::whose(found.unsure, "in CLOSE_WAIT"));
     report.doubt(at_worst, unknown);
@@ -253,28 +253,31 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
     report
 }
 
+/// The number, how long and who come first: some pagers cut a line after 160 characters.
 fn headline(target: &Target, rules: &Rules, found: &Found, reasons: &[String], blame: &Blame) -> String {
     let counted = rules.counted(found.stuck.len() as u64, found);
-    let mut parts = reasons.to_vec();
-    // The main number comes first, whether it is a reason or not.
-    if !parts.first().is_some_and(|reason| reason.starts_with(&counted)) {
-        parts.insert(0, counted);
-    }
-    if let Some(oldest) = found.oldest.filter(|_| !reasons.iter().any(|reason| reason.starts_with("oldest"))) {
-        parts.push(format!("oldest {}", age(oldest)));
-    }
+    let oldest = found.oldest.map(|oldest| format!("oldest {}", age(oldest)));
+    // Where none is stuck it is that of the younger ones.
+    let [oldest, of_young] = match found.stuck.is_empty() && !reasons.iter().any(|reason| reason.starts_with("oldest"))
+    {
+        true => [None, oldest],
+        false => [oldest, None],
+    };
+    let is_problem = !reasons.is_empty();
+    let [mut parts, rest] = words::lead(Some(counted), oldest, reasons);
+    parts.extend(if is_problem { blame.headline() } else { Vec::new() });
+    parts.extend(rest);
     parts.extend(found.over_unix(&target.selection));
     if found.young > 0 {
-        parts.push(format!("{} younger", found.young));
+        let oldest = of_young.map_or_else(String::new, |oldest| format!(" ({oldest})"));
+        parts.push(format!("{} younger{oldest}", found.young));
     }
-    if reasons.is_empty() {
+    if !is_problem {
         let over_unix = match found.over_unix {
             count @ 1.. if target.selection.has_tcp() => format!(" ({count} over UNIX sockets)"),
             _ => String::new(),
         };
         parts.push(format!("{} ESTABLISHED{over_unix}", found.tally.count(Side::Both, State::Established)));
-    } else {
-        parts.extend(blame.headline());
     }
-    format!("{} {}", target.service, parts.join(", "))
+    parts.join(", ")
 }

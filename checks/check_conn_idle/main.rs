@@ -171,7 +171,7 @@ fn gather(target: &Target, rules: &Rules, world: &World) -> Result<Found> {
 fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blame: &Blame) -> Report {
     let state = verdict.state;
     let mut report = Report::new("conn_idle", target.service.clone(), &found.seen, verdict);
-    report.headline = format!("{} {}", target.service, found.headline(rules, &report.reasons, blame));
+    report.headline = found.headline(rules, &report.reasons, blame);
     report.metrics = found.metrics(rules);
     report.put_min_age(rules.min_age);
     report.extra.insert("expected".into(), json!(rules.expected));

@@ -27,7 +27,7 @@ use connleak::service::profile::{self, States};
 use connleak::service::target::{self, Target};
 use serde_json::{Value, json};
 use state_counts::found::Found;
-use state_counts::judge::{self, Doubt, Finding, Rules};
+use state_counts::judge::{self, Doubt, Finding, Rules, Whose};
 use state_counts::usual::{self, Unusual};
 use state_counts::{StateCounts, TIME_WAIT_LASTS};
 use std::path::PathBuf;
@@ -283,11 +283,7 @@ fn present(target: &Target, rules: &Rules, found: &Found, findings: &[Finding], 
     let state = findings.first().map_or(ServiceState::Ok, |worst| worst.state);
     let reasons = findings.iter().map(|finding| finding.reason.clone()).collect();
     let mut report = Report::new("conn_states", target.service.clone(), &found.seen, Verdict { state, reasons });
-    let mut parts = report.reasons.clone();
-    parts.extend(if findings.is_empty() { Vec::new() } else { blame.headline() });
-    parts.push(found.counted(target.selection.side));
-    parts.extend(judge::oddity(&found.mix));
-    report.headline = format!("{} {}", target.service, parts.join(", "));
+    report.headline = headline(target, found, findings, blame);
     report.metrics = rules.metrics(&found.mix, range_known);
     report.put_min_age(rules.min_age);
     report.extra.extend(found.extra());
@@ -306,6 +302,21 @@ fn present(target: &Target, rules: &Rules, found: &Found, findings: &[Finding], 
     }
     report.doubt(at_worst.first().map_or(ServiceState::Ok, |worst| worst.state.max(state)), unknown);
     report
+}
+
+/// What is worst and whose it is come first.
+fn headline(target: &Target, found: &Found, findings: &[Finding], blame: &Blame) -> String {
+    let mut reasons = findings.iter().map(|finding| finding.reason.clone());
+    let mut parts: Vec<String> = reasons.next().into_iter().collect();
+    if let Some(worst) = findings.first() {
+        let is_queue = matches!(worst.whose, Whose::Accept(_) | Whose::HalfOpen(_));
+        // That these are not accepted yet is what the finding says.
+        parts.extend(blame.headline().into_iter().filter(|part| !is_queue || part != "all not accepted yet"));
+    }
+    parts.extend(reasons);
+    parts.push(found.counted(target.selection.side, findings));
+    parts.extend(judge::oddity(&found.mix));
+    parts.join(", ")
 }
 
 #[cfg(test)]

@@ -310,6 +310,6 @@ impl Scene<'_> {
         if view.new > 0 {
             parts.push(format!("{} new", view.new));
         }
-        format!("{} {}", self.target.service, parts.join(", "))
+        parts.join(", ")
     }
 }

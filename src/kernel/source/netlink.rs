@@ -69,7 +69,7 @@ fn visit_tables(socket: &OwnedFd, query: &Query, has_mptcp: bool, each: &mut dyn
     let of_mptcp = by_any(Table::Mptcp, socket, &all, &mut |row| connections.add(row));
     let why = match of_mptcp.map(|seen| seen.missing) {
         Ok(None) => {
-            connections.are_told();
+            connections.complete();
             None
         }
         Ok(Some(why)) => Some(why),

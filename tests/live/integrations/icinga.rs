@@ -225,7 +225,7 @@ fn a_leak_is_seen_and_its_end_too() {
             assert!(soft["check_attempt"].as_f64() < soft["max_check_attempts"].as_f64(), "{soft:#}");
             let hard = api.until(&mut daemon, name, 2.0, HARD);
             let output = hard["last_check_result"]["output"].as_str().unwrap();
-            let service = if name.ends_with("mysql") { "mysql:3306 " } else { "memcached:11211 " };
+            let service = if name.ends_with("mysql") { "mysql:3306: " } else { "memcached:11211: " };
             assert!(output.contains(service) && !output.contains('|'), "{output}");
         }
         let state = icinga.path("other_state");

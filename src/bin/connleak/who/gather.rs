@@ -130,14 +130,14 @@ impl Sockets {
         if selection.is_any() {
             // Those of a recording's host aren't in it.
             let ports = if world.replay.is_none() { EphemeralPorts::read(world).ok() } else { None };
-            sockets.tell_sides(&all, &ports.unwrap_or_else(EphemeralPorts::usual));
+            sockets.assign_sides(&all, &ports.unwrap_or_else(EphemeralPorts::usual));
         }
         Ok((sockets, seen))
     }
 
     /// Where no port was asked for, one with a listener is a server's; without any listener one that
     /// connect(2) does not give, where the other end's may be so given.
-    fn tell_sides(&mut self, listeners: &Listeners, given: &EphemeralPorts) {
+    fn assign_sides(&mut self, listeners: &Listeners, given: &EphemeralPorts) {
         let end = |suspect: &Suspect| {
             let Suspect { local, remote, netns, .. } = suspect;
             let has_listener = |end: &Endpoint| listeners.has_port(*netns, end.port);
