@@ -58,6 +58,7 @@ mod tenants {
 mod companion {
     pub mod demo;
     pub mod discover;
+    pub mod doctor;
     pub mod graph_progress;
     pub mod run;
     pub mod sockets;
