@@ -15,6 +15,9 @@ _connleak() {
             connleak | */connleak)
                 cmd="connleak"
                 ;;
+            discover)
+                cmd="connleak_discover"
+                ;;
             who)
                 cmd="connleak_who"
                 ;;
@@ -39,8 +42,45 @@ _connleak() {
     case "${cmd}" in
         connleak)
             opts="--help -h --version -V"
-            cmds="who watch sessions graph demo backtest"
+            cmds="discover who watch sessions graph demo backtest"
             case "${prev}" in
+                *)
+                    COMPREPLY=( $(compgen -W "${opts} ${cmds}" -- "${cur}") )
+                    return 0
+                    ;;
+            esac
+            ;;
+        connleak_discover)
+            opts="--output -o --all --state-dir --netns --source --proc-root --replay --timeout -t --help -h"
+            case "${prev}" in
+                --output | -o)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --netns)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --source)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --proc-root)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --replay)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --timeout | -t)
+                    COMPREPLY=()
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=( $(compgen -W "${opts} ${cmds}" -- "${cur}") )
                     return 0

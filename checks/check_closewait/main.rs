@@ -87,7 +87,13 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     listener::check_options(&target, world)?;
     let rules = rules(args, &target.profile);
     let mut sights = target.first_sights(args.own.state_dir.as_deref(), world)?;
+    // Whose they are costs the kernel as much again: it is asked where it is shown.
+    target.selection.is_brief = common.wants_owners(false).is_none() && !target.selection.asks_whose();
     let mut found = gather(&target, rules.min_age, &mut sights, world)?;
+    if target.selection.is_brief && found.shows_unix(&rules, &target.selection) {
+        target.selection.is_brief = false;
+        found = gather(&target, rules.min_age, &mut sights, world)?;
+    }
     let unkept = sights.keep(found.seen.missing.is_none());
     found.ghosts = look_for_ghosts(args, &target, &rules, &found, world)?;
     if let Some(ghosts) = &mut found.ghosts {

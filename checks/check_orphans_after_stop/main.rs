@@ -4,6 +4,7 @@ mod drain;
 mod leftover;
 mod lifecycle;
 mod stop_command;
+mod vigil;
 
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;

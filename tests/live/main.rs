@@ -52,11 +52,14 @@ mod idle {
 mod tenants {
     pub mod keys;
     pub mod pgbouncer;
+    pub mod unix_keys;
 }
 
 /// connleak itself.
 mod companion {
     pub mod demo;
+    pub mod discover;
+    pub mod doctor;
     pub mod graph_progress;
     pub mod run;
     pub mod sockets;
@@ -111,6 +114,7 @@ mod host {
 /// Real monitoring systems and other programs that run the checks.
 mod integrations {
     pub mod daemon;
+    pub mod database;
     pub mod director;
     pub mod icinga;
     pub mod icinga_cluster;
@@ -122,4 +126,5 @@ mod integrations {
     pub mod sudo;
     pub mod textfile;
     pub mod units;
+    pub mod zabbix;
 }
