@@ -83,6 +83,9 @@ fn bad_input_is_one_line_that_names_the_token_and_the_remedy() {
             &["tests/net/tcp", "No such file"],
         ),
         (&["watch"], &["which service?", "--pid"]),
+        (&["doctor", "-P", "memcache"], &["'memcache'", "known are"]),
+        (&["doctor", "-o", "csv"], &["'csv'", "table or json"]),
+        (&["doctor", "memcached"], &["memcached", "doctor --help"]),
         (&["demo", "now"], &["now", "demo --help"]),
         (&["backtest"], &["--stream"]),
         (&["backtest", "tests/no_such"], &["tests/no_such", "No such file"]),
@@ -195,6 +198,20 @@ fn half_a_recording_is_nothing_to_configure_by() {
     }
     let shown = good(&["discover", "--replay", half.to_str().unwrap()]);
     assert!(shown.contains("note: TCP listeners: the replayed dump is cut short"), "{shown}");
+}
+
+#[test]
+fn doctor_shows_the_thresholds_that_a_check_judges_by() {
+    let output = run(&["doctor", "-ojson", "-Pmysql", "-P", "thresholds/redis.yaml", "--netns=all"]);
+    let told: serde_json::Value = serde_json::from_str(text(&output.stdout)).unwrap();
+    // What else is said is this host's.
+    assert_eq!(output.status.code(), Some(if told["partial"] == true { 1 } else { 0 }), "{output:?}");
+    let [mysql, redis] = &told["profiles"].as_array().unwrap()[..] else { panic!("{told:#}") };
+    assert_eq!((&mysql["origin"], &redis["origin"]), (&"built in".into(), &"thresholds/redis.yaml".into()));
+    let thresholds = &mysql["thresholds"];
+    assert_eq!(thresholds["CLOSE_WAIT"], "for 2m or more: warning 3, critical 10");
+    assert_eq!(thresholds["time to the limit"], "warning 1h, critical 20m");
+    assert_eq!(thresholds["accept queue"], "warning 50 %, critical 90 %", "from generic");
 }
 
 /// Its numbers are those of a look before, and that is said.

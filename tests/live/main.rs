@@ -52,12 +52,14 @@ mod idle {
 mod tenants {
     pub mod keys;
     pub mod pgbouncer;
+    pub mod unix_keys;
 }
 
 /// connleak itself.
 mod companion {
     pub mod demo;
     pub mod discover;
+    pub mod doctor;
     pub mod graph_progress;
     pub mod run;
     pub mod sockets;

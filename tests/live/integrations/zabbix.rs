@@ -1,6 +1,6 @@
 //! A real Zabbix: server, agent 2 and the API of its frontend, with the files of contrib/zabbix.
 
-use crate::integrations::daemon::{Daemon, Story, ask_json, contrib, missing, plugins};
+use crate::integrations::daemon::{Daemon, Story, ask_json, contrib, layered, missing, plugins};
 use crate::integrations::database::Database;
 use crate::lab::Lab;
 use crate::lab::run::CONNLEAK;
@@ -13,16 +13,6 @@ const FRONTEND: &str = "/usr/share/zabbix";
 const SCHEMA: &str = "/usr/share/zabbix-server-mysql";
 /// What logging in and importing need of the 35 MB that a new installation is given.
 const TABLES: &str = "role|role_rule|users|usrgrp|users_groups|config|hstgrp|graph_theme|globalmacro";
-/// A layer over /etc for one program; `$0` is the layer.
-const LAYERED: &str = "mount -t overlay overlay -o lowerdir=\"$0\":/etc /etc && exec \"$@\"";
-
-/// Starts it where /etc has what is in `dir`/etc, too.
-fn layered(dir: &Path, words: &[&str]) -> Command {
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", LAYERED]).arg(dir.join("etc")).args(words);
-    command
-}
-
 /// Whose agent listens where.
 const HOSTS: [(&str, &str); 2] = [("h", "10050"), ("g", "10060")];
 
