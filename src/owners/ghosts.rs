@@ -220,7 +220,9 @@ impl Suspected<'_> {
         if late {
             missing.push("no time left to look for ghosts".to_owned());
         } else if refused_meant > 0 || may_be_theirs {
-            missing.push("ghosts unknown: processes of the service may not be read".to_owned());
+            missing.push(
+                "ghosts unknown: processes of the service may not be read (see RIGHTS in the man page)".to_owned(),
+            );
         }
         if untold > 0 {
             missing.push(format!("ghosts unknown: the kernel doesn't tell the protocol of {untold} sockets"));
