@@ -182,6 +182,11 @@ fn headline(target: &Target, rules: &Rules, found: &Found, reasons: &[String], b
     let census = &found.census;
     let mut parts = reasons.to_vec();
     let tenants = if census.tenants.len() == 1 { "tenant" } else { "tenants" };
+    if census.is_local && reasons.is_empty() {
+        parts.push(format!("{}, all of this host itself, no tenant by peer", connections(census.total)));
+        parts.extend(blame.headline());
+        return format!("{} {}", target.service, parts.join(", "));
+    }
     parts.push(format!(
         "{} of {} {tenants} by {}",
         connections(census.total),
