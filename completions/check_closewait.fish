@@ -3,7 +3,7 @@ function __fish_check_closewait_using_command
     set -e cmd[1]
     set -l target_cmd $argv
 
-    set -l known_value_flags 'P' 'by' 'c' 'critical' 'extra-opts' 'local' 'min-age' 'netns' 'o' 'oldest-critical' 'oldest-warning' 'output' 'output-file' 'p' 'peer' 'port' 'proc-root' 'profile' 'ratio-critical' 'ratio-min-count' 'ratio-warning' 'replay' 'require-listener' 'side' 'source' 'state-dir' 't' 'timeout' 'top' 'unit' 'unix' 'user' 'w' 'warning' 
+    set -l known_value_flags 'P' 'by' 'c' 'critical' 'expected' 'extra-opts' 'local' 'min-age' 'netns' 'o' 'oldest-critical' 'oldest-warning' 'output' 'output-file' 'p' 'peer' 'port' 'proc-root' 'profile' 'ratio-critical' 'ratio-min-count' 'ratio-warning' 'replay' 'require-listener' 'side' 'source' 'state-dir' 't' 'timeout' 'top' 'unit' 'unix' 'user' 'w' 'warning' 
 
     set -l i 1
     set -l cleaned_cmd
@@ -42,8 +42,9 @@ function __fish_check_closewait_using_command
 end
 
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l min-age -r -d 'count only sockets whose peer closed at least this long ago; 0s counts all; default from the profile, else 60s'
-complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l ratio-warning -r -d 'warning range for the count in percent of ESTABLISHED; default from the profile'
-complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l ratio-critical -r -d 'critical range for the count in percent of ESTABLISHED; default from the profile'
+complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l expected -r -d 'sockets in CLOSE_WAIT that each pool may keep until it next looks at them: each client host, on the host itself each unit and user; default from the profile, else 0'
+complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l ratio-warning -r -d 'warning range for the count in percent of all that are ESTABLISHED or in CLOSE_WAIT; default from the profile'
+complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l ratio-critical -r -d 'critical range for it, no more than a warning while the count itself is below its own critical range; default from the profile'
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l ratio-min-count -r -d 'judge the percentage only from this count on; default from the profile, else 5'
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l oldest-warning -r -d 'warn when any socket has been in CLOSE_WAIT for longer; default from the profile, else never'
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l oldest-critical -r -d 'be critical when any socket has been in CLOSE_WAIT for longer; default from the profile, else never'

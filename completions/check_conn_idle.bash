@@ -20,7 +20,7 @@ _check_conn_idle() {
 
     case "${cmd}" in
         check_conn_idle)
-            opts="--min-age --expected --never-used-warning --never-used-critical --share-warning --share-critical --share-min-count --oldest-warning --oldest-critical --keepalive --port -p --unix --profile -P --warning -w --critical -c --side --peer --local --user --unit --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
+            opts="--min-age --expected --never-used-warning --never-used-critical --share-warning --share-critical --share-min-count --oldest-warning --oldest-critical --unread-age --unread-warning --unread-critical --unsent-age --unsent-warning --unsent-critical --keepalive --port -p --unix --profile -P --warning -w --critical -c --side --peer --local --user --unit --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
             case "${prev}" in
                 --min-age)
                     COMPREPLY=()
@@ -55,6 +55,30 @@ _check_conn_idle() {
                     return 0
                     ;;
                 --oldest-critical)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --unread-age)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --unread-warning)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --unread-critical)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --unsent-age)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --unsent-warning)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --unsent-critical)
                     COMPREPLY=()
                     return 0
                     ;;

@@ -3,7 +3,7 @@ function __fish_check_conn_idle_using_command
     set -e cmd[1]
     set -l target_cmd $argv
 
-    set -l known_value_flags 'P' 'by' 'c' 'critical' 'expected' 'extra-opts' 'local' 'min-age' 'netns' 'never-used-critical' 'never-used-warning' 'o' 'oldest-critical' 'oldest-warning' 'output' 'output-file' 'p' 'peer' 'port' 'proc-root' 'profile' 'replay' 'require-listener' 'share-critical' 'share-min-count' 'share-warning' 'side' 'source' 't' 'timeout' 'top' 'unit' 'unix' 'user' 'w' 'warning' 
+    set -l known_value_flags 'P' 'by' 'c' 'critical' 'expected' 'extra-opts' 'local' 'min-age' 'netns' 'never-used-critical' 'never-used-warning' 'o' 'oldest-critical' 'oldest-warning' 'output' 'output-file' 'p' 'peer' 'port' 'proc-root' 'profile' 'replay' 'require-listener' 'share-critical' 'share-min-count' 'share-warning' 'side' 'source' 't' 'timeout' 'top' 'unit' 'unix' 'unread-age' 'unread-critical' 'unread-warning' 'unsent-age' 'unsent-critical' 'unsent-warning' 'user' 'w' 'warning' 
 
     set -l i 1
     set -l cleaned_cmd
@@ -50,6 +50,12 @@ complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l shar
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l share-min-count -r -d 'judge the percentage only from this number on; default from the profile, else 5'
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l oldest-warning -r -d 'warn when any of them has been idle for longer; default from the profile, else never'
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l oldest-critical -r -d 'be critical when any of them has been idle for longer; default from the profile, else never'
+complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l unread-age -r -d 'connections with data that came at least this long ago and is still unread (Recv-Q): their process has forgotten them; default from the profile, else 10m'
+complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l unread-warning -r -d 'warning range for how many these are'
+complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l unread-critical -r -d 'critical range for how many these are'
+complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l unsent-age -r -d 'connections with data of which the peer has taken nothing for this long (Send-Q); default from the profile, else 20m'
+complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l unsent-warning -r -d 'warning range for how many these are'
+complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l unsent-critical -r -d 'critical range for how many these are'
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l keepalive -d 'say which have no keepalive timer: nobody will notice when their peer dies'
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l port -s p -r -d 'service port, or several. A port finds its profile by itself; may be repeated'
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l unix -r -d 'UNIX socket that the service listens on: its path, @NAME for an abstract one, or a pattern with * and ?; may be repeated'

@@ -20,7 +20,7 @@ _check_orphans_after_stop() {
 
     case "${cmd}" in
         check_orphans_after_stop)
-            opts="--wait --ignore --save-baseline --baseline --unit --process --pid-file --state-dir --junit --port -p --unix --profile -P --warning -w --critical -c --side --peer --local --user --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
+            opts="--wait --ignore --save-baseline --baseline --reload --unit --process --pid-file --state-dir --junit --port -p --unix --profile -P --warning -w --critical -c --side --peer --local --user --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
             case "${prev}" in
                 --wait)
                     COMPREPLY=()

@@ -45,6 +45,7 @@ complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_c
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l ignore -r -d 'a TCP state that is no orphan; none: ignore nothing; default from the profile, else TIME_WAIT; may be repeated'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l save-baseline -r -d 'save the service\'s sockets to this file and end; for --baseline after the restart'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l baseline -r -d 'judge only sockets that are in this file; others are counted as new'
+complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l reload -d 'it was a reload: the service goes on, what it keeps listening on and its connections are no orphans, what processes have that listened before and no longer do is. With \'-- COMMAND\' or --baseline'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l unit -r -d 'regular check: the service runs while this systemd unit or cgroup path has a process'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l process -r -d 'regular check: the service runs while a process of this name does'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l pid-file -r -d 'regular check: the service runs while the process in this file does'

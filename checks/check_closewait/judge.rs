@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 /// The thresholds in force.
 pub struct Rules {
     pub min_age: Span,
+    /// In CLOSE_WAIT that each pool may keep until it next looks at them.
+    pub expected: u64,
     pub count: Limits,
     pub ratio: Limits,
     pub ratio_min_count: u64,
@@ -26,14 +28,34 @@ impl Rules {
         let mut verdict = Verdict::default();
         verdict.judge(&self.count, stuck as f64, || self.counted(stuck, found));
         if stuck >= self.ratio_min_count {
-            let ratio = found.ratio(stuck);
-            let of = found.tally.count(Side::Both, State::Established);
-            verdict.judge(&self.ratio, ratio, || format!("{ratio}% of {of} ESTABLISHED"));
+            let (ratio, of) = (found.ratio(stuck), found.of(stuck));
+            let limits = self.ratio_of(ratio, self.count_at(stuck, stuck));
+            verdict.judge(&limits, ratio, || format!("{ratio}% of {of} connections"));
         }
         if let Some(oldest) = oldest.filter(|_| found.ages_known()) {
             verdict.judge(&self.oldest, seconds(oldest), || format!("oldest {}", age(oldest)));
         }
         verdict
+    }
+
+    fn count_at(&self, low: u64, high: u64) -> ServiceState {
+        // Without a critical range for the count the percentage is all that can be critical.
+        match self.count.critical {
+            Some(_) => self.count.at_worst(low as f64, high as f64),
+            None => ServiceState::Critical,
+        }
+    }
+
+    /// Few sockets may be most of a pool at a moment when its server has just closed what was idle: how large a part
+    /// they are makes no count critical that isn't.
+    fn ratio_of(&self, ratio: f64, count: ServiceState) -> Limits {
+        match self.ratio.critical {
+            Some(critical) if count < ServiceState::Critical => {
+                let warning = self.ratio.warning.filter(|warning| warning.alerts(ratio));
+                Limits { warning: warning.or(Some(critical)), critical: None }
+            }
+            _ => self.ratio,
+        }
     }
 
     /// Should all that isn't known count: up to so many more sockets, of up to any age, and `ghosts`.
@@ -42,8 +64,9 @@ impl Rules {
         let high = low + found.maybe_stuck + found.unsure + ghosts;
         let mut worst = self.count.at_worst(low as f64, high as f64);
         if high >= self.ratio_min_count {
+            let count = self.count_at(low, high);
             let [low, high] = [low.max(self.ratio_min_count), high].map(|stuck| found.ratio(stuck));
-            worst = worst.max(self.ratio.at_worst(low, high));
+            worst = worst.max(self.ratio.at_worst(low, high).min(count.max(ServiceState::Warning)));
         }
         let of = |age: Option<u32>| age.map_or(0.0, seconds);
         let oldest = if found.ages_known() { of(found.oldest_at_most) } else { f64::INFINITY };
@@ -74,10 +97,11 @@ impl Rules {
             _ => (stuck, String::new()),
         };
         let sockets = words::sided(stuck, "socket", found.sides);
+        let spares = if found.spares > 0 { format!(" beyond {} spares", found.spares) } else { String::new() };
         if found.ages_known() && self.min_age > Span::seconds(0) {
-            format!("{sockets} in CLOSE_WAIT for {} or more{and_ghosts}", self.min_age)
+            format!("{sockets} in CLOSE_WAIT for {} or more{spares}{and_ghosts}", self.min_age)
         } else {
-            format!("{sockets} in CLOSE_WAIT{and_ghosts}")
+            format!("{sockets} in CLOSE_WAIT{spares}{and_ghosts}")
         }
     }
 }
@@ -86,8 +110,9 @@ impl Rules {
 pub struct Found {
     pub seen: Coverage,
     pub tally: Tally,
-    /// In CLOSE_WAIT for the minimal age at least, and ghosts.
+    /// In CLOSE_WAIT for the minimal age at least and no spares, and ghosts.
     pub stuck: Vec<Suspect>,
+    pub spares: u64,
     /// `None`: not looked for.
     pub ghosts: Option<Ghosts>,
     /// Stuck sockets on the server's and on the client's side, where both were asked for.
@@ -100,7 +125,7 @@ pub struct Found {
     pub probed: u64,
     /// In CLOSE_WAIT, maybe for the minimal age, but it can't be told whose.
     pub unsure: u64,
-    /// The age of the oldest CLOSE_WAIT, milliseconds.
+    /// The age of the oldest CLOSE_WAIT that is no spare, milliseconds.
     pub oldest: Option<u32>,
     /// The age of the oldest, should probes and writes hide as much as they can, and all be meant that may be.
     pub oldest_at_most: Option<u32>,
@@ -111,13 +136,17 @@ pub struct Found {
 }
 
 impl Found {
-    /// Percent of ESTABLISHED; 100 where nothing is ESTABLISHED.
+    /// As many as the service had before these were closed: all in CLOSE_WAIT were ESTABLISHED, and the
+    /// others alone may be few at an idle moment.
+    fn of(&self, stuck: u64) -> u64 {
+        let [established, closed] =
+            [State::Established, State::CloseWait].map(|state| self.tally.count(Side::Both, state));
+        established + closed.max(stuck)
+    }
+
+    /// Percent of [`Found::of`].
     pub fn ratio(&self, stuck: u64) -> f64 {
-        match (stuck, self.tally.count(Side::Both, State::Established)) {
-            (0, _) => 0.0,
-            (_, 0) => 100.0,
-            (stuck, established) => rounded(stuck as f64 * 100.0 / established as f64, 2),
-        }
+        if stuck == 0 { 0.0 } else { rounded(stuck as f64 * 100.0 / self.of(stuck) as f64, 2) }
     }
 
     /// Whether UNIX sockets are going to be told with their users and processes.
@@ -170,5 +199,6 @@ pub fn metrics(rules: &Rules, found: &Found, established: u64) -> Vec<Metric> {
         Metric::new("close_wait_ratio", Unit::Percent, Some(found.ratio(stuck))).within(rules.ratio),
         Metric::new("close_wait_oldest", Unit::Seconds, found.oldest_seconds()).within(rules.oldest),
         Metric::new("ghosts", Unit::None, ghosts),
+        Metric::count("spares", found.spares),
     ]
 }

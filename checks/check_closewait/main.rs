@@ -16,6 +16,7 @@ use connleak::owners::blame::{Blame, Suspect};
 use connleak::owners::ghosts::Ghosts;
 use connleak::owners::ghosts::{self, Looking};
 use connleak::owners::holding::{self, Holding};
+use connleak::owners::spares::{self, Spare};
 use connleak::report::Report;
 use connleak::report::doubt;
 use connleak::report::range::Range;
@@ -37,11 +38,17 @@ pub struct Closewait {
     #[argh(option, arg_name = "DURATION")]
     min_age: Option<Span>,
 
-    /// warning range for the count in percent of ESTABLISHED; default from the profile
+    /// sockets in CLOSE_WAIT that each pool may keep until it next looks at them: each client host, on the
+    /// host itself each unit and user; default from the profile, else 0
+    #[argh(option, arg_name = "N")]
+    expected: Option<u64>,
+
+    /// warning range for the count in percent of all that are ESTABLISHED or in CLOSE_WAIT; default from the profile
     #[argh(option, arg_name = "RANGE")]
     ratio_warning: Option<Range>,
 
-    /// critical range for the count in percent of ESTABLISHED; default from the profile
+    /// critical range for it, no more than a warning while the count itself is below its own critical range;
+    /// default from the profile
     #[argh(option, arg_name = "RANGE")]
     ratio_critical: Option<Range>,
 
@@ -87,12 +94,13 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     listener::check_options(&target, world)?;
     let rules = rules(args, &target.profile);
     let mut sights = target.first_sights(args.own.state_dir.as_deref(), world)?;
-    // Whose they are costs the kernel as much again: it is asked where it is shown.
-    target.selection.is_brief = common.wants_owners(false).is_none() && !target.selection.asks_whose();
-    let mut found = gather(&target, rules.min_age, &mut sights, world)?;
+    // Whose they are costs the kernel as much again: it is asked where it is shown, or tells pools.
+    target.selection.is_brief =
+        common.wants_owners(false).is_none() && !target.selection.asks_whose() && rules.expected == 0;
+    let mut found = gather(&target, &rules, &mut sights, world)?;
     if target.selection.is_brief && found.shows_unix(&rules, &target.selection) {
         target.selection.is_brief = false;
-        found = gather(&target, rules.min_age, &mut sights, world)?;
+        found = gather(&target, &rules, &mut sights, world)?;
     }
     let unkept = sights.keep(found.seen.missing.is_none());
     found.ghosts = look_for_ghosts(args, &target, &rules, &found, world)?;
@@ -107,7 +115,7 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     report.missing.extend(unkept);
     holding.add_to(&mut report, &found.stuck, &target, common.verbose);
     let established = found.tally.count(Side::Both, State::Established);
-    let is_connected = established + found.young + found.unsure > 0 || !found.stuck.is_empty();
+    let is_connected = established + found.young + found.unsure + found.spares > 0 || !found.stuck.is_empty();
     listener::add_absence(&mut report, &target, world, is_connected);
     if let Some(ghosts) = found.ghosts.as_ref().filter(|_| common.verbose > 0) {
         report.details.push(format!("ghosts: {}", ghosts.looked_at(world)));
@@ -147,6 +155,7 @@ fn rules(args: &Args<Closewait>, profile: &Profile) -> Rules {
     let ratio = Limits { warning: own.ratio_warning, critical: own.ratio_critical };
     Rules {
         min_age: own.min_age.or(profile.min_age).unwrap_or(Span::seconds(60)),
+        expected: own.expected.or(profile.expected).unwrap_or(0),
         count: args.common.limits().or(profile.limits()),
         ratio: ratio.or(profile.ratio.limits()),
         ratio_min_count: own.ratio_min_count.or(profile.ratio.min_count).unwrap_or(5),
@@ -154,11 +163,33 @@ fn rules(args: &Args<Closewait>, profile: &Profile) -> Rules {
     }
 }
 
-fn gather(target: &Target, min_age: Span, sights: &mut FirstSights, world: &World) -> Result<Found> {
-    let selection = &target.selection;
+/// In CLOSE_WAIT for the minimal age.
+struct Stuck {
+    suspect: Suspect,
+    side: Side,
+    /// [`Age::at_most`].
+    at_most: Option<u32>,
+}
+
+impl Spare for Stuck {
+    fn suspect(&self) -> &Suspect {
+        &self.suspect
+    }
+
+    fn side(&self) -> Side {
+        self.side
+    }
+
+    fn was_used(&self) -> bool {
+        true
+    }
+}
+
+fn gather(target: &Target, rules: &Rules, sights: &mut FirstSights, world: &World) -> Result<Found> {
+    let (selection, min_age) = (&target.selection, rules.min_age);
     let states = StateSet::of(&[State::Established, State::CloseWait]);
     let (mut tally, mut stuck) = (Tally::default(), Vec::new());
-    let (mut sides, mut young, mut maybe_stuck, mut unsure, mut probed, mut over_unix) = ([0, 0], 0, 0, 0, 0, 0);
+    let (mut young, mut maybe_stuck, mut unsure, mut probed, mut over_unix) = (0, 0, 0, 0, 0);
     let (mut oldest, mut oldest_at_most, mut unsure_oldest, mut ageless) = (None, None, None, 0);
     let seen = look::visit(world, selection, (states, true), &mut |socket, matched, _| {
         let side = match matched {
@@ -181,26 +212,30 @@ fn gather(target: &Target, min_age: Span, sights: &mut FirstSights, world: &Worl
         }
         let age = socket.close_wait_age();
         ageless += u64::from(age.is_none());
-        oldest = oldest.max(age.map(|age| age.at_least));
-        oldest_at_most = oldest_at_most.max(age.map(|age| age.at_most));
         let is_probed = age.is_some_and(|age| is_hidden_by_probes(socket, age, min_age));
         probed += u64::from(is_probed);
         // An unknown age counts: better a question too many than a leak unseen.
         if is_probed || age.is_none_or(|age| u64::from(age.at_least) >= min_age.as_millis()) {
-            sides[usize::from(side == Side::Client)] += 1;
-            stuck.push(Suspect::new(socket, age.map(|age| age.at_least)));
+            let suspect = Suspect::new(socket, age.map(|age| age.at_least));
+            stuck.push(Stuck { suspect, side, at_most: age.map(|age| age.at_most) });
         } else {
+            oldest = oldest.max(age.map(|age| age.at_least));
+            oldest_at_most = oldest_at_most.max(age.map(|age| age.at_most));
             young += 1;
             maybe_stuck += u64::from(age.is_some_and(|age| u64::from(age.at_most) >= min_age.as_millis()));
         }
     })?;
-    let sides = (selection.side == Side::Both).then_some(sides);
-    let oldest_at_most = oldest_at_most.max(unsure_oldest);
-    let ghosts = None;
+    let spares = spares::take_out(&mut stuck, rules.expected);
+    let clients = stuck.iter().filter(|stuck| stuck.side == Side::Client).count() as u64;
+    let sides = (selection.side == Side::Both).then_some([stuck.len() as u64 - clients, clients]);
+    let oldest = oldest.max(stuck.iter().filter_map(|stuck| stuck.suspect.age).max());
+    let oldest_at_most = oldest_at_most.max(stuck.iter().filter_map(|stuck| stuck.at_most).max()).max(unsure_oldest);
+    let (ghosts, stuck) = (None, stuck.iter().map(|stuck| stuck.suspect).collect());
     Ok(Found {
         seen,
         tally,
         stuck,
+        spares,
         ghosts,
         sides,
         young,
@@ -232,6 +267,7 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
     report.headline = headline(target, rules, found, &report.reasons, blame);
     report.metrics = metrics(rules, found, established);
     report.put_min_age(rules.min_age);
+    report.extra.insert("expected".into(), json!(rules.expected));
     report.extra.insert("ages_known".into(), json!(found.ages_known()));
     if let Some([server, client]) = found.sides {
         report.extra.insert("sides".into(), json!({"server": server, "client": client}));

@@ -1,13 +1,15 @@
 //! Connections that have been idle for long: what is known of them, judged and told.
 
-pub mod spares;
+pub mod idler;
+pub mod waiting;
 
 use connleak::base::duration::Span;
 use connleak::kernel::source::Coverage;
 use connleak::owners::blame::Blame;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
 use connleak::report::{Metric, Unit, rounded, seconds, words};
-use spares::Idler;
+use idler::Idler;
+use waiting::{Rule, Waiting};
 
 /// The thresholds in force.
 pub struct Rules {
@@ -19,6 +21,8 @@ pub struct Rules {
     pub share_min_count: u64,
     /// Seconds.
     pub oldest: Limits,
+    pub unread: Rule,
+    pub unsent: Rule,
 }
 
 /// What is judged.
@@ -59,7 +63,7 @@ impl Rules {
         if unknown > 0 {
             worst = worst.max(self.oldest.at_worst(numbers.oldest.map_or(0.0, seconds), f64::INFINITY));
         }
-        worst
+        worst.max(found.unread.at_worst(&self.unread)).max(found.unsent.at_worst(&self.unsent))
     }
 
     /// `12 connections (server 7, client 5) without data for 30m or more beyond 6 spares`.
@@ -86,6 +90,8 @@ pub struct Found {
     pub unsure: u64,
     /// Idle, but whether they were ever used isn't told.
     pub unused_unknown: u64,
+    pub unread: Waiting,
+    pub unsent: Waiting,
 }
 
 impl Found {
@@ -132,6 +138,8 @@ impl Found {
             Metric::count("established", self.established),
             Metric::new("idle_share", Unit::Percent, share).within(rules.share),
             Metric::new("idle_oldest", Unit::Seconds, oldest).within(rules.oldest),
+            self.unread.metric("unread", &rules.unread),
+            self.unsent.metric("unsent", &rules.unsent),
         ]
     }
 }

@@ -13,14 +13,15 @@ use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping, Suspect};
 use connleak::owners::holding::{self, Holding};
-use connleak::report::Report;
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
+use connleak::report::{GENERIC, Report};
 use connleak::service::listener;
-use connleak::service::profile::Profile;
+use connleak::service::profile::{self, Profile};
 use connleak::service::target::{self, Target};
-use idle::spares::{self, Idler};
+use idle::idler::{self, Idler};
+use idle::waiting::{Rule, Waiting};
 use idle::{Found, Rules};
 use serde_json::json;
 
@@ -66,6 +67,32 @@ struct Idle {
     #[argh(option, arg_name = "DURATION")]
     oldest_critical: Option<Span>,
 
+    /// connections with data that came at least this long ago and is still unread (Recv-Q): their process has
+    /// forgotten them; default from the profile, else 10m
+    #[argh(option, arg_name = "DURATION")]
+    unread_age: Option<Span>,
+
+    /// warning range for how many these are
+    #[argh(option, arg_name = "RANGE")]
+    unread_warning: Option<Range>,
+
+    /// critical range for how many these are
+    #[argh(option, arg_name = "RANGE")]
+    unread_critical: Option<Range>,
+
+    /// connections with data of which the peer has taken nothing for this long (Send-Q); default from the
+    /// profile, else 20m
+    #[argh(option, arg_name = "DURATION")]
+    unsent_age: Option<Span>,
+
+    /// warning range for how many these are
+    #[argh(option, arg_name = "RANGE")]
+    unsent_warning: Option<Range>,
+
+    /// critical range for how many these are
+    #[argh(option, arg_name = "RANGE")]
+    unsent_critical: Option<Range>,
+
     /// say which have no keepalive timer: nobody will notice when their peer dies
     #[argh(switch)]
     keepalive: bool,
@@ -91,19 +118,28 @@ fn check(args: &Args<Idle>, world: &World) -> Result<Report> {
     }
     target.selection.unix.clear();
     listener::check_options(&target, world)?;
-    let rules = rules(args, &target.profile);
+    let generic = profile::named(GENERIC, &world.thresholds)?;
+    let rules = rules(args, &target.profile, &generic);
     let found = gather(&target, &rules, world)?;
     let gathered = world.deadline.elapsed();
-    let verdict = rules.judge(&found.known(), found.established, || rules.counted(&found));
-    let mut suspects: Vec<Suspect> = found.idlers.iter().map(|idler| idler.suspect).collect();
+    let mut verdict = rules.judge(&found.known(), found.established, || rules.counted(&found));
+    let is_of_idlers = verdict.state != ServiceState::Ok;
+    found.unread.judge_unread(&rules.unread, &mut verdict);
+    let is_of_unread = !is_of_idlers && verdict.state != ServiceState::Ok;
+    found.unsent.judge_unsent(&rules.unsent, world, &mut verdict);
+    let mut suspects: Vec<Suspect> = match (is_of_unread, is_of_idlers || verdict.state == ServiceState::Ok) {
+        (true, _) => found.unread.sockets.clone(),
+        (_, true) => found.idlers.iter().map(|idler| idler.suspect).collect(),
+        _ => found.unsent.sockets.clone(),
+    };
     let wanted = common.wants_owners(verdict.state != ServiceState::Ok);
     let holding = Holding::find(world, &target, &mut suspects, wanted);
     let mut report = present(&target, &rules, &found, verdict, &holding.blame);
     holding.add_to(&mut report, &suspects, &target, common.verbose);
     listener::add_absence(&mut report, &target, world, found.established + found.unsure > 0);
     if args.own.keepalive && found.ages_known() {
-        let unguarded = found.idlers.iter().zip(&suspects).filter(|(idler, _)| idler.unguarded);
-        let unguarded: Vec<Suspect> = unguarded.map(|(_, suspect)| *suspect).collect();
+        let unguarded = found.idlers.iter().filter(|idler| idler.unguarded);
+        let unguarded: Vec<Suspect> = unguarded.map(|idler| idler.suspect).collect();
         describe_unguarded(&mut report, &unguarded, &holding.owners, Grouping::new(&target), common.verbose);
     }
     if common.verbose > 2 {
@@ -124,8 +160,12 @@ fn describe_unguarded(report: &mut Report, unguarded: &[Suspect], owners: &Owner
 }
 
 /// The thresholds in force.
-fn rules(args: &Args<Idle>, profile: &Profile) -> Rules {
-    let (own, profile) = (&args.own, &profile.idle);
+fn rules(args: &Args<Idle>, profile: &Profile, generic: &Profile) -> Rules {
+    let (own, profile, generic) = (&args.own, &profile.idle, &generic.idle);
+    let limits = |warning, critical| Limits { warning, critical };
+    let (unread, unsent) = (profile.unread.or(&generic.unread), profile.unsent.or(&generic.unsent));
+    let of_unread = limits(own.unread_warning, own.unread_critical);
+    let of_unsent = limits(own.unsent_warning, own.unsent_critical);
     let never_used = Limits { warning: own.never_used_warning, critical: own.never_used_critical };
     let share = Limits { warning: own.share_warning, critical: own.share_critical };
     Rules {
@@ -136,6 +176,8 @@ fn rules(args: &Args<Idle>, profile: &Profile) -> Rules {
         share: share.or(profile.share.limits()),
         share_min_count: own.share_min_count.or(profile.share.min_count).unwrap_or(5),
         oldest: profile.oldest.limits(own.oldest_warning, own.oldest_critical),
+        unread: Rule::new(&unread, own.unread_age, of_unread, Span::seconds(600)),
+        unsent: Rule::new(&unsent, own.unsent_age, of_unsent, Span::seconds(1200)),
     }
 }
 
@@ -144,8 +186,18 @@ fn gather(target: &Target, rules: &Rules, world: &World) -> Result<Found> {
     let states = StateSet::of(&[State::Established]);
     let (mut idlers, mut established) = (Vec::new(), 0);
     let (mut unaged, mut unsure, mut unused_unknown) = (0, 0, 0);
+    let (mut unread, mut unsent) = (Waiting::default(), Waiting::default());
     let seen = look::visit(world, selection, (states, true), &mut |socket, matched, _| {
         let silence = socket.silence();
+        if matched != Match::No {
+            let is_sure = matched != Match::Unsure;
+            if socket.unread > 0 {
+                unread.see(&rules.unread, socket, socket.unread_age(), is_sure);
+            }
+            if socket.unsent > 0 {
+                unsent.see(&rules.unsent, socket, socket.unsent_age(), is_sure);
+            }
+        }
         let is_idle = silence.is_none_or(|silence| u64::from(silence) >= rules.min_age.as_millis());
         match matched {
             Match::No => {}
@@ -163,10 +215,10 @@ fn gather(target: &Target, rules: &Rules, world: &World) -> Result<Found> {
             }
         }
     })?;
-    let spares = spares::take_out(&mut idlers, rules.expected);
+    let spares = idler::take_out(&mut idlers, rules.expected);
     let clients = idlers.iter().filter(|idler| idler.side == Side::Client).count() as u64;
     let sides = (selection.side == Side::Both).then_some([idlers.len() as u64 - clients, clients]);
-    Ok(Found { seen, established, idlers, spares, sides, unaged, unsure, unused_unknown })
+    Ok(Found { seen, established, idlers, spares, sides, unaged, unsure, unused_unknown, unread, unsent })
 }
 
 fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blame: &Blame) -> Report {
@@ -185,6 +237,11 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
         unknown.push(format!("silences unknown: any of {} ESTABLISHED may be idle", found.unaged));
     }
     unknown.extend(doubt::whose(found.unsure, "idle"));
+    for (waiting, what) in [(&found.unread, "unread"), (&found.unsent, "not taken")] {
+        if waiting.unsure > 0 {
+            unknown.push(format!("{} more with data maybe long {what}", waiting.unsure));
+        }
+    }
     let at_worst = rules.at_worst(found, state);
     if found.unused_unknown > 0 && at_worst != state {
         unknown.push("this kernel doesn't tell which were never used".to_owned());

@@ -196,6 +196,11 @@ fn headline(rules: &Rules, found: &Found, reasons: &[String], blame: &Blame) -> 
         parts.extend(blame.headline());
     }
     let tenants = if census.tenants.len() == 1 { "tenant" } else { "tenants" };
+    if census.is_local && reasons.is_empty() {
+        parts.push(format!("{}, all of this host itself, no tenant by peer", connections(census.total)));
+        parts.extend(blame.headline());
+        return parts.join(", ");
+    }
     parts.push(format!(
         "{} of {} {tenants} by {}",
         connections(census.total),

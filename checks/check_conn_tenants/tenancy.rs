@@ -85,7 +85,7 @@ type Known = (Option<u32>, Option<u32>, Option<u64>, Option<IpAddr>);
 
 impl People {
     pub fn find(world: &World, look: &Snapshot, naming: Naming) -> People {
-        let by_peer = matches!(naming, Naming::Plain(Plain::Peer(_)));
+        let by_peer = matches!(naming, Naming::Plain(Plain::Peer(_))) && !look.is_local();
         let ends = look.connections.iter().flat_map(|connection| [&connection.client, &connection.server]);
         let wanted = ends.flatten().filter(|_| !by_peer).chain(&look.listeners);
         let wanted: Vec<_> = wanted.map(|end| (end.inode, end.uid)).collect();

@@ -1,6 +1,7 @@
 //! Look at what a service leaves behind: once, or until it is gone.
 
 use super::leftover::{self, Class, Left};
+use super::reload::{self, Reload};
 use super::stop_command::Interrupt;
 use super::vigil::Vigil;
 use connleak::base::duration::Span;
@@ -13,7 +14,7 @@ use connleak::kernel::source::Coverage;
 use connleak::kernel::world::World;
 use connleak::report::verdict::Limits;
 use connleak::report::{Metric, Unit, rounded};
-use connleak::service::baseline::Baseline;
+use connleak::service::baseline::{Baseline, Listener};
 use std::time::Instant;
 
 /// What one look shows.
@@ -21,6 +22,12 @@ use std::time::Instant;
 pub struct Leftovers {
     pub seen: Coverage,
     pub left: Vec<Left>,
+    /// What only the kernel has, and ends by itself.
+    pub ending: Vec<Left>,
+    /// After a reload: all that listens, whether it was there before or not.
+    pub listening: Vec<Left>,
+    /// [`Drain::is_reload`].
+    pub reload: Option<Reload>,
     pub time_wait: u64,
     /// Not in the baseline.
     pub new: u64,
@@ -29,9 +36,15 @@ pub struct Leftovers {
 }
 
 impl Leftovers {
+    /// Whether nothing listens any more where a reload was to keep it.
+    pub fn is_gone(&self, before: &[Listener]) -> bool {
+        self.reload.is_some_and(|reload| reload.is_gone) && !before.is_empty() && self.seen.missing.is_none()
+    }
+
     /// `limits`: of the sockets that are left.
     pub fn metrics(&self, after: Span, limits: Limits) -> Vec<Metric> {
-        let of = |class: Class| self.left.iter().filter(|left| left.class() == class).count() as u64;
+        let all = || self.left.iter().chain(&self.ending);
+        let of = |class: Class| all().filter(|left| left.class() == class).count() as u64;
         let after = rounded(after.0.as_secs_f64(), 3);
         vec![
             Metric::count("orphans", self.left.len() as u64).within(limits),
@@ -52,6 +65,8 @@ pub struct Drain<'a> {
     pub world: &'a World,
     pub selection: &'a Selection,
     pub ignore: &'a [State],
+    /// Whether the service goes on, with what it listens on.
+    pub is_reload: bool,
 }
 
 impl Drain<'_> {
@@ -66,20 +81,32 @@ impl Drain<'_> {
 
     /// Everything but ignored states and, with a baseline, new sockets.
     pub fn look(&self, baseline: Option<&Baseline>) -> Result<Leftovers> {
-        let (mut left, mut time_wait, mut new, mut unsure) = (Vec::new(), 0, 0, 0);
+        let (mut left, mut ending, mut listening) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut time_wait, mut new, mut unsure) = (0, 0, 0);
         let seen = self.visit(StateSet::ALL_AND_BOUND, &mut |found, is_sure| {
             let state = found.socket.state;
             time_wait += u64::from(is_sure && state == State::TimeWait);
+            listening.extend((self.is_reload && is_sure && state == State::Listen).then_some(*found));
             if self.ignore.contains(&state) {
             } else if baseline.is_some_and(|baseline| !baseline.has(&found.socket)) {
                 new += 1;
+            } else if found.is_ending() && !self.ignore.is_empty() {
+                ending.extend(is_sure.then_some(*found));
             } else if is_sure {
                 left.push(*found);
             } else {
                 unsure += 1;
             }
         })?;
-        Ok(Leftovers { seen, left, time_wait, new, unsure })
+        let mut view = Leftovers { seen, left, ending, listening, reload: None, time_wait, new, unsure };
+        if let Some(baseline) = baseline.filter(|_| self.is_reload) {
+            let all: Vec<Left> = view.left.iter().chain(&view.listening).copied().collect();
+            let owners = owners(self.world, &all, Holders::All);
+            let reload = reload::take_out_kept(&mut view.left, &view.listening, &owners, &baseline.listeners);
+            view.unsure += reload.unknown;
+            view.reload = Some(reload);
+        }
+        Ok(view)
     }
 
     /// Looks until nothing is left or the wait is over. Between looks at everything it is enough to know that one
@@ -96,17 +123,18 @@ impl Drain<'_> {
         let started = Instant::now();
         // A recorded dump doesn't change.
         let wait = if self.world.replay.is_some() { Span::seconds(0) } else { wait };
-        let mut vigil = Vigil::new(self, started, wait.0);
+        let mut vigil = Vigil::new(self.world, self.selection, self.ignore, wait.0);
         loop {
             let elapsed = started.elapsed();
             let view = vigil.timed(|| self.look(baseline))?;
-            if view.left.is_empty() && view.unsure == 0 && view.seen.missing.is_none() {
+            let is_over = view.reload.is_none_or(|reload| reload.is_over());
+            if is_over && view.left.is_empty() && view.unsure == 0 && view.seen.missing.is_none() {
                 return Ok((view, Span(elapsed)));
             }
             if elapsed >= wait.0 {
                 return Ok((view, wait));
             }
-            vigil.keep(&view, &mut || match signals {
+            vigil.keep(&view.left, &view.seen, &mut || match signals {
                 Some(signals) if signals.came() => {
                     Err(Error::Usage("ended by a signal while waiting for sockets to go".into()))
                 }

@@ -42,6 +42,8 @@ impl Class {
 pub enum Role {
     /// It listened itself: the service still runs.
     Service,
+    /// It listened until a reload.
+    OldWorker,
     /// It has the server's end and did not open the port, or its parent did.
     Heir,
     /// It has the other end of a connection.
@@ -52,6 +54,7 @@ impl Role {
     pub fn name(self) -> &'static str {
         match self {
             Role::Service => "service",
+            Role::OldWorker => "old-worker",
             Role::Heir => "heir",
             Role::Client => "client",
         }
@@ -60,6 +63,7 @@ impl Role {
     fn words(self) -> &'static str {
         match self {
             Role::Service => "the service itself, still running",
+            Role::OldWorker => "an old worker that still serves",
             Role::Heir => "a process that inherited it",
             Role::Client => "a client on this host",
         }
@@ -82,13 +86,28 @@ impl Left {
             _ => Class::Held,
         }
     }
+
+    /// Whether the kernel ends it without anyone's help: in these states it has a timer of what no process has, and gives
+    /// up after it (tcp_fin_timeout, tcp_orphan_retries). Nothing waits for it, no one has forgotten it.
+    pub fn is_ending(&self) -> bool {
+        let states = [State::FinWait1, State::FinWait2, State::Closing, State::LastAck];
+        self.class() == Class::Kernel && states.contains(&self.socket.state)
+    }
 }
 
-/// Who listened: the processes by which a holder's role is told.
-pub fn role(side: Side, holder: &Process, listeners: &[Listener]) -> Role {
-    let listened = |pid: u32| listeners.iter().find(|listener| listener.pid == pid);
+/// Who listened before, by which a holder's role is told.
+#[derive(Clone, Debug, Default)]
+pub struct Before {
+    pub listeners: Vec<Listener>,
+    /// Whether the service goes on: then who listened and has something left is an old worker.
+    pub is_reload: bool,
+}
+
+pub fn role(side: Side, holder: &Process, before: &Before) -> Role {
+    let listened = |pid: u32| before.listeners.iter().find(|listener| listener.pid == pid);
     match (side, listened(holder.pid)) {
         (Side::Client, _) => Role::Client,
+        (_, Some(_)) if before.is_reload => Role::OldWorker,
         // A worker inherits the listening socket too; its parent is the service.
         (_, Some(listener)) if listened(listener.parent).is_none() => Role::Service,
         _ => Role::Heir,
@@ -109,7 +128,7 @@ pub fn listeners(left: &[Left], owners: &Owners) -> Vec<Listener> {
 }
 
 /// For the first line: each class with its number, what it is, and so what to do next.
-pub fn headline(left: &[Left], owners: &Owners, listeners: &[Listener]) -> Vec<String> {
+pub fn headline(left: &[Left], owners: &Owners, before: &Before) -> Vec<String> {
     let of = |class: Class| left.iter().filter(move |left| left.class() == class);
     let mut parts = Vec::new();
     if of(Class::Listen).next().is_some() {
@@ -117,7 +136,7 @@ pub fn headline(left: &[Left], owners: &Owners, listeners: &[Listener]) -> Vec<S
         let is_unix = of(Class::Listen).all(|left| left.socket.is_unix());
         let what = if is_unix { "socket still listened on" } else { "port still bound" };
         parts.push(match holder {
-            Some(process) => format!("{what} by {}", called(process, role(Side::Server, process, listeners))),
+            Some(process) => format!("{what} by {}", called(process, role(Side::Server, process, before))),
             None => what.to_owned(),
         });
     }
@@ -130,7 +149,7 @@ pub fn headline(left: &[Left], owners: &Owners, listeners: &[Listener]) -> Vec<S
     let mut holders: BTreeMap<u32, (u64, &Process, Role)> = BTreeMap::new();
     for left in of(Class::Held) {
         if let Some(process) = owners.of(left.socket.inode).next() {
-            let role = role(left.side, process, listeners);
+            let role = role(left.side, process, before);
             holders.entry(process.pid).or_insert((0, process, role)).0 += 1;
         }
     }
@@ -142,16 +161,22 @@ pub fn headline(left: &[Left], owners: &Owners, listeners: &[Listener]) -> Vec<S
     } else if held > 0 {
         parts.push(format!("{held} held by unknown processes"));
     }
+    parts.extend(of_kernel(left));
+    parts
+}
+
+/// `3 in the kernel in FIN_WAIT2, gone in 29s`: each state's.
+pub fn of_kernel(left: &[Left]) -> Vec<String> {
     let mut states: BTreeMap<State, (u64, Option<u32>)> = BTreeMap::new();
-    for left in of(Class::Kernel) {
+    for left in left.iter().filter(|left| left.class() == Class::Kernel) {
         let (count, rest) = states.entry(left.socket.state).or_default();
         *count += 1;
         *rest = (*rest).max(left.socket.timer_rest);
     }
-    for (state, (count, rest)) in states {
-        parts.push(format!("{count} in the kernel in {state}{}", fate(state, rest)));
-    }
-    parts
+    states
+        .into_iter()
+        .map(|(state, (count, rest))| format!("{count} in the kernel in {state}{}", fate(state, rest)))
+        .collect()
 }
 
 /// What becomes of a socket that only the kernel has.
@@ -175,18 +200,17 @@ fn named(process: &Process) -> String {
 }
 
 /// Long text: a line for each socket, at most `top` of them.
-pub fn lines(left: &[Left], owners: &Owners, listeners: &[Listener], top: usize) -> Vec<String> {
-    let mut lines: Vec<_> = left.iter().take(top).map(|left| line(left, owners, listeners)).collect();
+pub fn lines(left: &[Left], owners: &Owners, before: &Before, top: usize) -> Vec<String> {
+    let mut lines: Vec<_> = left.iter().take(top).map(|left| line(left, owners, before)).collect();
     if left.len() > top {
         lines.push(format!("... {} more sockets; see --top", left.len() - top));
     }
     lines
 }
 
-fn line(left: &Left, owners: &Owners, listeners: &[Listener]) -> String {
+fn line(left: &Left, owners: &Owners, before: &Before) -> String {
     let Socket { state, local, remote, inode, timer_rest, .. } = left.socket;
-    let holders: Vec<_> =
-        owners.of(inode).map(|process| called(process, role(left.side, process, listeners))).collect();
+    let holders: Vec<_> = owners.of(inode).map(|process| called(process, role(left.side, process, before))).collect();
     let whose = match left.class() {
         Class::Kernel => format!("in the kernel{}", fate(state, timer_rest)),
         _ if holders.is_empty() => format!("inode {inode}, holder unknown"),
@@ -202,7 +226,7 @@ fn line(left: &Left, owners: &Owners, listeners: &[Listener]) -> String {
     }
 }
 
-pub fn json(left: &Left, owners: &Owners, listeners: &[Listener]) -> Value {
+pub fn json(left: &Left, owners: &Owners, before: &Before) -> Value {
     let socket = &left.socket;
     let holder = owners.of(socket.inode).next();
     json!({
@@ -213,7 +237,7 @@ pub fn json(left: &Left, owners: &Owners, listeners: &[Listener]) -> Value {
         "remote": socket.remote.to_string(),
         "inode": socket.inode,
         "pid": holder.map(|process| process.pid),
-        "role": holder.map(|process| role(left.side, process, listeners).name()),
+        "role": holder.map(|process| role(left.side, process, before).name()),
         "timer_seconds": socket.timer_rest.map(|millis| f64::from(millis) / 1000.0),
     })
 }
@@ -233,11 +257,14 @@ mod tests {
 
     #[test]
     fn roles_are_told_by_who_listened() {
-        let listeners = [Listener { pid: 10, parent: 1 }, Listener { pid: 11, parent: 10 }];
-        assert_eq!(role(Side::Server, &process(10, 1), &listeners), Role::Service);
-        assert_eq!(role(Side::Server, &process(11, 1), &listeners), Role::Heir, "a worker whose parent is gone");
-        assert_eq!(role(Side::Server, &process(12, 1), &listeners), Role::Heir, "never listened");
-        assert_eq!(role(Side::Client, &process(10, 1), &listeners), Role::Client);
+        let listeners = vec![Listener { pid: 10, parent: 1 }, Listener { pid: 11, parent: 10 }];
+        let mut before = Before { listeners, is_reload: false };
+        assert_eq!(role(Side::Server, &process(10, 1), &before), Role::Service);
+        assert_eq!(role(Side::Server, &process(11, 1), &before), Role::Heir, "a worker whose parent is gone");
+        assert_eq!(role(Side::Server, &process(12, 1), &before), Role::Heir, "never listened");
+        assert_eq!(role(Side::Client, &process(10, 1), &before), Role::Client);
+        before.is_reload = true;
+        assert_eq!(role(Side::Server, &process(11, 10), &before), Role::OldWorker);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 mod drain;
 mod leftover;
 mod lifecycle;
+mod reload;
+mod rules;
 mod stop_command;
 mod vigil;
 
@@ -20,16 +22,15 @@ use connleak::owners::blame::{Blame, Grouping, Suspect};
 use connleak::owners::sockets;
 use connleak::report::Report;
 use connleak::report::doubt;
-use connleak::report::range::Range;
-use connleak::report::verdict::{Limits, ServiceState, Verdict, word};
+use connleak::report::verdict::{ServiceState, Verdict, word};
 use connleak::service::baseline::Baseline;
 use connleak::service::target::{self, Target};
 use drain::{Drain, Leftovers};
-use leftover::{Class, Left};
+use leftover::{Before, Class, Left};
 use lifecycle::Watched;
+use rules::{Ignore, Rules};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use stop_command::Interrupt;
 
 /// assert that no socket of a service is left after its stop
@@ -56,6 +57,11 @@ pub struct Orphans {
     #[argh(option, arg_name = "FILE")]
     baseline: Option<PathBuf>,
 
+    /// it was a reload: the service goes on, what it keeps listening on and its connections are no orphans, what
+    /// processes have that listened before and no longer do is. With '-- COMMAND' or --baseline
+    #[argh(switch)]
+    reload: bool,
+
     /// regular check: the service runs while this systemd unit or cgroup path has a process
     #[argh(option, arg_name = "NAME")]
     unit: Option<String>,
@@ -76,18 +82,6 @@ pub struct Orphans {
     /// write a JUnit result for CI to this file
     #[argh(option, arg_name = "FILE")]
     junit: Option<PathBuf>,
-}
-
-/// `--ignore`.
-#[derive(Clone, Copy, Debug)]
-struct Ignore(Option<State>);
-
-impl FromStr for Ignore {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        if text == "none" { Ok(Ignore(None)) } else { text.parse().map(|state| Ignore(Some(state))) }
-    }
 }
 
 impl Command for Orphans {
@@ -111,7 +105,7 @@ pub fn check(args: &Args<Orphans>, world: &World) -> Result<Report> {
     let rules = Rules::new(args, &target);
     let watched = Watched { unit: own.unit.clone(), process: own.process.clone(), pid_file: own.pid_file.clone() };
     refuse_mixed_uses(args, &watched)?;
-    let drain = Drain { world, selection: &target.selection, ignore: &rules.ignore };
+    let drain = Drain { world, selection: &target.selection, ignore: &rules.ignore, is_reload: own.reload };
     let scene = Scene { args, target: &target, rules: &rules, drain };
     if let Some(path) = &own.save_baseline {
         return scene.save_baseline(path);
@@ -154,34 +148,13 @@ fn refuse_mixed_uses(args: &Args<Orphans>, watched: &Watched) -> Result<()> {
         ("--replay", args.common.replay.is_some()),
         ("several --profile", args.is_of_several),
     ];
+    if own.reload && own.baseline.is_none() && args.rest.is_empty() {
+        return Err(Error::Usage("--reload asks what was there before: add --baseline FILE or '-- COMMAND'".into()));
+    }
     let mut used = uses.iter().filter(|(_, is_used)| *is_used).map(|(name, _)| name);
     match (used.next(), used.next()) {
         (Some(one), Some(other)) => Err(Error::Usage(format!("{one} and {other} can't be used together; see --help"))),
         _ => Ok(()),
-    }
-}
-
-struct Rules {
-    wait: Span,
-    ignore: Vec<State>,
-    count: Limits,
-}
-
-impl Rules {
-    fn new(args: &Args<Orphans>, target: &Target) -> Rules {
-        let profile = &target.profile.orphans;
-        let ignore = if args.own.ignore.is_empty() {
-            profile.ignore.clone().unwrap_or_else(|| vec![State::TimeWait])
-        } else {
-            args.own.ignore.iter().filter_map(|ignore| ignore.0).collect()
-        };
-        let given = args.common.limits();
-        let none_left = Limits { warning: None, critical: Some(Range::up_to(0.0)) };
-        Rules {
-            wait: args.own.wait.or(profile.wait).unwrap_or(Span::seconds(30)),
-            ignore,
-            count: if given == Limits::default() { none_left } else { given },
-        }
     }
 }
 
@@ -248,28 +221,35 @@ impl Scene<'_> {
                 format!("{} after {}", leftover::counted(left), settled.after)
             });
         }
+        let before = baseline.map(|baseline| &baseline.listeners[..]).unwrap_or_default();
+        if settled.view.is_gone(before) {
+            verdict.reasons.push("nothing listens after the reload (critical)".to_owned());
+            verdict.state = ServiceState::Critical;
+        }
         let verbose = self.args.common.verbose;
         let holders = if verbose > 1 { Holders::All } else { Holders::First };
         let owners = drain::owners(self.drain.world, left, holders);
-        let listeners = match baseline {
-            Some(baseline) if !baseline.listeners.is_empty() => baseline.listeners.clone(),
-            _ => leftover::listeners(left, &owners),
-        };
+        let is_told = !before.is_empty();
+        let listeners = if is_told { before.to_vec() } else { leftover::listeners(left, &owners) };
+        let before = Before { listeners, is_reload: self.args.own.reload };
         let suspect = |left: &Left| Suspect::new(&left.socket, None);
         let held: Vec<_> = left.iter().filter(|left| left.class() != Class::Kernel).map(suspect).collect();
         let grouping = Grouping::new(self.target);
         let blame = Blame::new(&held, &owners, grouping);
         let is_ok = verdict.state == ServiceState::Ok;
         let mut report = Report::new("orphans_after_stop", self.target.service.clone(), &settled.view.seen, verdict);
-        report.headline = self.headline(settled, is_ok, leftover::headline(left, &owners, &listeners));
+        report.headline = self.headline(settled, &before, is_ok, leftover::headline(left, &owners, &before));
         if baseline.is_some_and(|baseline| baseline.count() == 0) {
             report.headline += ", nothing was there before: is it the right port?";
         }
         report.missing.extend(leftover::files::silent(&self.target.selection, left, self.drain.world));
         report.metrics = settled.view.metrics(settled.after, rules.count);
         blame.add_to(&mut report);
-        let remaining = left.iter().take(grouping.top).map(|left| leftover::json(left, &owners, &listeners));
+        let remaining = left.iter().take(grouping.top).map(|left| leftover::json(left, &owners, &before));
         report.extra.insert("remaining".into(), remaining.collect());
+        let ending = settled.view.ending.iter().take(grouping.top);
+        let ending = ending.map(|left| leftover::json(left, &owners, &before)).collect();
+        report.extra.insert("ending".into(), ending);
         report.lacks_owners(blame.unowned, blame.shortfall(&owners));
         if settled.excuse.is_none() {
             let (count, unsure) = (left.len() as f64, settled.view.unsure);
@@ -278,12 +258,15 @@ impl Scene<'_> {
                 doubt::whose(unsure, "").into_iter().collect(),
             );
         }
-        let is_there = !left.is_empty() || settled.view.time_wait > 0 || settled.excuse.is_some();
+        let is_there = !left.is_empty()
+            || !settled.view.ending.is_empty()
+            || settled.view.time_wait > 0
+            || settled.excuse.is_some();
         self.target.add_to(self.drain.world, is_there, &mut report);
         report.details = blame.details(&held, &owners, verbose.min(1));
         sockets::add_to(&mut report, &left.iter().map(suspect).collect::<Vec<_>>(), &owners, &self.target.request);
         if verbose > 1 {
-            report.details.extend(leftover::lines(left, &owners, &listeners, grouping.top));
+            report.details.extend(leftover::lines(left, &owners, &before, grouping.top));
         }
         if verbose > 2 {
             let seen = &settled.view.seen;
@@ -292,10 +275,11 @@ impl Scene<'_> {
         report
     }
 
-    fn headline(&self, settled: &Settled, is_ok: bool, remains: Vec<String>) -> String {
+    fn headline(&self, settled: &Settled, before: &Before, is_ok: bool, remains: Vec<String>) -> String {
         let view = &settled.view;
         let mut parts = match &settled.excuse {
             Some(excuse) => vec![excuse.clone()],
+            None if view.is_gone(&before.listeners) => vec!["nothing listens after the reload".to_owned()],
             None if view.left.is_empty() => vec![format!("nothing left after {}", settled.after)],
             None => {
                 let limit = self.rules.count.breached(view.left.len() as f64);
@@ -306,6 +290,8 @@ impl Scene<'_> {
         if !is_ok {
             parts.extend(remains);
         }
+        parts.extend(leftover::of_kernel(&view.ending));
+        parts.extend(view.reload.iter().flat_map(|reload| reload.words()));
         if view.time_wait > 0 && self.rules.ignore.contains(&State::TimeWait) {
             parts.push(format!("{} in TIME_WAIT ignored", view.time_wait));
         }

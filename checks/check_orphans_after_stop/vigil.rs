@@ -1,11 +1,14 @@
 //! Between two looks at everything: as long as one socket that was left is still there, nothing has settled.
 
-use super::drain::{Drain, Leftovers};
+use super::leftover::Left;
 use connleak::base::backoff::Pauses;
 use connleak::base::error::Result;
+use connleak::kernel::select::Selection;
 use connleak::kernel::socket::{Socket, State};
+use connleak::kernel::source::Coverage;
 use connleak::kernel::source::Origin;
 use connleak::kernel::source::exact::Asker;
+use connleak::kernel::world::World;
 use rustix::time::{ClockId, clock_gettime};
 use std::time::{Duration, Instant};
 
@@ -26,12 +29,12 @@ pub struct Vigil<'a> {
 }
 
 impl<'a> Vigil<'a> {
-    pub fn new(drain: &Drain<'a>, started: Instant, wait: Duration) -> Vigil<'a> {
-        let must_look = !drain.selection.unix.is_empty();
+    pub fn new(world: &World, selection: &Selection, ignore: &'a [State], wait: Duration) -> Vigil<'a> {
+        let must_look = !selection.unix.is_empty();
         // To be asked again and again only where there is something to wait for.
-        let asker = if must_look || wait.is_zero() { None } else { Asker::here(drain.world) };
-        let (pauses, spent) = (Pauses::default(), Duration::ZERO);
-        Vigil { started, wait, pauses, spent, asker, ignore: drain.ignore, must_look }
+        let asker = if must_look || wait.is_zero() { None } else { Asker::here(world) };
+        let (started, pauses, spent) = (Instant::now(), Pauses::default(), Duration::ZERO);
+        Vigil { started, wait, pauses, spent, asker, ignore, must_look }
     }
 
     /// A look at everything, which is dear.
@@ -46,9 +49,9 @@ impl<'a> Vigil<'a> {
     ///
     /// # Errors
     /// Those of `may_go_on`.
-    pub fn keep(&mut self, view: &Leftovers, may_go_on: &mut dyn FnMut() -> Result<()>) -> Result<()> {
-        let is_told_here = view.seen.origin == Origin::Netlink;
-        let mut left = view.left.iter().map(|left| &left.socket).filter(|_| is_told_here);
+    pub fn keep(&mut self, left: &[Left], seen: &Coverage, may_go_on: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        let is_told_here = seen.origin == Origin::Netlink;
+        let mut left = left.iter().map(|left| &left.socket).filter(|_| is_told_here);
         let mut witness = left.next();
         loop {
             may_go_on()?;

@@ -141,6 +141,10 @@ pub struct Socket {
     /// Whether its process connected rather than accepted, where the kernel's counts of bytes tell it
     /// ([`diag`](crate::kernel::source::diag)); asked for with [`Socket::times`].
     pub connected: Option<bool>,
+    /// Bytes that its process has not read (Recv-Q), and that its peer has not acknowledged (Send-Q); of a
+    /// listener 0.
+    pub unread: u32,
+    pub unsent: u32,
     /// How many wait to be accepted; only a listener has it.
     pub accept_queue: Option<AcceptQueue>,
     /// /proc doesn't tell them, and what is no full socket (SYN_RECV, TIME_WAIT) has none.
@@ -196,6 +200,23 @@ impl Socket {
         times.map(|times| times.data_sent.min(times.data_recv))
     }
 
+    /// For how long at least data has lain there unread: since the last of it came. A zero window lets no more
+    /// in, and hides the peer's FIN. `None`: nothing is unread, or when it came isn't told.
+    pub fn unread_age(&self) -> Option<u32> {
+        self.waiting_times(self.unread).map(|times| times.data_recv)
+    }
+
+    /// For how long the peer has taken nothing of what is to be sent: since the last was sent, probes of its closed
+    /// window being no data; or for as long as it has been sent again.
+    pub fn unsent_age(&self) -> Option<u32> {
+        self.waiting_times(self.unsent).map(|times| times.data_sent.max(times.stalled))
+    }
+
+    fn waiting_times(&self, bytes: u32) -> Option<Times> {
+        let is_open = self.state == State::Established && self.protocol != Protocol::Unix;
+        self.times.filter(|_| is_open && bytes > 0)
+    }
+
     /// [`scope`] of its addresses.
     pub fn scope(&self) -> u32 {
         scope(self.netns, self.local, self.remote)
@@ -238,6 +259,8 @@ impl Socket {
             keepalive: false,
             timer_rest: None,
             connected: None,
+            unread: 0,
+            unsent: 0,
             accept_queue: None,
             times: None,
             interface: 0,
@@ -322,6 +345,9 @@ mod tests {
         assert_eq!(socket.closing_age(60_000), Some(Age { at_least: 15_000, at_most: 15_000 }));
         socket.times = Some(times(4_000, 5_000, 70));
         assert_eq!(socket.silence(), Some(4_000));
+        let open = Socket { unread: 1, unsent: 1, state: State::Established, ..socket };
+        assert_eq!((open.unread_age(), open.unsent_age()), (Some(5_000), Some(4_000)));
+        assert_eq!((socket.unread_age(), Socket { unread: 0, ..open }.unread_age()), (None, None));
         let received = Socket { times: Some(times(5_000, 3_000, 70)), ..socket };
         assert_eq!(received.silence(), Some(3_000));
         assert_eq!(socket.closing_age(60_000), Some(Age { at_least: 70, at_most: 70 }));

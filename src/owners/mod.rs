@@ -5,3 +5,4 @@ pub mod ghosts;
 pub mod holders;
 pub mod holding;
 pub mod sockets;
+pub mod spares;

@@ -3,21 +3,19 @@
 //! Search order: the file given, `NAME.yaml` in the thresholds directory, the embedded default.
 
 pub mod map;
+mod sections;
 mod states;
 mod unix;
 
+pub use sections::{CloseWait, Idle, Orphans, Ratio, Spans, Tenants, Waiting};
 pub use states::{States, Stuck};
 pub use unix::of_unix;
 
-use crate::base::duration::Span;
 use crate::base::error::{Error, Result};
 use crate::base::read_limited;
-use crate::kernel::socket::{Side, State};
+use crate::kernel::socket::Side;
 use crate::kernel::unix_target::UnixPath;
 use crate::report::GENERIC;
-use crate::report::range::Range;
-use crate::report::verdict::Limits;
-use crate::service::tenant_key::Key;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -54,80 +52,6 @@ pub struct Profile {
     pub tenants: Tenants,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CloseWait {
-    pub min_age: Option<Span>,
-    pub warning: Option<Range>,
-    pub critical: Option<Range>,
-    #[serde(default)]
-    pub ratio: Ratio,
-    #[serde(default)]
-    pub oldest: Spans,
-}
-
-/// Upper limits for a time.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Spans {
-    pub warning: Option<Span>,
-    pub critical: Option<Span>,
-}
-
-impl Spans {
-    /// Seconds; each given here, else that of `self`.
-    pub fn limits(&self, warning: Option<Span>, critical: Option<Span>) -> Limits {
-        let up_to = |span: Span| Range::up_to(span.as_millis() as f64 / 1000.0);
-        Limits { warning: warning.or(self.warning).map(up_to), critical: critical.or(self.critical).map(up_to) }
-    }
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Ratio {
-    /// Percent of ESTABLISHED.
-    pub warning: Option<Range>,
-    pub critical: Option<Range>,
-    pub min_count: Option<u64>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Orphans {
-    pub wait: Option<Span>,
-    pub ignore: Option<Vec<State>>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Idle {
-    pub min_age: Option<Span>,
-    /// Idle connections beyond the expected ones.
-    pub warning: Option<Range>,
-    pub critical: Option<Range>,
-    /// Normal spares of one pool: of one client host, on the host itself of one unit and user.
-    pub expected: Option<u64>,
-    /// Idle connections in percent of ESTABLISHED.
-    #[serde(default)]
-    pub share: Ratio,
-    /// Idle ones that never carried a byte.
-    #[serde(default)]
-    pub never_used: Limits,
-    #[serde(default)]
-    pub oldest: Spans,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tenants {
-    pub key: Option<Key>,
-    /// Percent of the pool.
-    #[serde(default)]
-    pub share: Limits,
-    /// Connections from which on a tenant may be an outlier.
-    pub min_count: Option<u64>,
-}
-
 impl Profile {
     /// With each section that is missing taken from `generic`: without thresholds all would be well for ever.
     pub fn or(mut self, generic: &Profile) -> Profile {
@@ -157,24 +81,6 @@ fn is_missing<T: Default + PartialEq>(section: &T) -> bool {
 fn fill<T: Default + PartialEq + Clone>(section: &mut T, generic: &T) {
     if is_missing(section) {
         section.clone_from(generic);
-    }
-}
-
-impl CloseWait {
-    pub fn limits(&self) -> Limits {
-        Limits { warning: self.warning, critical: self.critical }
-    }
-}
-
-impl Idle {
-    pub fn limits(&self) -> Limits {
-        Limits { warning: self.warning, critical: self.critical }
-    }
-}
-
-impl Ratio {
-    pub fn limits(&self) -> Limits {
-        Limits { warning: self.warning, critical: self.critical }
     }
 }
 
@@ -329,6 +235,9 @@ fn explained(error: &serde_yaml::Error, yaml: &str, origin: &Path, see: &str) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::duration::Span;
+    use crate::kernel::socket::State;
+    use crate::report::verdict::Limits;
     use crate::report::verdict::ServiceState::{Critical, Ok as Good, Warning};
 
     fn nowhere() -> &'static Path {
@@ -418,6 +327,7 @@ mod tests {
             let (idle, states) = (profile.idle, profile.states);
             assert!(rises(idle.limits()) && idle.min_age.is_some(), "{name}: idle");
             assert!(rises(idle.share.limits()) && rises(idle.never_used), "{name}: idle");
+            assert!(rises(idle.unread.limits()) && rises(idle.unsent.limits()), "{name}: idle");
             assert!(states.by_state.iter().all(|(_, limits)| rises(*limits)), "{name}: states");
             let others = [states.ratio.limits(), states.stuck.limits(), states.half_open, states.accept_queue];
             assert!(others.iter().chain([&states.ephemeral_ports]).all(|limits| rises(*limits)), "{name}: states");

@@ -8,8 +8,18 @@ pub const GOLDENS: Goldens = Goldens {
     cases: CASES,
     labels: |case| match case {
         "unknown_no_recording" => &[],
-        case if case.ends_with("silence_unknown") => &["established"],
-        _ => &["established", "idle", "idle_oldest", "idle_share", "never_used", "no_keepalive", "spares"],
+        case if case.ends_with("silence_unknown") => &["established", "unread", "unsent"],
+        _ => &[
+            "established",
+            "idle",
+            "idle_oldest",
+            "idle_share",
+            "never_used",
+            "no_keepalive",
+            "spares",
+            "unread",
+            "unsent",
+        ],
     },
 };
 

@@ -30,7 +30,7 @@ const CASES: &[(&str, &str)] = &[
         "critical_map",
         "-vv --top 3 -p 6379 --close-wait-critical 20 --key map:tests/fixtures/tenants.yaml --replay tests/fixtures/leak/dump.nl",
     ),
-    ("critical_incomplete", "-p 11211 --key peer/8 --limit 4 --replay tests/fixtures/no_ipv6/dump.nl"),
+    ("critical_incomplete", "-p 11211 --key user --limit 4 --replay tests/fixtures/no_ipv6/dump.nl"),
     ("unknown_tenants", "-p 11211 --side server --key user --replay tests/fixtures/leak/dump.nl"),
     ("unknown_ages_unknown", "-p 11211 --key peer/8 --idle-warning 2 --proc-root tests/fixtures/calm"),
     ("unknown_keepalive", "-p 11211 --key peer/8 --close-wait-warning 0 --replay tests/fixtures/keepalive/dump.nl"),

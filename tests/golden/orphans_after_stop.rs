@@ -27,9 +27,10 @@ const CASES: &[(&str, &str)] = &[
     ("critical_sockets", "-vv --top 4 -p 4711 --replay tests/fixtures/leak/dump.nl"),
     ("critical_by_peer", "-v -p 11211 --side server --by peer --replay tests/fixtures/both_sides/dump.nl"),
     ("critical_proc", "-vv --top 3 -p 11211 --wait 0s --proc-root tests/fixtures/both_sides"),
+    ("critical_kernel", "-vv -p 11211 --side client --wait 0s --ignore none --replay tests/fixtures/calm/dump.nl"),
     (
-        "critical_kernel",
-        "-vv -p 11211 --side client --wait 0s --ignore ESTABLISHED --replay tests/fixtures/calm/dump.nl",
+        "ok_kernel",
+        "-vv -p 11211 --side client --ignore TIME_WAIT --ignore ESTABLISHED --replay tests/fixtures/calm/dump.nl",
     ),
     ("critical_incomplete", "-p 11211 --replay tests/fixtures/no_ipv6/dump.nl"),
     ("unknown_one_family", "-p 9092 --replay tests/fixtures/no_ipv6/dump.nl"),

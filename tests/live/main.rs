@@ -14,6 +14,7 @@ mod closewait {
     pub mod ghosts;
     pub mod go;
     pub mod holders;
+    pub mod idle_pool;
     pub mod peer_has_closed;
 }
 
@@ -35,6 +36,7 @@ mod orphans {
     pub mod one_shot;
     pub mod recipes;
     pub mod regular_check;
+    pub mod reload;
     pub mod stop_command;
 }
 
@@ -46,6 +48,7 @@ mod states {
 /// check_conn_idle.
 mod idle {
     pub mod rules;
+    pub mod unread;
 }
 
 /// check_conn_tenants.

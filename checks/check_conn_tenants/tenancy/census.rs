@@ -84,6 +84,8 @@ pub struct Census {
     /// Unknown for want of a client's end, of a readable process, of a match.
     pub why: [u64; 3],
     pub total: u64,
+    /// By peer, where the only one is this host itself: that is no tenant, and its processes are named instead.
+    pub is_local: bool,
 }
 
 impl Census {
@@ -163,7 +165,9 @@ impl Rules {
         };
         let shares = |counts: &Counts| self.share(counts.connections, census);
         // Without a limit someone always has the most; what chance alone makes of equal tenants is no news.
-        let weighty = |counts: &Counts| self.limit.is_some() || is_beyond_chance(counts.connections, census);
+        let weighty = |counts: &Counts| {
+            !census.is_local && (self.limit.is_some() || is_beyond_chance(counts.connections, census))
+        };
         judged.each(&self.share, census, &|counts| weighty(counts).then(|| shares(counts)), &|counts| {
             format!("{}, {}% of {whole}", connections(counts.connections), shares(counts))
         });

@@ -9,7 +9,7 @@ use connleak::kernel::socket::State;
 use connleak::kernel::source::Origin;
 use connleak::kernel::world::World;
 use connleak::owners::blame::Suspect;
-use connleak::service::tenant_key::Key;
+use connleak::service::tenant_key::{Key, Plain};
 use std::collections::HashSet;
 
 /// The service's connections with their tenants.
@@ -33,7 +33,9 @@ impl Found {
         let mut people = People::find(world, &look, naming);
         let whose: Vec<Whose> = look.connections.iter().map(|connection| people.whose(connection)).collect();
         let counts = look.connections.iter().map(|connection| ages.count(&connection.socket));
-        let census = Census::new(whose.iter().cloned().zip(counts));
+        let mut census = Census::new(whose.iter().cloned().zip(counts));
+        let is_by_peer = matches!(key, Key::Plain(Plain::Peer(_)));
+        census.is_local = is_by_peer && census.tenants.len() == 1 && look.is_local();
         let mut unsure = Counts::default();
         look.unsure.iter().for_each(|socket| unsure.add(&ages.count(socket)));
         let mut tcp = look.connections.iter().filter(|connection| !connection.socket.is_unix()).peekable();

@@ -38,6 +38,14 @@ pub struct Connection {
     pub peer: IpAddr,
 }
 
+impl Connection {
+    /// Whether its address is no more than that of the host itself.
+    fn is_local(&self) -> bool {
+        let Socket { local, remote, .. } = self.socket;
+        !self.socket.is_unix() && (self.peer.is_loopback() || local.ip == remote.ip)
+    }
+}
+
 #[derive(Debug)]
 pub struct Snapshot {
     pub seen: Coverage,
@@ -47,6 +55,13 @@ pub struct Snapshot {
     pub unsure: Vec<Socket>,
     /// Why the next run won't know since when UNIX sockets are without their peer.
     pub unkept: Option<String>,
+}
+
+impl Snapshot {
+    /// Whether all clients are this host's own: then their address tells none from another.
+    pub fn is_local(&self) -> bool {
+        self.connections.iter().all(Connection::is_local) && !self.connections.is_empty()
+    }
 }
 
 /// Looks once; twice where the client's end of a connection from an address of this host was not seen:

@@ -152,6 +152,8 @@ fn socket(payload: &[u8], table: Table) -> Option<Option<Socket>> {
         keepalive: fixed[2] == TIMER_KEEPALIVE && table == Table::Tcp,
         timer_rest: if fixed[2] == 0 { None } else { u32_at(fixed, 52) },
         connected: None,
+        unread: u32_at(fixed, 56)?,
+        unsent: u32_at(fixed, 60)?,
         accept_queue: None,
         times: None,
         interface: u32_at(fixed, 40)?,
@@ -159,7 +161,8 @@ fn socket(payload: &[u8], table: Table) -> Option<Option<Socket>> {
         netns: 0,
     };
     if state == State::Listen {
-        socket.accept_queue = Some(AcceptQueue { waiting: u32_at(fixed, 56)?, limit: u32_at(fixed, 60) });
+        socket.accept_queue = Some(AcceptQueue { waiting: socket.unread, limit: Some(socket.unsent) });
+        (socket.unread, socket.unsent) = (0, 0);
     }
     let mut rest = &payload[DIAG_MSG..];
     while rest.len() >= 4 {
@@ -386,8 +389,11 @@ mod tests {
                 carried,
                 ack_delay: if timer == TIMER_PROBE { u32::MAX } else { 600_000 },
             });
+            let waiting = if state == State::Listen { 0 } else { 0x0707_0707 };
             let socket = Socket {
                 protocol: Protocol::Tcp,
+                unread: waiting,
+                unsent: waiting,
                 state,
                 local: Endpoint::new(ips.0, ports[0]),
                 remote: Endpoint::new(ips.1, ports[1]),

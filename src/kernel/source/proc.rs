@@ -93,7 +93,13 @@ fn socket(entry: &TcpNetEntry) -> Option<Socket> {
     let state = State::from_kernel(entry.state.to_u8())?;
     let local = Endpoint::new(entry.local_address.ip(), entry.local_address.port());
     let remote = Endpoint::new(entry.remote_address.ip(), entry.remote_address.port());
+    let [unread, unsent] = match state {
+        State::Listen => [0, 0],
+        _ => [entry.rx_queue, entry.tx_queue],
+    };
     Some(Socket {
+        unread,
+        unsent,
         uid: entry.uid,
         inode: entry.inode,
         accept_queue: (state == State::Listen).then_some(AcceptQueue { waiting: entry.rx_queue, limit: None }),

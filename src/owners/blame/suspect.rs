@@ -29,6 +29,8 @@ pub struct Suspect {
     pub age: Option<u32>,
     /// [`Socket::silence`].
     pub silence: Option<u32>,
+    /// [`Socket::unread_age`].
+    pub unread: Option<u32>,
 }
 
 impl Suspect {
@@ -54,6 +56,7 @@ impl Suspect {
             rivals,
             age,
             silence: socket.silence(),
+            unread: socket.unread_age(),
         }
     }
 

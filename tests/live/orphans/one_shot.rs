@@ -120,14 +120,19 @@ fn assert_fate(outcome: &Outcome, fate: &str) {
     assert!(rest.starts_with(|first: char| first.is_ascii_digit()), "{text}");
 }
 
-/// Two sockets at the server that only the kernel has. Our reader of /proc/net doesn't tell timers.
+/// Two sockets at the server that only the kernel has: told, and judged where all is. Our reader of /proc/net doesn't tell timers.
 fn assert_kernels(fate: &str) {
     for source in ["--source=netlink", "--source=proc"] {
         let outcome = look(&["--wait=0s", "--side=server", source]);
-        assert_eq!((outcome.code, numbers(&outcome)), (2, [2.0, 0.0, 2.0, 0.0, 0.0, 0.0]), "{outcome:?}");
-        match source {
-            "--source=netlink" => assert_fate(&outcome, fate),
-            _ => assert!(outcome.text().contains(fate.split_once(',').unwrap().0), "{outcome:?}"),
+        assert_eq!((outcome.code, numbers(&outcome)), (0, [0.0, 0.0, 2.0, 0.0, 0.0, 0.0]), "{outcome:?}");
+        assert!(outcome.text().contains("nothing left after 0s, 2 in the kernel in "), "{outcome:?}");
+        let judged = look(&["--wait=0s", "--side=server", "--ignore=none", source]);
+        assert_eq!((judged.code, numbers(&judged)), (2, [2.0, 0.0, 2.0, 0.0, 0.0, 0.0]), "{judged:?}");
+        for outcome in [outcome, judged] {
+            match source {
+                "--source=netlink" => assert_fate(&outcome, fate),
+                _ => assert!(outcome.text().contains(fate.split_once(',').unwrap().0), "{outcome:?}"),
+            }
         }
     }
 }

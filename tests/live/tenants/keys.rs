@@ -100,6 +100,26 @@ fn directories_and_command_lines_name_also_through_a_master() {
     });
 }
 
+/// All of a limit: by unit or user that is a tenant, by an address that is the host's own it is none.
+#[test]
+fn the_host_itself_is_no_tenant_and_its_processes_are_named() {
+    Lab::test(|lab| {
+        let mut application = lab.peer();
+        let _server = server(lab, 9, || drop(application.say(&format!("connect c {SERVER} 9"))));
+        let look = |key: &str, more: &[&str]| TENANTS.run(&[&["-p4711", "--limit=10", key], more].concat());
+        assert_eq!(look("--key=user", &[]).code, 2);
+        for side in ["--side=server", "--side=both"] {
+            let local = look("--key=peer", &[side]);
+            assert_eq!((local.code, local.value("connections")), (0, 9.0), "{local:?}");
+            let said = format!("all of this host itself, no tenant by peer, all held by peer[{}]", application.pid());
+            assert!(local.text().contains(&said), "{local:?}");
+        }
+        // What each of them does is judged as ever.
+        let idle = look("--key=peer", &["--idle-age=0s", "--idle-warning=8"]);
+        assert!(idle.code == 1 && idle.text().contains("tenant 127.0.0.1: 9 idle"), "{idle:?}");
+    });
+}
+
 #[test]
 fn peers_are_cut_to_networks() {
     Lab::test(|lab| {

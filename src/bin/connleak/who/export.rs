@@ -78,6 +78,7 @@ fn owner(row: &Row) -> Value {
         "waiting": row.waiting,
         "stuck": row.stuck,
         "idle": row.idle,
+        "unread": row.unread,
         "oldest_close_wait_seconds": row.oldest_close_wait.map(seconds),
         "longest_idle_seconds": row.longest_idle.map(seconds),
         "peers": peers.iter().map(|(peer, count)| json!({"address": peer, "sockets": count})).collect::<Vec<_>>(),
@@ -91,7 +92,7 @@ pub fn csv(view: &View) -> String {
     let mut head: Vec<String> =
         ["owner", "pid", "command", "unit", "user", "side", "port", "sockets"].map(str::to_owned).into();
     head.extend(State::NAMES.iter().map(|(_, name)| name.to_lowercase()));
-    let last = ["waiting", "stuck", "idle", "oldest_close_wait_seconds", "longest_idle_seconds", "peers"];
+    let last = ["waiting", "stuck", "idle", "oldest_close_wait_seconds", "longest_idle_seconds", "peers", "unread"];
     head.extend(last.map(str::to_owned));
     let mut text = head.join(",") + "\n";
     for row in &view.rows {
@@ -118,5 +119,6 @@ fn fields(row: &Row) -> Vec<String> {
     fields
         .extend([row.oldest_close_wait, row.longest_idle].map(|age| or_empty(age.map(|age| seconds(age).to_string()))));
     fields.push(row.top_peers().iter().map(|(peer, count)| format!("{peer} {count}")).collect::<Vec<_>>().join(";"));
+    fields.push(row.unread.to_string());
     fields
 }

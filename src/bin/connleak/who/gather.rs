@@ -182,7 +182,11 @@ impl Sockets {
     fn rows(&self, target: &Target, by: By, owners: &Owners, users: &Users) -> (Vec<Row>, Row) {
         let millis = |span: Option<Span>, default| span.unwrap_or(Span::seconds(default)).as_millis();
         let profile = &target.profile;
-        let bounds = Bounds { stuck: millis(profile.close_wait.min_age, 60), idle: millis(profile.idle.min_age, 1800) };
+        let bounds = Bounds {
+            stuck: millis(profile.close_wait.min_age, 60),
+            idle: millis(profile.idle.min_age, 1800),
+            unread: millis(profile.idle.unread.min_age, 600),
+        };
         let mut all = Row::new(Holder::Kernel, target.selection.side, None);
         let mut places: BTreeMap<Place, Row> = BTreeMap::new();
         let mut count =

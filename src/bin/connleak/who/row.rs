@@ -25,6 +25,7 @@ pub enum Holder {
 pub struct Bounds {
     pub stuck: u64,
     pub idle: u64,
+    pub unread: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -48,6 +49,8 @@ pub struct Row {
     pub stuck: u64,
     /// ESTABLISHED without data for longer than the bound.
     pub idle: u64,
+    /// ESTABLISHED with data unread for longer than the bound.
+    pub unread: u64,
     /// Milliseconds.
     pub oldest_close_wait: Option<u32>,
     pub longest_idle: Option<u32>,
@@ -87,6 +90,7 @@ impl Row {
             waiting: 0,
             stuck: 0,
             idle: 0,
+            unread: 0,
             oldest_close_wait: None,
             longest_idle: None,
             peers: BTreeMap::new(),
@@ -123,6 +127,7 @@ impl Row {
             State::Established => {
                 self.idle += u64::from(is_beyond(bounds.idle));
                 self.longest_idle = self.longest_idle.max(suspect.age);
+                self.unread += u64::from(suspect.unread.is_some_and(|age| u64::from(age) >= bounds.unread));
             }
             _ => {}
         }
@@ -148,6 +153,7 @@ impl Row {
         self.waiting += other.waiting;
         self.stuck += other.stuck;
         self.idle += other.idle;
+        self.unread += other.unread;
         self.oldest_close_wait = self.oldest_close_wait.max(other.oldest_close_wait);
         self.longest_idle = self.longest_idle.max(other.longest_idle);
         for (peer, count) in other.peers {
@@ -203,7 +209,7 @@ mod tests {
     fn row(label: &str, sockets: &[(State, u32)]) -> Row {
         let mut row = Row::new(Holder::Process(1), Side::Server, Some(3306));
         label.clone_into(&mut row.label);
-        let bounds = Bounds { stuck: 60_000, idle: 1_800_000 };
+        let bounds = Bounds { stuck: 60_000, idle: 1_800_000, unread: 600_000 };
         sockets.iter().for_each(|(state, age)| row.add(&suspect(*state, *age, 2), bounds));
         row
     }
@@ -226,8 +232,8 @@ mod tests {
     #[test]
     fn keeps_the_oldest_sockets_only() {
         let mut row = row("x", &[(State::Established, 5); 200]);
-        row.add(&suspect(State::Established, 7, 3), Bounds { stuck: 0, idle: 0 });
-        row.add(&suspect(State::CloseWait, 1, 4), Bounds { stuck: 0, idle: 0 });
+        row.add(&suspect(State::Established, 7, 3), Bounds { stuck: 0, idle: 0, unread: 0 });
+        row.add(&suspect(State::CloseWait, 1, 4), Bounds { stuck: 0, idle: 0, unread: 0 });
         row.keep_oldest();
         assert_eq!(row.sockets.len(), MOST_SOCKETS);
         let firsts: Vec<_> = row.sockets.iter().take(3).map(|socket| (socket.state, socket.age)).collect();

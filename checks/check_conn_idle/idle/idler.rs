@@ -1,26 +1,10 @@
-//! Which idle connections are a pool's spares, and which nobody will come back for.
-//!
-//! One look can't tell a spare from a leaked connection by its silence alone. What it can tell: one
-//! that never carried a byte was never in a pool's use, and one that no process accepted is in no
-//! pool; of the others a pool keeps so many at most, and takes the ones it used last, so the longest
-//! silent are those it has lost.
+//! A connection that has been silent for long.
 
 use connleak::kernel::socket::{Side, Socket};
 use connleak::owners::blame::Suspect;
+use connleak::owners::spares::{self, Spare};
 use std::cmp::Reverse;
-use std::collections::HashMap;
-use std::net::IpAddr;
-use std::num::NonZeroU64;
 
-/// Whose pool a connection is in, known without reading any process: on its own host the unit's and
-/// user's, seen from the server the client host's. Each network namespace is a host with its own loopback.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Pool {
-    Here { netns: u32, cgroup: Option<NonZeroU64>, uid: u32 },
-    At { scope: u32, ip: IpAddr },
-}
-
-/// A connection that has been silent for long.
 #[derive(Clone, Copy, Debug)]
 pub struct Idler {
     pub suspect: Suspect,
@@ -28,43 +12,39 @@ pub struct Idler {
     pub never_used: bool,
     /// No timer runs: the kernel will never ask whether the peer is still there.
     pub unguarded: bool,
-    pool: Pool,
 }
 
 impl Idler {
     pub fn new(socket: &Socket, side: Side) -> Idler {
-        let pool = match side {
-            Side::Client => Pool::Here { netns: socket.netns, cgroup: socket.cgroup, uid: socket.uid },
-            _ => Pool::At { scope: socket.scope(), ip: socket.remote.ip },
-        };
         Idler {
             suspect: Suspect::new(socket, socket.silence()),
             side,
             never_used: socket.times.is_some_and(|times| times.carried == Some(false)),
             // Another timer hides the keepalive's while it runs.
             unguarded: !socket.keepalive && socket.timer_rest.is_none(),
-            pool,
         }
     }
 }
 
-/// Takes out of each pool as many spares as are `expected`; returns how many that were.
-pub fn take_out(idlers: &mut Vec<Idler>, expected: u64) -> u64 {
-    let before = idlers.len();
-    if expected > 0 {
-        idlers.sort_by_key(|idler| (idler.suspect.age, idler.suspect.local, idler.suspect.remote));
-        let mut taken: HashMap<Pool, u64> = HashMap::new();
-        idlers.retain(|idler| {
-            if idler.never_used || idler.suspect.is_waiting() {
-                return true;
-            }
-            let taken = taken.entry(idler.pool).or_default();
-            *taken += 1;
-            *taken > expected
-        });
+impl Spare for Idler {
+    fn suspect(&self) -> &Suspect {
+        &self.suspect
     }
+
+    fn side(&self) -> Side {
+        self.side
+    }
+
+    fn was_used(&self) -> bool {
+        !self.never_used
+    }
+}
+
+/// Takes the spares out; the longest silent come first then.
+pub fn take_out(idlers: &mut Vec<Idler>, expected: u64) -> u64 {
+    let spares = spares::take_out(idlers, expected);
     idlers.sort_by_key(|idler| Reverse(idler.suspect.age));
-    (before - idlers.len()) as u64
+    spares
 }
 
 #[cfg(test)]
@@ -104,7 +84,7 @@ mod tests {
     fn the_pools_of_two_users_of_a_host_are_two() {
         let mut idlers: Vec<Idler> = (0..4).map(|age| idler(2, age, true, 7)).collect();
         for (index, idler) in idlers.iter_mut().enumerate() {
-            idler.pool = Pool::Here { netns: 0, cgroup: None, uid: index as u32 / 2 };
+            (idler.side, idler.suspect.uid) = (Side::Client, index as u32 / 2);
         }
         assert_eq!(take_out(&mut idlers, 1), 2);
     }
