@@ -30,6 +30,12 @@ _connleak() {
             graph)
                 cmd="connleak_graph"
                 ;;
+            doctor)
+                cmd="connleak_doctor"
+                ;;
+            every)
+                cmd="connleak_every"
+                ;;
             demo)
                 cmd="connleak_demo"
                 ;;
@@ -42,7 +48,7 @@ _connleak() {
     case "${cmd}" in
         connleak)
             opts="--help -h --version -V"
-            cmds="discover who watch sessions graph demo backtest"
+            cmds="discover who watch sessions graph doctor every demo backtest"
             case "${prev}" in
                 *)
                     COMPREPLY=( $(compgen -W "${opts} ${cmds}" -- "${cur}") )
@@ -405,6 +411,52 @@ _connleak() {
                     COMPREPLY=()
                     return 0
                     ;;
+                *)
+                    COMPREPLY=( $(compgen -W "${opts} ${cmds}" -- "${cur}") )
+                    return 0
+                    ;;
+            esac
+            ;;
+        connleak_doctor)
+            opts="--profile -P --output -o --state-dir --netns --source --proc-root --timeout -t --help -h"
+            case "${prev}" in
+                --profile | -P)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --output | -o)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --netns)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --source)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --proc-root)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --timeout | -t)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=( $(compgen -W "${opts} ${cmds}" -- "${cur}") )
+                    return 0
+                    ;;
+            esac
+            ;;
+        connleak_every)
+            opts="--help -h"
+            case "${prev}" in
                 *)
                     COMPREPLY=( $(compgen -W "${opts} ${cmds}" -- "${cur}") )
                     return 0
