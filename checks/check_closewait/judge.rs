@@ -120,6 +120,13 @@ impl Found {
         }
     }
 
+    /// Whether UNIX sockets are going to be told with their users and processes.
+    pub fn shows_unix(&self, rules: &Rules, selection: &Selection) -> bool {
+        let is_problem = || rules.judge(self.stuck.len() as u64, self.oldest, self).state != ServiceState::Ok;
+        // What else is found of TCP may be one, too.
+        self.stuck.iter().any(|suspect| suspect.unix_name().is_some()) && (selection.has_tcp() || is_problem())
+    }
+
     /// How many are over UNIX sockets, where TCP's are meant too or there are several.
     pub fn over_unix(&self, selection: &Selection) -> Option<String> {
         let mut by_name: BTreeMap<UnixName, u64> = BTreeMap::new();

@@ -37,11 +37,11 @@ pub struct Closewait {
     #[argh(option, arg_name = "DURATION")]
     min_age: Option<Span>,
 
-    /// warning range for the count in percent of ESTABLISHED
+    /// warning range for the count in percent of ESTABLISHED; default from the profile
     #[argh(option, arg_name = "RANGE")]
     ratio_warning: Option<Range>,
 
-    /// critical range for the count in percent of ESTABLISHED
+    /// critical range for the count in percent of ESTABLISHED; default from the profile
     #[argh(option, arg_name = "RANGE")]
     ratio_critical: Option<Range>,
 
@@ -49,24 +49,26 @@ pub struct Closewait {
     #[argh(option, arg_name = "N")]
     ratio_min_count: Option<u64>,
 
-    /// warn when any socket has been in CLOSE_WAIT for longer
+    /// warn when any socket has been in CLOSE_WAIT for longer; default from the profile, else never
     #[argh(option, arg_name = "DURATION")]
     oldest_warning: Option<Span>,
 
-    /// be critical when any socket has been in CLOSE_WAIT for longer
+    /// be critical when any socket has been in CLOSE_WAIT for longer; default from the profile, else
+    /// never
     #[argh(option, arg_name = "DURATION")]
     oldest_critical: Option<Span>,
 
-    /// be UNKNOWN where sockets that left the tables by a reset, while their descriptor stays open,
-    /// can't all be looked for; they count anyway
+    /// be UNKNOWN where not all ghosts can be looked for: sockets that left the tables by a reset
+    /// while their descriptor stays open. By default they count as far as they are seen
     #[argh(switch)]
     ghosts: bool,
 
-    /// don't count them
+    /// don't look for ghosts, and count none
     #[argh(switch)]
     no_ghosts: bool,
 
-    /// where it is remembered since when UNIX sockets have been without their peer; default see the man page
+    /// where it is remembered since when UNIX sockets have been without their peer; default
+    /// /var/lib/connleak, see the man page
     #[argh(option, arg_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
@@ -85,7 +87,13 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     listener::check_options(&target, world)?;
     let rules = rules(args, &target.profile);
     let mut sights = target.first_sights(args.own.state_dir.as_deref(), world)?;
+    // Whose they are costs the kernel as much again: it is asked where it is shown.
+    target.selection.is_brief = common.wants_owners(false).is_none() && !target.selection.asks_whose();
     let mut found = gather(&target, rules.min_age, &mut sights, world)?;
+    if target.selection.is_brief && found.shows_unix(&rules, &target.selection) {
+        target.selection.is_brief = false;
+        found = gather(&target, rules.min_age, &mut sights, world)?;
+    }
     let unkept = sights.keep(found.seen.missing.is_none());
     found.ghosts = look_for_ghosts(args, &target, &rules, &found, world)?;
     if let Some(ghosts) = &mut found.ghosts {

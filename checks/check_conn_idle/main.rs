@@ -37,19 +37,20 @@ struct Idle {
     #[argh(option, arg_name = "N")]
     expected: Option<u64>,
 
-    /// warning range for idle connections that never carried a byte
+    /// warning range for idle connections that never carried a byte; default from the profile, else none
     #[argh(option, arg_name = "RANGE")]
     never_used_warning: Option<Range>,
 
-    /// critical range for idle connections that never carried a byte
+    /// critical range for idle connections that never carried a byte; default from the profile, else
+    /// none
     #[argh(option, arg_name = "RANGE")]
     never_used_critical: Option<Range>,
 
-    /// warning range for the main number in percent of ESTABLISHED
+    /// warning range for the main number in percent of ESTABLISHED; default from the profile, else none
     #[argh(option, arg_name = "RANGE")]
     share_warning: Option<Range>,
 
-    /// critical range for the main number in percent of ESTABLISHED
+    /// critical range for the main number in percent of ESTABLISHED; default from the profile, else none
     #[argh(option, arg_name = "RANGE")]
     share_critical: Option<Range>,
 
@@ -57,11 +58,11 @@ struct Idle {
     #[argh(option, arg_name = "N")]
     share_min_count: Option<u64>,
 
-    /// warn when any of them has been idle for longer
+    /// warn when any of them has been idle for longer; default from the profile, else never
     #[argh(option, arg_name = "DURATION")]
     oldest_warning: Option<Span>,
 
-    /// be critical when any of them has been idle for longer
+    /// be critical when any of them has been idle for longer; default from the profile, else never
     #[argh(option, arg_name = "DURATION")]
     oldest_critical: Option<Span>,
 

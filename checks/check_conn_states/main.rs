@@ -45,11 +45,11 @@ struct ConnStates {
     #[argh(option, arg_name = "STATE:WARN:CRIT")]
     state: Vec<StateLimits>,
 
-    /// warning range for TIME_WAIT in percent of ESTABLISHED
+    /// warning range for TIME_WAIT in percent of ESTABLISHED; default from the profile
     #[argh(option, arg_name = "RANGE")]
     ratio_warning: Option<Range>,
 
-    /// critical range for TIME_WAIT in percent of ESTABLISHED
+    /// critical range for TIME_WAIT in percent of ESTABLISHED; default from the profile
     #[argh(option, arg_name = "RANGE")]
     ratio_critical: Option<Range>,
 
@@ -57,19 +57,23 @@ struct ConnStates {
     #[argh(option, arg_name = "N")]
     ratio_min_count: Option<u64>,
 
-    /// warning range for half-open connections (SYN_RECV) in percent of the listener's backlog
+    /// warning range for half-open connections (SYN_RECV) in percent of the listener's backlog; default
+    /// from the profile
     #[argh(option, arg_name = "RANGE")]
     half_open_warning: Option<Range>,
 
-    /// critical range for half-open connections (SYN_RECV) in percent of the listener's backlog
+    /// critical range for half-open connections (SYN_RECV) in percent of the listener's backlog; default
+    /// from the profile
     #[argh(option, arg_name = "RANGE")]
     half_open_critical: Option<Range>,
 
-    /// warning range for connections waiting to be accepted, in percent of the backlog
+    /// warning range for connections waiting to be accepted, in percent of the backlog; default from
+    /// the profile
     #[argh(option, arg_name = "RANGE")]
     queue_warning: Option<Range>,
 
-    /// critical range for connections waiting to be accepted, in percent of the backlog
+    /// critical range for connections waiting to be accepted, in percent of the backlog; default from
+    /// the profile
     #[argh(option, arg_name = "RANGE")]
     queue_critical: Option<Range>,
 
@@ -78,23 +82,27 @@ struct ConnStates {
     #[argh(option, arg_name = "DURATION")]
     min_age: Option<Span>,
 
-    /// warning range for stuck sockets: FIN_WAIT1, FIN_WAIT2, CLOSING, LAST_ACK for --min-age
+    /// warning range for stuck sockets: FIN_WAIT1, FIN_WAIT2, CLOSING, LAST_ACK for --min-age; default
+    /// from the profile
     #[argh(option, arg_name = "RANGE")]
     stuck_warning: Option<Range>,
 
-    /// critical range for stuck sockets
+    /// critical range for stuck sockets; default from the profile
     #[argh(option, arg_name = "RANGE")]
     stuck_critical: Option<Range>,
 
-    /// warning range for ephemeral ports used from one address to one server, in percent of all
+    /// warning range for ephemeral ports used from one address to one server, in percent of all;
+    /// default from the profile
     #[argh(option, arg_name = "RANGE")]
     ports_warning: Option<Range>,
 
-    /// critical range for ephemeral ports used from one address to one server, in percent of all
+    /// critical range for ephemeral ports used from one address to one server, in percent of all;
+    /// default from the profile
     #[argh(option, arg_name = "RANGE")]
     ports_critical: Option<Range>,
 
-    /// auto: compare with the usual numbers of this hour where check_conn_growth's history has them
+    /// auto: compare with the usual numbers of this hour where check_conn_growth's history has them;
+    /// default none
     #[argh(option, arg_name = "auto|none")]
     baseline: Option<Compare>,
 
@@ -102,11 +110,11 @@ struct ConnStates {
     #[argh(option, arg_name = "RANGE")]
     baseline_warning: Option<Range>,
 
-    /// critical range for how many percent more than usual a state counts
+    /// critical range for how many percent more than usual a state counts; default none
     #[argh(option, arg_name = "RANGE")]
     baseline_critical: Option<Range>,
 
-    /// where check_conn_growth keeps its history; default see its man page
+    /// where check_conn_growth keeps its history; default /var/lib/connleak, see its man page
     #[argh(option, arg_name = "DIR")]
     state_dir: Option<PathBuf>,
 }

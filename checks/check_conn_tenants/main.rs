@@ -77,7 +77,8 @@ struct Tenants {
     #[argh(option, arg_name = "N")]
     min_count: Option<u64>,
 
-    /// where it is remembered since when UNIX sockets have been without their peer; default see the man page
+    /// where it is remembered since when UNIX sockets have been without their peer; default
+    /// /var/lib/connleak, see the man page
     #[argh(option, arg_name = "DIR")]
     state_dir: Option<PathBuf>,
 }

@@ -307,7 +307,7 @@ impl Suspected<'_> {
             let why = "ghosts of processes without any socket may be the service's, most of pid";
             let why = format!("{why} {}", processes::pids(&silent));
             match self.looking {
-                Looking::Asked => found.missing.push(format!("up to {count}: {why}")),
+                Looking::Asked => found.missing.push(Ghosts::at_most(count, &why)),
                 Looking::ByDefault { .. } => found.doubts.push((Some(count), why)),
             }
         }

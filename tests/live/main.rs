@@ -52,6 +52,7 @@ mod idle {
 mod tenants {
     pub mod keys;
     pub mod pgbouncer;
+    pub mod unix_keys;
 }
 
 /// connleak itself.

@@ -99,6 +99,8 @@ class Series:
         old = self.known.get(cookie)
         name = row.pop("id")
         if old is None or old["id"] != name:
+            if old is not None:  # its user has gone with its owner
+                self.write(f"- {self.numbers[cookie]}")
             self.count += 1
             self.numbers[cookie] = self.count
             self.write(f"+ {self.count} {name}")

@@ -52,13 +52,13 @@ fn told(text: &str) -> String {
 }
 
 #[test]
-fn readme_begins_with_what_it_shows() {
+fn its_document_shows_what_it_shows() {
     Lab::test(|_| {
-        let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-        let excerpt = told(readme.split_once("```text\n").unwrap().1.split_once("```\n").unwrap().0);
+        let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/look.md")).unwrap();
+        let excerpt = told(page.split_once("```text\n").unwrap().1.split_once("```\n").unwrap().0);
         let shown = told(&run(Command::new(CONNLEAK).arg("demo").env_remove("COLUMNS")).stdout);
         assert!(excerpt.starts_with("2. Now and then ") && excerpt.contains("CLOSEWAIT CRITICAL"), "{excerpt}");
-        assert!(shown.contains(&excerpt), "README has\n{excerpt}\nwhich is not in\n{shown}");
+        assert!(shown.contains(&excerpt), "docs/look.md has\n{excerpt}\nwhich is not in\n{shown}");
     });
 }
 

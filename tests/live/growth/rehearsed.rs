@@ -100,7 +100,7 @@ fn a_leak_is_told_from_load_and_from_its_end() {
             assert_labels(&good, second == 0);
             assert_labels(&bad, second == 0);
             if second < 4 {
-                let learning = format!("4242 learning, {} sample", second + 1);
+                let learning = format!("4242: learning, {} sample", second + 1);
                 assert!(bad.code == 0 && bad.text().contains(&learning), "{learning}: {bad:?}");
             }
             was_steady |= second >= 4 && bad.code == 0 && bad.text().contains(" steady, ");
@@ -187,9 +187,9 @@ fn a_process_a_unit_or_a_user_needs_no_port() {
         let (text, count) = counted(&["--pid", &format!("{client_pid},{server_pid}"), "--pid", &server_pid]);
         let pids: [&str; 2] =
             if client.pid() < server.pid() { [&client_pid, &server_pid] } else { [&server_pid, &client_pid] };
-        assert!(count == 14.0 && text.starts_with(&format!("pid {} ", pids.join(","))), "{count} {text}");
+        assert!(count == 14.0 && text.starts_with(&format!("pid {}: ", pids.join(","))), "{count} {text}");
         let (text, count) = counted(&["--user", "65534"]);
-        assert!(count == 4.0 && text.starts_with("user 65534 learning"), "{count} {text}");
+        assert!(count == 4.0 && text.starts_with("user 65534: learning"), "{count} {text}");
 
         // One that has ended leaves a view that lacks it.
         let (ended, both) = (client_pid.clone(), format!("{client_pid},{server_pid}"));
@@ -373,7 +373,10 @@ fn memory_that_is_never_given_back_is_a_leak() {
         });
         let text = found.text();
         assert!(found.code < 3 && text.contains(&format!("pid {pid}: memory leak in python3[{pid}] (")), "{found:?}");
-        assert!(text.contains(" MiB/min since ") && text.contains(" MiB of 160 MiB, full in "), "{text}");
+        assert!(
+            text.contains(" MiB/min since ") && text.contains(", full in ") && text.contains(" MiB of 160 MiB"),
+            "{text}"
+        );
         assert!(found.value("rss") > 1e8 && found.value("limit") == 167_772_160.0, "{found:?}");
     });
 }

@@ -1,7 +1,7 @@
 //! MPTCP: TCP's table shows a connection's subflows, and that they are ESTABLISHED whatever it is.
 
 use crate::companion::run::connleak;
-use crate::lab::run::{CLOSEWAIT, GROWTH, IDLE, ORPHANS, Outcome, STATES, TENANTS, run};
+use crate::lab::run::{CLOSEWAIT, GROWTH, IDLE, ORPHANS, Outcome, STATES, TENANTS, poll, run};
 use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab, Peer};
 use std::fs;
 use std::process::Command;
@@ -33,6 +33,25 @@ fn connected(lab: &Lab, count: u32) -> Option<(Peer, Peer)> {
     client.say("send c");
     lab.wait_for(ESTABLISHED, 27501, 4 * count as usize);
     Some((server, client))
+}
+
+/// Whoever looks gives the listener a cookie, and the kernel copies it to all that is accepted later.
+#[test]
+fn connections_after_an_earlier_look_are_all_told() {
+    Lab::test(|lab| {
+        let (mut server, mut client) = (lab.peer(), lab.peer());
+        for peer in [&mut server, &mut client] {
+            peer.say("mptcp");
+        }
+        server.say(&format!("listen l {ADDRESS}"));
+        let look = ["-p27501", "--side=server", "--min-age=0s", "-w0", "-c100", "--ratio-min-count=1000"];
+        assert_eq!(CLOSEWAIT.run(&look).code, 0);
+        client.say(&format!("connect c {ADDRESS} 6"));
+        server.say("accept s l 6");
+        client.say("close c");
+        let stuck = || CLOSEWAIT.run(&look).value("close_wait");
+        assert!(poll(Duration::from_secs(15), || stuck() == 6.0), "{} of 6", stuck());
+    });
 }
 
 #[test]

@@ -114,6 +114,43 @@ fn a_client_that_keeps_a_dead_connection_was_seen_before() {
     });
 }
 
+/// Where all is well no peer is asked for that an earlier look knows. What came since, waits, or was shut down at both
+/// ends counts as it does where all are asked.
+#[test]
+fn who_came_since_the_last_look_is_seen_too() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let (path, other) = (place.at("x.sock"), place.at("y.sock"));
+        let (mut server, mut client) = place.connected(lab, &path, 3);
+        // Of another service: a client whose server has gone.
+        let (gone, _stray) = place.connected(lab, &other, 1);
+        gone.end();
+        let both = |wanted: [f64; 2]| {
+            for whole in [&[][..], &["-v"], &[]] {
+                let seen = place.check(&[&["--unix", &path, "-w100"], whole].concat());
+                assert_eq!((seen.code, counts(&seen)), (0, wanted), "{whole:?}: {seen:?}");
+            }
+        };
+        both([0.0, 6.0]);
+        client.say(&format!("connect d {path} 2"));
+        server.say("accept t l 2");
+        both([0.0, 10.0]);
+        client.say(&format!("connect w {path} 1"));
+        both([0.0, 12.0]);
+        server.say("accept w l 1");
+        both([0.0, 12.0]);
+        client.say(&format!("connect e {path} 2"));
+        server.say("accept e l 2");
+        client.say("shutdown e");
+        server.say("shutdown e");
+        both([4.0, 12.0]);
+        server.say("close t");
+        both([6.0, 8.0]);
+        client.say("close c");
+        both([9.0, 2.0]);
+    });
+}
+
 #[test]
 fn half_closed_is_closed_at_one_end_only() {
     Lab::test(|lab| {
@@ -384,10 +421,11 @@ fn a_recording_is_judged_by_names() {
 
 /// All UNIX sockets of the calling thread's namespace, by the library's own request.
 fn record() -> Vec<u8> {
+    use connleak::kernel::source::unix::diag;
     use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
     let kind = Some(netlink::SOCK_DIAG);
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, kind).unwrap();
-    send(&socket, &connleak::kernel::source::unix::diag::request(), SendFlags::empty()).unwrap();
+    send(&socket, &diag::request(diag::Query::ALL), SendFlags::empty()).unwrap();
     let (mut all, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
     loop {
         let (length, _) = recv(&socket, &mut buffer[..], RecvFlags::empty()).unwrap();

@@ -163,7 +163,7 @@ fn sockets(world: &World) -> Finding {
 fn unix_sockets(world: &World) -> Finding {
     const TOPIC: &str = "UNIX";
     let mut count = 0;
-    match unix::visit(world, &mut |_, _| count += 1) {
+    match unix::visit(world, unix::Query::BRIEF, &mut |_, _| count += 1) {
         Err(why) => Finding::partial(TOPIC, format!("sockets can't be read: {why}")),
         Ok(seen) if seen.missing.is_some() => Finding::partial(TOPIC, seen.missing.unwrap_or_default()),
         Ok(seen) if seen.origin == Origin::Proc => {
