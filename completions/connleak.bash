@@ -33,6 +33,9 @@ _connleak() {
             doctor)
                 cmd="connleak_doctor"
                 ;;
+            every)
+                cmd="connleak_every"
+                ;;
             demo)
                 cmd="connleak_demo"
                 ;;
@@ -45,7 +48,7 @@ _connleak() {
     case "${cmd}" in
         connleak)
             opts="--help -h --version -V"
-            cmds="discover who watch sessions graph doctor demo backtest"
+            cmds="discover who watch sessions graph doctor every demo backtest"
             case "${prev}" in
                 *)
                     COMPREPLY=( $(compgen -W "${opts} ${cmds}" -- "${cur}") )
@@ -445,6 +448,15 @@ _connleak() {
                     COMPREPLY=()
                     return 0
                     ;;
+                *)
+                    COMPREPLY=( $(compgen -W "${opts} ${cmds}" -- "${cur}") )
+                    return 0
+                    ;;
+            esac
+            ;;
+        connleak_every)
+            opts="--help -h"
+            case "${prev}" in
                 *)
                     COMPREPLY=( $(compgen -W "${opts} ${cmds}" -- "${cur}") )
                     return 0

@@ -86,6 +86,12 @@ fn bad_input_is_one_line_that_names_the_token_and_the_remedy() {
         (&["doctor", "-P", "memcache"], &["'memcache'", "known are"]),
         (&["doctor", "-o", "csv"], &["'csv'", "table or json"]),
         (&["doctor", "memcached"], &["memcached", "doctor --help"]),
+        (&["every"], &["connleak every 60s -- "]),
+        (&["every", "60s", "true"], &["connleak every 60s -- "]),
+        (&["every", "60s", "--"], &["connleak every 60s -- "]),
+        (&["every", "x", "--", "true"], &["'x'", "60s"]),
+        (&["every", "0s", "--", "true"], &["use 1s or more"]),
+        (&["every", "60s", "--", "no_such_command"], &["no_such_command", "No such file"]),
         (&["demo", "now"], &["now", "demo --help"]),
         (&["backtest"], &["--stream"]),
         (&["backtest", "tests/no_such"], &["tests/no_such", "No such file"]),
@@ -212,6 +218,33 @@ fn doctor_shows_the_thresholds_that_a_check_judges_by() {
     assert_eq!(thresholds["CLOSE_WAIT"], "for 2m or more: warning 3, critical 10");
     assert_eq!(thresholds["time to the limit"], "warning 1h, critical 20m");
     assert_eq!(thresholds["accept queue"], "warning 50 %, critical 90 %", "from generic");
+}
+
+/// One at a time, until it is asked to end; then at once, and nothing of it is left.
+#[test]
+fn every_runs_a_command_again_and_ends_with_sigterm() {
+    let mut command = Command::new(CONNLEAK);
+    command.args(["every", "1s", "--", "sh", "-c", "echo $$; exec sleep 100"]);
+    let mut every = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(every.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let child = lines.next().unwrap();
+    kill(&every, rustix::process::Signal::TERM);
+    assert!(every.wait().unwrap().success());
+    assert_eq!(lines.next(), None, "a second one beside the first");
+    assert!(!Path::new("/proc").join(child).exists());
+
+    let mut command = Command::new(CONNLEAK);
+    command.args(["every", "1s", "--", CONNLEAK, "--version"]);
+    let mut every = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(every.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.take(2).filter(|line| line.starts_with("connleak ")).count(), 2);
+    kill(&every, rustix::process::Signal::INT);
+    assert!(every.wait().unwrap().success());
+    assert_eq!(good(&["every", "--help"]), good(&["every", "-h"]));
+}
+
+fn kill(child: &std::process::Child, signal: rustix::process::Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).unwrap();
 }
 
 /// Its numbers are those of a look before, and that is said.

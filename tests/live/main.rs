@@ -116,6 +116,7 @@ mod host {
 
 /// Real monitoring systems and other programs that run the checks.
 mod integrations {
+    pub mod containers;
     pub mod daemon;
     pub mod database;
     pub mod director;

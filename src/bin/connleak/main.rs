@@ -5,6 +5,7 @@ mod cells;
 mod demo;
 mod discover;
 mod doctor;
+mod every;
 mod everyone;
 mod from_history;
 mod graph;
@@ -21,13 +22,14 @@ use std::process::ExitCode;
 use subcommand::Entry;
 
 /// In the order that help shows them.
-const SUBCOMMANDS: [Entry; 8] = [
+const SUBCOMMANDS: [Entry; 9] = [
     Entry::of::<discover::Discover>("discover"),
     Entry::shared::<who::Who>("who"),
     Entry::shared::<watch::Watch>("watch"),
     Entry::shared::<sessions::Sessions>("sessions"),
     Entry::of::<graph::Graph>("graph"),
     Entry::of::<doctor::Doctor>("doctor"),
+    Entry { run: every::run, ..Entry::of::<every::Every>("every") },
     Entry::of::<demo::Demo>("demo"),
     Entry { run: from_history::or_files, ..Entry::of::<backtest::Backtest>("backtest") },
 ];

@@ -287,9 +287,9 @@ fn discovered_services_run() {
         ));
         let (mut daemon, api) = (icinga.start(), Api("127.0.0.1"));
         for (service, named) in [
-            ("closewait mysql", "mysql:3306 "),
-            ("conn_idle mysql:3307", "mysql:3307 "),
-            ("conn_states 4711", "port 4711 "),
+            ("closewait mysql", "mysql:3306: "),
+            ("conn_idle mysql:3307", "mysql:3307: "),
+            ("conn_states 4711", "port 4711: "),
         ] {
             let seen = api.until(&mut daemon, service, 0.0, HARD);
             assert!(seen["last_check_result"]["output"].as_str().unwrap().contains(named), "{seen:#}");

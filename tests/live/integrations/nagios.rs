@@ -238,7 +238,7 @@ fn discovered_services_run() {
         assert!(verified.contains("Total Warnings: 0") && verified.contains("Checked 12 services"), "{verified}");
         let mut daemon = Daemon::start(Command::new("nagios4").arg(&config), dir.join("daemon.log"));
         for (service, named) in
-            [("mysql closewait", "mysql:3306 "), ("mysql:3307 states", "mysql:3307 "), ("4711 idle", "port 4711 ")]
+            [("mysql closewait", "mysql:3306: "), ("mysql:3307 states", "mysql:3307: "), ("4711 idle", "port 4711: ")]
         {
             let seen = until(&mut daemon, dir, service, "0", "1");
             assert!(seen["plugin_output"].contains(named), "{seen:?}");

@@ -220,7 +220,7 @@ fn services_are_found_a_leak_is_a_problem_and_a_dead_agent_too() {
         };
         let problem = zabbix.until("problem", |zabbix| named(zabbix, "h", "memcached closewait CRITICAL: "));
         let pid = story.client_pid();
-        assert!(problem.contains("memcached:11211 25 sockets") && problem.contains(&format!("[{pid}]")), "{problem}");
+        assert!(problem.contains("memcached:11211: 25") && problem.contains(&format!("[{pid}]")), "{problem}");
         let count = "connleak.close_wait[closewait,\"-P memcached\"]";
         zabbix.until("count", |zabbix| (zabbix.value("h", count)? == "25").then_some(()));
         story.release();
