@@ -50,7 +50,7 @@ complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_c
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l pid-file -r -d 'regular check: the service runs while the process in this file does'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l state-dir -r -d 'where the regular check remembers when it first saw the stop; default see the man page'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l junit -r -d 'write a JUnit result for CI to this file'
-complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l port -s p -r -d 'service port, or several. A port finds its profile by itself; may be repeated'
+complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l port -s p -r -d 'service port, several or a range as 8000-8100. A port finds its profile by itself; may be repeated'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l unix -r -d 'UNIX socket that the service listens on: its path, @NAME for an abstract one, or a pattern with * and ?; may be repeated'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p and --unix also its ports and UNIX sockets. Several, for -o prometheus only, are checked one after the other; may be repeated'
 complete -c check_orphans_after_stop -n '__fish_check_orphans_after_stop_using_command' -f -l warning -s w -r -d 'warning range for the check\'s main number'

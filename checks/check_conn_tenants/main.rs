@@ -13,7 +13,7 @@ use connleak::owners::sockets;
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState};
-use connleak::report::{Metric, Part, Report, Unit};
+use connleak::report::{Format, Metric, Part, Report, Unit};
 use connleak::service::listener;
 use connleak::service::profile::Profile;
 use connleak::service::target::{self, Target};
@@ -132,7 +132,11 @@ fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, 
     let suspects = found.suspects(&judged);
     let owners = &found.people.owners;
     let blame = Blame::new(&suspects, owners, Grouping::new(target));
-    let labels = label::all(found.census.tenants.iter().map(|tenant| tenant.name.as_str()).take(target.request.top));
+    let mut labels =
+        label::all(found.census.tenants.iter().map(|tenant| tenant.name.as_str()).take(target.request.top));
+    if common.output.unwrap_or_default() == Format::Nagios {
+        labels.truncate(fitting(&labels));
+    }
     let state = judged.verdict.state;
     let (named, outliers) = (judged.named, judged.outliers);
     let mut report = Report::new("conn_tenants", target.service.clone(), &found.look.seen, judged.verdict);
@@ -155,6 +159,18 @@ fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, 
     report.details.extend(blame.details(&suspects, owners, common.verbose));
     sockets::add_to(&mut report, &suspects, owners, &target.request);
     report
+}
+
+/// How many of the labels leave room for words on the first line, which schedulers cut at 1,023 bytes, inside a number
+/// too: rather fewer labels. The default's five always do.
+fn fitting(labels: &[String]) -> usize {
+    const MOST_BYTES: usize = 400;
+    // `tenant_x=99.99%;50;80;0;`
+    let mut bytes = labels.iter().scan(0, |bytes, label| {
+        *bytes += label.len() + 40;
+        Some(*bytes)
+    });
+    bytes.position(|bytes| bytes > MOST_BYTES).unwrap_or(labels.len())
 }
 
 /// Says what the verdict may lack, where that could change it.

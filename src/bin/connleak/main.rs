@@ -12,8 +12,8 @@ mod subcommand;
 mod watch;
 mod who;
 
-use connleak::base::capabilities;
-use connleak::program::inherited;
+use connleak::base::{capabilities, word};
+use connleak::program::{inherited, panics};
 use std::process::ExitCode;
 use subcommand::Entry;
 
@@ -29,6 +29,10 @@ const SUBCOMMANDS: [Entry; 6] = [
 
 fn main() -> ExitCode {
     inherited::reset();
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("connleak: {}", screen::visible(&panics::words(panic)));
+        std::process::exit(3)
+    }));
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
@@ -48,11 +52,16 @@ fn run() -> Result<(), String> {
     match word.to_str() {
         Some("-h" | "--help" | "help") => screen::print(&help()),
         Some("-V" | "--version") => screen::print(&format!("connleak {}\n", env!("CARGO_PKG_VERSION"))),
+        // Options alone are those of the look that is meant most often.
+        Some(option) if option.len() > 1 && option.starts_with('-') => {
+            (SUBCOMMANDS[0].run)(std::iter::once(word).chain(words).collect())
+        }
         _ => match SUBCOMMANDS.iter().find(|entry| word == entry.name) {
             Some(entry) => (entry.run)(words.collect()),
             None => {
                 let word = word.to_string_lossy();
-                Err(format!("unknown command '{word}'; use one of {}; see --help", known()))
+                let meant = word::suggestion("", &word, SUBCOMMANDS.iter().map(|entry| entry.name));
+                Err(format!("unknown command '{word}'; {meant}use one of {}; see --help", known()))
             }
         },
     }
