@@ -64,7 +64,7 @@ fn present(seen: Observation, args: &Args<Growth>, target: &Target) -> Report {
     let grouping = Grouping::new(target);
     let blame = Blame::new(&suspects, &owners, grouping);
     let (verdict, at_worst) = (found.judge(&rules), found.at_worst(&rules, unsure));
-    let headline = format!("{} {}", target.service, found.headline(&rules, &verdict.reasons, Some(&blame)));
+    let headline = found.headline(&rules, &verdict.reasons, Some(&blame));
     let mut report = Report::new("conn_growth", target.service.clone(), &view, verdict);
     report.headline = headline;
     report.metrics = found.metrics(&rules);
@@ -75,7 +75,7 @@ fn present(seen: Observation, args: &Args<Growth>, target: &Target) -> Report {
         report.lacks_owners(blame.unowned, blame.shortfall(&owners));
     }
     if view.origin == Origin::Proc && found.measure == Measure::Connections {
-        report.missing.push("silences unknown without sock_diag: sees less and later".into());
+        report.missing.push("no idle times without sock_diag: leaks are found later or not".into());
     }
     report.doubt(at_worst, doubt::whose(unsure, "").into_iter().collect());
     lacking.into_iter().for_each(|lacking| report.is_incomplete(lacking));

@@ -13,7 +13,7 @@ use connleak::owners::sockets;
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState};
-use connleak::report::{Format, Metric, Part, Report, Unit};
+use connleak::report::{Metric, Part, Report, Unit};
 use connleak::service::listener;
 use connleak::service::profile::Profile;
 use connleak::service::target::{self, Target};
@@ -77,7 +77,8 @@ struct Tenants {
     #[argh(option, arg_name = "N")]
     min_count: Option<u64>,
 
-    /// where it is remembered since when UNIX sockets have been without their peer; default see the man page
+    /// where it is remembered since when UNIX sockets have been without their peer; default
+    /// /var/lib/connleak, see the man page
     #[argh(option, arg_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
@@ -132,15 +133,11 @@ fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, 
     let suspects = found.suspects(&judged);
     let owners = &found.people.owners;
     let blame = Blame::new(&suspects, owners, Grouping::new(target));
-    let mut labels =
-        label::all(found.census.tenants.iter().map(|tenant| tenant.name.as_str()).take(target.request.top));
-    if common.output.unwrap_or_default() == Format::Nagios {
-        labels.truncate(fitting(&labels));
-    }
+    let labels = label::all(found.census.tenants.iter().map(|tenant| tenant.name.as_str()).take(target.request.top));
     let state = judged.verdict.state;
     let (named, outliers) = (judged.named, judged.outliers);
     let mut report = Report::new("conn_tenants", target.service.clone(), &found.look.seen, judged.verdict);
-    report.headline = headline(target, rules, found, &report.reasons, &blame);
+    report.headline = headline(rules, found, &report.reasons, &blame);
     report.parts = parts(rules, found, &labels);
     report.metrics = metrics(rules, found, outliers.len(), report.parts.len());
     blame.add_to(&mut report);
@@ -161,25 +158,15 @@ fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, 
     report
 }
 
-/// How many of the labels leave room for words on the first line, which schedulers cut at 1,023 bytes, inside a number
-/// too: rather fewer labels. The default's five always do.
-fn fitting(labels: &[String]) -> usize {
-    const MOST_BYTES: usize = 400;
-    // `tenant_x=99.99%;50;80;0;`
-    let mut bytes = labels.iter().scan(0, |bytes, label| {
-        *bytes += label.len() + 40;
-        Some(*bytes)
-    });
-    bytes.position(|bytes| bytes > MOST_BYTES).unwrap_or(labels.len())
-}
-
 /// Says what the verdict may lack, where that could change it.
 fn doubts(rules: &Rules, found: &Found, state: ServiceState, report: &mut Report) {
     let census = &found.census;
     let mut doubts = Vec::new();
     if rules.at_worst(census, false).verdict.state != state {
         doubts.push(if found.ages_known {
-            "probes or writes hide ages: a tenant may have more in CLOSE_WAIT".to_owned()
+            let maybe = rules.at_worst(census, false).verdict.reasons.into_iter().next();
+            let maybe = maybe.map_or_else(String::new, |reason| format!(": maybe {reason}"));
+            format!("keepalive probes or writes hide when peers closed{maybe}")
         } else {
             "ages unknown: idle connections can't be judged".to_owned()
         });
@@ -194,9 +181,20 @@ fn doubts(rules: &Rules, found: &Found, state: ServiceState, report: &mut Report
     report.missing.extend(found.poolers_missing.iter().chain(&found.look.unkept).cloned());
 }
 
-fn headline(target: &Target, rules: &Rules, found: &Found, reasons: &[String], blame: &Blame) -> String {
+fn headline(rules: &Rules, found: &Found, reasons: &[String], blame: &Blame) -> String {
     let census = &found.census;
     let mut parts = reasons.to_vec();
+    // Of one tenant several numbers may be bad: its name is said once.
+    for pair in (1..parts.len()).rev() {
+        if let Some((name, what)) = reasons[pair].rsplit_once(": ")
+            && reasons[pair - 1].rsplit_once(": ").is_some_and(|(before, _)| before == name)
+        {
+            parts[pair] = what.to_owned();
+        }
+    }
+    if !reasons.is_empty() {
+        parts.extend(blame.headline());
+    }
     let tenants = if census.tenants.len() == 1 { "tenant" } else { "tenants" };
     parts.push(format!(
         "{} of {} {tenants} by {}",
@@ -205,19 +203,16 @@ fn headline(target: &Target, rules: &Rules, found: &Found, reasons: &[String], b
         display_name(&found.key.to_string())
     ));
     if let Some(largest) = census.tenants.first().filter(|_| reasons.is_empty()) {
-        let most = largest.counts.connections;
+        let (name, most) = (display_name(&largest.name), largest.counts.connections);
         let of = rules.limit.map_or(String::new(), |limit| format!(" of limit {limit}"));
         let share = rules.share(most, census);
-        parts.push(format!("largest {} with {most}, {share}%{of}", display_name(&largest.name)));
+        parts.push(format!("largest tenant {name}: {}, {share}%{of}", connections(most)));
     }
     if census.pooled.connections > 0 {
         parts.push(format!("{} by poolers", census.pooled.connections));
     }
     parts.extend(found.poolers.iter().take(1).map(pooler_words));
-    if !reasons.is_empty() {
-        parts.extend(blame.headline());
-    }
-    format!("{} {}", target.service, parts.join(", "))
+    parts.join(", ")
 }
 
 /// `pooler pgbouncer[7]: 20 with clients, 5 with servers`.

@@ -205,7 +205,7 @@ impl Detector {
         if let Some(mut alarm) = self.alarm.take() {
             let now = self.clock.now;
             alarm.full = told.unwrap_or(alarm.full);
-            alarm.tell(now + self.forecast(&alarm).likely, now, elapsed);
+            alarm.smooth(now + self.forecast(&alarm).likely, now, elapsed);
             self.alarm = Some(alarm);
         }
     }

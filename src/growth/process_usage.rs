@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const MIB: u64 = 1 << 20;
 /// Seconds after which a daily load has shown its height.
 const DAY: f64 = 86_400.0;
-/// Share of the limit from which growth is told as a leak before that: load alone seldom comes so high.
+/// Share of the limit from which growth is vm_rss as a leak before that: load alone seldom comes so high.
 const HIGH: f64 = 0.75;
 /// Processes that are followed, each with its own habits: the largest.
 const MOST: usize = 32;
@@ -226,16 +226,16 @@ fn stack(pid: u32, started: u64, bytes: u64) -> Vec<u64> {
 
 /// VmRSS in bytes; a kernel thread has none, nor a first thread that has ended.
 fn resident(dir: BorrowedFd<'_>) -> Result<u64, Errno> {
-    let told = |dir: BorrowedFd<'_>| -> Result<Option<u64>, Errno> {
+    let vm_rss = |dir: BorrowedFd<'_>| -> Result<Option<u64>, Errno> {
         let status = read_all(dir, "status", 64 * 1024)?;
         let status = String::from_utf8_lossy(&status);
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         Ok(line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()))
     };
-    let mut kib = told(dir)?;
+    let mut kib = vm_rss(dir)?;
     if kib.is_none() && threads(dir)? > 1 {
         each_thread(dir, &mut |thread| {
-            kib = told(thread)?;
+            kib = vm_rss(thread)?;
             Ok(kib.is_none())
         })?;
     }

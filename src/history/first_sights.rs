@@ -135,7 +135,7 @@ impl FirstSights {
     /// why the next run won't know of it, where that is to be said.
     pub fn keep(mut self, is_whole: bool) -> Option<String> {
         if self.key.is_empty() || !self.is_used {
-            return self.unkept.filter(|_| self.is_missed).map(FirstSights::said);
+            return self.unkept.filter(|_| self.is_missed).map(FirstSights::describe);
         }
         if !is_whole {
             for (cookie, sight) in self.known.drain() {
@@ -156,10 +156,10 @@ impl FirstSights {
         let written = state_dir::open(self.chosen.as_deref())
             .and_then(|dir| atomic_file::write(&dir.join(FirstSights::name(&self.key)), &(text + "end\n"), 0o600));
         // Where nothing is stuck nobody misses it.
-        written.err().map(|why| FirstSights::said(why.to_string())).filter(|_| !self.stuck.is_empty())
+        written.err().map(|why| FirstSights::describe(why.to_string())).filter(|_| !self.stuck.is_empty())
     }
 
-    fn said(why: String) -> String {
+    fn describe(why: String) -> String {
         format!("since when is not remembered: {why}")
     }
 }

@@ -2,6 +2,7 @@
 
 mod all;
 pub mod diag;
+pub mod exact;
 mod mptcp;
 pub mod netlink;
 pub mod proc;

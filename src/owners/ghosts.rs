@@ -145,7 +145,7 @@ struct Look {
 
 impl Look {
     /// None is known as one where a table was not read to its end.
-    fn keep_told(&mut self, unseen: Option<String>) {
+    fn drop_uncertain(&mut self, unseen: Option<String>) {
         if let Some(why) = unseen.filter(|_| !self.ghosts.is_empty()) {
             self.missing.push(format!("{} descriptors may be ghosts or not: {why}", self.ghosts.len()));
             self.ghosts.clear();
@@ -226,7 +226,7 @@ impl Suspected<'_> {
             missing.push(format!("ghosts unknown: the kernel doesn't tell the protocol of {untold} sockets"));
         }
         let mut look = Look { ghosts: open, meant, has_service, talking, missing };
-        look.keep_told(unseen);
+        look.drop_uncertain(unseen);
         Ok(look)
     }
 
@@ -235,7 +235,7 @@ impl Suspected<'_> {
         look.ghosts.retain(|inode, descriptor| descriptor.is_open(world, *inode));
         let Tables { unseen, .. } = self.forget_known(&mut look.ghosts, false, world)?;
         look.ghosts.retain(|inode, descriptor| descriptor.is_open(world, *inode));
-        look.keep_told(unseen);
+        look.drop_uncertain(unseen);
         Ok(())
     }
 
@@ -307,7 +307,7 @@ impl Suspected<'_> {
             let why = "ghosts of processes without any socket may be the service's, most of pid";
             let why = format!("{why} {}", processes::pids(&silent));
             match self.looking {
-                Looking::Asked => found.missing.push(format!("up to {count}: {why}")),
+                Looking::Asked => found.missing.push(Ghosts::at_most(count, &why)),
                 Looking::ByDefault { .. } => found.doubts.push((Some(count), why)),
             }
         }

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
     use crate::report::Service;
 
-    fn told(check: &'static str, profile: &str, side: Side, common: &Common) -> Vec<String> {
+    fn details(check: &'static str, profile: &str, side: Side, common: &Common) -> Vec<String> {
         let mut report = Report::failed(check, ServiceState::Critical, String::new());
         report.service = Some(Service { profile: profile.to_owned(), ports: vec![5432], side });
         report.details.push("owner".to_owned());
@@ -75,13 +75,13 @@ mod tests {
     #[test]
     fn a_problem_ends_with_the_next_command() {
         let verbose = |unit: Option<&str>| Common { verbose: 1, unit: unit.map(str::to_owned), ..Common::default() };
-        let of = |check, side, common: &Common| told(check, "postgresql", side, common);
+        let of = |check, side, common: &Common| details(check, "postgresql", side, common);
         let last = |told: Vec<String>| told.into_iter().next_back().unwrap();
         let common = verbose(None);
         assert_eq!(last(of("closewait", Side::Client, &common)), "look: connleak who -p 5432 --side client");
         assert_eq!(last(of("conn_states", Side::Both, &common)), "look: connleak who -p 5432");
         assert_eq!(last(of("conn_idle", Side::Both, &common)), "look: connleak sessions --how -p 5432");
-        assert_eq!(last(told("conn_idle", "kafka", Side::Both, &common)), "look: connleak who -p 5432");
+        assert_eq!(last(details("conn_idle", "kafka", Side::Both, &common)), "look: connleak who -p 5432");
         let common = verbose(Some("app@1.service"));
         assert_eq!(last(of("closewait", Side::Both, &common)), "look: connleak who -p 5432 --unit app@1.service");
         assert_eq!(of("closewait", Side::Both, &verbose(Some("x; rm -rf /"))), ["owner"]);

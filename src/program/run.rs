@@ -73,7 +73,7 @@ fn run<A: Command>(name: &'static str, check: fn(&Args<A>, &World) -> Result<Rep
             end(Report::failed(name, ServiceState::Unknown, refused.why.to_string()))
         }
     };
-    let common = &args.common;
+    let common = &mut args.common;
     let timeout = common.timeout.unwrap_or_default();
     let deadline = Deadline::after(timeout.after.0);
     let outlet = Outlet {
@@ -83,6 +83,16 @@ fn run<A: Command>(name: &'static str, check: fn(&Args<A>, &World) -> Result<Rep
         deadline: Some(deadline.clone()),
     };
     *OUTLET.lock().unwrap_or_else(PoisonError::into_inner) = Some(outlet);
+    let failed = |error: Error| Report::failed(name, ServiceState::Unknown, error.to_string());
+    let profiles = several::each(common).unwrap_or_else(|error| {
+        // No measurement: a plain line, as for all that is wrong in a command line.
+        *OUTLET.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        end(failed(error))
+    });
+    // Before the deadline is kept: who ends the call by it speaks for each of them.
+    if common.output == Some(Format::Prometheus) {
+        profiles.iter().for_each(|profile| batch().announce(several::service(common, profile)));
+    }
     let watch_until = |deadline: &Deadline| {
         *WATCHED.lock().unwrap_or_else(PoisonError::into_inner) = Some((timeout.state, deadline.clone()));
         watchdog.unpark();
@@ -104,16 +114,7 @@ fn run<A: Command>(name: &'static str, check: fn(&Args<A>, &World) -> Result<Rep
     if let Some(root) = &common.proc_root {
         world.proc_root.clone_from(root);
     }
-    let failed = |error: Error| Report::failed(name, ServiceState::Unknown, error.to_string());
-    let profiles = several::each(&mut args.common).unwrap_or_else(|error| {
-        // No measurement: a plain line, as for all that is wrong in a command line.
-        *OUTLET.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        end(failed(error))
-    });
     args.is_of_several = profiles.len() > 1;
-    if args.common.output == Some(Format::Prometheus) {
-        profiles.iter().for_each(|profile| batch().announce(several::service(&args.common, profile)));
-    }
     let mut told = None;
     for profile in profiles {
         told.into_iter().for_each(|report| batch().add(report));

@@ -79,28 +79,3 @@ fn tenants_options() {
             .all_refused(&[(vec!["-P".to_owned(), profile, CALM.to_owned()], &[says, &["p.yaml"][..]].concat()[..])]);
     }
 }
-
-/// Schedulers cut a first line at 1,023 bytes, inside a number too: rather fewer labels, however many are asked for.
-#[test]
-fn the_first_line_has_room_for_its_labels() {
-    let dir = tempfile::tempdir().unwrap();
-    fs::create_dir(dir.path().join("net")).unwrap();
-    let mut tcp = fs::read_to_string("tests/fixtures/calm/net/tcp").unwrap().lines().next().unwrap().to_owned();
-    for number in 1..300u32 {
-        let [port, inode] = [40_000 + number, 90_000 + number];
-        let ends = format!("0100007F:2BCB {:02X}{:02X}000A:{port:04X}", number % 250 + 1, number / 250);
-        let rest =
-            format!("00000000:00000000 00:00000000 00000000     0        0 {inode} 1 0000000000000000 20 4 30 10 -1");
-        tcp += &format!("\n{number:4}: {ends} 01 {rest}");
-    }
-    fs::write(dir.path().join("net/tcp"), tcp + "\n").unwrap();
-    let root = format!("--proc-root={}", dir.path().display());
-    for top in ["5", "20", "0"] {
-        let output =
-            TENANTS.command(&["-p11211", "--top", top, "--key", "peer/32", "--limit=9", &root]).output().unwrap();
-        let first = String::from_utf8(output.stdout).unwrap().lines().next().unwrap().to_owned();
-        let labels = first.matches(" tenant_").count();
-        assert!(first.len() < 1023 && first.ends_with(';') && labels >= 5, "{top}: {} bytes, {first}", first.len());
-        assert!(first.contains(" tenants=299;") && first.contains("largest 10."), "{first}");
-    }
-}

@@ -76,7 +76,7 @@ fn cron_lines_run_and_say_nothing_where_all_is_well() {
         let text = with_built_checks(&read(file)).replace("/usr/local/sbin/connleak-on-change", &on_change);
         let text = text.replace("/var/lib/prometheus/node-exporter", dir.path().to_str().unwrap());
         let run = |command: &str| {
-            let told = dir.path().join("told");
+            let told = dir.path().join("session_state");
             Command::new("sh").args(["-c", command]).env("STATE_DIRECTORY", told).output().unwrap()
         };
         let is_job = |line: &&str| line.starts_with('*');
@@ -106,7 +106,7 @@ fn cron_lines_run_and_say_nothing_where_all_is_well() {
 #[test]
 fn a_state_is_told_on_change_and_daily() {
     let dir = tempfile::tempdir().unwrap();
-    let (check, told) = (dir.path().join("check"), dir.path().join("told"));
+    let (check, told) = (dir.path().join("check"), dir.path().join("session_state"));
     let tell = |state: &str, place: &Path| {
         fs::write(&check, format!("echo says {state}; exit {state}")).unwrap();
         let mut command = Command::new(contrib().join("cron/connleak-on-change"));

@@ -58,6 +58,8 @@ mod tenants {
 /// connleak itself.
 mod companion {
     pub mod demo;
+    pub mod discover;
+    pub mod doctor;
     pub mod graph_progress;
     pub mod run;
     pub mod sockets;
@@ -112,6 +114,7 @@ mod host {
 /// Real monitoring systems and other programs that run the checks.
 mod integrations {
     pub mod daemon;
+    pub mod database;
     pub mod director;
     pub mod icinga;
     pub mod icinga_cluster;
@@ -123,4 +126,5 @@ mod integrations {
     pub mod sudo;
     pub mod textfile;
     pub mod units;
+    pub mod zabbix;
 }

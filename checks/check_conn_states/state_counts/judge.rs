@@ -81,11 +81,11 @@ impl Rules {
         }
         if let Some((room, source, destination)) = ports(mix).filter(|_| range_known || at_worst) {
             let percent = ports_percent(&room);
-            let said = || format!("{} at {percent}% ({} of {})", room.what, room.used, room.limit);
+            let said = || format!("{} at {} of {}, {percent}%", room.what, room.used, room.limit);
             found.judge(&self.ports, percent, Whose::Ports(source, destination), said);
         }
         let stuck = mix.stuck_count() + if at_worst { mix.maybe_stuck } else { 0 };
-        found.judge(&self.stuck, stuck as f64, Whose::Stuck, || self.stuck_said(mix, stuck));
+        found.judge(&self.stuck, stuck as f64, Whose::Stuck, || self.describe_stuck(mix, stuck));
         for (state, limits) in &self.by_state {
             let count = mix.tally.count(Side::Both, *state);
             found.judge(limits, count as f64, Whose::State(*state), || format!("{count} {state}"));
@@ -106,7 +106,7 @@ impl Rules {
     }
 
     /// `12 stuck for 1m or more (FIN_WAIT1 10, LAST_ACK 2)`.
-    fn stuck_said(&self, mix: &StateCounts, stuck: u64) -> String {
+    fn describe_stuck(&self, mix: &StateCounts, stuck: u64) -> String {
         let count = |(state, name): &(State, &str)| match mix.stuck.count(Side::Both, *state) {
             0 => None,
             count => Some(format!("{name} {count}")),
@@ -166,10 +166,10 @@ impl Findings {
     }
 }
 
-/// `0.0.0.0:80 at 100% (5 of 5)`.
+/// `0.0.0.0:80 at 5 of 5, 100%`.
 fn filled(queue: &Queue, percent: f64) -> String {
     let of = queue.limit.map_or("of an unknown number".to_owned(), |limit| format!("of {limit}"));
-    format!("{} at {}% ({} {of})", queue.listener, tenths(percent), queue.used)
+    format!("{} at {} {of}, {}%", queue.listener, queue.used, tenths(percent))
 }
 
 /// The source and destination with the fewest ephemeral ports left.

@@ -2,7 +2,6 @@
 
 mod choice;
 mod estimate;
-mod everyone;
 mod figure;
 mod output;
 mod page;
@@ -14,6 +13,7 @@ mod rows;
 mod table;
 mod words;
 
+use crate::everyone;
 use crate::screen;
 use crate::subcommand::Plain;
 use argh::{ArgsInfo, FromArgs};
@@ -173,14 +173,14 @@ impl Plain for Graph {
         let page = page::html(&words::plain(&title), &charts, now)?;
         target.write(&page)?;
         if target.is_file() {
-            judged.iter().try_for_each(|judged| tell(&target, &judged.recording))?;
+            judged.iter().try_for_each(|judged| describe(&target, &judged.recording))?;
         }
         target.open()
     }
 }
 
 /// What is on the page.
-fn tell(target: &Target, recording: &Recording) -> std::result::Result<(), String> {
+fn describe(target: &Target, recording: &Recording) -> std::result::Result<(), String> {
     let Recording { name, times, notes, .. } = recording;
     let notes: String = notes.iter().map(|note| format!(" {note}")).collect();
     let said = format!("{target}: {name}: {}.{notes}", words::many(times.len(), "sample"));

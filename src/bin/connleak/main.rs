@@ -3,6 +3,9 @@
 mod backtest;
 mod cells;
 mod demo;
+mod discover;
+mod doctor;
+mod everyone;
 mod from_history;
 mod graph;
 mod protocol;
@@ -17,12 +20,16 @@ use connleak::program::{inherited, panics};
 use std::process::ExitCode;
 use subcommand::Entry;
 
+const WHO: Entry = Entry::shared::<who::Who>("who");
+
 /// In the order that help shows them.
-const SUBCOMMANDS: [Entry; 6] = [
-    Entry::shared::<who::Who>("who"),
+const SUBCOMMANDS: [Entry; 8] = [
+    Entry::of::<discover::Discover>("discover"),
+    WHO,
     Entry::shared::<watch::Watch>("watch"),
     Entry::shared::<sessions::Sessions>("sessions"),
     Entry::of::<graph::Graph>("graph"),
+    Entry::of::<doctor::Doctor>("doctor"),
     Entry::of::<demo::Demo>("demo"),
     Entry { run: from_history::or_files, ..Entry::of::<backtest::Backtest>("backtest") },
 ];
@@ -54,7 +61,7 @@ fn run() -> Result<(), String> {
         Some("-V" | "--version") => screen::print(&format!("connleak {}\n", env!("CARGO_PKG_VERSION"))),
         // Options alone are those of the look that is meant most often.
         Some(option) if option.len() > 1 && option.starts_with('-') => {
-            (SUBCOMMANDS[0].run)(std::iter::once(word).chain(words).collect())
+            (WHO.run)(std::iter::once(word).chain(words).collect())
         }
         _ => match SUBCOMMANDS.iter().find(|entry| word == entry.name) {
             Some(entry) => (entry.run)(words.collect()),
@@ -78,7 +85,7 @@ fn help() -> String {
     }
     text.push_str(
         "\nOptions:\n  -h, --help\n          show this help; after a command, that command's\n  -V, --version\n          \
-         show the version\n\nExit status: 0, or 3 with one line on standard error.\nSee 'man connleak' for examples.\n",
+         show the version\n\nExit status: 0, or 3 with one line on standard error; 1 by doctor where answers would be partial.\nSee 'man connleak' for examples.\n",
     );
     text
 }

@@ -52,9 +52,9 @@ impl Alarm {
         })
     }
 
-    /// What is told of the instant at which the limit is reached: an earlier one at once, a later one by and by, so that
+    /// Smooths the instant at which the limit is reached: an earlier one at once, a later one by and by, so that
     /// a state doesn't flap with each estimate. `elapsed`: seconds since the sample before.
-    pub fn tell(&mut self, full: f64, now: f64, elapsed: f64) {
+    pub fn smooth(&mut self, full: f64, now: f64, elapsed: f64) {
         let patience = LATELY.max(HASTE * (full - now));
         self.full = match full < self.full {
             true => full,

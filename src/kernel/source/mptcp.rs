@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 pub struct Connections<'a> {
     query: &'a Query<'a>,
     /// Whether MPTCP's table was read to its end.
-    told: bool,
+    is_complete: bool,
     known: Vec<Socket>,
     by_inode: HashMap<u64, usize>,
     by_ends: HashMap<(Endpoint, Endpoint), usize>,
@@ -23,7 +23,7 @@ impl<'a> Connections<'a> {
     pub fn new(query: &'a Query<'a>) -> Connections<'a> {
         Connections {
             query,
-            told: false,
+            is_complete: false,
             known: Vec::new(),
             by_inode: HashMap::new(),
             by_ends: HashMap::new(),
@@ -33,11 +33,11 @@ impl<'a> Connections<'a> {
 
     /// A row of MPTCP's table. A listener's row in TCP's table tells as much.
     pub fn add(&mut self, row: &Socket) {
-        if row.state == State::Listen {
+        if row.state == State::Listen || self.by_ends.contains_key(&(row.local, row.remote)) {
             return;
         }
         let index = self.known.len();
-        // The kernel copies the listener's cookie to all that it accepts: no identity (6.18).
+        // The kernel copies the listener's cookie, once a look gave it one, to all that it accepts: no identity (6.18).
         self.known.push(Socket { cookie: None, ..*row });
         self.by_ends.insert((row.local, row.remote), index);
         if row.inode != 0 {
@@ -46,8 +46,8 @@ impl<'a> Connections<'a> {
     }
 
     /// MPTCP's table was read to its end.
-    pub fn are_told(&mut self) {
-        self.told = true;
+    pub fn complete(&mut self) {
+        self.is_complete = true;
     }
 
     /// A row of TCP's table.
@@ -83,7 +83,7 @@ impl<'a> Connections<'a> {
             } else if row.inode == 0 || shown.insert(row.inode) {
                 // Of a connection younger than the look at MPTCP's table, or that table is not told: one
                 // subflow stands for all.
-                untold += u64::from(!self.told && row.state == State::Established);
+                untold += u64::from(!self.is_complete && row.state == State::Established);
                 self.show(&row, each);
             }
         }
@@ -130,7 +130,7 @@ mod tests {
         let mut connections = Connections::new(query);
         if let Some(told) = told {
             told.iter().for_each(|row| connections.add(row));
-            connections.are_told();
+            connections.complete();
         }
         rows.iter().for_each(|row| connections.row(row, &mut |socket| shown.push(*socket)));
         let untold = connections.end(&mut |socket| shown.push(*socket));

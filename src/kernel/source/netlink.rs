@@ -69,7 +69,7 @@ fn visit_tables(socket: &OwnedFd, query: &Query, has_mptcp: bool, each: &mut dyn
     let of_mptcp = by_any(Table::Mptcp, socket, &all, &mut |row| connections.add(row));
     let why = match of_mptcp.map(|seen| seen.missing) {
         Ok(None) => {
-            connections.are_told();
+            connections.complete();
             None
         }
         Ok(Some(why)) => Some(why),
@@ -182,7 +182,8 @@ fn take(
             seen.missing = Some("the socket table changed under the dump".to_owned());
         }
         match message {
-            Message::Socket(socket) if repeats.has(socket.cookie) => {}
+            // MPTCP connections may share one cookie: what comes again of those is told by its ends.
+            Message::Socket(socket) if table == Table::Tcp && repeats.has(socket.cookie) => {}
             Message::Socket(socket) => {
                 seen.rows += 1;
                 each(&socket);

@@ -47,7 +47,7 @@ pub fn visit(net_dir: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Re
             each(&socket);
         }
     }
-    (seen.missing, seen.remark) = untold(mptcp, listeners, established);
+    (seen.missing, seen.remark) = unreadable_states(mptcp, listeners, established);
     if is_uncounted && established > 0 {
         let why = "/proc doesn't tell the states of MPTCP connections, nor this kernel how many there are";
         seen.missing.get_or_insert(why.to_owned());
@@ -57,7 +57,7 @@ pub fn visit(net_dir: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Re
 
 /// /proc has no table of MPTCP's connections: in TCP's they stay ESTABLISHED when their peer closes. Where
 /// all of MPTCP's sockets may be listeners, as Go's are by default, that is no reason to trust nothing.
-fn untold(mptcp: u64, listeners: u64, established: u64) -> (Option<String>, Option<String>) {
+fn unreadable_states(mptcp: u64, listeners: u64, established: u64) -> (Option<String>, Option<String>) {
     let connections = mptcp.saturating_sub(listeners);
     let states = || "/proc doesn't tell the states of MPTCP connections";
     match (mptcp.min(established), connections) {

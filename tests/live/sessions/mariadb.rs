@@ -136,7 +136,7 @@ fn processlist_tells_the_transaction_that_was_left_open() {
             "{found:#}"
         );
         assert!(open[0]["session"]["client"].as_str().unwrap().starts_with("localhost:"), "{found:#}");
-        assert_eq!((&open[0]["told"], open[0]["session"]["statement"].is_null()), (&"Sleep".into(), true));
+        assert_eq!((&open[0]["session_state"], open[0]["session"]["statement"].is_null()), (&"Sleep".into(), true));
         assert!(open[0]["session"]["transaction_seconds"].as_u64().is_some_and(|age| age < 120), "{found:#}");
         let strangers = rows(&found, &|row| row["session"]["user"] == "unauthenticated user");
         assert_eq!((strangers.len(), found["joined"].as_u64()), (1, Some(3)), "{found:#}");
@@ -173,7 +173,11 @@ fn performance_schema_tells_the_last_statement_of_a_sleeping_session() {
         let found = recipe.json();
         let forgotten = rows(&found, &|row| row["session"]["statement"] == "SELECT total FROM orders");
         assert_eq!(forgotten.len(), 1, "{found:#}");
-        assert_eq!((&forgotten[0]["joined_by"], &forgotten[0]["told"]), (&"fd".into(), &"Sleep".into()), "{found:#}");
+        assert_eq!(
+            (&forgotten[0]["joined_by"], &forgotten[0]["session_state"]),
+            (&"fd".into(), &"Sleep".into()),
+            "{found:#}"
+        );
         assert_eq!(forgotten[0]["client"], application.name());
         assert_eq!(forgotten[0]["session"]["fd"], forgotten[0]["server_socket"]["fd"]);
         // Over a UNIX socket only the descriptor tells.
@@ -194,6 +198,6 @@ fn performance_schema_tells_the_last_statement_of_a_sleeping_session() {
         let found = listed.json();
         let proxied = rows(&found, &|row| row["client"] == "192.0.2.7:40000");
         assert_eq!((proxied.len(), &proxied[0]["joined_by"]), (1, &serde_json::Value::Null), "{found:#}");
-        assert_eq!(proxied[0]["told"], "Sleep, its client is gone or behind a proxy", "{found:#}");
+        assert_eq!(proxied[0]["session_state"], "Sleep, its client is gone or behind a proxy", "{found:#}");
     });
 }

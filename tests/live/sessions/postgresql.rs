@@ -78,16 +78,16 @@ fn the_last_statement_of_a_connection_that_was_not_given_back() {
                 (&"shop".into(), &"postgres".into(), &"shop web".into(), &true.into())
             );
             // Of one that failed PostgreSQL has forgotten when it began.
-            let is_aborted = row["told"] == "idle in transaction (aborted)";
-            assert!(is_aborted || row["told"] == "idle in transaction", "{row:#}");
+            let is_aborted = row["session_state"] == "idle in transaction (aborted)";
+            assert!(is_aborted || row["session_state"] == "idle in transaction", "{row:#}");
             assert_eq!(session["transaction_seconds"].is_null(), is_aborted, "{row:#}");
             assert!(session["state_seconds"].as_u64().is_some_and(|age| age < 120), "{row:#}");
         }
         // What was given back shows what its pool does with it then.
-        let idle = rows(&found, &|row| row["told"] == "idle");
+        let idle = rows(&found, &|row| row["session_state"] == "idle");
         assert_eq!((idle.len(), &idle[0]["session"]["statement"]), (1, &"ROLLBACK".into()), "{found:#}");
         let unknown = rows(&found, &|row| row["session"].is_null());
-        assert_eq!((unknown.len(), &unknown[0]["told"]), (1, &"none: not logged in".into()), "{found:#}");
+        assert_eq!((unknown.len(), &unknown[0]["session_state"]), (1, &"none: not logged in".into()), "{found:#}");
         let table = recipe.table();
         let first = table.lines().nth(2).unwrap();
         assert!(first.contains(&application.name()) && first.contains("idle in transaction"), "{table}");

@@ -17,7 +17,7 @@ pub fn json(row: &Row) -> Value {
         "server_socket": connection.and_then(|connection| connection.server.as_ref()).map(|end| socket(end, None)),
         "joined_by": row.found.map(|found| found.by.name()),
         "addresses_agree": row.found.map(|found| found.agrees),
-        "told": row.told(),
+        "session_state": row.describe(),
         "session": row.session.map(session),
         "behind": row.behind.map(session),
     })
@@ -60,7 +60,7 @@ fn session(session: &Session) -> Value {
 }
 
 const COLUMNS: &str = "client,pid,fd,command,unit,state,silent_seconds,server_pid,server_fd,joined_by,session,user,database,application,\
-    told,state_seconds,transaction_seconds,statement";
+    session_state,state_seconds,transaction_seconds,statement";
 
 /// A header and a line for each row; unknown values are empty.
 pub fn csv(rows: &[Row]) -> String {
@@ -89,7 +89,7 @@ fn cells(row: &Row) -> [String; 18] {
         text(session.and_then(|session| session.user.as_ref())),
         text(session.and_then(|session| session.database.as_ref())),
         text(session.and_then(|session| session.application.as_ref())),
-        row.told(),
+        row.describe(),
         number(asking.and_then(|asking| asking.state_age)),
         number(asking.and_then(|asking| asking.transaction)),
         text(asking.and_then(|asking| asking.query.as_ref())),

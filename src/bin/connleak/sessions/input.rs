@@ -29,7 +29,7 @@ impl Told {
         }
         let mut told = Told::default();
         for name in names {
-            told.add(&text(name)?, service).map_err(|why| Error::content(Path::new(shown(name)), why))?;
+            told.add(&text(name)?, service).map_err(|why| Error::content(Path::new(display_name(name)), why))?;
         }
         match (service, told.sources.contains(&Source::Pooler), told.sources.contains(&Source::Activity)) {
             ("pgbouncer", false, _) => Err(Error::Usage(
@@ -81,12 +81,12 @@ fn is_of_another(service: &str) -> bool {
     all.iter().any(|source| source.services().contains(&service))
 }
 
-fn shown(name: &str) -> &str {
+fn display_name(name: &str) -> &str {
     if name == "-" { "standard input" } else { name }
 }
 
 fn text(name: &str) -> Result<String> {
-    let path = Path::new(shown(name));
+    let path = Path::new(display_name(name));
     let mut bytes = Vec::new();
     let read = |source: &mut dyn Read, bytes: &mut Vec<u8>| source.take(LARGEST + 1).read_to_end(bytes);
     if name == "-" {

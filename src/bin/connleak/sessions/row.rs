@@ -168,8 +168,8 @@ impl Row<'_> {
     }
 
     /// What the service says, or why it says nothing.
-    pub fn told(&self) -> String {
-        let Some(session) = self.session else { return self.untold().to_owned() };
+    pub fn describe(&self) -> String {
+        let Some(session) = self.session else { return self.describe_missing().to_owned() };
         let gone = match (self.class, session.pid) {
             (Class::ClientGone, Some(_)) => ", its client is gone",
             (Class::ClientGone, None) => ", its client is gone or behind a proxy",
@@ -184,7 +184,7 @@ impl Row<'_> {
         format!("{state}{pooled}{gone}")
     }
 
-    fn untold(&self) -> &'static str {
+    fn describe_missing(&self) -> &'static str {
         let Some(connection) = self.connection else { return "" };
         let of = |end: &Option<End>| end.as_ref().map(|end| (end.suspect.state, end.suspect.is_waiting()));
         match (of(&connection.client), of(&connection.server)) {

@@ -45,7 +45,7 @@ fn age(seconds: u64) -> String {
 fn session(row: &Row) -> String {
     let age =
         row.asking().and_then(|asking| asking.state_age).map_or(String::new(), |seconds| format!(" {}", age(seconds)));
-    format!("{}{age}", visible(&row.told()))
+    format!("{}{age}", visible(&row.describe()))
 }
 
 /// On one line.

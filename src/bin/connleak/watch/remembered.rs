@@ -123,7 +123,7 @@ fn words(row: &Row) -> Option<String> {
     let statement = row.asking().and_then(|asking| asking.query.as_ref());
     let statement =
         statement.map(|text| format!("last statement {}", text.split_whitespace().collect::<Vec<_>>().join(" ")));
-    let parts = [Some(who).filter(|who| !who.is_empty()), application, Some(row.told()), statement];
+    let parts = [Some(who).filter(|who| !who.is_empty()), application, Some(row.describe()), statement];
     let line = visible(&parts.into_iter().flatten().collect::<Vec<_>>().join(", "));
     Some(line.chars().take(LONGEST).collect())
 }

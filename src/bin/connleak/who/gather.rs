@@ -80,7 +80,11 @@ impl View {
             notes.push(format!("owners of {unowned} of {} sockets unknown: {why}", sockets.held.len()));
         }
         if !sockets.ages_known {
-            notes.push("ages unknown: only /proc could be read".to_owned());
+            let why = match seen.origin {
+                Origin::Replay => "the dump was recorded without tcp_info; 'ss -tanie -D FILE' records it",
+                _ => "only /proc could be read",
+            };
+            notes.push(format!("ages unknown: {why}"));
         }
         if sockets.undated > 0 {
             notes.push(format!("{} in CLOSE_WAIT over UNIX sockets: the kernel tells no ages", sockets.undated));
@@ -130,14 +134,14 @@ impl Sockets {
         if selection.is_any() {
             // Those of a recording's host aren't in it.
             let ports = if world.replay.is_none() { EphemeralPorts::read(world).ok() } else { None };
-            sockets.tell_sides(&all, &ports.unwrap_or_else(EphemeralPorts::usual));
+            sockets.assign_sides(&all, &ports.unwrap_or_else(EphemeralPorts::usual));
         }
         Ok((sockets, seen))
     }
 
     /// Where no port was asked for, one with a listener is a server's; without any listener one that
     /// connect(2) does not give, where the other end's may be so given.
-    fn tell_sides(&mut self, listeners: &Listeners, given: &EphemeralPorts) {
+    fn assign_sides(&mut self, listeners: &Listeners, given: &EphemeralPorts) {
         let end = |suspect: &Suspect| {
             let Suspect { local, remote, netns, .. } = suspect;
             let has_listener = |end: &Endpoint| listeners.has_port(*netns, end.port);
