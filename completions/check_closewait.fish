@@ -51,7 +51,7 @@ complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l olde
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l ghosts -d 'be UNKNOWN where not all ghosts can be looked for: sockets that left the tables by a reset while their descriptor stays open. By default they count as far as they are seen'
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l no-ghosts -d 'don\'t look for ghosts, and count none'
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l state-dir -r -d 'where it is remembered since when UNIX sockets have been without their peer; default /var/lib/connleak, see the man page'
-complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l port -s p -r -d 'service port, or several. A port finds its profile by itself; may be repeated'
+complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l port -s p -r -d 'service port, several or a range as 8000-8100. A port finds its profile by itself; may be repeated'
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l unix -r -d 'UNIX socket that the service listens on: its path, @NAME for an abstract one, or a pattern with * and ?; may be repeated'
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p and --unix also its ports and UNIX sockets. Several, for -o prometheus only, are checked one after the other; may be repeated'
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l warning -s w -r -d 'warning range for the check\'s main number; default from the profile, as far as it has one'

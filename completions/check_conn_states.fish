@@ -58,7 +58,7 @@ complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l 
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l baseline-warning -r -d 'warning range for how many percent more than usual a state counts; default 200'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l baseline-critical -r -d 'critical range for how many percent more than usual a state counts; default none'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l state-dir -r -d 'where check_conn_growth keeps its history; default /var/lib/connleak, see its man page'
-complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l port -s p -r -d 'service port, or several. A port finds its profile by itself; may be repeated'
+complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l port -s p -r -d 'service port, several or a range as 8000-8100. A port finds its profile by itself; may be repeated'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l unix -r -d 'UNIX socket that the service listens on: its path, @NAME for an abstract one, or a pattern with * and ?; may be repeated'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p and --unix also its ports and UNIX sockets. Several, for -o prometheus only, are checked one after the other; may be repeated'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l warning -s w -r -d 'warning range for the check\'s main number; default from the profile, as far as it has one'

@@ -53,7 +53,7 @@ complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l outliers-critical -r -d 'critical range for how many tenants stand out above the others; default none'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l min-count -r -d 'a tenant with fewer connections doesn\'t stand out; default from the profile, else 10'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l state-dir -r -d 'where it is remembered since when UNIX sockets have been without their peer; default /var/lib/connleak, see the man page'
-complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l port -s p -r -d 'service port, or several. A port finds its profile by itself; may be repeated'
+complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l port -s p -r -d 'service port, several or a range as 8000-8100. A port finds its profile by itself; may be repeated'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l unix -r -d 'UNIX socket that the service listens on: its path, @NAME for an abstract one, or a pattern with * and ?; may be repeated'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p and --unix also its ports and UNIX sockets. Several, for -o prometheus only, are checked one after the other; may be repeated'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l warning -s w -r -d 'warning range for the check\'s main number; default from the profile, as far as it has one'

@@ -41,7 +41,10 @@ fn flaw(output: &Output, says: &[&str]) -> Option<String> {
 fn bad_input_is_one_line_that_names_the_token_and_the_remedy() {
     let cases: &[(&[&str], &[&str])] = &[
         (&[], &["what?", "discover, who, watch", "demo", "--help"]),
-        (&["whoo"], &["'whoo'", "who, watch", "--help"]),
+        (&["whoo"], &["'whoo'", "did you mean who?", "who, watch", "--help"]),
+        (&["grap"], &["'grap'", "did you mean graph?"]),
+        (&["-p", "0"], &["--port", "'0'", "1 to 65535"]),
+        (&["-p3306", "--sied", "client"], &["'--sied'", "--help"]),
         (&[""], &["unknown command ''"]),
         (&["x\u{1b}[2K\n"], &["'x\\u{1b}[2K\\n'"]),
         (&["--hel"], &["'--hel'", "--help"]),

@@ -82,6 +82,7 @@ pub struct Closewait {
 
 impl Command for Closewait {
     const PROGRAM: &'static str = "check_closewait";
+    const ALSO: &'static [(&'static str, &'static str)] = &[("share-", "ratio-")];
 }
 
 fn main() {

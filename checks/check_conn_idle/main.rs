@@ -100,6 +100,7 @@ struct Idle {
 
 impl Command for Idle {
     const PROGRAM: &'static str = "check_conn_idle";
+    const ALSO: &'static [(&'static str, &'static str)] = &[("ratio-", "share-"), ("idle-age", "min-age")];
 }
 
 fn main() {

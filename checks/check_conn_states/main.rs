@@ -164,6 +164,7 @@ impl FromStr for Compare {
 
 impl Command for ConnStates {
     const PROGRAM: &'static str = "check_conn_states";
+    const ALSO: &'static [(&'static str, &'static str)] = &[("share-", "ratio-")];
 }
 
 fn main() {

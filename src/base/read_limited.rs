@@ -13,7 +13,11 @@ pub fn read(path: &Path, largest: u64) -> Result<String> {
     if bytes.len() as u64 > largest {
         return Err(Error::content(path, format!("over {} KiB; is it the right file?", largest / 1024)));
     }
-    String::from_utf8(bytes).map_err(|error| {
-        Error::content(path, format!("not UTF-8 at byte {}; is it the right file?", error.utf8_error().valid_up_to()))
-    })
+    // Some editors begin a file with a byte order mark.
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    let text = std::str::from_utf8(text).map_err(|error| {
+        let mark = bytes.len() - text.len();
+        Error::content(path, format!("not UTF-8 at byte {}; is it the right file?", mark + error.valid_up_to()))
+    });
+    text.map(str::to_owned)
 }

@@ -1,5 +1,5 @@
-//! User names and ids, from `/etc/passwd` only: a name service could hang, and would make a
-//! static binary impossible.
+//! User names and ids, from `/etc/passwd` only: a name service could hang, would make a static binary impossible, and
+//! `getent` would be a child process, which no look starts.
 
 use crate::base::error::{Error, Result};
 use std::collections::HashMap;
@@ -39,7 +39,9 @@ impl Users {
         user.parse()
             .ok()
             .or_else(named)
-            .ok_or_else(|| Error::Usage(format!("unknown user '{user}': not in /etc/passwd; give the numeric uid")))
+            .ok_or_else(|| Error::Usage(format!(
+                    "unknown user '{user}': not in /etc/passwd; of a name service's users give the numeric uid, as id -u tells it"
+                )))
     }
 }
 

@@ -11,6 +11,7 @@ use crate::base::word;
 use crate::kernel::owner::Holders;
 use crate::kernel::select::Cidr;
 use crate::kernel::socket::Side;
+use crate::kernel::source::diag::MOST_PORTS;
 use crate::kernel::unix_target::UnixPath;
 use crate::kernel::world::{Netns, Source};
 use crate::report::Format;
@@ -25,7 +26,7 @@ use std::str::FromStr;
 /// options every check has
 #[derive(FromArgs, ArgsInfo, Debug, Default)]
 pub struct Common {
-    /// service port, or several. A port finds its profile by itself
+    /// service port, several or a range as 8000-8100. A port finds its profile by itself
     #[argh(option, short = 'p', arg_name = "N[,N...]")]
     pub port: Vec<Ports>,
 
@@ -161,11 +162,26 @@ impl FromStr for Ports {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let port = |part: &str| match part.parse::<u16>() {
-            Ok(port) if port > 0 && part.bytes().all(|byte| byte.is_ascii_digit()) => Ok(port),
-            _ => Err(format!("bad port '{part}': use 1 to 65535, several as 389,636")),
-        };
-        text.split(',').map(port).collect::<std::result::Result<_, _>>().map(Ports)
+        let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        let port = |part: &str| part.parse::<u16>().ok().filter(|port| *port > 0 && is_number(part));
+        let mut ports = Vec::new();
+        for part in text.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            match (port(first), port(last)) {
+                (Some(first), Some(last)) if usize::from(last.saturating_sub(first)) >= MOST_PORTS => {
+                    let count = last - first + 1;
+                    return Err(format!("bad port '{part}': {count} ports; at most {MOST_PORTS} are checked at once"));
+                }
+                (Some(first), Some(last)) if first <= last => ports.extend(first..=last),
+                _ if part.starts_with(|letter: char| letter.is_ascii_alphabetic()) => {
+                    return Err(format!("bad port '{part}': a number, 1 to 65535; a service by its name is -P {part}"));
+                }
+                _ => {
+                    return Err(format!("bad port '{part}': use 1 to 65535, several as 389,636, a range as 8000-8100"));
+                }
+            }
+        }
+        Ok(Ports(ports))
     }
 }
 
@@ -240,9 +256,9 @@ impl FromStr for Timeout {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let bad = || format!("bad timeout '{text}': write for example 10, 30s or 10:critical");
+        let bad = || format!("bad timeout '{text}': write for example 10, 30s, 10:critical or 10:2");
         let (after, state) = match text.split_once(':') {
-            Some((after, state)) => (after, verdict::named(state).ok_or_else(bad)?),
+            Some((after, state)) => (after, verdict::named_or_numbered(state).ok_or_else(bad)?),
             None => (text, ServiceState::Unknown),
         };
         let after: Span = after.parse().map_err(|_| bad())?;
@@ -261,6 +277,8 @@ pub trait Command: FromArgs + ArgsInfo {
     const REST: Option<&'static str> = None;
     /// Whether its words may be names of files, which then are the rest; `-` is one, too.
     const FILES: bool = false;
+    /// How other checks call the beginnings of its long options: each is taken for its own.
+    const ALSO: &'static [(&'static str, &'static str)] = &[];
     /// Options that it has no use for, by their long names.
     const WITHOUT: &'static [&'static str] = &[];
     /// What its help ends with: how values are written, and what the exit status means.
@@ -340,7 +358,7 @@ mod tests {
         assert_eq!(args.common.port, [Ports(vec![1, 2]), Ports(vec![3])]);
         assert_eq!(args.common.limits().warning, "-5:5".parse().ok());
         assert_eq!(args.common.peer.len(), 1);
-        assert_eq!(run("-p1 --own x").unwrap_err(), "--own: bad value 'x': invalid digit found in string; see --help");
+        assert_eq!(run("-p1 --own x").unwrap_err(), "--own: bad value 'x': write a whole number; see --help");
         assert_eq!(run("-p1 -hV").unwrap_err(), "help or version");
         // A value that looks like an option is still the value.
         assert!(run("--unit --help").unwrap().common.unit.is_some_and(|unit| unit == "--help"));
@@ -351,7 +369,8 @@ mod tests {
         let of = |text: &str| text.parse::<Timeout>().map(|timeout| (timeout.after, timeout.state));
         assert_eq!(of("10"), Ok((Span::seconds(10), ServiceState::Unknown)));
         assert_eq!(of("30s:critical"), Ok((Span::seconds(30), ServiceState::Critical)));
-        for bad in ["", ":", "0", "0s", "10:", ":critical", "10:3x", "2d", "10:critical:5"] {
+        assert_eq!(of("10:2"), Ok((Span::seconds(10), ServiceState::Critical)));
+        for bad in ["", ":", "0", "0s", "10:", ":critical", "10:3x", "10:4", "10:02", "2d", "10:critical:5"] {
             assert!(of(bad).unwrap_err().contains(&format!("'{bad}'")), "{bad}");
         }
     }

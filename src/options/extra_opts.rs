@@ -50,7 +50,7 @@ pub fn section_of(content: &str, section: &str, path: &Path) -> Result<Vec<(Stri
         }
     }
     if !found {
-        return Err(Error::content(path, format!("no section [{section}]; name one as --extra-opts=SECTION@FILE")));
+        return Err(Error::content(path, format!("no section [{section}]; name one as --extra-opts SECTION@FILE")));
     }
     Ok(entries)
 }
@@ -61,7 +61,7 @@ fn default_file() -> Result<PathBuf> {
     let configured = std::env::var_os("NAGIOS_CONFIG_PATH").filter(|_| !borrowed).unwrap_or_default();
     let first = std::env::split_paths(&configured).map(|dir| dir.join("plugins.ini"));
     first.chain(PLACES.map(PathBuf::from)).find(|path| path.exists()).ok_or_else(|| {
-        Error::Usage("--extra-opts: no plugins.ini in the usual places; name one as --extra-opts=SECTION@FILE".into())
+        Error::Usage("--extra-opts: no plugins.ini in the usual places; name one as --extra-opts SECTION@FILE".into())
     })
 }
 
@@ -87,7 +87,7 @@ mod tests {
     fn says_what_is_wrong() {
         assert_eq!(
             of("[a]\n", "b").unwrap_err().to_string(),
-            "x.ini: no section [b]; name one as --extra-opts=SECTION@FILE"
+            "x.ini: no section [b]; name one as --extra-opts SECTION@FILE"
         );
         assert_eq!(of("[a\n", "a").unwrap_err().to_string(), "x.ini: line 1: '[a' is no section; write [name]");
     }

@@ -4,6 +4,7 @@ pub mod child;
 pub mod help;
 pub mod inherited;
 pub mod next;
+pub mod panics;
 pub mod run;
 pub mod seccomp;
 pub mod suite;

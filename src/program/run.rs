@@ -12,6 +12,7 @@ use crate::program::child::{self, Ended};
 use crate::program::help;
 use crate::program::inherited;
 use crate::program::next;
+use crate::program::panics;
 use crate::program::seccomp::confine;
 use crate::report::batch::Batch;
 use crate::report::verdict::ServiceState;
@@ -50,9 +51,7 @@ pub fn main<A: Command + 'static>(check: fn(&Args<A>, &World) -> Result<Report>)
     inherited::reset();
     let name = A::PROGRAM.strip_prefix("check_").unwrap_or(A::PROGRAM);
     std::panic::set_hook(Box::new(move |panic| {
-        let place = panic.location().map_or(String::new(), |place| format!(" at {}:{}", place.file(), place.line()));
-        let what = panic.payload_as_str().unwrap_or("no message");
-        end(Report::failed(name, ServiceState::Unknown, format!("internal error{place}: {what}; please report it")));
+        end(Report::failed(name, ServiceState::Unknown, panics::words(panic)));
     }));
     if let Err(refused) = capabilities::lower() {
         end(Report::failed(name, ServiceState::Unknown, refused.to_string()));
@@ -136,6 +135,13 @@ fn look<A: Command>(args: &Args<A>, world: &World, check: fn(&Args<A>, &World) -
     }
     let mut report = check(args, world)?;
     next::add(&mut report, &args.common);
+    if let (Some(warning), Some(critical)) = (args.common.warning, args.common.critical)
+        && critical.is_left_before(&warning)
+    {
+        report
+            .details
+            .push(format!("-w {warning} -c {critical}: critical is reached before warning, which is never seen"));
+    }
     Ok(report)
 }
 

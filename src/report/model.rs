@@ -26,9 +26,14 @@ pub struct Service {
 }
 
 impl Service {
+    /// `389,636`; four and more in a row as a range, `8000-8100`.
     pub fn ports_text(&self) -> String {
-        let ports: Vec<_> = self.ports.iter().map(u16::to_string).collect();
-        ports.join(",")
+        let runs = self.ports.chunk_by(|port, next| port.checked_add(1) == Some(*next));
+        let text = |run: &[u16]| match run {
+            [first, _, _, .., last] => format!("{first}-{last}"),
+            few => few.iter().map(u16::to_string).collect::<Vec<_>>().join(","),
+        };
+        runs.map(text).collect::<Vec<_>>().join(",")
     }
 }
 

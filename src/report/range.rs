@@ -25,6 +25,15 @@ impl Range {
         inside == self.alert_inside
     }
 
+    /// Whether rising values, or falling ones, leave this range before the `other`: then they never alert for that alone. `None`: it
+    /// can't be told so simply.
+    pub fn is_left_before(&self, other: &Range) -> bool {
+        let is_simple = !self.alert_inside && !other.alert_inside;
+        let rising = self.start <= 0.0 && other.start <= 0.0 && self.end < other.end;
+        let falling = self.end.is_infinite() && other.end.is_infinite() && self.start > other.start;
+        is_simple && (rising || falling)
+    }
+
     /// Whether any value from `low` to `high` would alert.
     pub fn may_alert(&self, low: f64, high: f64) -> bool {
         if self.alert_inside { high >= self.start && low <= self.end } else { low < self.start || high > self.end }
@@ -48,6 +57,11 @@ impl FromStr for Range {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let bad = |why: &str| format!("bad range '{text}': {why}; write for example 10, 5:, ~:10, 5:10 or @5:10");
+        if text.ends_with('%') {
+            return Err(bad(
+                "it is not a number: leave out the percent sign, --help tells which options are in percent",
+            ));
+        }
         let alert_inside = text.starts_with('@');
         let body = text.strip_prefix('@').unwrap_or(text);
         let (start, end) = match body.split_once(':') {

@@ -18,6 +18,13 @@ pub fn named(name: &str) -> Option<ServiceState> {
     all.into_iter().find(|state| state.to_string().eq_ignore_ascii_case(name))
 }
 
+/// Or of this exit status, as the Monitoring Plugins take it.
+pub fn named_or_numbered(state: &str) -> Option<ServiceState> {
+    let all = [ServiceState::Ok, ServiceState::Warning, ServiceState::Critical, ServiceState::Unknown];
+    let numbered = all.into_iter().find(|known| known.exit_code().to_string() == state);
+    numbered.or_else(|| named(state))
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {

@@ -13,7 +13,8 @@ pub use unix::of_unix;
 
 use crate::base::error::{Error, Result};
 use crate::base::read_limited;
-use crate::kernel::socket::Side;
+use crate::base::word;
+use crate::kernel::socket::{Side, State};
 use crate::kernel::unix_target::UnixPath;
 use crate::report::GENERIC;
 use serde::Deserialize;
@@ -136,7 +137,8 @@ pub fn named(name: &str, thresholds: &Path) -> Result<Profile> {
     known.extend(files(thresholds)?.iter().filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())));
     known.sort_unstable();
     known.dedup();
-    Err(Error::Usage(format!("unknown profile '{name}'; known are {}, or give a file", known.join(", "))))
+    let meant = word::suggestion("", name, known.iter().map(String::as_str));
+    Err(Error::Usage(format!("unknown profile '{name}'; {meant}known are {}, or give a file", known.join(", "))))
 }
 
 /// What a profile leaves out, from `generic`. That is only read where something is missing; `states` are

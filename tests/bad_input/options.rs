@@ -18,13 +18,26 @@ fn ports_and_profiles() {
         ("-p+5", &["--port", "'+5'", "1 to 65535"]),
         ("-p 1,,2", &["--port", "''", "several as 389,636"]),
         ("-p 80,", &["''", "several as 389,636"]),
-        ("-p 11211-11213", &["'11211-11213'", "several as 389,636"]),
-        ("-p http", &["'http'", "1 to 65535"]),
+        ("-p 11213-11211", &["'11213-11211'", "a range as 8000-8100"]),
+        ("-p 1-", &["'1-'", "a range as 8000-8100"]),
+        ("-p 1-2-3", &["'1-2-3'"]),
+        ("-p 8000-8300", &["'8000-8300'", "301 ports", "at most 256"]),
+        ("-p 1-65535", &["65535 ports", "at most 256"]),
+        ("-p http", &["'http'", "1 to 65535", "-P http"]),
         ("-p ٣", &["'٣'", "1 to 65535"]),
         ("-p 11211 -p 0", &["'0'", "1 to 65535"]),
         ("-p 11211,6379", &["11211 (memcached)", "6379 (redis)", "check each by itself", "-P"]),
         ("-p 389 -p 443", &["389 (ldap)", "443 (http)"]),
-        ("-P memcache", &["'memcache'", "known are cassandra, elasticsearch,", "memcached, mongodb", "or give a file"]),
+        (
+            "-P memcache",
+            &[
+                "'memcache'",
+                "did you mean memcached?",
+                "known are cassandra, elasticsearch,",
+                "memcached, mongodb",
+                "or give a file",
+            ],
+        ),
         ("-P ''", &["unknown profile ''", "known are"]),
         ("-P generic", &["'generic'", "-p"]),
         ("-P .", &["'.'", "known are"]),
@@ -54,7 +67,8 @@ fn ranges_numbers_and_choices() {
         ("-w 1e5", &["--warning", "'1e5'", "not a number"]),
         ("-c 1,5", &["--critical", "'1,5'", "not a number"]),
         ("-c @", &["--critical", "'@'", "empty"]),
-        ("-c 5%", &["--critical", "'5%'", "not a number"]),
+        ("-c 5%", &["--critical", "'5%'", "not a number", "leave out the percent sign"]),
+        ("-w 10%", &["--warning", "'10%'", "leave out the percent sign", "--help"]),
         ("--ratio-warning x", &["--ratio-warning", "'x'", "not a number"]),
         ("--ratio-critical 9:1", &["--ratio-critical", "'9:1'"]),
         ("--ratio-min-count -1", &["--ratio-min-count", "'-1'", "--help"]),
@@ -67,6 +81,7 @@ fn ranges_numbers_and_choices() {
         ("-t 0", &["--timeout", "'0'", "10:critical"]),
         ("-t x", &["--timeout", "'x'", "10:critical"]),
         ("-t 5:bad", &["--timeout", "'5:bad'", "10:critical"]),
+        ("-t 5:4", &["'5:4'", "10:2"]),
         ("-t -1", &["--timeout", "'-1'"]),
         ("-t 99999999999999999999", &["--timeout", "'99999999999999999999'"]),
         ("--top 10001", &["--top", "'10001'", "1 to 10000"]),
@@ -77,7 +92,7 @@ fn ranges_numbers_and_choices() {
         ("--by pid", &["--by", "'pid'", "owner, unit, user, peer or tenant"]),
         ("--source ss", &["--source", "'ss'", "auto, netlink or proc"]),
         ("-o xml", &["--output", "'xml'", "nagios, json or prometheus"]),
-        ("--user nosuchuser", &["'nosuchuser'", "/etc/passwd", "numeric uid"]),
+        ("--user nosuchuser", &["'nosuchuser'", "/etc/passwd", "numeric uid, as id -u tells it"]),
         ("--user -1", &["'-1'", "numeric uid"]),
         ("--user 4294967296", &["'4294967296'", "numeric uid"]),
         ("--unit no-such-unit", &["'no-such-unit'", "systemctl status"]),
@@ -107,7 +122,10 @@ fn ranges_numbers_and_choices() {
 fn options_that_are_none() {
     let cases: &[(&str, &[&str])] = &[
         ("--prot=11211", &["'--prot'", "--help"]),
-        ("--por 11211", &["'--por'", "--help"]),
+        ("--minage 5m", &["'--minage'", "did you mean --min-age?", "--help"]),
+        ("--min_age=5m", &["'--min_age'", "did you mean --min-age?"]),
+        ("--state", &["'--state'", "did you mean --state-dir?"]),
+        ("--por 11211", &["'--por'", "did you mean --port?", "--help"]),
         ("-x", &["'-x'", "--help"]),
         ("-vx", &["'-x' in '-vx'", "--help"]),
         ("-ä", &["'-ä'", "--help"]),
@@ -162,6 +180,9 @@ fn getopt_habits() {
         ("-p11211 -w-5:5", 0, " close_wait=2;-5:5;20;0; "),
         ("-p11211 -w 1 -w 9", 0, " close_wait=2;9;20;0; "),
         ("-w1 -p11211 --warning=0 -w 8 -c 7 -c1", 2, " close_wait=2;8;1;0; "),
+        ("-p 11211-11212", 0, " memcached:11211,11212: "),
+        ("-p 11210-11219,4711", 0, " memcached:11210-11219,4711: "),
+        ("-p11211 --share-warning 90 --share-critical=95", 0, " close_wait_ratio=16.67%;90;95;0;"),
         ("-p11211 -w @2:2", 1, " close_wait=2;@2:2;20;0; "),
         ("-vvv -p11211", 0, "\nowners: "),
         ("-vvp11211 -v", 0, "\nowners: "),
@@ -228,5 +249,60 @@ fn help_and_version_are_no_verdict() {
         let output = run(&words(line));
         assert_eq!((output.status.code(), output.stderr.len()), (Some(3), 0), "{line}");
         assert_eq!(text(&output), format!("check_closewait {}\n", env!("CARGO_PKG_VERSION")));
+    }
+}
+
+/// What is typed so never warns: it is said, beside the verdict.
+#[test]
+fn a_critical_that_comes_before_its_warning_is_told() {
+    let looked = |line: &str| run(&[words("-p11211"), words(line), vec![CALM.to_owned()]].concat());
+    for (line, exit) in [("-w 20 -c 1", 2), ("-w 1: -c 2:", 0)] {
+        let output = looked(line);
+        let said = format!("\n{line}: critical is reached before warning, which is never seen\n");
+        assert!(text(&output).contains(&said), "{line}: {}", text(&output));
+        assert_eq!(output.status.code(), Some(exit), "{line}");
+    }
+    for line in ["-w 1 -c 20", "-w 20 -c 20", "-w 20", "-c 1", "-w @5:10 -c 1", "-w ~:20 -c 21", "-w 9: -c 5:"] {
+        let output = looked(line);
+        assert!(!text(&output).contains("is reached before"), "{line}: {}", text(&output));
+    }
+}
+
+/// The timeout's state by its number, as the Monitoring Plugins take it.
+#[test]
+fn a_timeout_may_end_in_a_numbered_state() {
+    let files = Files::new();
+    let fifo = files.path("fifo.nl");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo").success());
+    for (timeout, exit) in [("300ms:2", 2), ("300ms:1", 1), ("300ms", 3)] {
+        let output = run(&["-p11211", "-t", timeout, "--replay", fifo.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(exit), "{timeout}: {}", text(&output));
+        assert!(text(&output).contains("timed out after 300ms"), "{}", text(&output));
+    }
+}
+
+/// Our own advice is not spoilt by what screens the names of others.
+#[test]
+fn advice_can_be_typed_as_it_is_told() {
+    let files = Files::new();
+    let ini = files.put("x.ini", "[other]\nport=11211\n");
+    let refused = run(&[format!("--extra-opts=@{ini}")]);
+    assert!(text(&refused).contains("--extra-opts SECTION@FILE"), "{}", text(&refused));
+    let taken = run(&["--extra-opts".to_owned(), format!("other@{ini}"), CALM.to_owned()]);
+    assert_eq!(taken.status.code(), Some(0), "{}", text(&taken));
+}
+
+#[test]
+fn a_byte_order_mark_begins_a_file_as_nothing_does() {
+    let files = Files::new();
+    let profile = files.put("mine.yaml", "\u{feff}service: mine\nports: [11211]\nclose_wait: {warning: \"7\"}\n");
+    let ini = files.put("x.ini", format!("\u{feff}[check_closewait]\r\nprofile={profile}\r\n"));
+    for args in [["-P", &profile], ["--extra-opts", &format!("@{ini}")]] {
+        let output = run(&[args[0], args[1], CALM]);
+        assert!(
+            text(&output).contains(" mine:11211: ") && text(&output).contains(" close_wait=2;7;"),
+            "{}",
+            text(&output)
+        );
     }
 }

@@ -16,15 +16,17 @@ mod subcommand;
 mod watch;
 mod who;
 
-use connleak::base::capabilities;
-use connleak::program::inherited;
+use connleak::base::{capabilities, word};
+use connleak::program::{inherited, panics};
 use std::process::ExitCode;
 use subcommand::Entry;
+
+const WHO: Entry = Entry::shared::<who::Who>("who");
 
 /// In the order that help shows them.
 const SUBCOMMANDS: [Entry; 9] = [
     Entry::of::<discover::Discover>("discover"),
-    Entry::shared::<who::Who>("who"),
+    WHO,
     Entry::shared::<watch::Watch>("watch"),
     Entry::shared::<sessions::Sessions>("sessions"),
     Entry::of::<graph::Graph>("graph"),
@@ -36,6 +38,10 @@ const SUBCOMMANDS: [Entry; 9] = [
 
 fn main() -> ExitCode {
     inherited::reset();
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("connleak: {}", screen::visible(&panics::words(panic)));
+        std::process::exit(3)
+    }));
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
@@ -55,11 +61,16 @@ fn run() -> Result<(), String> {
     match word.to_str() {
         Some("-h" | "--help" | "help") => screen::print(&help()),
         Some("-V" | "--version") => screen::print(&format!("connleak {}\n", env!("CARGO_PKG_VERSION"))),
+        // Options alone are those of the look that is meant most often.
+        Some(option) if option.len() > 1 && option.starts_with('-') => {
+            (WHO.run)(std::iter::once(word).chain(words).collect())
+        }
         _ => match SUBCOMMANDS.iter().find(|entry| word == entry.name) {
             Some(entry) => (entry.run)(words.collect()),
             None => {
                 let word = word.to_string_lossy();
-                Err(format!("unknown command '{word}'; use one of {}; see --help", known()))
+                let meant = word::suggestion("", &word, SUBCOMMANDS.iter().map(|entry| entry.name));
+                Err(format!("unknown command '{word}'; {meant}use one of {}; see --help", known()))
             }
         },
     }

@@ -5,6 +5,7 @@
 
 use super::{Args, Asked, Command, Common};
 use crate::base::error::{Error, Result};
+use crate::base::word;
 use crate::options::extra_opts;
 use argh::{ArgsInfo, FlagInfo, FlagInfoKind, FromArgs, Optionality};
 use std::ffi::OsString;
@@ -65,6 +66,15 @@ fn flags<A: ArgsInfo>() -> impl Iterator<Item = &'static FlagInfo<'static>> {
 
 fn find<A: Command>(wanted: impl Fn(&FlagInfo) -> bool) -> Option<(&'static FlagInfo<'static>, bool)> {
     all::<A>().find(|(flag, _)| wanted(flag))
+}
+
+/// Whether a long option is called so, by this check or by others.
+fn is_named<A: Command>(flag: &FlagInfo, name: &str) -> bool {
+    let long = &flag.long[2..];
+    let is_also = |(theirs, ours): &(&str, &str)| {
+        name.strip_prefix(theirs).is_some_and(|rest| long.strip_prefix(ours) == Some(rest))
+    };
+    long == name || A::ALSO.iter().any(is_also)
 }
 
 /// Why a command line was refused, and where it wanted a JUnit result, which must tell so.
@@ -135,8 +145,8 @@ fn split<A: Command>(words: Vec<String>, given: &mut Vec<Given>) -> Result<Vec<S
                 Some((name, value)) => (name, Some(value.to_owned())),
                 None => (long, None),
             };
-            let (flag, own) = find::<A>(|flag| &flag.long[2..] == name)
-                .ok_or_else(|| Error::Usage(format!("unknown option '--{name}'; see --help")))?;
+            let (flag, own) = find::<A>(|flag| is_named::<A>(flag, name))
+                .ok_or_else(|| Error::Usage(format!("unknown option '--{name}'; {}see --help", meant::<A>(name))))?;
             if flag.long == "--extra-opts" {
                 // Its value is optional, as in the Monitoring Plugins.
                 value = value.or_else(|| words.next_if(|next| !next.starts_with('-')));
@@ -173,6 +183,11 @@ fn split<A: Command>(words: Vec<String>, given: &mut Vec<Given>) -> Result<Vec<S
     Ok(files)
 }
 
+fn meant<A: Command>(name: &str) -> String {
+    let known: Vec<&str> = all::<A>().map(|(flag, _)| &flag.long[2..]).collect();
+    word::suggestion("--", name, known.into_iter())
+}
+
 fn needs_value(flag: &FlagInfo) -> Error {
     let FlagInfoKind::Option { arg_name } = flag.kind else { unreachable!("switches take no value") };
     Error::Usage(format!("option '{}' needs a value {arg_name}; see --help", flag.long))
@@ -180,9 +195,10 @@ fn needs_value(flag: &FlagInfo) -> Error {
 
 /// An option from an INI file: its long or short name without dashes.
 fn from_file<A: Command>(key: &str, value: String, place: &str) -> Result<Given> {
-    let is_named = |flag: &FlagInfo| &flag.long[2..] == key || flag.short.is_some_and(|short| key == short.to_string());
-    let (flag, own) = find::<A>(|flag| is_named(flag) && !ALWAYS.iter().any(|always| always.long == flag.long))
-        .ok_or_else(|| Error::Usage(format!("unknown option '{key}' in {place}; see --help")))?;
+    let has_name =
+        |flag: &FlagInfo| is_named::<A>(flag, key) || flag.short.is_some_and(|short| key == short.to_string());
+    let (flag, own) = find::<A>(|flag| has_name(flag) && !ALWAYS.iter().any(|always| always.long == flag.long))
+        .ok_or_else(|| Error::Usage(format!("unknown option '{key}' in {place}; {}see --help", meant::<A>(key))))?;
     match flag.kind {
         FlagInfoKind::Option { .. } => Ok(Given { flag, own, value: Some(value) }),
         FlagInfoKind::Switch if value.is_empty() || value == "true" => Ok(Given { flag, own, value: None }),
@@ -212,8 +228,11 @@ fn explain(output: &str, words: &[&str]) -> String {
     let told = words.windows(2).find_map(|pair| {
         let (option, value) = (pair[0], pair[1]);
         let why = output.strip_prefix(&format!("Error parsing option '{option}' with value '{value}': "))?.trim_end();
-        let named = why.contains(&format!("'{value}'"));
-        Some(if named {
+        // The standard library's words about whole numbers.
+        let is_foreign =
+            [" in string", " target type", " empty string", "-zero type"].iter().any(|end| why.ends_with(end));
+        let why = if is_foreign { "write a whole number" } else { why };
+        Some(if why.contains(&format!("'{value}'")) {
             format!("{option}: {why}")
         } else {
             format!("{option}: bad value '{value}': {why}; see --help")
