@@ -311,6 +311,88 @@ fn connections_that_live_as_long_as_others_did_are_no_cohort() {
     assert_quiet(&service, 60_000.0);
 }
 
+/// Connections opened at `at` and anew each half hour, which is their maximum lifetime; `used`: until when after each opening.
+fn recycled(group: u32, at: f64, used: f64) -> impl Iterator<Item = Life> {
+    every(1800.0, at, 90_000.0).map(move |born| Life {
+        group,
+        born,
+        last: if used < 1800.0 { born + used } else { NEVER },
+        fin: NEVER,
+        gone: born + 1799.0,
+    })
+}
+
+/// A pool of eight from the start on, and five connections more each ten minutes from 10,000 s on.
+fn pools_opened_anew(used: f64) -> Service {
+    let pool = (0..8).flat_map(|member| recycled(2, f64::from(member) * 200.0, 1800.0));
+    let more = every(600.0, 10_000.0, 40_000.0)
+        .flat_map(move |at| (0..5).flat_map(move |member| recycled(2, at + f64::from(member), used)));
+    Service::new(pool.chain(more))
+}
+
+#[test]
+fn lost_pools_that_renew_their_connections_are_found_once_half_of_the_headroom_is_gone() {
+    let service = pools_opened_anew(1.0);
+    let full = every(60.0, 10_000.0, 40_000.0).find(|&now| service.sample(now).total() >= 200.0).expect("full");
+    let (found, leak) = service.first_leak(full).expect("leak");
+    assert_eq!((leak.group, leak.witness), (2, Witness::Cohort));
+    let left = (full - found) / (full - 10_000.0);
+    assert!((0.25..0.5).contains(&left), "found at {found}, {left} of the way left");
+    let told = service.verdicts(full).into_iter().filter(|(now, _)| *now > found);
+    let (mut looks, mut held) = (0, 0);
+    told.for_each(|(_, verdict)| {
+        looks += 1;
+        held += u32::from(matches!(verdict, Verdict::Leak(_)));
+    });
+    assert!(held * 100 >= looks * 95, "{held} of {looks}");
+}
+
+#[test]
+fn pools_that_are_in_use_and_renew_their_connections_are_load() {
+    assert_quiet(&pools_opened_anew(1800.0), 40_000.0);
+}
+
+#[test]
+fn a_pool_that_rests_and_renews_its_connections_is_no_leak() {
+    // Worked with until 20,000 s, one connection after another rests from then on. Their lifetimes differ, so that a few are new at any time.
+    let member = |member: u32| {
+        let (life, rests) = (1300.0 + f64::from(member) * 14.0, 20_000.0 + f64::from(member) * 120.0);
+        every(life, f64::from(member) * 14.0, 60_000.0).map(move |born| {
+            let last = if born > rests { born + 1.0 } else { rests };
+            Life { group: 2, born, last, fin: NEVER, gone: born + life - 1.0 }
+        })
+    };
+    assert_quiet(&Service { limit: 110, ..Service::new((0..70).flat_map(member)) }, 40_000.0);
+}
+
+#[test]
+fn dead_connections_that_a_pool_finds_late_are_its_spares() {
+    // The peer hangs up after 15 s; the first six are borrowed and replaced each ten minutes, ever deeper ones never.
+    let dead = |born: f64, gone: f64| Life { fin: born + 15.0, gone, ..lost(2, born) };
+    let borrowed = (0..6).flat_map(|member| every(600.0, f64::from(member) * 7.0, 90_000.0));
+    let deeper = every(900.0, 10_000.0, 90_000.0).map(|born| dead(born, NEVER));
+    let service = Service::new(borrowed.map(|born| dead(born, born + 599.0)).chain(deeper));
+    assert_quiet(&service, 40_000.0);
+    assert!(service.first_leak(70_000.0).is_some(), "a quarter of the headroom is more than a pool that grows");
+}
+
+/// A hundred lost before the first look, one more each two minutes; requests are another owner's.
+fn begun_before() -> impl Iterator<Item = Life> {
+    (1..=100).map(|i| f64::from(i) * -120.0).chain(every(120.0, 0.0, 30_000.0)).map(|born| lost(2, born))
+}
+
+#[test]
+fn a_leak_that_is_older_than_the_history_needs_no_past() {
+    let (found, leak) = Service::new(begun_before()).first_leak(10_000.0).expect("leak");
+    assert!(found < 2000.0 && leak.group == 2, "{found}: {leak:?}");
+}
+
+#[test]
+fn an_owner_that_works_with_one_connection_has_a_past() {
+    let one = (0..2).map(|i| busy(2, -100.0 - f64::from(i), NEVER));
+    assert_quiet(&Service::new(begun_before().chain(one)), 5000.0);
+}
+
 #[test]
 fn a_rush_to_the_limit_is_caught_by_the_backstop() {
     // The group's habit is to stay silent for an hour, so that no bar can be reached in time.

@@ -26,14 +26,17 @@ mod cohort;
 mod forecast;
 mod habits;
 mod histogram;
+mod places;
 mod sample;
 mod scene;
 mod series;
 mod survivors;
 mod table;
+mod tracked;
 
 use alarm::Alarm;
 use clock::Clock;
+use cohort::Held;
 pub use forecast::{Leaking, TimeLeft, time_left};
 use habits::Habits;
 pub use sample::{Key, Sample, Socket, State};
@@ -42,7 +45,8 @@ use scene::{Finding, Scene};
 use serde::{Deserialize, Serialize};
 pub use series::Series;
 use survivors::Lane;
-use table::{Table, Tracked};
+use table::Table;
+use tracked::Tracked;
 
 /// Sockets of the smallest leak that is seen.
 pub const FEWEST: u64 = 4;
@@ -188,7 +192,7 @@ impl Detector {
         }
         let settled = self.settled_age();
         self.habits.learn(&changes, &self.table, now, tick.elapsed, settled);
-        let young = self.table.iter().filter(|socket| socket.birth_seen && socket.age(now) < settled).count();
+        let young = self.table.iter().filter(|socket| socket.birth_seen && !socket.keeps_place(now, settled)).count();
         self.traffic.push(now, young as f64 + f64::from(sample.time_wait));
         self.totals.push(now, sample.total());
     }
@@ -234,7 +238,7 @@ impl Detector {
 
     /// At two checks a minute apart a request of half a minute looks like a minute old.
     fn settled_age(&self) -> f64 {
-        SETTLED.max(2.0 * self.interval)
+        settled_age(self.interval)
     }
 
     /// On the last sample.
@@ -260,6 +264,10 @@ impl Detector {
     }
 }
 
+fn settled_age(interval: f64) -> f64 {
+    SETTLED.max(2.0 * interval)
+}
+
 /// Asks the witnesses in order of trust; the weaker ones only where the stronger are silent.
 fn witnesses(scene: &Scene, held: Option<&Alarm>) -> Vec<Finding> {
     let patient = Lane { floor: SILENT.max(SILENT_CHECKS * scene.interval), stake: 0.0, hasty: false };
@@ -271,11 +279,10 @@ fn witnesses(scene: &Scene, held: Option<&Alarm>) -> Vec<Finding> {
     let find = |key: &[&Tracked]| survivors::find(scene, key, patient).or_else(|| survivors::find(scene, key, fast));
     let mut findings: Vec<Finding> = keys.filter_map(find).collect();
     if findings.is_empty() && held.is_none_or(|alarm| alarm.witness == Witness::Cohort) {
-        let lasts = |socket: &&Tracked| socket.birth_seen && socket.age(scene.now) > scene.settled_age;
-        let mut settled: Vec<&Tracked> = scene.table.iter().filter(lasts).collect();
-        settled.sort_unstable_by(|a, b| a.key.group.cmp(&b.key.group).then(a.born.total_cmp(&b.born)));
-        let groups = settled.chunk_by(|a, b| a.key.group == b.key.group);
-        findings.extend(groups.filter_map(|group| cohort::find(scene, group)));
+        findings.extend(cohort::find(scene, Held::Sockets));
+        if findings.is_empty() {
+            findings.extend(cohort::find(scene, Held::Places));
+        }
     }
     if findings.is_empty() && held.is_none() {
         findings.extend(backstop::find(scene));

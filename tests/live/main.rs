@@ -25,6 +25,7 @@ mod growth {
     pub mod rehearsed;
     pub mod rights;
     pub mod series;
+    pub mod stands;
 }
 
 /// check_orphans_after_stop.

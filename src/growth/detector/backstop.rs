@@ -3,7 +3,7 @@
 use super::histogram;
 use super::scene::{Finding, Pace, Scene, Witness};
 use super::series::Point;
-use super::table::Tracked;
+use super::tracked::Tracked;
 use super::{STAKE_RUSH, State};
 
 /// Near the limit: so much of it is in use.

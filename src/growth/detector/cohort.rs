@@ -3,7 +3,7 @@
 use super::STAKE_BUSY;
 use super::habits::Group;
 use super::scene::{Finding, Pace, Scene, Witness};
-use super::table::Tracked;
+use super::tracked::Tracked;
 
 /// The share of the connections that were closed which may be older than the age bar before its margin.
 const RARE: f64 = 0.01;
@@ -18,22 +18,65 @@ const PAUSE: f64 = 0.3;
 const UNABATED: f64 = 0.6;
 /// The group stands above its record by this share of the cohort: nothing was closed in exchange.
 const GROWN: f64 = 0.8;
+/// So many of the places have been taken over by another connection.
+const RENEWED: f64 = 0.2;
 /// Traffic may have risen by this factor; beyond it the growth is load.
 const LOAD: f64 = 1.25;
 
-/// Looks for a leak among the settled sockets of one group, in the order of their births.
-pub fn find(scene: &Scene, settled: &[&Tracked]) -> Option<Finding> {
+/// What piles up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// Sockets that outlive others.
+    Sockets,
+    /// Places of sockets that nobody uses and that are closed and opened anew at a maximum lifetime: whole pools are lost so.
+    Places,
+}
+
+impl Held {
+    /// When a socket was opened, or its place taken.
+    fn began(self, socket: &Tracked) -> f64 {
+        match self {
+            Held::Sockets => socket.born,
+            Held::Places => socket.place.unwrap_or(0.0),
+        }
+    }
+
+    fn is_settled(self, socket: &Tracked, scene: &Scene) -> bool {
+        match self {
+            Held::Sockets => socket.birth_seen && socket.age(scene.now) > scene.settled_age,
+            Held::Places => {
+                socket.place.is_some() && socket.is_unused() && socket.keeps_place(scene.now, scene.settled_age)
+            }
+        }
+    }
+}
+
+/// Looks for a leak in each owner group.
+pub fn find(scene: &Scene, held: Held) -> Vec<Finding> {
+    let mut settled: Vec<&Tracked> = scene.table.iter().filter(|socket| held.is_settled(socket, scene)).collect();
+    let began = |socket: &Tracked| held.began(socket);
+    settled.sort_unstable_by(|a, b| a.key.group.cmp(&b.key.group).then(began(a).total_cmp(&began(b))));
+    settled.chunk_by(|a, b| a.key.group == b.key.group).filter_map(|group| find_in(scene, held, group)).collect()
+}
+
+/// Looks for a leak among the settled sockets of one group, in the order of their beginnings.
+fn find_in(scene: &Scene, held: Held, settled: &[&Tracked]) -> Option<Finding> {
     let group = settled.first()?.key.group;
     let habit = scene.habits.groups.get(&group)?;
-    let age_bar = scene.settled_age.max(MARGIN * habit.ages.exceeded_by(RARE));
-    let lasting = &settled[..settled.partition_point(|socket| socket.age(scene.now) > age_bar)];
+    let age_bar = match held {
+        Held::Sockets => scene.settled_age.max(MARGIN * habit.ages.exceeded_by(RARE)),
+        Held::Places => scene.settled_age,
+    };
+    let lasting = &settled[..settled.partition_point(|socket| scene.now - held.began(socket) > age_bar)];
     let mut length = lasting.len();
     while length >= FEWEST {
-        let cohort = Cohort { scene, habit, end: scene.now - age_bar, sockets: &lasting[lasting.len() - length..] };
+        let sockets = &lasting[lasting.len() - length..];
+        let cohort = Cohort { scene, held, habit, end: scene.now - age_bar, sockets };
         if cohort.span() < SHORTEST_SPAN || scene.share_taken(length as f64) < STAKE_BUSY {
             return None;
         }
-        if cohort.goes_on() && cohort.exceeds_record() && !cohort.keeps_step_with_load() {
+        let piles_up = cohort.goes_on() && cohort.is_renewed() && cohort.exceeds_record();
+        if piles_up && !cohort.keeps_step_with_load() {
             return Some(cohort.finding(age_bar));
         }
         length = length * 8 / 10;
@@ -41,18 +84,19 @@ pub fn find(scene: &Scene, settled: &[&Tracked]) -> Option<Finding> {
     None
 }
 
-/// Sockets in the order of their births.
+/// Sockets in the order of their births, or of their places.
 struct Cohort<'a> {
     scene: &'a Scene<'a>,
+    held: Held,
     habit: &'a Group,
-    /// The latest birth that can belong to it.
+    /// The latest beginning that can belong to it.
     end: f64,
     sockets: &'a [&'a Tracked],
 }
 
 impl Cohort<'_> {
     fn onset(&self) -> f64 {
-        self.sockets[0].born
+        self.held.began(self.sockets[0])
     }
 
     fn span(&self) -> f64 {
@@ -62,7 +106,7 @@ impl Cohort<'_> {
     /// Births without a long pause that do not slow down.
     fn goes_on(&self) -> bool {
         let span = self.span();
-        let births = || self.sockets.iter().map(|socket| socket.born);
+        let births = || self.sockets.iter().map(|socket| self.held.began(socket));
         let ends = births().skip(1).chain([self.end]);
         let pause = births().zip(ends).map(|(a, b)| b - a).fold(0.0, f64::max);
         let early = births().filter(|&born| born <= self.onset() + 0.4 * span).count() as f64;
@@ -70,10 +114,19 @@ impl Cohort<'_> {
         pause < PAUSE * span && late >= UNABATED * early
     }
 
+    /// Places are told from sockets that just last by those that were taken over.
+    fn is_renewed(&self) -> bool {
+        let renewed = || self.sockets.iter().filter(|socket| !socket.has_own_place()).count();
+        self.held == Held::Sockets || renewed() as f64 >= RENEWED * self.sockets.len() as f64
+    }
+
     fn exceeds_record(&self) -> bool {
-        let settled = &self.habit.settled;
-        let record = settled.peak(0.0, self.onset());
-        settled.last().unwrap_or(0.0) - record >= GROWN * self.sockets.len() as f64
+        let series = match self.held {
+            Held::Sockets => &self.habit.settled,
+            Held::Places => &self.habit.unused,
+        };
+        let record = series.peak(0.0, self.onset());
+        series.last().unwrap_or(0.0) - record >= GROWN * self.sockets.len() as f64
     }
 
     fn keeps_step_with_load(&self) -> bool {
@@ -89,7 +142,7 @@ impl Cohort<'_> {
             witness: Witness::Cohort,
             group: self.sockets[0].key.group,
             onset: self.onset(),
-            pace: Pace::of(self.sockets.iter().map(|socket| socket.born), self.end, self.scene.scale),
+            pace: Pace::of(self.sockets.iter().map(|socket| self.held.began(socket)), self.end, self.scene.scale),
             bar: age_bar,
             suspects: self.sockets.iter().map(|socket| socket.cookie).collect(),
         }

@@ -8,6 +8,8 @@ const LATELY: f64 = 1800.0;
 /// Standard deviations of the last half hour by which the next crest may be above the last one: as likely as not, and at worst.
 const NOISE: f64 = 0.5;
 const WIDE: f64 = 2.0;
+/// Standard deviations above the mean of the last half hour that a crest has, though fewer looks than a hundred see it.
+const CREST: f64 = 2.5;
 /// A leak may go on at this share of its slowest pace so far.
 const SLOWER: f64 = 0.8;
 /// Seconds of the past whose crest is the worst to expect: a daily load comes back.
@@ -56,7 +58,8 @@ pub fn time_left_at(pace: Pace, found: f64, leaking: Leaking, totals: &Series, l
     let (lately, noise) = mean_and_deviation(&means(LATELY));
     let left = |healthy: f64, rate: f64| ((limit - healthy - leaked(now)) / rate.max(1e-9)).max(0.0);
     // The load of this hour, and that of the coming ones as it was a day and a week ago.
-    let mut likely = left(crest(LATELY) + NOISE * noise, pace.fastest);
+    // Where looks are rare they miss the crests.
+    let mut likely = left((crest(LATELY) + NOISE * noise).max(lately + CREST * noise), pace.fastest);
     for cycle in [DAY, WEEK] {
         let ahead = |point: &Point| (point.at + cycle - now).max(0.0);
         let full = past(cycle).find(|point| left(rest(point, point.max), pace.fastest) <= ahead(point));
@@ -112,6 +115,14 @@ mod tests {
     fn a_crest_of_the_last_half_hour_comes_back() {
         let left = time_left(LEAKING, &totals(411), 500.0, 4100.0);
         assert!((left.likely - 1300.0).abs() < 15.0, "310 leaked, 60 healthy, 130 left, and a little noise: {left:?}");
+    }
+
+    #[test]
+    fn rare_looks_miss_the_crests() {
+        let mut totals = Series::default();
+        (0..=6).for_each(|i| totals.push(f64::from(i) * 300.0, if i % 2 == 0 { 110.0 } else { 90.0 }));
+        let left = time_left(Leaking { onset: 1800.0, rate: 0.1, evidence: 100.0 }, &totals, 200.0, 1800.0);
+        assert!((left.likely - 750.0).abs() < 20.0, "up to 125 of them, 2.5 deviations above 100: {left:?}");
     }
 
     #[test]

@@ -31,6 +31,16 @@ pub struct Group {
     pub closed: f64,
     /// Connections that outlived the rush of short requests, by sample.
     pub settled: Series,
+    /// Places taken for as long, by sample.
+    pub held: Series,
+    /// Those among them that nobody works with, by sample.
+    pub unused: Series,
+}
+
+impl Group {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.settled.bytes() + self.held.bytes() + self.unused.bytes()
+    }
 }
 
 /// Habits by key and by owner group.
@@ -59,7 +69,7 @@ impl Habits {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        let groups: usize = self.groups.values().map(|group| size_of::<Group>() + group.settled.bytes()).sum();
+        let groups: usize = self.groups.values().map(Group::bytes).sum();
         groups + self.silences.len() * (size_of::<Key>() + size_of::<Silences>())
     }
 
@@ -76,14 +86,21 @@ impl Habits {
     }
 
     fn count(&mut self, table: &Table, now: f64, settled_age: f64) {
-        let mut settled: BTreeMap<u32, f64> = self.groups.keys().map(|&group| (group, 0.0)).collect();
+        let mut counts: BTreeMap<u32, [u32; 3]> = self.groups.keys().map(|&group| (group, [0; 3])).collect();
         for socket in table.iter() {
             self.silences.entry(socket.key).or_default();
-            let lasting = !socket.birth_seen || socket.age(now) > settled_age;
-            *settled.entry(socket.key.group).or_default() += f64::from(u8::from(lasting));
+            let lasts = !socket.birth_seen || socket.age(now) > settled_age;
+            let keeps = socket.keeps_place(now, settled_age);
+            let [settled, held, unused] = counts.entry(socket.key.group).or_default();
+            *settled += u32::from(lasts);
+            *held += u32::from(keeps);
+            *unused += u32::from(keeps && socket.is_unused());
         }
-        for (group, count) in settled {
-            self.groups.entry(group).or_default().settled.push(now, count);
+        for (group, [settled, held, unused]) in counts {
+            let group = self.groups.entry(group).or_default();
+            group.settled.push(now, f64::from(settled));
+            group.held.push(now, f64::from(held));
+            group.unused.push(now, f64::from(unused));
         }
         self.bound(table);
     }

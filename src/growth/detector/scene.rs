@@ -33,8 +33,16 @@ pub struct Scene<'a> {
 impl Scene<'_> {
     /// By how many settled sockets `group` exceeds its own peak of the `span` seconds before `onset`.
     pub fn grown(&self, group: u32, onset: f64, span: f64) -> f64 {
-        let Some(group) = self.habits.groups.get(&group) else { return 0.0 };
-        group.settled.last().unwrap_or(0.0) - group.settled.peak((onset - span).max(self.epoch), onset)
+        self.habits.groups.get(&group).map_or(0.0, |group| self.above_peak(&group.settled, onset, span))
+    }
+
+    /// By how many places it does.
+    pub fn grown_in_places(&self, group: u32, onset: f64, span: f64) -> f64 {
+        self.habits.groups.get(&group).map_or(0.0, |group| self.above_peak(&group.held, onset, span))
+    }
+
+    fn above_peak(&self, series: &Series, onset: f64, span: f64) -> f64 {
+        series.last().unwrap_or(0.0) - series.peak((onset - span).max(self.epoch), onset)
     }
 
     /// The growth of the service as a whole, sockets of any age.

@@ -2,7 +2,7 @@
 
 use super::habits::Silences;
 use super::scene::{Finding, Pace, Scene, Witness};
-use super::table::Tracked;
+use super::tracked::Tracked;
 use super::{STAKE_HALF_KNOWN, STAKE_UNKNOWN, State, histogram};
 
 /// The share of the silences that ended which may be longer than the bar before its margin.
@@ -134,25 +134,37 @@ impl Stream<'_> {
         let key = self.survivors[0].key;
         let (onset, span) = (self.onset(), self.span());
         let settled = self.scene.grown(key.group, onset, span);
-        let grown = if lane.hasty { settled.max(self.scene.grown_in_all(onset, span)) } else { settled };
-        if grown < GROWN * count {
-            return false;
-        }
+        let mut grown = if lane.hasty { settled.max(self.scene.grown_in_all(onset, span)) } else { settled };
         let mut stake = lane.stake;
         if self.bar > 1.01 * lane.floor && self.habit.watched < WATCHED * self.bar {
             stake = stake.max(STAKE_HALF_KNOWN);
         }
         let returns = self.habit.ended.above(lane.floor) >= ENDS * count;
         match key.state {
-            // CLOSE_WAIT needs no such knowledge: the peer is gone, only a close is left to do. Where that is done late, the
-            // owner finds its dead connections when it borrows them, and a pool may still be growing.
-            State::CloseWait if returns => stake = stake.max(STAKE_HALF_KNOWN),
+            // The peer is gone, only a close is left to do, and here that is done late: a pool finds its dead connections when
+            // it borrows them, and opens others in their places. It may still be growing.
+            State::CloseWait if returns => {
+                stake = stake.max(STAKE_HALF_KNOWN);
+                grown = grown.min(self.scene.grown_in_places(key.group, onset, span));
+            }
+            // CLOSE_WAIT else needs no such knowledge.
+            State::CloseWait => {}
             State::Established if self.scene.closed(key.group) < ENDS * count => {
                 stake = stake.max(if returns { STAKE_HALF_KNOWN } else { STAKE_UNKNOWN });
             }
-            _ => {}
+            State::Established => {}
         }
-        self.scene.share_taken(count) >= stake
+        grown >= GROWN * count && self.scene.share_taken(count.max(self.all_silent())) >= stake
+    }
+
+    /// How many sockets the group has, if all but the newest of them are survivors: then nothing speaks for those that were
+    /// there before the history began. 0 else.
+    fn all_silent(&self) -> f64 {
+        let group = self.survivors[0].key.group;
+        let sockets = || self.scene.table.iter().filter(|socket| socket.key.group == group);
+        let is_silent =
+            |socket: &Tracked| socket.idle > self.bar || socket.birth_seen && socket.age(self.scene.now) <= self.bar;
+        if sockets().all(is_silent) { sockets().filter(|socket| socket.idle > self.bar).count() as f64 } else { 0.0 }
     }
 
     fn finding(&self) -> Finding {

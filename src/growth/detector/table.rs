@@ -2,6 +2,8 @@
 
 use super::clock::Tick;
 use super::histogram::SHORTEST;
+use super::places::{self, Places};
+use super::tracked::Tracked;
 use super::{Key, Socket};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -10,31 +12,6 @@ use std::collections::BTreeMap;
 const JITTER: f64 = 3.0;
 /// Silent sockets that must agree on it before a gap is taken for a suspend.
 const AGREE: usize = 3;
-
-/// One live socket. Instants are seconds on the detector's clock.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Tracked {
-    pub cookie: u64,
-    pub key: Key,
-    /// Latest instant at which it can have been opened.
-    pub born: f64,
-    /// False for what was already there at the first sample.
-    pub birth_seen: bool,
-    /// Its last data, or the FIN of its peer.
-    pub silent_since: f64,
-    /// Seconds of silence at the last sample.
-    pub idle: f64,
-    /// False for a silence that was already going on at the first sample.
-    pub silence_seen: bool,
-    /// Part of the evidence for the leak that is being reported.
-    pub suspect: bool,
-}
-
-impl Tracked {
-    pub fn age(&self, now: f64) -> f64 {
-        now - self.born
-    }
-}
 
 /// A silence that is over.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,6 +42,7 @@ pub struct Changes {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Table {
     sockets: Vec<Tracked>,
+    places: Places,
 }
 
 impl Table {
@@ -125,8 +103,10 @@ impl Table {
         changes.wiped = !tick.told && step.wiped(&before, gone.len(), interval);
         if tick.restarted || changes.wiped {
             changes.ended.clear();
+            self.places.forget();
         } else {
             gone.iter().for_each(|tracked| step.end(tracked, &mut changes));
+            self.places.pass_on(&gone, &mut self.sockets, places::Step { before: tick.before, now, interval });
         }
         changes
     }
@@ -143,15 +123,17 @@ struct Step<'a> {
 impl Step<'_> {
     fn begin(&self, socket: &Socket) -> Tracked {
         let silent_since = self.now - socket.idle;
+        let born = silent_since.max(self.tick.before);
         Tracked {
             cookie: socket.cookie,
             key: socket.key(),
-            born: silent_since.max(self.tick.before),
+            born,
             birth_seen: !self.tick.first,
             silent_since,
             idle: socket.idle,
             silence_seen: !self.tick.first,
             suspect: false,
+            place: (!self.tick.first).then_some(born),
         }
     }
 

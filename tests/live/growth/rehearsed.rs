@@ -13,18 +13,18 @@ use tempfile::TempDir;
 /// Of the service that leaks.
 const LIMIT: u32 = 120;
 /// Between two runs: a minute of the rehearsed time.
-const PACE: Duration = Duration::from_secs(1);
+pub const PACE: Duration = Duration::from_secs(1);
 const ALWAYS: [&str; 6] = ["connections", "used", "limit", "growth", "suspects", "idle_oldest"];
 
 /// A server and its client with a small pool, whose members work and are replaced in turn.
-struct Service {
+pub struct Service {
     server: Peer,
     client: Peer,
     leaked: u32,
 }
 
 impl Service {
-    fn start(lab: &Lab, port: u16, pool: u32) -> Service {
+    pub fn start(lab: &Lab, port: u16, pool: u32) -> Service {
         let (mut server, mut client) = (lab.peer(), lab.peer());
         server.say(&format!("listen l 127.0.0.1:{port}"));
         client.say(&format!("connect first 127.0.0.1:{port} 1"));
@@ -39,7 +39,7 @@ impl Service {
         self.server.say(&format!("accept {name} l 1"));
     }
 
-    fn work(&mut self, port: u16, pool: u32, second: u32) {
+    pub fn work(&mut self, port: u16, pool: u32, second: u32) {
         for member in 0..pool {
             self.client.say(&format!("send m{member}"));
         }
@@ -52,7 +52,7 @@ impl Service {
         self.client.say("send first");
     }
 
-    fn leak(&mut self, port: u16, count: u32) {
+    pub fn leak(&mut self, port: u16, count: u32) {
         for _ in 0..count {
             self.open(port, "leaked");
         }
@@ -60,7 +60,7 @@ impl Service {
     }
 }
 
-fn look(state: &TempDir, port: u16, more: &[&str]) -> Outcome {
+pub fn look(state: &TempDir, port: u16, more: &[&str]) -> Outcome {
     let (port, dir) = (format!("-p{port}"), state.path().to_str().unwrap());
     GROWTH.run(&[&[&port, "--state-dir", dir], more].concat())
 }
