@@ -43,7 +43,7 @@ fn check(args: &Args<Growth>, world: &World) -> Result<Report> {
     let holders = if common.verbose > 1 { Holders::All } else { Holders::First };
     let Updated { value: seen, aside, unsaved } = plan.see(&mut opened.history, holders, world)?;
     let is_connected = seen.found.amount > 0;
-    let mut report = present(seen, args, &target);
+    let mut report = present(seen, args, &target, world);
     listener::add_absence(&mut report, &target, world, is_connected);
     for aside in opened.aside.iter().chain(&aside) {
         let path = aside.path.display();
@@ -55,8 +55,8 @@ fn check(args: &Args<Growth>, world: &World) -> Result<Report> {
     Ok(report)
 }
 
-fn present(seen: Observation, args: &Args<Growth>, target: &Target) -> Report {
-    let Observation { found, view, suspects, owners, processes, unread, unsure, lacking, .. } = seen;
+fn present(seen: Observation, args: &Args<Growth>, target: &Target, world: &World) -> Report {
+    let Observation { found, view, suspects, owners, processes, ghosts, unread, unsure, lacking, .. } = seen;
     let (rules, verbose) = (args.own.rules(&args.common, &target.profile), args.common.verbose);
     let silences: Vec<f64> = suspects.iter().filter_map(Connection::silence).collect();
     let age = |connection: &Connection| connection.silence().map(|seconds| (seconds * 1000.0) as u32);
@@ -64,7 +64,10 @@ fn present(seen: Observation, args: &Args<Growth>, target: &Target) -> Report {
     let grouping = Grouping::new(target);
     let blame = Blame::new(&suspects, &owners, grouping);
     let (verdict, at_worst) = (found.judge(&rules), found.at_worst(&rules, unsure));
-    let headline = found.headline(&rules, &verdict.reasons, Some(&blame));
+    let mut headline = found.headline(&rules, &verdict.reasons, Some(&blame));
+    if let Some(ghosts) = ghosts.as_ref().filter(|ghosts| ghosts.count > 0) {
+        headline.push_str(&format!(", {ghosts} among them"));
+    }
     let mut report = Report::new("conn_growth", target.service.clone(), &view, verdict);
     report.headline = headline;
     report.metrics = found.metrics(&rules);
@@ -78,6 +81,11 @@ fn present(seen: Observation, args: &Args<Growth>, target: &Target) -> Report {
         report.missing.push("no idle times without sock_diag: leaks are found later or not".into());
     }
     report.doubt(at_worst, doubt::whose(unsure, "").into_iter().collect());
+    if let Some(ghosts) = &ghosts {
+        ghosts.add_to(&mut report, |more| found.at_worst(&rules, unsure + more));
+        let is_shown = verbose > 0 && ghosts.count > 0;
+        report.details.extend(is_shown.then(|| format!("ghosts: {}", ghosts.looked_at(world))));
+    }
     lacking.into_iter().for_each(|lacking| report.is_incomplete(lacking));
     if found.learned.sampled < 1.0 {
         report.missing.push(format!("a sample of {:.0}% is followed", found.learned.sampled * 100.0));

@@ -147,7 +147,7 @@ fn look_for_ghosts(
     let shows_details = args.common.wants_owners(known != ServiceState::Ok).is_some();
     let (matters, exactly) = (&|more| rules.at_worst(found, more) > known, shows_details);
     let looking = if args.own.ghosts { Looking::Asked } else { Looking::ByDefault { matters, exactly } };
-    ghosts::find(world, target, args.common.unit.as_deref(), looking)
+    ghosts::find(world, target, &[], looking)
 }
 
 /// The thresholds in force.

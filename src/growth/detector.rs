@@ -145,6 +145,14 @@ impl Detector {
         self.table.iter().map(|socket| socket.cookie)
     }
 
+    /// Seconds of silence at the last sample, by cookie.
+    pub fn silences(&self) -> impl Iterator<Item = (u64, f64)> {
+        self.table
+            .iter()
+            .filter(|socket| socket.key.state == State::CloseWait)
+            .map(|socket| (socket.cookie, socket.idle))
+    }
+
     /// Cookies of the sockets that speak for the leak.
     pub fn suspects(&self) -> impl Iterator<Item = u64> {
         self.table.iter().filter(|socket| socket.suspect).map(|socket| socket.cookie)

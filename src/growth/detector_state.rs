@@ -1,9 +1,10 @@
 //! What the growth check remembers beside its samples: the detector, the names of groups, the pace.
 
 use crate::growth::detector::{Detector, Leak, Sample, Socket, TimeLeft, Verdict};
+use crate::growth::known::Known;
 use crate::growth::pool::{Connection, Pool, hashed, is_sampled};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// The version of [`DetectorState`] as it is stored; another one is begun anew.
 pub const VERSION: u32 = 5;
@@ -30,6 +31,9 @@ pub struct DetectorState {
     /// The last run that counted: its boot, and the uptime.
     last: Option<(String, f64)>,
     turnover: Option<Turnover>,
+    /// The service's processes; kept behind all else, where earlier versions don't look.
+    #[serde(skip)]
+    pub processes: Known,
 }
 
 /// When a sample was taken. Seconds.
@@ -80,17 +84,20 @@ impl DetectorState {
             paces: Vec::new(),
             last: None,
             turnover: None,
+            processes: Known::default(),
         }
     }
 
     /// From what the run before stored; `None`: it is unreadable or of another version.
     pub fn restore(version: u32, bytes: &[u8]) -> Option<DetectorState> {
-        (version == VERSION).then(|| postcard::from_bytes(bytes).ok()).flatten()
+        let (state, rest) = postcard::take_from_bytes::<DetectorState>(bytes).ok().filter(|_| version == VERSION)?;
+        Some(DetectorState { processes: postcard::from_bytes(rest).unwrap_or_default(), ..state })
     }
 
     pub fn store(&self) -> Vec<u8> {
         // Serialising plain numbers into memory can't fail; an empty state would be begun anew, and said.
-        postcard::to_stdvec(self).unwrap_or_default()
+        let bytes = postcard::to_stdvec(self).unwrap_or_default();
+        postcard::to_extend(&self.processes, bytes).unwrap_or_default()
     }
 
     /// Takes one look at the service, which can hold `limit` of what `seen` counts. `speed`: how many
@@ -123,6 +130,14 @@ impl DetectorState {
             sampled,
             watched: self.detector.watched(),
         }
+    }
+
+    /// How long ghosts have been silent now, at least, in seconds of real time: since they were first followed.
+    pub fn silences(&self, moment: &Moment, speed: f64) -> HashMap<u64, f64> {
+        let before = self.last.as_ref().filter(|(boot, _)| *boot == moment.boot_id);
+        let Some((_, before)) = before else { return HashMap::new() };
+        let elapsed = (moment.uptime - before).max(0.0);
+        self.detector.silences().map(|(cookie, idle)| (cookie, idle / speed + elapsed)).collect()
     }
 
     /// What was thought of the last look; `speed` as in [`DetectorState::learn`].

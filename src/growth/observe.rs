@@ -10,6 +10,7 @@ use crate::base::error::{Error, Result};
 use crate::base::local_time;
 use crate::growth::detector::Verdict;
 use crate::growth::detector_state::{self, DetectorState, Learned, Moment};
+use crate::growth::known::Known;
 use crate::growth::measure::Measure;
 use crate::growth::outcome::Outcome;
 use crate::growth::pool::Connection;
@@ -23,6 +24,7 @@ use crate::kernel::scope;
 use crate::kernel::socket::{Side, State};
 use crate::kernel::source;
 use crate::kernel::world::{Source, World};
+use crate::owners::ghosts::Ghosts;
 use crate::service::target::Target;
 use rustix::time::{ClockId, clock_gettime};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -54,6 +56,8 @@ pub struct Observation {
     pub owners: Owners,
     /// Where descriptors or memory are looked at.
     pub processes: Vec<ProcessUsage>,
+    /// Where connections are looked at: those of them that no table shows.
+    pub ghosts: Option<Ghosts>,
     /// What could not be read, to be said.
     pub unread: Vec<String>,
     /// Connections of which it can't be told whether they are selected.
@@ -193,6 +197,37 @@ impl Past {
             _ => Vec::new(),
         };
         Past { name, runs: previous.runs, memory: known.flatten(), state: previous.state, usual: None, unread }
+    }
+}
+
+/// The service's processes by earlier looks.
+struct KnownNow {
+    boot_id: String,
+    pids: Vec<u32>,
+    /// Whether they are to be looked for.
+    is_sought: bool,
+    before: Known,
+}
+
+impl Past {
+    /// Who is known, and still runs; those that were chosen are.
+    fn known(&self, plan: &Plan, world: &World) -> KnownNow {
+        let boot_id = boot::boot_id().unwrap_or_default();
+        let before = self.memory.as_ref().map_or_else(Known::default, |memory| memory.processes.clone());
+        let mut pids = before.alive(&boot_id, world);
+        let is_sought = self.memory.is_none() || before.have_ended(&pids);
+        pids.extend(&plan.target.request.pids);
+        KnownNow { boot_id, pids, is_sought, before }
+    }
+}
+
+impl KnownNow {
+    /// With those that this look met.
+    fn met(&self, owners: &Owners, looked_at: Option<&[u32]>, world: &World) -> Known {
+        let mut known = self.before.clone();
+        let met = owners.processes.iter().map(|process| process.pid);
+        known.meet(&self.boot_id, &self.pids, met.chain(looked_at.unwrap_or_default().iter().copied()), world);
+        known
     }
 }
 

@@ -11,6 +11,8 @@ use crate::kernel::select::{Match, Selection};
 use crate::kernel::socket::{Side, Socket, State, StateSet};
 use crate::kernel::source::Coverage;
 use crate::kernel::world::World;
+use crate::owners::blame::Suspect;
+use std::collections::HashMap;
 
 /// One connection, by the end of it that is most telling.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +45,12 @@ impl Connection {
         (hashed(&bytes) >> 32) as u32
     }
 
-    /// Seconds without data in either direction, in CLOSE_WAIT since the FIN; `None`: /proc was read.
+    /// Whether only its descriptor is left: no table shows one in this state as connected.
+    pub fn is_ghost(&self) -> bool {
+        self.socket.state == State::Close
+    }
+
+    /// Seconds without data in either direction, in CLOSE_WAIT since the FIN; `None`: /proc was read, or a ghost.
     pub fn silence(&self) -> Option<f64> {
         let millis = match self.socket.state {
             State::CloseWait => self.socket.close_wait_age()?.at_least,
@@ -67,7 +74,7 @@ pub fn is_sampled(identity: u64, thinning: u32) -> bool {
 #[derive(Debug)]
 pub struct Pool {
     pub seen: Coverage,
-    /// ESTABLISHED and CLOSE_WAIT: what counts against a limit.
+    /// ESTABLISHED, CLOSE_WAIT and ghosts: what counts against a limit.
     pub connections: Vec<Connection>,
     /// By TCP state, in the order of [`State::NAMES`]; each connection once.
     pub counts: [u64; 11],
@@ -83,15 +90,29 @@ pub struct Pool {
 impl Pool {
     /// Seconds of the longest silence; one that is not known makes it unknown.
     pub fn idle_oldest(&self) -> Option<f64> {
-        // UNIX sockets have none.
-        let tcp = || self.connections.iter().filter(|connection| !connection.socket.is_unix());
+        // UNIX sockets and ghosts have none.
+        let has_some = |connection: &&Connection| !connection.socket.is_unix() && !connection.is_ghost();
+        let tcp = || self.connections.iter().filter(has_some);
         let idle: Option<Vec<f64>> = tcp().map(Connection::silence).collect();
         let is_unix = tcp().next().is_none() && !self.connections.is_empty();
         idle.filter(|_| !is_unix).map(|idle| idle.into_iter().fold(0.0, f64::max))
     }
 
+    /// Ghosts of the service count as connections in CLOSE_WAIT.
+    pub fn add_ghosts(&mut self, ghosts: &[Suspect], selection: &Selection) {
+        let side = if selection.side == Side::Client { Side::Client } else { Side::Server };
+        let ghost = |ghost: &Suspect| Connection { socket: Socket { uid: ghost.uid, ..ghost.socket() }, side };
+        self.connections.extend(ghosts.iter().map(ghost));
+        self.counts[State::CloseWait as usize - 1] += ghosts.len() as u64;
+    }
+
     /// What the detector is shown of it; when it was taken is the caller's to say.
     pub fn sample(&self) -> detector::Sample {
+        self.sample_after(&HashMap::new())
+    }
+
+    /// `silences`: of ghosts, in seconds by identity; others were seen as such just now.
+    pub fn sample_after(&self, silences: &HashMap<u64, f64>) -> detector::Sample {
         let count = |state: State| self.counts[state as usize - 1].try_into().unwrap_or(u32::MAX);
         let (established, close_wait, time_wait) =
             (count(State::Established), count(State::CloseWait), count(State::TimeWait));
@@ -100,10 +121,14 @@ impl Pool {
             cookie: connection.identity(),
             group: connection.group(),
             state: match connection.socket.state {
-                State::CloseWait => detector::State::CloseWait,
+                State::CloseWait | State::Close => detector::State::CloseWait,
                 _ => detector::State::Established,
             },
-            idle: connection.silence().unwrap_or(0.0),
+            idle: match connection.is_ghost() {
+                true => silences.get(&connection.identity()).copied(),
+                false => connection.silence(),
+            }
+            .unwrap_or(0.0),
         };
         detector::Sample {
             service: self.instance,

@@ -209,12 +209,12 @@ fn of_process(
 /// What tells each descriptor, in whichever thread's table, from all others.
 fn descriptors(dir: BorrowedFd<'_>, pid: u32, started: u64) -> Result<Vec<u64>, Errno> {
     let (mut items, mut links) = (Vec::new(), usize::MAX);
-    let place = |table: &str, number: u64, link: &[u8]| {
+    let place = |table: &str, number: u32, link: &[u8]| {
         hashed(format!("{pid} {started} {table}{number} {}", String::from_utf8_lossy(link)).as_bytes())
     };
-    owner::each_descriptor(dir, &mut |number, link| items.push(place("", number, link)))?;
-    each_descriptor_of_others(dir, Others::Differing, &mut links, &mut |number, link| {
-        items.push(place("thread ", number, link));
+    owner::each_descriptor(dir, &mut |at, link| items.push(place("", at.fd, link)))?;
+    each_descriptor_of_others(dir, Others::Differing, &mut links, &mut |at, link| {
+        items.push(place("thread ", at.fd, link));
     })?;
     Ok(items)
 }
@@ -234,7 +234,7 @@ fn resident(dir: BorrowedFd<'_>) -> Result<u64, Errno> {
     };
     let mut kib = vm_rss(dir)?;
     if kib.is_none() && threads(dir)? > 1 {
-        each_thread(dir, &mut |thread| {
+        each_thread(dir, &mut |_, thread| {
             kib = vm_rss(thread)?;
             Ok(kib.is_none())
         })?;

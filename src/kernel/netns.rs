@@ -1,6 +1,7 @@
 //! Find the network namespace that the caller means, or all of them, and enter where that is allowed.
 
 pub mod host;
+pub mod kept;
 
 use crate::base::error::{Error, Result};
 use crate::kernel::release;
@@ -70,6 +71,17 @@ pub fn counters<const N: usize>(net_dir: &Path, name: &str, row: &str, fields: [
     Some(values)
 }
 
+/// TCP's sockets in the tables of one namespace.
+pub fn in_tables(net_dir: &Path) -> Option<u64> {
+    let of_ipv6 = of_ipv6(net_dir)?;
+    counters(net_dir, "sockstat", "TCP:", ["inuse"]).map(|[of_ipv4]| of_ipv6 + of_ipv4)
+}
+
+/// Those of IPv6 among them.
+pub fn of_ipv6(net_dir: &Path) -> Option<u64> {
+    counters(net_dir, "sockstat6", "TCP6:", ["inuse"]).map(|[count]| count)
+}
+
 /// A few KiB, whose length the kernel doesn't tell: in two calls, not in ten.
 fn read_small(path: &Path) -> io::Result<String> {
     let mut text = String::with_capacity(8 * 1024);
@@ -134,6 +146,8 @@ pub struct Inside<T> {
     pub identity: Option<u32>,
     pub is_empty: bool,
     pub has_mptcp: bool,
+    /// TCP's, by its counters.
+    pub sockets: u64,
     pub done: T,
 }
 
@@ -143,7 +157,9 @@ pub fn inside<T: Send + 'static>(namespace: File, act: fn() -> T) -> io::Result<
     let enter = move || -> io::Result<Inside<T>> {
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
         let ours = Path::new(OURS);
-        Ok(Inside { identity: own_identity(), is_empty: is_empty(ours), has_mptcp: has_mptcp(ours), done: act() })
+        let sockets = in_tables(ours).unwrap_or(0);
+        let (identity, is_empty, has_mptcp) = (own_identity(), is_empty(ours), has_mptcp(ours));
+        Ok(Inside { identity, is_empty, has_mptcp, sockets, done: act() })
     };
     let thread = thread::Builder::new().stack_size(128 * 1024).spawn(enter)?;
     thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread in it ended")))

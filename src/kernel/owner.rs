@@ -22,7 +22,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use std::cell::Cell;
 use std::collections::HashSet;
-use tables::{Others, each_descriptor_of_others};
+use tables::{Each, Others, Place, each_descriptor_of_others};
 
 /// Descriptors that are read of further threads to find sockets that no process's first thread has. A JVM has
 /// hundreds of threads with one table.
@@ -117,7 +117,7 @@ pub fn find(world: &World, sockets: &[(u64, u32)], wanted: Holders) -> Owners {
 }
 
 /// Calls back with descriptors.
-type Descriptors<'a> = dyn Fn(&mut dyn FnMut(u64, &[u8])) -> Result<(), Errno> + 'a;
+type Descriptors<'a> = dyn Fn(&mut Each<'_>) -> Result<(), Errno> + 'a;
 
 impl Owners {
     /// Adds what one process holds of the inodes.
@@ -130,13 +130,13 @@ impl Owners {
         descriptors: &Descriptors<'_>,
     ) -> Result<(), Errno> {
         let mut index = self.processes.iter().rposition(|known| known.pid == pid);
-        descriptors(&mut |fd, link| {
+        descriptors(&mut |place, link| {
             let Some(inode) = tables::inode(link).filter(|inode| sought.take(*inode)) else { return };
             let index = *index.get_or_insert_with(|| {
                 self.processes.push(describe(pid, dir, users));
                 self.processes.len() - 1
             });
-            self.holders.push((inode, index as u32, fd as u32));
+            self.holders.push((inode, index as u32, place.fd));
         })
     }
 
@@ -222,7 +222,7 @@ impl Sought {
 /// # Errors
 /// Also when it ends meanwhile.
 pub fn sockets_held(dir: BorrowedFd<'_>, inodes: &mut HashSet<u64>) -> Result<(), Errno> {
-    let mut add = |_: u64, link: &[u8]| inodes.extend(tables::inode(link));
+    let mut add = |_: Place, link: &[u8]| inodes.extend(tables::inode(link));
     each_descriptor(dir, &mut add)?;
     let mut links = usize::MAX;
     each_descriptor_of_others(dir, Others::Differing, &mut links, &mut add)?;

@@ -1,6 +1,7 @@
 //! Visit the sockets of a network namespace, or of all, once; say where the view came from and what it lacks.
 
 mod all;
+mod crowded;
 pub mod diag;
 pub mod exact;
 mod mptcp;
@@ -15,6 +16,7 @@ use crate::base::error::{Error, Result};
 use crate::kernel::netns;
 use crate::kernel::socket::{Side, Socket, State, StateSet};
 use crate::kernel::world::{Netns, Source, World};
+use std::path::Path;
 
 /// What the caller needs to see. Sources may return more, never less.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +110,7 @@ pub fn visit(world: &World, query: &Query, each: &mut dyn FnMut(&Socket)) -> Res
         return replay::visit(file, query, each);
     }
     if world.netns == Netns::All {
-        return visit_all(world, query, each);
+        return visit_all(world, query, None, each);
     }
     let place = netns::place(world)?;
     match world.source {
@@ -118,10 +120,8 @@ pub fn visit(world: &World, query: &Query, each: &mut dyn FnMut(&Socket)) -> Res
             place.net_dir.display()
         ))),
         Source::Auto if !place.is_ours => proc::visit(&place.net_dir, query, each),
-        Source::Netlink => netlink::visit(&netlink::open()?, query, netns::has_mptcp(&place.net_dir), each),
-        Source::Auto => match netlink::open()
-            .and_then(|socket| netlink::visit(&socket, query, netns::has_mptcp(&place.net_dir), each))
-        {
+        Source::Netlink => by_netlink(&place.net_dir, query, each),
+        Source::Auto => match by_netlink(&place.net_dir, query, each) {
             Err(refused) => {
                 let mut seen = proc::visit(&place.net_dir, query, each)?;
                 seen.how = format!("{}, as {refused}", seen.how);
@@ -130,4 +130,9 @@ pub fn visit(world: &World, query: &Query, each: &mut dyn FnMut(&Socket)) -> Res
             seen => seen,
         },
     }
+}
+
+/// The calling thread's namespace.
+fn by_netlink(net_dir: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Coverage> {
+    crowded::visit(&netlink::open()?, query, (net_dir, netns::has_mptcp(net_dir)), each)
 }

@@ -5,7 +5,8 @@
 //! never bound or connected, or are of a namespace that wasn't counted.
 
 use crate::base::error::{Error, Result};
-use crate::kernel::netns::{self, counters, host};
+use crate::kernel::netns::host::LivedIn;
+use crate::kernel::netns::{self, counters, host, in_tables, of_ipv6};
 use crate::kernel::release;
 use crate::kernel::world::{Netns, World};
 use std::collections::HashSet;
@@ -135,13 +136,21 @@ fn listed(protocols: &str) -> Option<u64> {
     protocols.lines().skip(1).map(count).sum()
 }
 
-fn in_tables(net_dir: &Path) -> Option<u64> {
-    let of_ipv6 = of_ipv6(net_dir)?;
-    counters(net_dir, "sockstat", "TCP:", ["inuse"]).map(|[of_ipv4]| of_ipv6 + of_ipv4)
-}
-
-fn of_ipv6(net_dir: &Path) -> Option<u64> {
-    counters(net_dir, "sockstat6", "TCP6:", ["inuse"]).map(|[count]| count)
+/// How many TCP sockets of the machine are in no table of the namespaces that processes are in: they are reset, unbound,
+/// or in another one. `None`: that can't be told here.
+pub fn outside(world: &World, lived_in: &[LivedIn]) -> Option<u64> {
+    let first = world.proc_root.join(if world.is_foreign() { "1/ns/pid" } else { "self/ns/pid" });
+    if world.hides_processes() || fs::read_link(first).ok()?.as_os_str() != FIRST_PID_NAMESPACE {
+        return None;
+    }
+    let all = || allocated(&lived_in.first()?.process()?.join("net"));
+    // What is opened or closed between the reads won't be so twice.
+    let once = || {
+        let before = all()?;
+        let sum: u64 = lived_in.iter().filter_map(|one| in_tables(&one.process()?.join("net"))).sum();
+        Some(before.max(all()?).saturating_sub(sum))
+    };
+    Some(once()?.min(once()?))
 }
 
 fn allocated(net_dir: &Path) -> Option<u64> {

@@ -20,6 +20,7 @@ mod closewait {
 
 /// check_conn_growth.
 mod growth {
+    pub mod ghosts;
     pub mod holders_now;
     pub mod real_pools;
     pub mod rehearsed;

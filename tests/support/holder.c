@@ -1,9 +1,9 @@
 // Holds sockets where /proc/PID/fd of a process doesn't show them, or not for long: what Rust has no safe call for.
 //
-//   holder MODE PORT
+//   holder MODE PORT [reset]
 //
-// Listens on 127.0.0.1:PORT, has 5 connections accepted there of which its own other ends are closed, and says
-// "ready". It ends with its standard input.
+// Listens on 127.0.0.1:PORT, has 5 connections accepted there of which its own other ends are closed, or reset, and
+// says "ready". It ends with its standard input.
 //
 //   files   in the descriptor table of another thread, which no other has
 //   alike   the same; the first thread has as many descriptors as that one, and of the same numbers
@@ -27,7 +27,7 @@
 #include <unistd.h>
 
 enum { COUNT = 5 };
-static int port, sockets[COUNT + 1];  // The listener is the last.
+static int port, resets, sockets[COUNT + 1];  // The listener is the last.
 
 static int fail(const char *what) { perror(what); exit(1); }
 
@@ -40,6 +40,8 @@ static void open_all(void) {
     int client = socket(AF_INET, SOCK_STREAM, 0);
     if (connect(client, (void *)&to, sizeof to)) fail("connect");
     sockets[at] = accept(listener, 0, 0);
+    struct linger at_once = {1, 0};
+    if (resets) setsockopt(client, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     close(client);
   }
   sockets[COUNT] = listener;
@@ -110,6 +112,7 @@ int main(int count, char **arguments) {
   pthread_t thread;
   const char *mode = arguments[1];
   port = count > 2 ? atoi(arguments[2]) : 0;
+  resets = count > 3;
   first = pthread_self();
   if (!strcmp(mode, "files") || !strcmp(mode, "alike")) {
     pthread_create(&thread, 0, apart, 0);

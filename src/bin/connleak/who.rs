@@ -197,7 +197,7 @@ impl Who {
         if !self.no_ghosts && target.selection.has_tcp() {
             let by_default = Looking::ByDefault { matters: &|more| more > 0, exactly: true };
             let looking = if self.ghosts { Looking::Asked } else { by_default };
-            view.ghosts = ghosts::find(&target, args.common.unit.as_deref(), looking, world, &mut view.notes)?;
+            view.ghosts = ghosts::find(&target, looking, world, &mut view.notes)?;
         }
         let top = self.top.map_or(20, |Top(top)| top);
         let format = self.output.unwrap_or_default();

@@ -4,6 +4,7 @@ use super::{Observation, Past, Plan, capacity, leaking, moment, sample, state, s
 use crate::base::error::Result;
 use crate::growth::detector::{self, Verdict};
 use crate::growth::detector_state::{self, DetectorState, Learned, Moment};
+use crate::growth::known::Known;
 use crate::growth::measure::Measure;
 use crate::growth::outcome::Outcome;
 use crate::growth::pool::{self, Connection, Pool};
@@ -14,13 +15,16 @@ use crate::kernel::cgroup;
 use crate::kernel::headroom::{self, EphemeralPorts, Headroom, OpenFiles, PortUse, Resource};
 use crate::kernel::owner::{self, Holders, Owners, Process};
 use crate::kernel::world::World;
+use crate::owners::ghosts::{self, Ghosts, Looking};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub fn see(plan: &Plan, history: &mut History, holders: Holders, world: &World) -> Result<Updated<Observation>> {
     let past = plan.past(history, world)?;
-    let look = PoolSample::new(plan, world)?;
-    let searched = Searched::new(plan, &look.pool, past.memory.as_ref(), holders, world);
-    let anew = || PoolSample::new(plan, world);
+    let known = past.known(plan, world);
+    let look = PoolSample::new(plan, &known.pids, world)?;
+    let mut searched = Searched::new(plan, &look.pool, past.memory.as_ref(), known.is_sought, holders, world);
+    searched.processes = known.met(&searched.owners, look.ghosts.looked_at.as_deref(), world);
+    let anew = || PoolSample::new(plan, &known.pids, world);
     let mut updated = plan.record(history, world, past, look, anew, |look, past| judge(plan, look, &searched, past))?;
     let seen = &mut updated.value;
     seen.owners = match searched.everything || seen.suspects.is_empty() {
@@ -44,16 +48,25 @@ struct PoolSample {
     took: f64,
     suspended: f64,
     unread: Vec<String>,
+    ghosts: Ghosts,
 }
 
 impl PoolSample {
-    fn new(plan: &Plan, world: &World) -> Result<PoolSample> {
+    /// `known`: the service's processes, whatever they hold now.
+    fn new(plan: &Plan, known: &[u32], world: &World) -> Result<PoolSample> {
         let mut unread = Vec::new();
         let ports = EphemeralPorts::read(world).map(PortUse::new).map_err(|error| unread.push(error.to_string())).ok();
         let before = boot::uptime();
-        let pool = pool::look(world, &plan.target.selection, ports)?;
+        let selection = &plan.target.selection;
+        let mut pool = pool::look(world, selection, ports)?;
         let moment = moment()?;
-        Ok(PoolSample { pool, took: moment.uptime - before, moment, suspended: suspended(), unread })
+        let (took, suspended) = (moment.uptime - before, suspended());
+        // Fewer are no leak.
+        let looking = Looking::ByDefault { matters: &|more| more >= detector::FEWEST, exactly: false };
+        let has_tcp = selection.has_tcp().then(|| ghosts::find(world, plan.target, known, looking)).transpose()?;
+        let ghosts = has_tcp.flatten().unwrap_or_default();
+        pool.add_ghosts(&ghosts.sockets, selection);
+        Ok(PoolSample { pool, moment, took, suspended, unread, ghosts })
     }
 }
 
@@ -66,13 +79,23 @@ struct Searched {
     files: OpenFiles,
     /// Why what runs out first can't be told.
     unlimited: Vec<String>,
+    /// Who is known to later looks.
+    processes: Known,
 }
 
 impl Searched {
-    fn new(plan: &Plan, pool: &Pool, known: Option<&DetectorState>, holders: Holders, world: &World) -> Searched {
+    /// `seeks_all`: whether the service's processes are not known yet.
+    fn new(
+        plan: &Plan,
+        pool: &Pool,
+        known: Option<&DetectorState>,
+        seeks_all: bool,
+        holders: Holders,
+        world: &World,
+    ) -> Searched {
         let (fresh, suspects) = (DetectorState::new(0), known.map_or_else(Vec::new, |memory| memory.suspects(pool)));
         let everything = plan.limit.is_none() || !suspects.is_empty();
-        let mut sockets: Vec<(u64, u32)> = match everything {
+        let mut sockets: Vec<(u64, u32)> = match everything || seeks_all {
             true => pool.connections.iter().map(of_inode).collect(),
             false => known.unwrap_or(&fresh).nameless(pool).into_values().map(of_inode).collect(),
         };
@@ -101,7 +124,7 @@ impl Searched {
         } else if everything && owners.late {
             files.unread.push("open files of some processes unknown: no time left to look".to_owned());
         }
-        Searched { owners, everything, files, unlimited }
+        Searched { owners, everything, files, unlimited, processes: Known::default() }
     }
 
     /// Names of groups by their holders now, where all were looked for; else of those that have none
@@ -142,7 +165,7 @@ fn name_of(process: &Process) -> String {
 }
 
 fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Result<Step<Observation>> {
-    let PoolSample { pool, moment, took, suspended, mut unread } = look;
+    let PoolSample { pool, moment, took, suspended, mut unread, ghosts } = look;
     let Past { memory: known, state: before, usual, unread: of_past, .. } = past;
     unread.extend(of_past);
     unread.extend_from_slice(&searched.files.unread);
@@ -159,7 +182,9 @@ fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Resu
     };
     let capacity = capacity(&found);
     let mut memory = known.unwrap_or_else(|| DetectorState::new(capacity));
-    let seen = detector::Sample { suspended, took, ..pool.sample() };
+    memory.processes = searched.processes.clone();
+    let silences = memory.silences(&moment, f64::from(plan.speed));
+    let seen = detector::Sample { suspended, took, ..pool.sample_after(&silences) };
     found.learned = memory.learn(&moment, seen, capacity, f64::from(plan.speed));
     if let Verdict::Leak(leak) = &found.learned.verdict {
         let mut group = pool.connections.iter().filter(|connection| connection.group() == leak.group).peekable();
@@ -178,12 +203,14 @@ fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Resu
         Verdict::Leak(_) => memory.suspects(&pool),
         _ => Vec::new(),
     };
-    let state = state(&memory, before, pool.seen.missing.is_none());
+    let state = state(&memory, before, pool.seen.missing.is_none() && ghosts.missing.is_empty());
     let lacking = searched.unlimited.to_vec();
     let sample = sample(&moment, &found, pool.instance, pool.counts);
     let (owners, processes) = (Owners::default(), Vec::new());
     let Pool { seen: view, connections, counts, unsure, .. } = pool;
-    let value = Observation { found, view, connections, counts, suspects, owners, processes, unread, unsure, lacking };
+    let ghosts = Some(ghosts);
+    let value =
+        Observation { found, view, connections, counts, suspects, owners, processes, ghosts, unread, unsure, lacking };
     Ok(Step { sample, state, version: detector_state::VERSION, value })
 }
 

@@ -1,8 +1,9 @@
 //! Descriptors or memory of a service's processes.
 
-use super::{Observation, Past, Plan, capacity, leaking, moment, sample, state};
+use super::{KnownNow, Observation, Past, Plan, capacity, leaking, moment, sample, state};
 use crate::base::error::{Error, Result};
 use crate::growth::detector_state::{self, DetectorState, Learned, Moment};
+use crate::growth::known::Known;
 use crate::growth::measure::Measure;
 use crate::growth::outcome::Outcome;
 use crate::growth::pool;
@@ -17,8 +18,9 @@ use std::collections::BTreeMap;
 
 pub fn see(plan: &Plan, history: &mut History, world: &World) -> Result<Updated<Observation>> {
     let past = plan.past(history, world)?;
-    let look = UsageSample::new(plan, world)?;
-    plan.record(history, world, past, look, || UsageSample::new(plan, world), |look, past| judge(plan, look, past))
+    let known = past.known(plan, world);
+    let new = || UsageSample::new(plan, &known, world);
+    plan.record(history, world, past, new()?, new, |look, past| judge(plan, look, past))
 }
 
 struct UsageSample {
@@ -27,20 +29,28 @@ struct UsageSample {
     moment: Moment,
     /// What could not be read of their limits.
     unread: Vec<String>,
+    /// Who is known to later looks.
+    processes: Known,
 }
 
 impl UsageSample {
-    fn new(plan: &Plan, world: &World) -> Result<UsageSample> {
+    fn new(plan: &Plan, known: &KnownNow, world: &World) -> Result<UsageSample> {
         let request = &plan.target.request;
-        let by_port = (!plan.target.selection.is_any()).then(|| holders(plan, world)).transpose()?;
+        let mut by_port = (!plan.target.selection.is_any()).then(|| holders(plan, world)).transpose()?;
+        let mut processes = Known::default();
+        if let Some((pids, owners, _)) = &mut by_port {
+            processes = known.met(owners, None, world);
+            // What they hold is the service's, also where no row shows that any more.
+            pids.extend(&known.pids);
+        }
         let choice = Choice {
             pids: (!request.pids.is_empty()).then_some(&request.pids[..]),
-            holders: by_port.as_ref().map(|(pids, _)| &pids[..]),
+            holders: by_port.as_ref().map(|(pids, ..)| &pids[..]),
             unit: request.unit.as_deref(),
             uid: plan.target.selection.uid,
         };
         let mut usages = process_usage::read(world, choice, plan.measure == Measure::Memory);
-        usages.lacking.extend(by_port.and_then(|(_, lacking)| lacking));
+        usages.lacking.extend(by_port.and_then(|(.., lacking)| lacking));
         if usages.all.is_empty() && !usages.lacking.is_empty() {
             return Err(Error::Usage(usages.lacking.join("; ")));
         }
@@ -56,12 +66,12 @@ impl UsageSample {
         };
         // A limit that is given is the limit.
         let headrooms = own.or(headrooms).into_iter().collect();
-        Ok(UsageSample { usages, headrooms, moment: moment()?, unread })
+        Ok(UsageSample { usages, headrooms, moment: moment()?, unread, processes })
     }
 }
 
 /// Who listens on the service's ports, else who is connected; and what may be missing.
-fn holders(plan: &Plan, world: &World) -> Result<(Vec<u32>, Option<String>)> {
+fn holders(plan: &Plan, world: &World) -> Result<(Vec<u32>, Owners, Option<String>)> {
     let pool = pool::look(world, &plan.target.selection, None)?;
     let sockets = match pool.listeners.is_empty() {
         false => pool.listeners,
@@ -71,11 +81,12 @@ fn holders(plan: &Plan, world: &World) -> Result<(Vec<u32>, Option<String>)> {
     let unowned = sockets.iter().filter(|(inode, _)| *inode != 0 && owners.of(*inode).next().is_none()).count();
     let why = owners.why_unowned();
     let lacking = (unowned > 0).then(|| format!("the holders of {unowned} sockets of the port are unknown, {why}"));
-    Ok((owners.processes.iter().map(|process| process.pid).collect(), lacking.or(pool.seen.missing)))
+    let pids = owners.processes.iter().map(|process| process.pid).collect();
+    Ok((pids, owners, lacking.or(pool.seen.missing)))
 }
 
 fn judge(plan: &Plan, look: UsageSample, past: Past) -> Result<Step<Observation>> {
-    let UsageSample { usages, headrooms, moment, unread: limits } = look;
+    let UsageSample { usages, headrooms, moment, unread: limits, processes: known } = look;
     let mut unread = past.unread;
     if usages.others > 0 {
         let (followed, all) = (usages.all.len(), usages.all.len() + usages.others);
@@ -96,6 +107,7 @@ fn judge(plan: &Plan, look: UsageSample, past: Past) -> Result<Step<Observation>
     };
     let capacity = capacity(&found);
     let mut memory = past.memory.unwrap_or_else(|| DetectorState::new(capacity));
+    memory.processes = known;
     // Processes of a user come and go by themselves; of all others the oldest stands for the service.
     let instance = if plan.target.request.user.is_some() { 0 } else { usages.oldest() };
     found.learned = memory.learn(&moment, usages.sample(instance), capacity, f64::from(plan.speed));
@@ -121,7 +133,8 @@ fn judge(plan: &Plan, look: UsageSample, past: Past) -> Result<Step<Observation>
         unread.extend(limits)
     }
     let (connections, counts) = (Vec::new(), [0; 11]);
+    let (unsure, ghosts) = (0, None);
     let value =
-        Observation { found, view, connections, counts, suspects, owners, processes, unread, unsure: 0, lacking };
+        Observation { found, view, connections, counts, suspects, owners, processes, ghosts, unread, unsure, lacking };
     Ok(Step { sample, state, version: detector_state::VERSION, value })
 }

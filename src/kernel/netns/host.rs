@@ -1,7 +1,7 @@
 //! All network namespaces of a host: those that processes live in, and those that are only mounted.
 //!
-//! The kernel has no list of them. One that neither a thread of a process visible here is in nor a mount
-//! visible here keeps can't be found.
+//! The kernel has no list of them. One that no thread of a process visible here is in, and that neither a mount nor
+//! a descriptor of such a process keeps, can't be found.
 
 use super::{identity_of, own_identity};
 use crate::base::error::{Error, Result};
@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 pub struct Host {
     /// In the order of their first processes.
     pub lived_in: Vec<LivedIn>,
-    /// Bind mounts of further ones, as `ip netns` and container runtimes make them.
+    /// Paths into further ones: bind mounts, as `ip netns` and container runtimes make them, and descriptors.
     pub mounted: Vec<PathBuf>,
+    /// Why there may be more, where nothing speaks for it.
+    pub remark: Option<String>,
     /// Why there may be more.
     pub hidden: Vec<String>,
 }
@@ -67,7 +69,7 @@ fn others(process: &Path, identity: u32) -> Vec<(u32, PathBuf)> {
 /// When there is no process at all: that is no /proc.
 pub fn look(world: &World) -> Result<Host> {
     let root = &world.proc_root;
-    let mut host = Host { lived_in: Vec::new(), mounted: Vec::new(), hidden: Vec::new() };
+    let mut host = Host { lived_in: Vec::new(), mounted: Vec::new(), remark: None, hidden: Vec::new() };
     let (ours, mut unread) = (own_identity(), 0);
     for pid in pids(root)? {
         let process = root.join(pid.to_string());
@@ -103,6 +105,19 @@ pub fn pids(root: &Path) -> Result<Vec<u32>> {
     Ok(pids)
 }
 
+/// Whether one is still there at a path of [`Host::mounted`].
+pub fn is_there(world: &World, path: &Path) -> bool {
+    if fs::read_link(path).is_ok_and(|link| inode(link.as_os_str().as_encoded_bytes()).is_some()) {
+        return true;
+    }
+    // A plain file may be left where one was mounted.
+    let (process, path) = match path.strip_prefix(&world.proc_root).ok().and_then(|below| below.components().next()) {
+        Some(process) => (world.proc_root.join(process), path.strip_prefix(world.proc_root.join(process).join("root"))),
+        None => (world.proc_root.join("self"), path.strip_prefix("/")),
+    };
+    path.is_ok_and(|path| mounts(&process).is_ok_and(|all| all.iter().any(|(_, mounted)| mounted.ends_with(path))))
+}
+
 /// Where namespaces are mounted in which no process is known to be. Whether one is, is seen only with
 /// the right to read `ns/net`: without it both count, as one that is left out could hide a leak.
 pub fn mounted(world: &World, lived_in: &[LivedIn]) -> Result<Vec<PathBuf>> {
@@ -111,13 +126,11 @@ pub fn mounted(world: &World, lived_in: &[LivedIn]) -> Result<Vec<PathBuf>> {
         true => (world.proc_root.join("1"), Some(world.proc_root.join("1/root"))),
         false => (world.proc_root.join("self"), None),
     };
-    let path = process.join("mountinfo");
-    let table = fs::read(&path).map_err(|cause| Error::reading(&path, cause))?;
     let of_process =
         |namespace: &LivedIn| fs::metadata(namespace.process()?.join("ns/net")).ok().map(|meta| meta.ino());
     let mut known: Vec<u64> = lived_in.iter().filter_map(of_process).collect();
     let mut mounted = Vec::new();
-    for (inode, path) in String::from_utf8_lossy(&table).lines().filter_map(mount) {
+    for (inode, path) in mounts(&process)? {
         if !known.contains(&inode) {
             known.push(inode);
             mounted.push(match (&prefix, path.strip_prefix("/")) {
@@ -127,6 +140,18 @@ pub fn mounted(world: &World, lived_in: &[LivedIn]) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(mounted)
+}
+
+/// The inode of the network namespace to which a descriptor leads.
+pub fn inode(link: &[u8]) -> Option<u64> {
+    std::str::from_utf8(link.strip_prefix(b"net:[")?.strip_suffix(b"]")?).ok()?.parse().ok()
+}
+
+/// Inode and place of each network namespace that is mounted where a process sees it.
+pub fn mounts(process: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let path = process.join("mountinfo");
+    let table = fs::read(&path).map_err(|cause| Error::reading(&path, cause))?;
+    Ok(String::from_utf8_lossy(&table).lines().filter_map(mount).collect())
 }
 
 /// The inode and place of a mounted network namespace, from a line of mountinfo:
@@ -156,6 +181,14 @@ mod tests {
             "",
         ] {
             assert_eq!(mount(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_is_told_by_where_a_descriptor_leads() {
+        assert_eq!(inode(b"net:[4026532177]"), Some(4026532177));
+        for other in [&b"mnt:[4026532177]"[..], b"net:[]", b"net:[7", b"socket:[7]", b"net:[x]", b""] {
+            assert_eq!(inode(other), None, "{other:?}");
         }
     }
 }

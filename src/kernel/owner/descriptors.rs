@@ -1,37 +1,44 @@
 //! The sockets that each process has open, whatever the tables show of them.
 
-use super::{Listed, each_socket, is_gone, open, open_process, processes, was_refused};
-use crate::kernel::cgroup;
+use super::tables::{Each, Others, Place, each_descriptor_of_others, inode, is_registered};
+use super::{Listed, cgroup_of, each_descriptor, is_gone, open_process, processes, was_refused};
+use crate::kernel::netns::kept::{self, Candidates};
 use crate::kernel::world::World;
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{getxattr, readlink};
 use rustix::io::Errno;
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::path::PathBuf;
+
+/// Descriptors that are read in threads' tables of the first one's size: almost always that one again.
+const MOST_ALIKE: usize = 10_000;
 
 /// One descriptor of a socket: that of the first process met, where several share it.
 #[derive(Clone, Copy, Debug)]
 pub struct Descriptor {
     pub pid: u32,
-    pub fd: u32,
+    place: Place,
     /// The process's user.
     pub uid: u32,
     /// Whether the process is one of those meant.
     pub is_meant: bool,
+    /// Whether that can't be told.
+    pub is_untold: bool,
 }
 
 #[derive(Debug, Default)]
 pub struct Descriptors {
     /// By the socket's inode.
     pub open: HashMap<u64, Descriptor>,
-    /// How many processes are meant, as far as they could be read.
-    pub meant: usize,
+    /// Network namespaces that the descriptors keep.
+    pub namespaces: Candidates,
+    /// Which processes are meant, as far as they could be read.
+    pub meant: Vec<u32>,
     /// Processes that may not be read; one more where they are hidden (hidepid).
     pub refused: usize,
     /// Whether they are.
     pub is_hidden: bool,
-    /// Refused processes that belong to the service by user or cgroup; one where they can't even be listed.
+    /// Refused processes that belong to the service by user or cgroup, or may; one where they can't even be listed.
     pub refused_meant: usize,
     /// Whether the time was over before all processes were read.
     pub late: bool,
@@ -45,14 +52,15 @@ pub enum Scope<'a> {
     Users(&'a HashSet<u32>),
 }
 
-/// Reads processes. Those are meant that hold one of the sockets `theirs`, or that `belongs` knows by user
-/// and cgroup path, which is read only when asked for.
-pub fn read(
-    world: &World,
-    theirs: &HashSet<u64>,
-    scope: Scope,
-    belongs: impl Fn(u32, &dyn Fn() -> Option<String>) -> bool,
-) -> Descriptors {
+/// Reads a process's cgroup path.
+pub type Cgroup<'a> = dyn Fn() -> Result<Option<String>, Errno> + 'a;
+
+/// Tells whether a process belongs to the service.
+pub type Belongs<'a> = dyn Fn(&Listed, &Cgroup<'_>) -> Result<bool, Errno> + 'a;
+
+/// Reads processes, each thread's table that surely isn't the first's too. Those are meant that hold one of the
+/// sockets `theirs`, or that `belongs` knows.
+pub fn read(world: &World, theirs: &HashSet<u64>, scope: Scope, belongs: &Belongs) -> Descriptors {
     let _rights = world.raise();
     let is_hidden = world.hides_processes();
     let mut listed = processes(world);
@@ -63,7 +71,8 @@ pub fn read(
     let refused_meant = usize::from(listed.is_empty());
     let mut all = Descriptors { refused: usize::from(is_hidden), is_hidden, refused_meant, ..Descriptors::default() };
     let mut sockets = Vec::new();
-    for Listed { pid, uid } in listed {
+    for process in listed {
+        let Listed { pid, uid } = process;
         if world.deadline.is_near() {
             all.late = true;
             break;
@@ -75,45 +84,88 @@ pub fn read(
             Err(errno) if is_gone(errno) => continue,
             dir => dir,
         };
-        let cgroup = || {
-            let file = open(dir.as_ref().ok()?.as_fd(), "cgroup").ok()?;
-            cgroup::cgroup_path(File::from(file))
-        };
-        let belongs = belongs(uid, &cgroup);
+        let dir = dir.as_ref().map(AsFd::as_fd).map_err(|errno| *errno);
+        // Whose cgroup can't be read may belong.
+        let belongs = belongs(&process, &|| cgroup_of(dir?));
         sockets.clear();
-        let done = dir
-            .as_ref()
-            .map_err(|errno| *errno)
-            .and_then(|dir| each_socket(dir.as_fd(), |inode, fd| sockets.push((inode, fd))));
-        if was_refused(&done) {
-            all.refused += 1;
-            all.refused_meant += usize::from(belongs);
-            continue;
+        let done = dir.and_then(|dir| {
+            each_table(dir, &mut |place, link| match inode(link) {
+                Some(inode) => sockets.push((inode, place)),
+                None => kept::add(&mut all.namespaces, world, pid, place, link),
+            })
+        });
+        let holds = sockets.iter().any(|(inode, _)| theirs.contains(inode));
+        if was_refused(&done) || (was_refused(&belongs) && !holds) {
+            all.refused += usize::from(was_refused(&done));
+            all.refused_meant += usize::from(holds || belongs != Ok(false));
         }
-        let is_meant = belongs || sockets.iter().any(|(inode, _)| theirs.contains(inode));
-        all.meant += usize::from(is_meant);
-        for (inode, fd) in &sockets {
+        let is_meant = holds || belongs == Ok(true);
+        let is_untold = !is_meant && belongs != Ok(false);
+        all.meant.extend((is_meant && !was_refused(&done)).then_some(pid));
+        for (inode, place) in &sockets {
             unmet.remove(inode);
-            let descriptor = Descriptor { pid, fd: *fd, uid, is_meant };
-            let known = all.open.entry(*inode).or_insert(descriptor);
-            if is_meant && !known.is_meant {
-                *known = descriptor;
-            }
+            all.add(*inode, Descriptor { pid, place: *place, uid, is_meant, is_untold });
         }
     }
     all
 }
 
+/// Every thread's table that surely isn't another's too.
+fn each_table(dir: BorrowedFd<'_>, each: &mut Each<'_>) -> Result<(), Errno> {
+    each_descriptor(dir, each)?;
+    let mut links = usize::MAX;
+    each_descriptor_of_others(dir, Others::Differing, &mut links, each).map(drop)
+}
+
+impl Descriptors {
+    fn add(&mut self, inode: u64, descriptor: Descriptor) {
+        let known = self.open.entry(inode).or_insert(descriptor);
+        if descriptor.is_meant && !known.is_meant {
+            *known = descriptor;
+        }
+    }
+}
+
+/// The sockets in those tables that [`read`] takes for their processes' first ones again, of processes that are
+/// `meant` or of one of these users: a part, where threads and descriptors are many.
+pub fn read_alike(
+    world: &World,
+    theirs: &HashSet<u64>,
+    users: &HashSet<u32>,
+    meant: &[u32],
+) -> HashMap<u64, Descriptor> {
+    let _rights = world.raise();
+    let (mut links, mut all, mut sockets) = (MOST_ALIKE, Descriptors::default(), Vec::new());
+    for Listed { pid, uid } in processes(world) {
+        let is_known = meant.contains(&pid);
+        if world.deadline.is_near() || !(is_known || users.contains(&uid)) {
+            continue;
+        }
+        sockets.clear();
+        // What can't be read was refused before, and is told.
+        let _ = open_process(world, pid).and_then(|dir| {
+            each_descriptor_of_others(dir.as_fd(), Others::Alike, &mut links, &mut |place, link| {
+                sockets.extend(inode(link).map(|inode| (inode, place)));
+            })
+        });
+        let is_meant = is_known || sockets.iter().any(|(inode, _)| theirs.contains(inode));
+        for (inode, place) in &sockets {
+            all.add(*inode, Descriptor { pid, place: *place, uid, is_meant, is_untold: false });
+        }
+    }
+    all.open
+}
+
 impl Descriptor {
     fn path(&self, world: &World) -> PathBuf {
-        world.proc_root.join(format!("{}/fd/{}", self.pid, self.fd))
+        self.place.path(self.pid, &world.proc_root)
     }
 
     /// Whether the socket may be TCP's. What an MPTCP listener accepted is called MPTCP too, also where its
     /// client speaks plain TCP (6.18).
     ///
     /// # Errors
-    /// When it can't be told.
+    /// When it can't be told: io_uring's registered files have no name.
     pub fn is_tcp(&self, world: &World) -> Result<bool, Errno> {
         let mut name = [0u8; 32];
         let _rights = world.raise();
@@ -132,6 +184,11 @@ impl Descriptor {
     /// Whether it still is the socket of this inode, or that can't be told now: it was read a moment ago.
     pub fn is_open(&self, world: &World, inode: u64) -> bool {
         let _rights = world.raise();
+        if self.place.is_registered {
+            return open_process(world, self.place.task(self.pid))
+                .and_then(|task| is_registered(task.as_fd(), self.place, inode))
+                .unwrap_or_else(|errno| !is_gone(errno));
+        }
         let target = readlink(self.path(world), Vec::new());
         was_refused(&target) || target.is_ok_and(|target| target.as_bytes() == format!("socket:[{inode}]").as_bytes())
     }

@@ -8,6 +8,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, openat, readlinkat_raw, statat};
 use rustix::io::Errno;
 use std::mem::MaybeUninit;
+use std::path::{Path, PathBuf};
 
 /// A ring's registered files are at most 32,768, a line each.
 const LONGEST_RING: u64 = 4 << 20;
@@ -21,12 +22,36 @@ pub enum Others {
     Alike,
 }
 
-/// Calls `each` with the inode and the descriptor of every socket in the first table; of one that is registered
-/// with io_uring the ring's descriptor.
-pub fn each_socket(process: BorrowedFd<'_>, mut each: impl FnMut(u64, u32)) -> Result<(), Errno> {
-    each_descriptor(process, &mut |fd, link| {
+/// Where a file is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The thread whose table it is, where that is not the process's first; else 0.
+    pub thread: u32,
+    /// The descriptor; for a file that is registered with io_uring its ring's.
+    pub fd: u32,
+    pub is_registered: bool,
+}
+
+impl Place {
+    /// The task whose table it is, of a process.
+    pub fn task(self, pid: u32) -> u32 {
+        if self.thread == 0 { pid } else { self.thread }
+    }
+
+    /// Its path below `proc_root`: a thread has a folder there too, which isn't listed.
+    pub fn path(self, pid: u32, proc_root: &Path) -> PathBuf {
+        proc_root.join(format!("{}/fd/{}", self.task(pid), self.fd))
+    }
+}
+
+/// Is given a file's place and where it leads, at most 64 bytes of it.
+pub type Each<'a> = dyn FnMut(Place, &[u8]) + 'a;
+
+/// Calls `each` with the inode and the place of every socket in the first table.
+pub fn each_socket(process: BorrowedFd<'_>, mut each: impl FnMut(u64, Place)) -> Result<(), Errno> {
+    each_descriptor(process, &mut |place, link| {
         if let Some(inode) = inode(link) {
-            each(inode, fd as u32);
+            each(inode, place);
         }
     })
 }
@@ -36,13 +61,13 @@ pub fn inode(link: &[u8]) -> Option<u64> {
     link.strip_prefix(b"socket:[").and_then(number)
 }
 
-/// Calls `each` with every descriptor of a process and where it leads, at most 64 bytes of it. It is the first
-/// thread's table; once that thread has ended, as the others run on, that of the first which has one.
-pub fn each_descriptor(process: BorrowedFd<'_>, each: &mut dyn FnMut(u64, &[u8])) -> Result<(), Errno> {
-    if of_table(process, each)? > 0 || threads(process)? < 2 {
+/// Calls `each` with every descriptor of a process. It is the first thread's table; once that thread has ended, as
+/// the others run on, that of the first which has one.
+pub fn each_descriptor(process: BorrowedFd<'_>, each: &mut Each<'_>) -> Result<(), Errno> {
+    if of_table(process, 0, each)? > 0 || threads(process)? < 2 {
         return Ok(());
     }
-    each_thread(process, &mut |thread| Ok(of_table(thread, each)? == 0))
+    each_thread(process, &mut |id, thread| Ok(of_table(thread, id, each)? == 0))
 }
 
 /// Calls `each` with the descriptors in the tables of all other threads, at most `links` descriptors. Returns whether all were read.
@@ -50,14 +75,14 @@ pub fn each_descriptor_of_others(
     process: BorrowedFd<'_>,
     others: Others,
     links: &mut usize,
-    each: &mut dyn FnMut(u64, &[u8]),
+    each: &mut Each<'_>,
 ) -> Result<bool, Errno> {
     if threads(process)? < 2 {
         return Ok(true);
     }
     let mut first: Option<u64> = None;
     let mut all = true;
-    each_thread(process, &mut |thread| {
+    each_thread(process, &mut |id, thread| {
         let size = table_size(thread)?;
         let Some(known) = first else {
             // That of a first thread that has ended is empty.
@@ -68,7 +93,7 @@ pub fn each_descriptor_of_others(
         let is_alike = size == known || size == table_size(process)?;
         if is_alike == (others == Others::Alike) {
             all = *links > 0;
-            let read = if all { of_table(thread, each)? } else { 0 };
+            let read = if all { of_table(thread, id, each)? } else { 0 };
             *links = links.saturating_sub(read);
         }
         Ok(all)
@@ -85,7 +110,7 @@ pub fn fullest(process: BorrowedFd<'_>) -> Result<u64, Errno> {
     let mut most = count(process)?;
     if threads(process)? > 1 {
         let mut known = None;
-        each_thread(process, &mut |thread| {
+        each_thread(process, &mut |_, thread| {
             let size = table_size(thread)?;
             if known != Some(size) {
                 known = Some(size);
@@ -112,20 +137,20 @@ fn table_size(thread: BorrowedFd<'_>) -> Result<u64, Errno> {
     statat(thread, "fd", AtFlags::empty()).map(|fds| fds.st_size.cast_unsigned())
 }
 
-/// Calls `each` for the threads until it says no. One that ends meanwhile is passed over, one that can't be read
+/// Calls `each` with the id of each thread, and the thread, until it says no. One that ends meanwhile is passed over, one that can't be read
 /// is told at the end.
 pub fn each_thread(
     process: BorrowedFd<'_>,
-    each: &mut dyn FnMut(BorrowedFd<'_>) -> Result<bool, Errno>,
+    each: &mut dyn FnMut(u32, BorrowedFd<'_>) -> Result<bool, Errno>,
 ) -> Result<(), Errno> {
     let tasks = openat(process, "task", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let (mut goes_on, mut done) = (true, Ok(()));
-    each_number(tasks.as_fd(), &mut |_, name| {
+    each_number(tasks.as_fd(), &mut |id, name| {
         if !goes_on {
             return;
         }
         let thread = openat(&tasks, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-        match thread.and_then(|thread| each(thread.as_fd())) {
+        match thread.and_then(|thread| each(id as u32, thread.as_fd())) {
             Ok(more) => goes_on = more,
             Err(errno) if is_gone(errno) => {}
             Err(errno) => done = Err(errno),
@@ -138,8 +163,8 @@ fn open_table(thread: BorrowedFd<'_>) -> Result<rustix::fd::OwnedFd, Errno> {
     openat(thread, "fd", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Returns how many descriptors there are.
-fn of_table(thread: BorrowedFd<'_>, each: &mut dyn FnMut(u64, &[u8])) -> Result<usize, Errno> {
+/// Returns how many descriptors there are. `id`: as in a [`Place`].
+fn of_table(thread: BorrowedFd<'_>, id: u32, each: &mut Each<'_>) -> Result<usize, Errno> {
     let fds = open_table(thread)?;
     let mut target = [MaybeUninit::uninit(); 64];
     let (mut count, mut done) = (0, Ok(()));
@@ -147,9 +172,10 @@ fn of_table(thread: BorrowedFd<'_>, each: &mut dyn FnMut(u64, &[u8])) -> Result<
         count += 1;
         match readlinkat_raw(&fds, name, &mut target) {
             Ok((link, _)) => {
-                each(fd, link);
+                let place = Place { thread: id, fd: fd as u32, is_registered: false };
+                each(place, link);
                 if link == b"anon_inode:[io_uring]" {
-                    done = done.and(registered(thread, fd, each));
+                    done = done.and(registered(thread, Place { is_registered: true, ..place }, each));
                 }
             }
             // Closed meanwhile.
@@ -162,10 +188,10 @@ fn of_table(thread: BorrowedFd<'_>, each: &mut dyn FnMut(u64, &[u8])) -> Result<
 }
 
 /// Files that live in a ring's own table, whether a descriptor leads to them as well or not.
-fn registered(thread: BorrowedFd<'_>, ring: u64, each: &mut dyn FnMut(u64, &[u8])) -> Result<(), Errno> {
+fn registered(thread: BorrowedFd<'_>, ring: Place, each: &mut Each<'_>) -> Result<(), Errno> {
     const TRIES: usize = 3;
     for _ in 0..TRIES {
-        let text = match read_all(thread, &format!("fdinfo/{ring}"), LONGEST_RING) {
+        let text = match read_all(thread, &format!("fdinfo/{}", ring.fd), LONGEST_RING) {
             Err(errno) if is_gone(errno) => return Ok(()),
             text => text?,
         };
@@ -179,10 +205,17 @@ fn registered(thread: BorrowedFd<'_>, ring: u64, each: &mut dyn FnMut(u64, &[u8]
     Err(Errno::BUSY)
 }
 
+/// Whether the ring still has the socket of this inode.
+pub fn is_registered(thread: BorrowedFd<'_>, ring: Place, wanted: u64) -> Result<bool, Errno> {
+    let mut any = false;
+    registered(thread, ring, &mut |_, link| any |= inode(link) == Some(wanted))?;
+    Ok(any)
+}
+
 /// Whether descriptors wait in its UNIX sockets that nobody has received: they are in no table.
 pub fn any_in_flight(process: BorrowedFd<'_>) -> Result<bool, Errno> {
     let (mut any, mut done) = (false, Ok(()));
-    each_descriptor(process, &mut |fd, link| {
+    each_descriptor(process, &mut |Place { fd, .. }, link| {
         if any || inode(link).is_none() {
             return;
         }

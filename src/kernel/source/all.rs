@@ -3,31 +3,45 @@
 use super::{Coverage, Namespaces, Origin, Query, netlink, proc};
 use crate::base::error::Result;
 use crate::kernel::netns::host::{self, LivedIn};
+use crate::kernel::netns::kept::{self, Candidates};
 use crate::kernel::netns::{self, Inside};
 use crate::kernel::socket::{Socket, StateSet};
+use crate::kernel::unhashed;
 use crate::kernel::world::{Source, World};
 use std::fs::File;
 use std::path::Path;
 
 /// Shows the sockets of every namespace that can be found, each marked with [`Socket::netns`]. Every
 /// namespace that has any costs a walk of the host's whole table; what may not be entered is read
-/// from `/proc`.
+/// from `/proc`. `candidates`: namespaces that descriptors keep, where these have been read.
 ///
 /// # Errors
 /// When there is no /proc. All else that can't be seen is said in [`Coverage::missing`].
-pub fn visit(world: &World, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Coverage> {
+pub fn visit(
+    world: &World,
+    query: &Query,
+    candidates: Option<&Candidates>,
+    each: &mut dyn FnMut(&Socket),
+) -> Result<Coverage> {
     let _rights = world.raise();
-    let host = host::look(world)?;
+    let host = kept::look(world, candidates)?;
     let origin = if world.source == Source::Proc { Origin::Proc } else { Origin::Netlink };
     let mut seen = Coverage::new(origin, String::new());
     seen.namespaces = Namespaces { seen: 0, refused: 0, late: 0 };
-    let mut tour = Tour { world, query, seen, empty: 0, by_proc: 0 };
+    let mut tour = Tour { world, query, seen, empty: 0, by_proc: 0, sockets: 0 };
     for namespace in &host.lived_in {
         tour.add(if world.deadline.is_near() { NamespaceView::Late } else { tour.lived_in(namespace, each) });
     }
     for path in &host.mounted {
-        tour.add(if world.deadline.is_near() { NamespaceView::Late } else { tour.mounted(path, &host.lived_in, each) });
+        let view =
+            if world.deadline.is_near() { NamespaceView::Late } else { tour.mounted(path, &host.lived_in, each) };
+        tour.add(view);
     }
+    let unreached = unhashed::outside(world, &host.lived_in).map(|all| all.saturating_sub(tour.sockets));
+    let remark = unreached.filter(|count| *count > 0).map(|count| {
+        format!("{count} TCP sockets in no network namespace that was reached: reset, unbound, or theirs is kept by them alone")
+    });
+    tour.seen.remark = tour.seen.remark.or(host.remark).or(remark);
     Ok(tour.end(host.hidden))
 }
 
@@ -48,6 +62,8 @@ struct Tour<'a> {
     seen: Coverage,
     empty: u64,
     by_proc: u64,
+    /// Those in namespaces that no process is in.
+    sockets: u64,
 }
 
 impl Tour<'_> {
@@ -88,17 +104,17 @@ impl Tour<'_> {
         }
     }
 
-    fn mounted(&self, path: &Path, lived_in: &[LivedIn], each: &mut dyn FnMut(&Socket)) -> NamespaceView {
+    fn mounted(&mut self, path: &Path, lived_in: &[LivedIn], each: &mut dyn FnMut(&Socket)) -> NamespaceView {
         let Ok(inside) = File::open(path).and_then(|file| netns::inside(file, netlink::open)) else {
-            let is_gone = host::mounted(self.world, &[]).is_ok_and(|all| all.iter().all(|mounted| mounted != path));
-            return if is_gone { NamespaceView::Gone } else { NamespaceView::Refused };
+            return if host::is_there(self.world, path) { NamespaceView::Refused } else { NamespaceView::Gone };
         };
-        let Inside { identity: Some(identity), is_empty, has_mptcp, done: Ok(socket) } = inside else {
+        let Inside { identity: Some(identity), is_empty, has_mptcp, sockets, done: Ok(socket) } = inside else {
             return NamespaceView::Refused;
         };
         if lived_in.iter().any(|known| known.identity == identity) {
             return NamespaceView::Gone;
         }
+        self.sockets += sockets;
         if self.skips_empty() && is_empty {
             return NamespaceView::Empty;
         }

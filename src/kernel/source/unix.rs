@@ -9,7 +9,7 @@ pub use diag::{File, Query, Row};
 use super::netlink::{Ended, RECEIVE_BUFFER, receive_all, refused};
 use super::{Coverage, Namespaces, Origin, netlink, replay};
 use crate::base::error::{Error, Result};
-use crate::kernel::netns::{self, counters, host};
+use crate::kernel::netns::{self, counters, kept};
 use crate::kernel::world::{Netns, Source, World};
 use diag::{Framed, Message};
 use rustix::fd::OwnedFd;
@@ -87,7 +87,7 @@ fn take(filled: &[u8], seen: &mut Coverage, each: &mut dyn FnMut(&Row)) -> Optio
 /// Each namespace that can be found, as [`super::visit_all`] finds them.
 fn visit_all(world: &World, query: Query, each: &mut dyn FnMut(&Row, u32)) -> Result<Coverage> {
     let _rights = world.raise();
-    let host = host::look(world)?;
+    let host = kept::look(world, None)?;
     let mut all = Coverage::new(Origin::Netlink, "UNIX sockets of all network namespaces".to_owned());
     all.namespaces = Namespaces { seen: 0, refused: 0, late: 0 };
     let lived_in = host.lived_in.iter().filter_map(|namespace| Some((namespace.process()?, namespace)));

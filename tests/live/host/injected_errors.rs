@@ -84,6 +84,8 @@ enum End {
     Close,
     /// Nothing but descriptors is left: ghosts.
     Reset,
+    /// The same, and nothing listens on the port any more; its process has a listener of another service.
+    Gone,
 }
 
 /// Each call fails once, with one of the errors; with CONNLEAK_ALL_ERRORS=1 with each of them.
@@ -107,9 +109,13 @@ fn never_ok(lab: &Lab, check: Check, end: End, options: &[&str]) {
             client.say("close c");
             lab.wait_for(CLOSE_WAIT, 27760, 5);
         }
-        End::Reset => {
+        End::Reset | End::Gone => {
             client.say("reset c");
             lab.wait_for(ESTABLISHED, 27760, 0);
+            if matches!(end, End::Gone) {
+                server.say("close l");
+                server.say("listen other 127.0.0.1:27761");
+            }
         }
     }
     service.take_process(pid);
@@ -198,4 +204,9 @@ fn check_conn_tenants_of_a_unit() {
 #[test]
 fn check_orphans_after_stop() {
     Lab::test(|lab| never_ok(lab, ORPHANS, End::Close, &[PORT, "--wait=0s"]));
+}
+
+#[test]
+fn check_closewait_of_ghosts_that_only_their_unit_tells() {
+    Lab::test(|lab| never_ok(lab, CLOSEWAIT, End::Gone, &[PORT, "--min-age=0s", "-c0", "--unit=UNIT"]));
 }

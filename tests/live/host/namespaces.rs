@@ -1,12 +1,13 @@
 //! Other network namespaces, and namespaces without IPv6.
 
-use crate::lab::run::{CLOSEWAIT, check, check_unprivileged};
+use crate::lab::run::{CLOSEWAIT, Outcome, Started, check, check_unprivileged};
 use crate::lab::{CLOSE_WAIT, Lab};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::Command;
+use std::os::fd::AsRawFd;
+use std::process::{Command, Stdio};
 
 const LOOK: [&str; 6] = ["-p11211", "--side=server", "--min-age=0s", "-w0", "-c100", "--ratio-min-count=1000"];
 
@@ -184,5 +185,58 @@ fn a_namespace_that_only_a_thread_is_in_is_found() {
         let look = ["-p27780", "--side=server", "--min-age=0s", "-w0", "-c100", "--ratio-min-count=1000"];
         let outcome = lab.outside(|| CLOSEWAIT.run(&[&look[..], &["--netns=all"]].concat()));
         assert_eq!((outcome.code, outcome.value("close_wait")), (1, 3.0), "{outcome:?}");
+    });
+}
+
+/// Sockets in CLOSE_WAIT of port 27781, made in a namespace in which no thread is afterwards, and a descriptor of it.
+fn left_alone(lab: &Lab) -> (File, TcpListener, Vec<TcpStream>) {
+    lab.in_another(|inner| {
+        let listener = TcpListener::bind("127.0.0.1:27781").unwrap();
+        let clients: Vec<_> = (0..3).map(|_| TcpStream::connect("127.0.0.1:27781").unwrap()).collect();
+        let servers: Vec<_> = (0..3).map(|_| listener.accept().unwrap().0).collect();
+        drop(clients);
+        inner.wait_for(CLOSE_WAIT, 27781, 3);
+        (File::open("/proc/thread-self/ns/net").unwrap(), listener, servers)
+    })
+}
+
+fn look_everywhere() -> Outcome {
+    let look = ["-p27781", "--side=server", "--min-age=0s", "-w0", "-c100", "--ratio-min-count=1000"];
+    CLOSEWAIT.run(&[&look[..], &["--netns=all"]].concat())
+}
+
+#[test]
+fn a_namespace_that_only_a_descriptor_keeps_is_found() {
+    Lab::test(|lab| {
+        let (namespace, _listener, servers) = left_alone(lab);
+        let found = look_everywhere();
+        assert_eq!((found.code, found.value("close_wait"), found.value("ghosts")), (1, 3.0, 0.0), "{found:?}");
+        assert!(found.text().contains("3 of 3 held by"), "{found:?}");
+        // Then its sockets alone keep it, and nobody can enter it: not OK either.
+        drop(namespace);
+        let alone = look_everywhere();
+        assert_eq!(alone.code, 3, "{alone:?}");
+        drop(servers);
+    });
+}
+
+#[test]
+fn a_namespace_that_is_mounted_for_others_alone_is_found() {
+    Lab::test(|lab| {
+        let (namespace, _listener, _servers) = left_alone(lab);
+        let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
+        let script = "touch /run/kept && mount --bind \"$0\" /run/kept && echo kept && exec cat";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation=private", "sh", "-c", script, &path]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut keeper = Started(command.spawn().unwrap());
+        let mut line = String::new();
+        BufReader::new(keeper.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        if line != "kept\n" {
+            return lab.skip("a bind mount is refused");
+        }
+        drop(namespace);
+        let found = look_everywhere();
+        assert_eq!((found.code, found.value("close_wait"), found.value("ghosts")), (1, 3.0, 0.0), "{found:?}");
     });
 }

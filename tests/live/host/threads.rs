@@ -34,20 +34,32 @@ pub struct Holder(Started);
 impl Holder {
     /// `None`: skipped.
     pub fn start(lab: &Lab, mode: &str) -> Option<Holder> {
+        let holder = Holder::start_as(lab, &[mode, "27740"])?;
+        lab.wait_for(CLOSE_WAIT, 27740, 5);
+        Some(holder)
+    }
+
+    /// Five whose other ends have reset them.
+    fn haunted(lab: &Lab, mode: &str) -> Option<Holder> {
+        let holder = Holder::start_as(lab, &[mode, "27740", "reset"])?;
+        lab.wait_for(CLOSE_WAIT, 27740, 0);
+        Some(holder)
+    }
+
+    fn start_as(lab: &Lab, arguments: &[&str]) -> Option<Holder> {
         let Some(program) = program() else {
             lab.skip("no gcc");
             return None;
         };
         let mut command = Command::new(program);
-        command.args([mode, "27740"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut holder = Holder(Started(command.spawn().unwrap()));
         let mut line = String::new();
         BufReader::new(holder.0.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
         if line != "ready\n" {
-            lab.skip(&format!("holder {mode}: refused here"));
+            lab.skip(&format!("holder {}: refused here", arguments[0]));
             return None;
         }
-        lab.wait_for(CLOSE_WAIT, 27740, 5);
         Some(holder)
     }
 
@@ -75,6 +87,38 @@ fn its_owner_is_named_wherever_it_holds_them() {
             drop(holder);
             lab.wait_for(CLOSE_WAIT, 27740, 0);
         }
+    });
+}
+
+#[test]
+fn its_ghosts_are_found_wherever_it_holds_them() {
+    Lab::test(|lab| {
+        for mode in ["files", "alike", "first"] {
+            let Some(holder) = Holder::haunted(lab, mode) else { return };
+            for asked in [&[][..], &["--ghosts"]] {
+                let outcome = CLOSEWAIT.run(&[&LOOK[..], asked].concat());
+                assert_eq!((outcome.code, outcome.value("ghosts")), (1, 5.0), "{mode}: {outcome:?}");
+                assert!(names(&outcome, holder.pid()), "{mode}: {outcome:?}");
+            }
+            drop(holder);
+            lab.wait_for(LISTEN, 27740, 0);
+        }
+    });
+}
+
+/// The kernel doesn't tell the protocol of a ring's files.
+#[test]
+fn ghosts_in_a_ring_are_a_doubt() {
+    Lab::test(|lab| {
+        let Some(holder) = Holder::haunted(lab, "ring") else { return };
+        for asked in [&[][..], &["--ghosts"]] {
+            let outcome = CLOSEWAIT.run(&[&LOOK[..], asked].concat());
+            let says = "the kernel doesn't tell the protocol of 5 sockets";
+            assert!(outcome.code == 3 && outcome.text().contains(says), "{outcome:?}");
+        }
+        drop(holder);
+        lab.wait_for(LISTEN, 27740, 0);
+        assert_eq!(CLOSEWAIT.run(&LOOK).code, 0);
     });
 }
 

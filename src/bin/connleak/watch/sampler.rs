@@ -161,6 +161,7 @@ fn record(plan: &Plan, history: &mut Result<History, String>, world: &World) -> 
             let mut notes = seen.found.judge(&Rules::default()).reasons;
             notes.extend(unsaved.map(|why| format!("not recorded: {why}")));
             notes.extend(doubt::whose(seen.unsure, ""));
+            notes.extend(seen.ghosts.into_iter().flat_map(|ghosts| ghosts.missing));
             (seen.view, seen.lacking, Looked { connections: seen.connections, counts: seen.counts, notes })
         }
         Err(why) => {

@@ -1,0 +1,299 @@
+//! One look for ghosts: descriptors of sockets that no table knows, of whom, and what may be missing.
+
+use super::found::suspect;
+use super::{Ghosts, Looking, processes};
+use crate::base::error::Result;
+use crate::kernel::look;
+use crate::kernel::members;
+use crate::kernel::netns::kept::Candidates;
+use crate::kernel::owner::Listed;
+use crate::kernel::owner::descriptors::{self, Cgroup, Descriptor, Descriptors, Scope};
+use crate::kernel::select::Match;
+use crate::kernel::socket::{Side, Socket, StateSet};
+use crate::kernel::source::{self, Coverage, Query};
+use crate::kernel::unhashed;
+use crate::kernel::world::{Netns, World};
+use crate::owners::blame::Suspect;
+use crate::service::target::Target;
+use rustix::io::Errno;
+use rustix::process::getuid;
+use std::collections::{HashMap, HashSet};
+
+/// So many sockets are asked for their protocol before the tables are.
+const FEW: usize = 64;
+
+/// Which processes may have ghosts of the service: those that hold a selected socket or are known to have held one,
+/// and all of the unit and of the user that the selection names.
+pub struct Suspected<'a> {
+    sockets: HashSet<u64>,
+    /// Those of `sockets`.
+    users: HashSet<u32>,
+    unit: Option<&'a str>,
+    uid: Option<u32>,
+    /// The profile's: programs that are known to talk to the service.
+    clients: &'a [String],
+    /// From earlier looks, or by the caller's choice.
+    known: &'a [u32],
+    looking: Looking<'a>,
+    /// The kernel's count of all sockets that no table shows.
+    at_most: Option<u64>,
+}
+
+/// What one look shows.
+pub struct Look {
+    /// By inode.
+    pub ghosts: HashMap<u64, Descriptor>,
+    /// Network namespaces that descriptors keep.
+    namespaces: Candidates,
+    /// The service's processes that have sockets.
+    meant: Vec<u32>,
+    /// Whether any is known.
+    has_service: bool,
+    /// Processes that have sockets in the tables, of this service or of another.
+    talking: HashSet<u32>,
+    missing: Vec<String>,
+}
+
+impl Look {
+    /// None is known as one where a table was not read to its end.
+    fn drop_uncertain(&mut self, unseen: Option<String>) {
+        if let Some(why) = unseen.filter(|_| !self.ghosts.is_empty()) {
+            self.missing.push(format!("{} descriptors may be ghosts or not: {why}", self.ghosts.len()));
+            self.ghosts.clear();
+        }
+    }
+}
+
+/// What the tables lack.
+struct Tables {
+    talking: HashSet<u32>,
+    /// Why sockets may be missing in them.
+    unseen: Option<String>,
+    /// Sockets of which it can't be told whether they are TCP's.
+    untold: u64,
+    /// Whether a socket of the service is held by nobody who can be read.
+    any_unheld: bool,
+}
+
+type Visit<'a> = dyn Fn(&Query, &mut dyn FnMut(&Socket)) -> Result<Coverage> + 'a;
+
+impl<'a> Suspected<'a> {
+    /// `at_most`: the kernel's count of all sockets that no table shows.
+    ///
+    /// # Errors
+    /// When the service's sockets can't be read.
+    pub fn new(
+        world: &World,
+        target: &'a Target,
+        known: &'a [u32],
+        looking: Looking<'a>,
+        at_most: Option<u64>,
+    ) -> Result<Suspected<'a>> {
+        let (unit, uid) = (target.request.unit.as_deref(), target.selection.uid);
+        let (sockets, users, clients) = (HashSet::new(), HashSet::new(), &target.profile.clients[..]);
+        let mut suspected = Suspected { sockets, users, unit, uid, clients, known, looking, at_most };
+        look::visit(world, &target.selection, (StateSet::ALL, false), &mut |socket, matched, _| {
+            if socket.inode != 0 && matches!(matched, Match::Yes(_)) {
+                suspected.sockets.insert(socket.inode);
+                suspected.users.insert(socket.uid);
+            }
+        })?;
+        Ok(suspected)
+    }
+
+    fn was_asked(&self) -> bool {
+        matches!(self.looking, Looking::Asked)
+    }
+
+    fn are_named(&self) -> bool {
+        self.unit.is_some() || self.uid.is_some()
+    }
+
+    /// Whether a hidden process may be the service's: one's own are always seen.
+    fn may_be_hidden(&self) -> bool {
+        self.are_named() && self.uid != Some(getuid().as_raw())
+    }
+
+    /// Whether ghosts of all processes matter: they may be the service's whose own process can't be told.
+    fn counts_all(&self) -> bool {
+        match self.looking {
+            Looking::Asked => !self.are_named(),
+            Looking::ByDefault { matters, .. } => self.at_most.is_none_or(matters),
+        }
+    }
+
+    /// Few ghosts of the whole machine, which change nothing, are looked for in the service's processes alone.
+    fn scope(&self) -> Scope<'_> {
+        let asks_few = !self.counts_all() && !self.are_named() && self.clients.is_empty() && self.known.is_empty();
+        if asks_few { Scope::Users(&self.users) } else { Scope::All }
+    }
+
+    /// Whether a process is the service's, whatever it holds.
+    fn has(&self, process: &Listed, cgroup: &Cgroup<'_>) -> std::result::Result<bool, Errno> {
+        // Unasked, a user's processes are not all the service's.
+        let are_meant = self.unit.is_some() || (self.uid.is_some() && self.was_asked());
+        if self.known.contains(&process.pid) {
+            return Ok(true);
+        }
+        if !are_meant || self.uid.is_some_and(|wanted| wanted != process.uid) {
+            return Ok(false);
+        }
+        let in_unit = |name| Ok(cgroup()?.is_some_and(|path| members::belongs(&path, name)));
+        self.unit.map_or(Ok(true), in_unit)
+    }
+
+    pub fn look(&self, world: &World) -> Result<Look> {
+        let Descriptors { mut open, namespaces, meant, refused, refused_meant, is_hidden, late } =
+            descriptors::read(world, &self.sockets, self.scope(), &|process, cgroup| self.has(process, cgroup));
+        let clients = processes::mark(&mut open, self.clients, world);
+        let mut has_service = meant.len() + clients > 0 || self.are_named();
+        // Only where no process is known as the service's any other may be.
+        open.retain(|_, descriptor| descriptor.is_meant || !has_service || self.counts_all());
+        self.leave_other_namespaces(&mut open, world);
+        let mut holders = processes::holders(open.values().filter(|descriptor| descriptor.is_meant));
+        // The tables come second: what is in none of them now was open before.
+        let Tables { talking, unseen, mut untold, any_unheld } =
+            self.forget_known(&mut open, refused > 0, &namespaces, world)?;
+        open.retain(|inode, descriptor| descriptor.is_open(world, *inode));
+        // Unasked, nothing is said of processes that nothing speaks against.
+        let may_be_theirs =
+            (refused > 0 && (any_unheld || (!has_service && self.was_asked()))) || (is_hidden && self.may_be_hidden());
+        let mut missing = Vec::new();
+        if late {
+            missing.push("no time left to look for ghosts".to_owned());
+        } else if refused_meant > 0 || may_be_theirs {
+            missing.push("ghosts unknown: processes of the service may not be read (see RIGHTS in the man page)".to_owned());
+        }
+        if self.may_be_more(open.len(), world) {
+            let mut alike = descriptors::read_alike(world, &self.sockets, &self.users, &meant);
+            has_service |= alike.values().any(|descriptor| descriptor.is_meant);
+            alike.retain(|inode, descriptor| descriptor.is_meant && !open.contains_key(inode));
+            holders.extend(processes::holders(alike.values()));
+            untold += self.forget_known(&mut alike, false, &namespaces, world)?.untold;
+            open.extend(alike);
+        }
+        if untold > 0 {
+            missing.push(format!("ghosts unknown: the kernel doesn't tell the protocol of {untold} sockets"));
+        }
+        let mut met = HashSet::new();
+        let meant = holders.into_iter().map(|(pid, _)| pid).filter(|pid| met.insert(*pid)).collect();
+        let mut look = Look { ghosts: open, namespaces, meant, has_service, talking, missing };
+        look.drop_uncertain(unseen);
+        Ok(look)
+    }
+
+    /// Whether so many ghosts were not found that they matter.
+    fn may_be_more(&self, found: usize, world: &World) -> bool {
+        let Looking::ByDefault { matters, .. } = self.looking else { return true };
+        let rest = |all: u64| matters(all.saturating_sub(found as u64));
+        match self.at_most {
+            Some(all) => rest(all),
+            None => unhashed::unlisted(world).map_or(true, |all| all.is_some_and(rest)),
+        }
+    }
+
+    /// Leaves those that still are what they were: all other descriptors have been read.
+    pub fn look_again(&self, look: &mut Look, world: &World) -> Result<()> {
+        look.ghosts.retain(|inode, descriptor| descriptor.is_open(world, *inode));
+        let Tables { unseen, .. } = self.forget_known(&mut look.ghosts, false, &look.namespaces, world)?;
+        look.ghosts.retain(|inode, descriptor| descriptor.is_open(world, *inode));
+        look.drop_uncertain(unseen);
+        Ok(())
+    }
+
+    /// Who is in another network namespace, and not known as the service's, talked there; nor is another
+    /// user's process meant where one is chosen.
+    fn leave_other_namespaces(&self, open: &mut HashMap<u64, Descriptor>, world: &World) {
+        let is_chosen = |descriptor: &Descriptor| self.uid.is_none_or(|uid| uid == descriptor.uid);
+        let mut are_here = processes::Here::new(world);
+        open.retain(|_, descriptor| descriptor.is_meant || is_chosen(descriptor) && are_here.has(descriptor.pid));
+    }
+
+    /// Leaves only TCP sockets that are in no table.
+    fn forget_known(
+        &self,
+        open: &mut HashMap<u64, Descriptor>,
+        any_refused: bool,
+        namespaces: &Candidates,
+        world: &World,
+    ) -> Result<Tables> {
+        let mut unheld = self.sockets.clone();
+        unheld.retain(|inode| open.remove(inode).is_none());
+        let mut tables = Tables { talking: HashSet::new(), unseen: None, untold: 0, any_unheld: false };
+        let mut forget = |open: &mut HashMap<u64, Descriptor>, visit: &Visit<'_>| {
+            let query =
+                Query { states: StateSet::ALL_AND_BOUND, ports: &[], side: Side::Both, times: false, listeners: false };
+            let seen = visit(&query, &mut |socket| {
+                tables.talking.extend(open.remove(&socket.inode).map(|descriptor| descriptor.pid));
+                tables.any_unheld |= unheld.contains(&socket.inode);
+            });
+            seen.map(|seen| seen.missing)
+        };
+        // A process of one service has few other sockets; of all processes most are in a table.
+        if open.len() <= FEW {
+            open.retain(|_, descriptor| descriptor.is_tcp(world).unwrap_or(true));
+        }
+        // One of the service's that nobody here has may have been closed since.
+        if open.is_empty() && (unheld.is_empty() || !any_refused) {
+            return Ok(tables);
+        }
+        let mut unseen = forget(open, &|query, each| source::visit(world, query, each))?;
+        let mut untold = 0;
+        open.retain(|_, descriptor| {
+            let is_tcp = descriptor.is_tcp(world);
+            untold += u64::from(is_tcp.is_err() && (descriptor.is_meant || self.was_asked()));
+            is_tcp.unwrap_or(false)
+        });
+        if !open.is_empty() && world.netns != Netns::All {
+            // A process may hold sockets of namespaces that it isn't in.
+            let all =
+                |query: &Query, each: &mut dyn FnMut(&Socket)| source::visit_all(world, query, Some(namespaces), each);
+            unseen = unseen.or(forget(open, &all)?);
+        }
+        (tables.unseen, tables.untold) = (unseen, untold);
+        Ok(tables)
+    }
+
+    pub fn finish(&self, look: &Look) -> Ghosts {
+        let meant = look.ghosts.iter().filter(|(_, holder)| holder.is_meant);
+        let mut sockets: Vec<Suspect> = meant.map(|(inode, holder)| suspect(*inode, holder)).collect();
+        sockets.sort_by_key(|ghost| ghost.inode);
+        let (count, elsewhere) = (sockets.len() as u64, (look.ghosts.len() - sockets.len()) as u64);
+        let (missing, looked_at) = (look.missing.clone(), Some(look.meant.clone()));
+        Ghosts { count, sockets, elsewhere, missing, looked_at, ..Ghosts::default() }
+    }
+
+    /// Ghosts of processes that have no other socket: nothing tells of which service they were. Who has sockets of
+    /// another service may have forgotten that one's, but nothing tells that either.
+    pub fn judge_others(&self, look: &Look, found: &mut Ghosts, world: &World) {
+        let others = || look.ghosts.values().filter(|holder| !holder.is_meant);
+        if self.was_asked() && !look.has_service && found.elsewhere > 0 {
+            let why = "no process has a socket of the service, others have";
+            return found.missing.push(format!("{why} {} ghosts: name its --unit or --user", found.elsewhere));
+        }
+        let untold = processes::holders(others().filter(|holder| holder.is_untold));
+        let count = processes::ghosts_of(&untold);
+        if count > 0 {
+            let why =
+                format!("ghosts of processes whose cgroup can't be read, most of pid {}", processes::pids(&untold));
+            found.doubts.push((Some(count), why));
+        }
+        let others = || others().filter(|holder| !holder.is_untold);
+        let silent = processes::holders(others().filter(|holder| !look.talking.contains(&holder.pid)));
+        let count = processes::ghosts_of(&silent);
+        if count > 0 {
+            let why = "ghosts of processes without any socket may be the service's, most of pid";
+            let why = format!("{why} {}", processes::pids(&silent));
+            match self.looking {
+                Looking::Asked => found.missing.push(Ghosts::at_most(count, &why)),
+                Looking::ByDefault { .. } => found.doubts.push((Some(count), why)),
+            }
+        }
+        let talking = processes::holders(others().filter(|holder| look.talking.contains(&holder.pid)));
+        let count = processes::ghosts_of(&talking);
+        if count > 0 && self.looking.needs(count) {
+            let (of, service) = (processes::named(talking.iter().map(|(pid, _)| *pid), world), found.looked_at(world));
+            found.remarks.push(format!("{count} ghosts of processes with other sockets don't count ({of}): {service}"));
+        }
+    }
+}
