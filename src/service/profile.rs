@@ -14,7 +14,7 @@ pub use unix::of_unix;
 use crate::base::error::{Error, Result};
 use crate::base::read_limited;
 use crate::base::word;
-use crate::kernel::socket::{Side, State};
+use crate::kernel::socket::Side;
 use crate::kernel::unix_target::UnixPath;
 use crate::report::GENERIC;
 use serde::Deserialize;

@@ -162,7 +162,9 @@ impl<'a> Suspected<'a> {
         if late {
             missing.push("no time left to look for ghosts".to_owned());
         } else if refused_meant > 0 || may_be_theirs {
-            missing.push("ghosts unknown: processes of the service may not be read (see RIGHTS in the man page)".to_owned());
+            missing.push(
+                "ghosts unknown: processes of the service may not be read (see RIGHTS in the man page)".to_owned(),
+            );
         }
         if self.may_be_more(open.len(), world) {
             let mut alike = descriptors::read_alike(world, &self.sockets, &self.users, &meant);
