@@ -64,7 +64,7 @@ fn present(seen: Observation, args: &Args<Growth>, target: &Target, world: &Worl
     let grouping = Grouping::new(target);
     let blame = Blame::new(&suspects, &owners, grouping);
     let (verdict, at_worst) = (found.judge(&rules), found.at_worst(&rules, unsure));
-    let mut headline = format!("{} {}", target.service, found.headline(&rules, &verdict.reasons, Some(&blame)));
+    let mut headline = found.headline(&rules, &verdict.reasons, Some(&blame));
     if let Some(ghosts) = ghosts.as_ref().filter(|ghosts| ghosts.count > 0) {
         headline.push_str(&format!(", {ghosts} among them"));
     }
@@ -78,7 +78,7 @@ fn present(seen: Observation, args: &Args<Growth>, target: &Target, world: &Worl
         report.lacks_owners(blame.unowned, blame.shortfall(&owners));
     }
     if view.origin == Origin::Proc && found.measure == Measure::Connections {
-        report.missing.push("silences unknown without sock_diag: sees less and later".into());
+        report.missing.push("no idle times without sock_diag: leaks are found later or not".into());
     }
     report.doubt(at_worst, doubt::whose(unsure, "").into_iter().collect());
     if let Some(ghosts) = &ghosts {

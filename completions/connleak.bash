@@ -15,6 +15,9 @@ _connleak() {
             connleak | */connleak)
                 cmd="connleak"
                 ;;
+            discover)
+                cmd="connleak_discover"
+                ;;
             who)
                 cmd="connleak_who"
                 ;;
@@ -26,6 +29,9 @@ _connleak() {
                 ;;
             graph)
                 cmd="connleak_graph"
+                ;;
+            doctor)
+                cmd="connleak_doctor"
                 ;;
             demo)
                 cmd="connleak_demo"
@@ -39,8 +45,45 @@ _connleak() {
     case "${cmd}" in
         connleak)
             opts="--help -h --version -V"
-            cmds="who watch sessions graph demo backtest"
+            cmds="discover who watch sessions graph doctor demo backtest"
             case "${prev}" in
+                *)
+                    COMPREPLY=( $(compgen -W "${opts} ${cmds}" -- "${cur}") )
+                    return 0
+                    ;;
+            esac
+            ;;
+        connleak_discover)
+            opts="--output -o --all --state-dir --netns --source --proc-root --replay --timeout -t --help -h"
+            case "${prev}" in
+                --output | -o)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --netns)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --source)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --proc-root)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --replay)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --timeout | -t)
+                    COMPREPLY=()
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=( $(compgen -W "${opts} ${cmds}" -- "${cur}") )
                     return 0
@@ -362,6 +405,43 @@ _connleak() {
                     return 0
                     ;;
                 --output-file | -O)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=( $(compgen -W "${opts} ${cmds}" -- "${cur}") )
+                    return 0
+                    ;;
+            esac
+            ;;
+        connleak_doctor)
+            opts="--profile -P --output -o --state-dir --netns --source --proc-root --timeout -t --help -h"
+            case "${prev}" in
+                --profile | -P)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --output | -o)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --netns)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --source)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --proc-root)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --timeout | -t)
                     COMPREPLY=()
                     return 0
                     ;;

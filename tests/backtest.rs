@@ -223,16 +223,19 @@ fn the_own_history_tells_when_it_would_have_paged() {
     let state = recorded(300, |minute| 20 + minute % 3 + minute.saturating_sub(60) / 4);
     let text = stdout(&from_history(&state, &["-p4242"]));
     let lines: Vec<_> = text.lines().collect();
-    assert!(lines[0].contains(" OK - port 4242 learning, 1 sample, 20 of 100"), "{text}");
+    assert!(lines[0].contains(" OK - port 4242: learning, 1 sample, 20 of 100"), "{text}");
     let leak = lines.iter().find(|line| line.contains(" leak in app.service: ")).expect(&text);
     assert!(leak.contains(" WARNING - ") || leak.contains(" CRITICAL - "), "{leak}");
-    assert!(leak.contains("/min since ") && leak.contains(" of 100, full in "), "{leak}");
+    assert!(leak.contains("/min since ") && leak.contains(", full in ") && leak.contains(" of 100"), "{leak}");
     let last = lines.last().unwrap();
     assert!(last.starts_with("300 samples since ") && last.contains("it would have paged"), "{last}");
     assert!(!last.contains("paged 0 times") && last.ends_with(", by counts alone"), "{last}");
     // By other thresholds, without a leak.
     let ranges = stdout(&from_history(&state, &["-p4242", "--limit", "200", "-c", "35"]));
-    assert!(ranges.contains(" CRITICAL - ") && ranges.contains("% of the limit (critical 35)"), "{ranges}");
+    assert!(
+        ranges.contains(" CRITICAL - ") && ranges.contains(" of 200, ") && ranges.contains("% (critical 35)"),
+        "{ranges}"
+    );
 }
 
 /// They name the history: without one of them that of another look would be replayed, or none.
@@ -251,7 +254,7 @@ fn its_options_are_the_checks() {
 fn a_steady_history_would_not_have_paged() {
     let state = recorded(200, |minute| 40 + minute % 7);
     let text = stdout(&from_history(&state, &["-p", "4242"]));
-    assert!(text.contains(" OK - port 4242 steady, ") && text.contains("it would have paged 0 times"), "{text}");
+    assert!(text.contains(" OK - port 4242: steady, ") && text.contains("it would have paged 0 times"), "{text}");
 }
 
 #[test]

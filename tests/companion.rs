@@ -40,11 +40,16 @@ fn flaw(output: &Output, says: &[&str]) -> Option<String> {
 #[test]
 fn bad_input_is_one_line_that_names_the_token_and_the_remedy() {
     let cases: &[(&[&str], &[&str])] = &[
-        (&[], &["what?", "who, watch", "demo", "--help"]),
+        (&[], &["what?", "discover, who, watch", "demo", "--help"]),
         (&["whoo"], &["'whoo'", "who, watch", "--help"]),
         (&[""], &["unknown command ''"]),
         (&["x\u{1b}[2K\n"], &["'x\\u{1b}[2K\\n'"]),
         (&["--hel"], &["'--hel'", "--help"]),
+        (&["discover", "-o", "yaml"], &["'-o'", "'yaml'", "table, json, zabbix, icinga or nagios"]),
+        (&["discover", "3306"], &["3306", "discover --help"]),
+        (&["discover", "--replay", "tests/no_such"], &["tests/no_such", "No such file"]),
+        (&["discover", "--netns", "no_such"], &["no_such"]),
+        (&["discover", "--source", "proc", "--proc-root", "tests"], &["tests/net/tcp", "No such file"]),
         (&["who", "-p", "0"], &["--port", "'0'", "1 to 65535"]),
         (&["who", "-p", "1,,2"], &["''", "several as 389,636"]),
         (&["who", "-P", "memcache"], &["'memcache'", "known are"]),
@@ -78,6 +83,9 @@ fn bad_input_is_one_line_that_names_the_token_and_the_remedy() {
             &["tests/net/tcp", "No such file"],
         ),
         (&["watch"], &["which service?", "--pid"]),
+        (&["doctor", "-P", "memcache"], &["'memcache'", "known are"]),
+        (&["doctor", "-o", "csv"], &["'csv'", "table or json"]),
+        (&["doctor", "memcached"], &["memcached", "doctor --help"]),
         (&["demo", "now"], &["now", "demo --help"]),
         (&["backtest"], &["--stream"]),
         (&["backtest", "tests/no_such"], &["tests/no_such", "No such file"]),
@@ -148,6 +156,62 @@ fn who_shows_a_recording() {
         }
         assert_eq!(shown, std::fs::read_to_string(Path::new(&path)).unwrap(), "{path}");
     }
+}
+
+/// What listened there; nothing is known of owners and histories, which is said.
+#[test]
+fn discover_shows_a_recording() {
+    let replay = ["discover", "--replay=tests/fixtures/leak/dump.nl"];
+    for format in ["table", "json", "zabbix", "icinga", "nagios"] {
+        let path = format!("{}/tests/golden/connleak/discover_{format}.txt", env!("CARGO_MANIFEST_DIR"));
+        let output = run(&[&replay[..], &["-o", format]].concat());
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        // Nothing stands beside what another program reads, but a configuration is a person's.
+        let notes = if ["icinga", "nagios"].contains(&format) { 2 } else { 0 };
+        assert_eq!(
+            text(&output.stderr).lines().filter(|line| line.starts_with("connleak: note: a recording")).count(),
+            notes
+        );
+        assert_eq!(text(&output.stderr).lines().count(), notes, "{output:?}");
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(&path, &output.stdout).unwrap();
+        }
+        assert_eq!(text(&output.stdout), std::fs::read_to_string(Path::new(&path)).unwrap(), "{path}");
+    }
+    let narrow =
+        Command::new(CONNLEAK).current_dir(env!("CARGO_MANIFEST_DIR")).args(replay).env("COLUMNS", "40").output();
+    let narrow = narrow.unwrap();
+    assert!(text(&narrow.stdout).starts_with("4711\n  address 127.0.0.1,::, user 0, watched\n  ?\n"), "{narrow:?}");
+    assert!(text(&narrow.stdout).lines().all(|line| line.chars().count() <= 40), "{narrow:?}");
+}
+
+/// A list that is cut short would have services removed that are there.
+#[test]
+fn half_a_recording_is_nothing_to_configure_by() {
+    let dir = tempfile::tempdir().unwrap();
+    let dump = std::fs::read(format!("{}/tests/fixtures/leak/dump.nl", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let half = dir.path().join("half.nl");
+    std::fs::write(&half, &dump[..dump.len() / 2]).unwrap();
+    for format in ["zabbix", "icinga", "nagios"] {
+        let output = run(&["discover", "-o", format, "--replay", half.to_str().unwrap()]);
+        assert_eq!(flaw(&output, &["incomplete, so nothing is printed", "cut short"]), None, "{output:?}");
+    }
+    let shown = good(&["discover", "--replay", half.to_str().unwrap()]);
+    assert!(shown.contains("note: TCP listeners: the replayed dump is cut short"), "{shown}");
+}
+
+#[test]
+fn doctor_shows_the_thresholds_that_a_check_judges_by() {
+    let output = run(&["doctor", "-ojson", "-Pmysql", "-P", "thresholds/redis.yaml", "--netns=all"]);
+    let told: serde_json::Value = serde_json::from_str(text(&output.stdout)).unwrap();
+    // What else is said is this host's.
+    assert_eq!(output.status.code(), Some(if told["partial"] == true { 1 } else { 0 }), "{output:?}");
+    let [mysql, redis] = &told["profiles"].as_array().unwrap()[..] else { panic!("{told:#}") };
+    assert_eq!((&mysql["origin"], &redis["origin"]), (&"built in".into(), &"thresholds/redis.yaml".into()));
+    let thresholds = &mysql["thresholds"];
+    assert_eq!(thresholds["CLOSE_WAIT"], "for 2m or more: warning 3, critical 10");
+    assert_eq!(thresholds["time to the limit"], "warning 1h, critical 20m");
+    assert_eq!(thresholds["accept queue"], "warning 50 %, critical 90 %", "from generic");
 }
 
 /// Its numbers are those of a look before, and that is said.

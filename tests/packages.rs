@@ -125,11 +125,17 @@ fn assert_complete(root: &Path, plugins: &str) {
         let packed: Vec<_> = fs::read_dir(examples).unwrap().collect();
         assert_eq!(packed.len(), names(&format!("contrib/{folder}")).len(), "{folder}");
     }
-    // The README's commands, from there.
-    let readme = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
-    let named = readme.split([' ', '\n', '`', ')']).filter(|word| word.starts_with("contrib/") && !word.contains('*'));
-    let missing: Vec<_> = named.filter(|path| !root.join("usr/share/connleak").join(path).exists()).collect();
-    assert_eq!(missing, [""; 0]);
+    let mut pages = vec!["README.md".to_owned()];
+    pages.extend(names("docs").into_iter().filter(|name| name.ends_with(".md")).map(|name| format!("docs/{name}")));
+    for page in pages {
+        assert!(root.join("usr/share/doc/connleak").join(&page).exists(), "{page}");
+        // Its commands, from there.
+        let text = fs::read_to_string(Path::new(ROOT).join(&page)).unwrap();
+        let named = text.split([' ', '\n', '`', ')']).filter(|word| word.starts_with("contrib/"));
+        let missing = named.filter(|path| !path.contains('*') && !root.join("usr/share/connleak").join(path).exists());
+        assert_eq!(missing.collect::<Vec<_>>(), [""; 0], "{page}");
+    }
+    assert!(root.join("usr/share/doc/connleak/docs/graph.png").exists());
     assert!(root.join("usr/share/bash-completion/completions/connleak.bash").exists());
     assert!(root.join("usr/bin/connleak").exists());
 }
@@ -300,5 +306,5 @@ fn static_programs_need_nothing_but_the_kernel() {
     }
     let outcome = run::run(Command::new("chroot").arg(root.path()).args(["/check_closewait", "-p", "1", "-v"]));
     assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{outcome:?}");
-    assert!(outcome.stdout.starts_with("CLOSEWAIT OK - port 1 "), "{outcome:?}");
+    assert!(outcome.stdout.starts_with("CLOSEWAIT OK - port 1: "), "{outcome:?}");
 }

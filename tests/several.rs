@@ -37,7 +37,7 @@ fn samples<'a>(file: &'a str, name: &str) -> Vec<(&'a str, &'a str)> {
 fn one_file_of_several_services() {
     let (outcome, file) = look(&["mysql", "redis", "memcached"], &[]);
     assert_eq!(outcome.code, 2, "{outcome:?}");
-    assert!(outcome.text().starts_with("1 CRITICAL, 1 WARNING, 1 OK: redis:6379 23 sockets"), "{outcome:?}");
+    assert!(outcome.text().starts_with("1 CRITICAL, 1 WARNING, 1 OK: redis:6379: 23 client sockets"), "{outcome:?}");
     assert_eq!(samples(&file, "connleak_state"), [("mysql", "0"), ("redis", "2"), ("memcached", "1")]);
     assert_eq!(samples(&file, "connleak_close_wait"), [("mysql", "0"), ("redis", "23"), ("memcached", "7")]);
     let mut described: Vec<_> = file.lines().filter(|line| line.starts_with('#')).collect();

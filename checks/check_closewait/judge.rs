@@ -7,8 +7,8 @@ use connleak::kernel::source::Coverage;
 use connleak::kernel::tally::Tally;
 use connleak::owners::blame::Suspect;
 use connleak::owners::ghosts::Ghosts;
-use connleak::report::verdict::{Limits, ServiceState, Verdict};
-use connleak::report::{Metric, Unit, rounded, seconds};
+use connleak::report::verdict::{Limits, ServiceState, Verdict, word};
+use connleak::report::{Metric, Unit, rounded, seconds, words};
 use std::collections::BTreeMap;
 
 /// The thresholds in force.
@@ -50,21 +50,34 @@ impl Rules {
         worst.max(self.oldest.at_worst(of(found.oldest).min(oldest), oldest))
     }
 
+    /// What keepalive probes and writes may hide, and the threshold that it would break.
+    pub fn hidden(&self, found: &Found) -> String {
+        let (stuck, oldest) = (found.stuck.len() as u64 + found.maybe_stuck, found.oldest_at_most.unwrap_or(0));
+        let (hidden, ratio) = (age(oldest), found.ratio(stuck));
+        let many = self.count.breached(stuck as f64).map(|limit| (limit, stuck.to_string()));
+        let much = self.ratio.breached(ratio).filter(|_| stuck >= self.ratio_min_count);
+        let much = much.map(|limit| (limit, format!("{ratio}% of ESTABLISHED")));
+        let old = self.oldest.breached(seconds(oldest)).map(|limit| (limit, hidden.to_string()));
+        let worst = [many, much, old].into_iter().flatten().reduce(|a, b| if b.0.0 > a.0.0 { b } else { a });
+        let broken = worst.map(|((state, range), what)| format!(": {what} would break {} {range}", word(state)));
+        let what = match found.maybe_stuck {
+            0 => format!("the oldest may be {hidden} old"),
+            count => format!("{count} younger may be {hidden} old"),
+        };
+        format!("{what}, as keepalive probes or writes hide when the peer closed{}", broken.unwrap_or_default())
+    }
+
     /// `12 sockets (server 7, client 5) in CLOSE_WAIT for 1m or more and 3 ghosts`.
     pub fn counted(&self, stuck: u64, found: &Found) -> String {
         let (stuck, and_ghosts) = match &found.ghosts {
             Some(ghosts) if ghosts.count > 0 || ghosts.was_asked => (stuck - ghosts.count, format!(" and {ghosts}")),
             _ => (stuck, String::new()),
         };
-        let sockets = if stuck == 1 { "socket" } else { "sockets" };
-        let sides = match found.sides {
-            Some([server, client]) => format!(" (server {server}, client {client})"),
-            None => String::new(),
-        };
+        let sockets = words::sided(stuck, "socket", found.sides);
         if found.ages_known() && self.min_age > Span::seconds(0) {
-            format!("{stuck} {sockets}{sides} in CLOSE_WAIT for {} or more{and_ghosts}", self.min_age)
+            format!("{sockets} in CLOSE_WAIT for {} or more{and_ghosts}", self.min_age)
         } else {
-            format!("{stuck} {sockets}{sides} in CLOSE_WAIT{and_ghosts}")
+            format!("{sockets} in CLOSE_WAIT{and_ghosts}")
         }
     }
 }
@@ -105,6 +118,13 @@ impl Found {
             (_, 0) => 100.0,
             (stuck, established) => rounded(stuck as f64 * 100.0 / established as f64, 2),
         }
+    }
+
+    /// Whether UNIX sockets are going to be told with their users and processes.
+    pub fn shows_unix(&self, rules: &Rules, selection: &Selection) -> bool {
+        let is_problem = || rules.judge(self.stuck.len() as u64, self.oldest, self).state != ServiceState::Ok;
+        // What else is found of TCP may be one, too.
+        self.stuck.iter().any(|suspect| suspect.unix_name().is_some()) && (selection.has_tcp() || is_problem())
     }
 
     /// How many are over UNIX sockets, where TCP's are meant too or there are several.

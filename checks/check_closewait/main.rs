@@ -20,6 +20,7 @@ use connleak::report::Report;
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
+use connleak::report::words;
 use connleak::service::listener;
 use connleak::service::profile::Profile;
 use connleak::service::target::{self, Target};
@@ -36,11 +37,11 @@ pub struct Closewait {
     #[argh(option, arg_name = "DURATION")]
     min_age: Option<Span>,
 
-    /// warning range for the count in percent of ESTABLISHED
+    /// warning range for the count in percent of ESTABLISHED; default from the profile
     #[argh(option, arg_name = "RANGE")]
     ratio_warning: Option<Range>,
 
-    /// critical range for the count in percent of ESTABLISHED
+    /// critical range for the count in percent of ESTABLISHED; default from the profile
     #[argh(option, arg_name = "RANGE")]
     ratio_critical: Option<Range>,
 
@@ -48,24 +49,26 @@ pub struct Closewait {
     #[argh(option, arg_name = "N")]
     ratio_min_count: Option<u64>,
 
-    /// warn when any socket has been in CLOSE_WAIT for longer
+    /// warn when any socket has been in CLOSE_WAIT for longer; default from the profile, else never
     #[argh(option, arg_name = "DURATION")]
     oldest_warning: Option<Span>,
 
-    /// be critical when any socket has been in CLOSE_WAIT for longer
+    /// be critical when any socket has been in CLOSE_WAIT for longer; default from the profile, else
+    /// never
     #[argh(option, arg_name = "DURATION")]
     oldest_critical: Option<Span>,
 
-    /// be UNKNOWN where sockets that left the tables by a reset, while their descriptor stays open,
-    /// can't all be looked for; they count anyway
+    /// be UNKNOWN where not all ghosts can be looked for: sockets that left the tables by a reset
+    /// while their descriptor stays open. By default they count as far as they are seen
     #[argh(switch)]
     ghosts: bool,
 
-    /// don't count them
+    /// don't look for ghosts, and count none
     #[argh(switch)]
     no_ghosts: bool,
 
-    /// where it is remembered since when UNIX sockets have been without their peer; default see the man page
+    /// where it is remembered since when UNIX sockets have been without their peer; default
+    /// /var/lib/connleak, see the man page
     #[argh(option, arg_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
@@ -84,7 +87,13 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     listener::check_options(&target, world)?;
     let rules = rules(args, &target.profile);
     let mut sights = target.first_sights(args.own.state_dir.as_deref(), world)?;
+    // Whose they are costs the kernel as much again: it is asked where it is shown.
+    target.selection.is_brief = common.wants_owners(false).is_none() && !target.selection.asks_whose();
     let mut found = gather(&target, rules.min_age, &mut sights, world)?;
+    if target.selection.is_brief && found.shows_unix(&rules, &target.selection) {
+        target.selection.is_brief = false;
+        found = gather(&target, rules.min_age, &mut sights, world)?;
+    }
     let unkept = sights.keep(found.seen.missing.is_none());
     found.ghosts = look_for_ghosts(args, &target, &rules, &found, world)?;
     if let Some(ghosts) = &mut found.ghosts {
@@ -239,11 +248,10 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
         }
     }
     if found.probed > 0 {
-        unknown.push(format!("probes hide the ages of {}, counted by the time since data", found.probed));
+        unknown.push(format!("keepalive probes hide the ages of {}, counted by the time since data", found.probed));
     }
     if found.maybe_stuck > 0 || (at_worst != report.state && found.oldest_at_most > found.oldest) {
-        let oldest = age(found.oldest_at_most.unwrap_or(0));
-        unknown.push(format!("probes or writes hide ages: maybe {} more, oldest {oldest}", found.maybe_stuck));
+        unknown.push(rules.hidden(found));
     }
     unknown.extend(doubt::whose(found.unsure, "in CLOSE_WAIT"));
     report.doubt(at_worst, unknown);
@@ -253,28 +261,31 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
     report
 }
 
+/// The number, how long and who come first: some pagers cut a line after 160 characters.
 fn headline(target: &Target, rules: &Rules, found: &Found, reasons: &[String], blame: &Blame) -> String {
     let counted = rules.counted(found.stuck.len() as u64, found);
-    let mut parts = reasons.to_vec();
-    // The main number comes first, whether it is a reason or not.
-    if !parts.first().is_some_and(|reason| reason.starts_with(&counted)) {
-        parts.insert(0, counted);
-    }
-    if let Some(oldest) = found.oldest.filter(|_| !reasons.iter().any(|reason| reason.starts_with("oldest"))) {
-        parts.push(format!("oldest {}", age(oldest)));
-    }
+    let oldest = found.oldest.map(|oldest| format!("oldest {}", age(oldest)));
+    // Where none is stuck it is that of the younger ones.
+    let [oldest, of_young] = match found.stuck.is_empty() && !reasons.iter().any(|reason| reason.starts_with("oldest"))
+    {
+        true => [None, oldest],
+        false => [oldest, None],
+    };
+    let is_problem = !reasons.is_empty();
+    let [mut parts, rest] = words::lead(Some(counted), oldest, reasons);
+    parts.extend(if is_problem { blame.headline() } else { Vec::new() });
+    parts.extend(rest);
     parts.extend(found.over_unix(&target.selection));
     if found.young > 0 {
-        parts.push(format!("{} younger", found.young));
+        let oldest = of_young.map_or_else(String::new, |oldest| format!(" ({oldest})"));
+        parts.push(format!("{} younger{oldest}", found.young));
     }
-    if reasons.is_empty() {
+    if !is_problem {
         let over_unix = match found.over_unix {
             count @ 1.. if target.selection.has_tcp() => format!(" ({count} over UNIX sockets)"),
             _ => String::new(),
         };
         parts.push(format!("{} ESTABLISHED{over_unix}", found.tally.count(Side::Both, State::Established)));
-    } else {
-        parts.extend(blame.headline());
     }
-    format!("{} {}", target.service, parts.join(", "))
+    parts.join(", ")
 }

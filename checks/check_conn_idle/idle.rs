@@ -6,7 +6,7 @@ use connleak::base::duration::Span;
 use connleak::kernel::source::Coverage;
 use connleak::owners::blame::Blame;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
-use connleak::report::{Metric, Unit, rounded, seconds};
+use connleak::report::{Metric, Unit, rounded, seconds, words};
 use spares::Idler;
 
 /// The thresholds in force.
@@ -65,13 +65,9 @@ impl Rules {
     /// `12 connections (server 7, client 5) without data for 30m or more beyond 6 spares`.
     pub fn counted(&self, found: &Found) -> String {
         let idle = found.idlers.len();
-        let connections = if idle == 1 { "connection" } else { "connections" };
-        let sides = match found.sides {
-            Some([server, client]) => format!(" (server {server}, client {client})"),
-            None => String::new(),
-        };
+        let connections = words::sided(idle as u64, "connection", found.sides);
         let spares = if found.spares > 0 { format!(" beyond {} spares", found.spares) } else { String::new() };
-        format!("{idle} {connections}{sides} without data for {} or more{spares}", self.min_age)
+        format!("{connections} without data for {} or more{spares}", self.min_age)
     }
 }
 
@@ -104,26 +100,18 @@ impl Found {
         self.unaged == 0
     }
 
-    /// The first line's text behind the service: reasons, else the numbers.
+    /// The first line's text behind the service: the number, how long and who first, as some pagers cut a line
+    /// after 160 characters.
     pub fn headline(&self, rules: &Rules, reasons: &[String], blame: &Blame) -> String {
         let (numbers, counted) = (self.known(), rules.counted(self));
-        let mut parts = reasons.to_vec();
-        let is_said = |parts: &[String], what: &str| parts.iter().any(|part| part.contains(what));
-        if !is_said(&parts, &counted) && self.ages_known() {
-            parts.insert(0, counted);
-        }
-        if numbers.never_used > 0 && !is_said(&parts, " never used") {
-            parts.push(format!("{} never used", numbers.never_used));
-        }
-        if !is_said(&parts, " ESTABLISHED") {
-            parts.push(format!("{} ESTABLISHED", self.established));
-        }
-        if let Some(oldest) = numbers.oldest.filter(|_| !is_said(&parts, "oldest")) {
-            parts.push(format!("oldest {}", age(oldest)));
-        }
-        if !reasons.is_empty() {
-            parts.extend(blame.headline());
-        }
+        let is_said = |what: &str| reasons.iter().any(|reason| reason.contains(what));
+        let oldest = numbers.oldest.map(|oldest| format!("oldest {}", age(oldest)));
+        let never_used = numbers.never_used > 0 && !is_said(" never used");
+        let [mut parts, rest] = words::lead(self.ages_known().then_some(counted), oldest, reasons);
+        parts.extend(if reasons.is_empty() { Vec::new() } else { blame.headline() });
+        parts.extend(never_used.then(|| format!("{} never used", numbers.never_used)));
+        parts.extend(rest);
+        parts.extend((!is_said(" ESTABLISHED")).then(|| format!("{} ESTABLISHED", self.established)));
         parts.join(", ")
     }
 

@@ -37,19 +37,20 @@ struct Idle {
     #[argh(option, arg_name = "N")]
     expected: Option<u64>,
 
-    /// warning range for idle connections that never carried a byte
+    /// warning range for idle connections that never carried a byte; default from the profile, else none
     #[argh(option, arg_name = "RANGE")]
     never_used_warning: Option<Range>,
 
-    /// critical range for idle connections that never carried a byte
+    /// critical range for idle connections that never carried a byte; default from the profile, else
+    /// none
     #[argh(option, arg_name = "RANGE")]
     never_used_critical: Option<Range>,
 
-    /// warning range for the main number in percent of ESTABLISHED
+    /// warning range for the main number in percent of ESTABLISHED; default from the profile, else none
     #[argh(option, arg_name = "RANGE")]
     share_warning: Option<Range>,
 
-    /// critical range for the main number in percent of ESTABLISHED
+    /// critical range for the main number in percent of ESTABLISHED; default from the profile, else none
     #[argh(option, arg_name = "RANGE")]
     share_critical: Option<Range>,
 
@@ -57,11 +58,11 @@ struct Idle {
     #[argh(option, arg_name = "N")]
     share_min_count: Option<u64>,
 
-    /// warn when any of them has been idle for longer
+    /// warn when any of them has been idle for longer; default from the profile, else never
     #[argh(option, arg_name = "DURATION")]
     oldest_warning: Option<Span>,
 
-    /// be critical when any of them has been idle for longer
+    /// be critical when any of them has been idle for longer; default from the profile, else never
     #[argh(option, arg_name = "DURATION")]
     oldest_critical: Option<Span>,
 
@@ -171,7 +172,7 @@ fn gather(target: &Target, rules: &Rules, world: &World) -> Result<Found> {
 fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blame: &Blame) -> Report {
     let state = verdict.state;
     let mut report = Report::new("conn_idle", target.service.clone(), &found.seen, verdict);
-    report.headline = format!("{} {}", target.service, found.headline(rules, &report.reasons, blame));
+    report.headline = found.headline(rules, &report.reasons, blame);
     report.metrics = found.metrics(rules);
     report.put_min_age(rules.min_age);
     report.extra.insert("expected".into(), json!(rules.expected));

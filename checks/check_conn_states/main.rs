@@ -27,7 +27,7 @@ use connleak::service::profile::{self, States};
 use connleak::service::target::{self, Target};
 use serde_json::{Value, json};
 use state_counts::found::Found;
-use state_counts::judge::{self, Doubt, Finding, Rules};
+use state_counts::judge::{self, Doubt, Finding, Rules, Whose};
 use state_counts::usual::{self, Unusual};
 use state_counts::{StateCounts, TIME_WAIT_LASTS};
 use std::path::PathBuf;
@@ -45,11 +45,11 @@ struct ConnStates {
     #[argh(option, arg_name = "STATE:WARN:CRIT")]
     state: Vec<StateLimits>,
 
-    /// warning range for TIME_WAIT in percent of ESTABLISHED
+    /// warning range for TIME_WAIT in percent of ESTABLISHED; default from the profile
     #[argh(option, arg_name = "RANGE")]
     ratio_warning: Option<Range>,
 
-    /// critical range for TIME_WAIT in percent of ESTABLISHED
+    /// critical range for TIME_WAIT in percent of ESTABLISHED; default from the profile
     #[argh(option, arg_name = "RANGE")]
     ratio_critical: Option<Range>,
 
@@ -57,19 +57,23 @@ struct ConnStates {
     #[argh(option, arg_name = "N")]
     ratio_min_count: Option<u64>,
 
-    /// warning range for half-open connections (SYN_RECV) in percent of the listener's backlog
+    /// warning range for half-open connections (SYN_RECV) in percent of the listener's backlog; default
+    /// from the profile
     #[argh(option, arg_name = "RANGE")]
     half_open_warning: Option<Range>,
 
-    /// critical range for half-open connections (SYN_RECV) in percent of the listener's backlog
+    /// critical range for half-open connections (SYN_RECV) in percent of the listener's backlog; default
+    /// from the profile
     #[argh(option, arg_name = "RANGE")]
     half_open_critical: Option<Range>,
 
-    /// warning range for connections waiting to be accepted, in percent of the backlog
+    /// warning range for connections waiting to be accepted, in percent of the backlog; default from
+    /// the profile
     #[argh(option, arg_name = "RANGE")]
     queue_warning: Option<Range>,
 
-    /// critical range for connections waiting to be accepted, in percent of the backlog
+    /// critical range for connections waiting to be accepted, in percent of the backlog; default from
+    /// the profile
     #[argh(option, arg_name = "RANGE")]
     queue_critical: Option<Range>,
 
@@ -78,23 +82,27 @@ struct ConnStates {
     #[argh(option, arg_name = "DURATION")]
     min_age: Option<Span>,
 
-    /// warning range for stuck sockets: FIN_WAIT1, FIN_WAIT2, CLOSING, LAST_ACK for --min-age
+    /// warning range for stuck sockets: FIN_WAIT1, FIN_WAIT2, CLOSING, LAST_ACK for --min-age; default
+    /// from the profile
     #[argh(option, arg_name = "RANGE")]
     stuck_warning: Option<Range>,
 
-    /// critical range for stuck sockets
+    /// critical range for stuck sockets; default from the profile
     #[argh(option, arg_name = "RANGE")]
     stuck_critical: Option<Range>,
 
-    /// warning range for ephemeral ports used from one address to one server, in percent of all
+    /// warning range for ephemeral ports used from one address to one server, in percent of all;
+    /// default from the profile
     #[argh(option, arg_name = "RANGE")]
     ports_warning: Option<Range>,
 
-    /// critical range for ephemeral ports used from one address to one server, in percent of all
+    /// critical range for ephemeral ports used from one address to one server, in percent of all;
+    /// default from the profile
     #[argh(option, arg_name = "RANGE")]
     ports_critical: Option<Range>,
 
-    /// auto: compare with the usual numbers of this hour where check_conn_growth's history has them
+    /// auto: compare with the usual numbers of this hour where check_conn_growth's history has them;
+    /// default none
     #[argh(option, arg_name = "auto|none")]
     baseline: Option<Compare>,
 
@@ -102,11 +110,11 @@ struct ConnStates {
     #[argh(option, arg_name = "RANGE")]
     baseline_warning: Option<Range>,
 
-    /// critical range for how many percent more than usual a state counts
+    /// critical range for how many percent more than usual a state counts; default none
     #[argh(option, arg_name = "RANGE")]
     baseline_critical: Option<Range>,
 
-    /// where check_conn_growth keeps its history; default see its man page
+    /// where check_conn_growth keeps its history; default /var/lib/connleak, see its man page
     #[argh(option, arg_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
@@ -283,11 +291,7 @@ fn present(target: &Target, rules: &Rules, found: &Found, findings: &[Finding], 
     let state = findings.first().map_or(ServiceState::Ok, |worst| worst.state);
     let reasons = findings.iter().map(|finding| finding.reason.clone()).collect();
     let mut report = Report::new("conn_states", target.service.clone(), &found.seen, Verdict { state, reasons });
-    let mut parts = report.reasons.clone();
-    parts.extend(if findings.is_empty() { Vec::new() } else { blame.headline() });
-    parts.push(found.counted(target.selection.side));
-    parts.extend(judge::oddity(&found.mix));
-    report.headline = format!("{} {}", target.service, parts.join(", "));
+    report.headline = headline(target, found, findings, blame);
     report.metrics = rules.metrics(&found.mix, range_known);
     report.put_min_age(rules.min_age);
     report.extra.extend(found.extra());
@@ -306,6 +310,21 @@ fn present(target: &Target, rules: &Rules, found: &Found, findings: &[Finding], 
     }
     report.doubt(at_worst.first().map_or(ServiceState::Ok, |worst| worst.state.max(state)), unknown);
     report
+}
+
+/// What is worst and whose it is come first.
+fn headline(target: &Target, found: &Found, findings: &[Finding], blame: &Blame) -> String {
+    let mut reasons = findings.iter().map(|finding| finding.reason.clone());
+    let mut parts: Vec<String> = reasons.next().into_iter().collect();
+    if let Some(worst) = findings.first() {
+        let is_queue = matches!(worst.whose, Whose::Accept(_) | Whose::HalfOpen(_));
+        // That these are not accepted yet is what the finding says.
+        parts.extend(blame.headline().into_iter().filter(|part| !is_queue || part != "all not accepted yet"));
+    }
+    parts.extend(reasons);
+    parts.push(found.counted(target.selection.side, findings));
+    parts.extend(judge::oddity(&found.mix));
+    parts.join(", ")
 }
 
 #[cfg(test)]

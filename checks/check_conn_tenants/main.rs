@@ -77,7 +77,8 @@ struct Tenants {
     #[argh(option, arg_name = "N")]
     min_count: Option<u64>,
 
-    /// where it is remembered since when UNIX sockets have been without their peer; default see the man page
+    /// where it is remembered since when UNIX sockets have been without their peer; default
+    /// /var/lib/connleak, see the man page
     #[argh(option, arg_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
@@ -136,7 +137,7 @@ fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, 
     let state = judged.verdict.state;
     let (named, outliers) = (judged.named, judged.outliers);
     let mut report = Report::new("conn_tenants", target.service.clone(), &found.look.seen, judged.verdict);
-    report.headline = headline(target, rules, found, &report.reasons, &blame);
+    report.headline = headline(rules, found, &report.reasons, &blame);
     report.parts = parts(rules, found, &labels);
     report.metrics = metrics(rules, found, outliers.len(), report.parts.len());
     blame.add_to(&mut report);
@@ -163,7 +164,9 @@ fn doubts(rules: &Rules, found: &Found, state: ServiceState, report: &mut Report
     let mut doubts = Vec::new();
     if rules.at_worst(census, false).verdict.state != state {
         doubts.push(if found.ages_known {
-            "probes or writes hide ages: a tenant may have more in CLOSE_WAIT".to_owned()
+            let maybe = rules.at_worst(census, false).verdict.reasons.into_iter().next();
+            let maybe = maybe.map_or_else(String::new, |reason| format!(": maybe {reason}"));
+            format!("keepalive probes or writes hide when peers closed{maybe}")
         } else {
             "ages unknown: idle connections can't be judged".to_owned()
         });
@@ -178,9 +181,20 @@ fn doubts(rules: &Rules, found: &Found, state: ServiceState, report: &mut Report
     report.missing.extend(found.poolers_missing.iter().chain(&found.look.unkept).cloned());
 }
 
-fn headline(target: &Target, rules: &Rules, found: &Found, reasons: &[String], blame: &Blame) -> String {
+fn headline(rules: &Rules, found: &Found, reasons: &[String], blame: &Blame) -> String {
     let census = &found.census;
     let mut parts = reasons.to_vec();
+    // Of one tenant several numbers may be bad: its name is said once.
+    for pair in (1..parts.len()).rev() {
+        if let Some((name, what)) = reasons[pair].rsplit_once(": ")
+            && reasons[pair - 1].rsplit_once(": ").is_some_and(|(before, _)| before == name)
+        {
+            parts[pair] = what.to_owned();
+        }
+    }
+    if !reasons.is_empty() {
+        parts.extend(blame.headline());
+    }
     let tenants = if census.tenants.len() == 1 { "tenant" } else { "tenants" };
     parts.push(format!(
         "{} of {} {tenants} by {}",
@@ -189,19 +203,16 @@ fn headline(target: &Target, rules: &Rules, found: &Found, reasons: &[String], b
         display_name(&found.key.to_string())
     ));
     if let Some(largest) = census.tenants.first().filter(|_| reasons.is_empty()) {
-        let most = largest.counts.connections;
+        let (name, most) = (display_name(&largest.name), largest.counts.connections);
         let of = rules.limit.map_or(String::new(), |limit| format!(" of limit {limit}"));
         let share = rules.share(most, census);
-        parts.push(format!("largest {} with {most}, {share}%{of}", display_name(&largest.name)));
+        parts.push(format!("largest tenant {name}: {}, {share}%{of}", connections(most)));
     }
     if census.pooled.connections > 0 {
         parts.push(format!("{} by poolers", census.pooled.connections));
     }
     parts.extend(found.poolers.iter().take(1).map(pooler_words));
-    if !reasons.is_empty() {
-        parts.extend(blame.headline());
-    }
-    format!("{} {}", target.service, parts.join(", "))
+    parts.join(", ")
 }
 
 /// `pooler pgbouncer[7]: 20 with clients, 5 with servers`.

@@ -2,7 +2,7 @@
 
 use super::leftover::{self, Class, Left};
 use super::stop_command::Interrupt;
-use connleak::base::backoff::Pauses;
+use super::vigil::Vigil;
 use connleak::base::duration::Span;
 use connleak::base::error::{Error, Result};
 use connleak::kernel::look;
@@ -82,7 +82,8 @@ impl Drain<'_> {
         Ok(Leftovers { seen, left, time_wait, new, unsure })
     }
 
-    /// Looks until nothing is left or the wait is over.
+    /// Looks until nothing is left or the wait is over. Between looks at everything it is enough to know that one
+    /// socket is still there; what came meanwhile the next look shows, and the last one in any case.
     ///
     /// # Errors
     /// Besides what the source says: when `signals` ask to end.
@@ -95,20 +96,22 @@ impl Drain<'_> {
         let started = Instant::now();
         // A recorded dump doesn't change.
         let wait = if self.world.replay.is_some() { Span::seconds(0) } else { wait };
-        let mut pauses = Pauses::default();
+        let mut vigil = Vigil::new(self, started, wait.0);
         loop {
             let elapsed = started.elapsed();
-            let view = self.look(baseline)?;
+            let view = vigil.timed(|| self.look(baseline))?;
             if view.left.is_empty() && view.unsure == 0 && view.seen.missing.is_none() {
                 return Ok((view, Span(elapsed)));
             }
             if elapsed >= wait.0 {
                 return Ok((view, wait));
             }
-            if signals.is_some_and(Interrupt::came) {
-                return Err(Error::Usage("ended by a signal while waiting for sockets to go".into()));
-            }
-            std::thread::sleep(pauses.next(wait.0 - elapsed));
+            vigil.keep(&view, &mut || match signals {
+                Some(signals) if signals.came() => {
+                    Err(Error::Usage("ended by a signal while waiting for sockets to go".into()))
+                }
+                _ => Ok(()),
+            })?;
         }
     }
 

@@ -7,6 +7,7 @@ use connleak::kernel::cgroup;
 use connleak::kernel::owner::{Owners, Process};
 use connleak::kernel::socket::{Side, Socket, State};
 use connleak::owners::blame::sockets;
+use connleak::report::words;
 use connleak::service::baseline::Listener;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -137,9 +138,9 @@ pub fn headline(left: &[Left], owners: &Owners, listeners: &[Listener]) -> Vec<S
     // Who has the server's ends keeps its clients' connections alive, however many they have.
     let first = |(count, process, role): &&(u64, &Process, Role)| (std::cmp::Reverse(*role), *count, process.pid);
     if let Some((count, process, role)) = holders.values().max_by_key(first) {
-        parts.push(format!("{count} of {held} held by {}", called(process, *role)));
+        parts.push(format!("{}held by {}", words::among(*count, held as u64), called(process, *role)));
     } else if held > 0 {
-        parts.push(format!("{held} held by processes unknown"));
+        parts.push(format!("{held} held by unknown processes"));
     }
     let mut states: BTreeMap<State, (u64, Option<u32>)> = BTreeMap::new();
     for left in of(Class::Kernel) {

@@ -4,6 +4,7 @@ mod drain;
 mod leftover;
 mod lifecycle;
 mod stop_command;
+mod vigil;
 
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
@@ -67,7 +68,8 @@ pub struct Orphans {
     #[argh(option, arg_name = "FILE")]
     pid_file: Option<PathBuf>,
 
-    /// where the regular check remembers when it first saw the stop; default see the man page
+    /// where the regular check remembers when it first saw the stop; default /var/lib/connleak, see the
+    /// man page
     #[argh(option, arg_name = "DIR")]
     state_dir: Option<PathBuf>,
 
@@ -310,6 +312,6 @@ impl Scene<'_> {
         if view.new > 0 {
             parts.push(format!("{} new", view.new));
         }
-        format!("{} {}", self.target.service, parts.join(", "))
+        parts.join(", ")
     }
 }

@@ -78,12 +78,12 @@ impl Outcome {
             verdict.reasons.push(format!("full in {likely} ({earliest} to {latest}{word})"));
         }
         if let Some(used) = self.used() {
-            verdict.judge(&rules.used, used, || format!("{used}% of the limit"));
+            verdict.judge(&rules.used, used, || format!("{}, {used}%", self.level()));
             if let Some((state, says)) =
                 near::judge(&self.learned.verdict, used, self.may_be_full).filter(|(state, _)| verdict.state < *state)
             {
                 verdict.state = state;
-                verdict.reasons.push(format!("{used}% of the limit{says}"));
+                verdict.reasons.push(format!("{}, {used}%{says}", self.level()));
             }
         }
         if let (Some(percent), Some(usual)) = (rules.baseline_warning, &self.usual) {
@@ -128,20 +128,29 @@ impl Outcome {
             Trend::Growing { rate } => Some(format!("growing (load), {}/min", self.rate(*rate))),
             Trend::Leak(_) => None,
         };
-        let (leak, others) = reasons.split_at(usize::from(trend.is_none()).min(reasons.len()));
-        let mut parts: Vec<String> = trend.into_iter().chain(leak.iter().cloned()).collect();
-        parts.push(self.level());
-        parts.extend_from_slice(others);
+        let mut parts: Vec<String> = trend.into_iter().chain(reasons.iter().cloned()).collect();
+        let level = self.level();
+        if !reasons.iter().any(|reason| reason.starts_with(&level)) {
+            parts.push(level);
+        }
         if rules.baseline_warning.is_some() && self.usual.is_none() {
             parts.push("learning what is usual at this hour".to_owned());
         }
-        parts.extend(blame.map(Blame::headline).unwrap_or_default());
+        parts.extend(blame.map(|blame| self.suspects(blame)).unwrap_or_default());
         let what = match self.measure {
             Measure::Connections => "",
             Measure::Descriptors => "descriptors ",
             Measure::Memory => "memory ",
         };
         format!("{what}{}", parts.join(", "))
+    }
+
+    /// Who has the connections that speak for the leak; its name is said already.
+    fn suspects(&self, blame: &Blame) -> Vec<String> {
+        let told = self.leaking.as_ref().map(|(name, _)| format!("unit {name}, ")).unwrap_or_default();
+        let whose = blame.headline().into_iter().map(|part| part.replacen(&told, "", 1));
+        let number = (blame.total() > 0).then(|| format!("{} suspected", blame.total()));
+        number.into_iter().chain(whose).collect()
     }
 
     fn level(&self) -> String {
@@ -153,6 +162,9 @@ impl Outcome {
             Some(Headroom { what: what @ Resource::Memory { .. }, used, limit }) => {
                 let [used, limit] = [used, limit].map(|bytes| Measure::Memory.amount(*bytes, false));
                 format!("{}, {used} of {limit} {what}", amount(true))
+            }
+            Some(Headroom { what, used, limit }) if self.measure == Measure::Descriptors && *used == self.amount => {
+                format!("{used} of {limit} {what}")
             }
             Some(headroom) => format!("{}, {} of {} {}", amount(true), headroom.used, headroom.limit, headroom.what),
             None => amount(true),
@@ -320,7 +332,7 @@ mod tests {
         assert_eq!(state(Trend::Growing { rate: 1.0 }, 100), ServiceState::Warning);
         assert_eq!(
             found(Trend::Steady, 100, 100).judge(&Rules::default()).reasons,
-            ["100% of the limit: hardly any is left"]
+            ["100 of 100, 100%: hardly any is left"]
         );
         assert_eq!(pool(Trend::Steady).state, ServiceState::Ok);
         assert_eq!(pool(Trend::Learning { samples: 2 }).state, ServiceState::Warning);
@@ -331,7 +343,7 @@ mod tests {
         let verdict = found(Trend::Steady, 81, 100).judge(&rules());
         assert_eq!(
             (verdict.state, verdict.reasons),
-            (ServiceState::Warning, vec!["81% of the limit (warning 80)".into()])
+            (ServiceState::Warning, vec!["81 of 100, 81% (warning 80)".into()])
         );
     }
 

@@ -3,6 +3,7 @@
 mod all;
 mod crowded;
 pub mod diag;
+pub mod exact;
 mod mptcp;
 pub mod netlink;
 pub mod proc;

@@ -63,6 +63,7 @@ pub struct UnixTarget {
     pub path: UnixPath,
     /// Whether the caller named it, and not a profile.
     pub asked: bool,
+    is_pattern: bool,
     /// Files that it leads to, with their paths.
     files: Vec<(File, UnixName)>,
 }
@@ -79,7 +80,7 @@ impl UnixTarget {
     /// # Errors
     /// Where a file that is named is no socket.
     pub fn resolve(path: &UnixPath, asked: bool, world: &World) -> Result<UnixTarget> {
-        let mut target = UnixTarget { path: path.clone(), asked, files: Vec::new() };
+        let mut target = UnixTarget { path: path.clone(), asked, is_pattern: path.is_pattern(), files: Vec::new() };
         // The files of a recording are another time's.
         if path.0.starts_with('@') || world.replay.is_some() {
             return Ok(target);
@@ -134,11 +135,11 @@ impl UnixTarget {
             return Some(Named { name: *name, by_file: true });
         }
         // Most names are told apart by their last byte.
-        if row.name.is_empty() || !self.path.is_pattern() && row.name.last() != self.path.0.as_bytes().last() {
+        if row.name.is_empty() || !self.is_pattern && row.name.last() != self.path.0.as_bytes().last() {
             return None;
         }
         let bound = bound_name(row.name);
-        let is_it = if self.path.is_pattern() { is_like(&bound, &self.path.0) } else { bound == self.path.0 };
+        let is_it = if self.is_pattern { is_like(&bound, &self.path.0) } else { bound == self.path.0 };
         is_it.then(|| Named { name: UnixName::new(&bound), by_file: false })
     }
 }

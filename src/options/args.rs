@@ -39,11 +39,11 @@ pub struct Common {
     #[argh(option, short = 'P', arg_name = "NAME|FILE")]
     pub profile: Vec<String>,
 
-    /// warning range for the check's main number
+    /// warning range for the check's main number; default from the profile, as far as it has one
     #[argh(option, short = 'w', arg_name = "RANGE")]
     pub warning: Option<Range>,
 
-    /// critical range for the check's main number
+    /// critical range for the check's main number; default as for --warning
     #[argh(option, short = 'c', arg_name = "RANGE")]
     pub critical: Option<Range>,
 
@@ -68,7 +68,8 @@ pub struct Common {
     #[argh(option, arg_name = "NAME")]
     pub unit: Option<String>,
 
-    /// be UNKNOWN, or with :critical CRITICAL, where nothing listens on the port
+    /// be UNKNOWN, or with :critical CRITICAL, where nothing listens on the port; by default that is only
+    /// said
     #[argh(option, arg_name = "[:STATE]")]
     pub require_listener: Option<RequireListener>,
 
@@ -266,6 +267,8 @@ pub trait Command: FromArgs + ArgsInfo {
     const CLOSING: &'static str = "\
 RANGE is Nagios' [@][start:][end]: 10 alerts above 10 (and below 0), 5: below 5, ~:10 above 10, 5:10
 outside, @5:10 inside. DURATION is seconds or 500ms, 60s, 20m, 2h, 1d.
+The profile, /etc/connleak/thresholds/NAME.yaml or the one built in, is that of --profile, else of the port;
+where the port has none it is generic. What is typed wins.
 Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (also for this help).
 ";
 

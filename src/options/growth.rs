@@ -38,11 +38,12 @@ pub struct Growth {
     #[argh(option, arg_name = "DURATION")]
     pub left_critical: Option<Span>,
 
-    /// warn when there are this many percent more than usual at this hour, once three days are known
+    /// warn when there are this many percent more than usual at this hour, once three days are known;
+    /// default never
     #[argh(option, arg_name = "PERCENT")]
     pub baseline_warning: Option<Percent>,
 
-    /// where the history is kept; default see the man page
+    /// where the history is kept; default /var/lib/connleak, see the man page
     #[argh(option, arg_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 

@@ -9,7 +9,7 @@ pub use suspect::Suspect;
 use crate::base::duration::Span;
 use crate::kernel::cgroup::{self, container};
 use crate::kernel::owner::{Owners, Process};
-use crate::report::{Owner, Peer, Report, Share, rounded};
+use crate::report::{Owner, Peer, Report, Share, rounded, words};
 use crate::service::request::By;
 use crate::service::target::Target;
 use crate::service::tenant_key::{Key, Plain};
@@ -140,10 +140,10 @@ impl Blame {
                 0 => String::new(),
                 rivals => format!(" or another of {rivals} listeners with connections waiting"),
             };
-            parts.push(format!("{} of {} held by {owner}{or_another}", owner.sockets, self.total));
+            parts.push(format!("{}held by {owner}{or_another}", words::among(owner.sockets, self.total)));
         }
         if self.waiting > 0 {
-            parts.push(format!("{} not accepted yet", self.waiting));
+            parts.push(format!("{}not accepted yet", words::part(self.waiting, self.total)));
         }
         let is_part = (1..self.total).contains(&self.orphaned);
         parts.extend(is_part.then(|| format!("{} of no process any more", self.orphaned)));
@@ -153,12 +153,18 @@ impl Blame {
                 By::Tenant => "of tenant",
                 _ => "in",
             };
-            parts.push(format!("{} of {} {of} {}", group.sockets, self.total, cgroup::label(&group.key)));
+            let among = words::among(group.sockets, self.total);
+            parts.push(format!("{among}{of} {}", cgroup::label(&group.key)));
         }
         if let Some(peer) = self.peers.first() {
-            parts.push(format!("{} with peer {}", peer.sockets, peer.address));
+            parts.push(format!("{}with peer {}", words::part(peer.sockets, self.total), peer.address));
         }
         parts
+    }
+
+    /// How many sockets it is about.
+    pub fn total(&self) -> u64 {
+        self.total
     }
 
     /// Whether a group tells more than owners and peers do.
@@ -169,7 +175,8 @@ impl Blame {
     /// What the first line must say where owners were looked for and not all were found.
     pub fn shortfall(&self, owners: &Owners) -> Option<String> {
         let why = owners.why_unowned();
-        (self.unowned > 0).then(|| format!("owners partial: {} of {} sockets without, {why}", self.unowned, self.total))
+        let (unowned, total) = (self.unowned, self.total);
+        (unowned > 0).then(|| format!("owners partial: none known for {unowned} of {total} sockets, {why}"))
     }
 
     /// Long text: owners and groups, from `-vv` the sockets with all their holders.

@@ -67,7 +67,9 @@ fn whole(reports: &[Report], worst: &Report) -> Report {
     let of = |wanted| reports.iter().filter(|report| report.state == wanted).count();
     let counts = states.iter().filter(|(state, _)| of(*state) > 0).map(|(state, _)| format!("{} {state}", of(*state)));
     let counts: Vec<_> = counts.collect();
-    let mut whole = Report::failed(worst.check, worst.state, format!("{}: {}", counts.join(", "), worst.headline));
+    let named = worst.service.as_ref().map_or_else(String::new, |service| format!("{service}: "));
+    let mut whole =
+        Report::failed(worst.check, worst.state, format!("{}: {named}{}", counts.join(", "), worst.headline));
     whole.missing.clone_from(&worst.missing);
     whole.metrics = states.map(|(state, name)| Metric::count(name, of(state) as u64)).into();
     let line = |report: &Report| format!("{}: {}", report.state, report.summary(usize::MAX));
@@ -122,6 +124,6 @@ mod tests {
         let (told, whole) = batch.end(&report(Unknown, "timed out"));
         let states: Vec<_> = told.iter().map(|report| (report.state, report.service.clone())).collect();
         assert_eq!(states, [(Ok, service("a")), (Unknown, service("b")), (Unknown, service("c"))]);
-        assert_eq!(whole.headline, "2 UNKNOWN, 1 OK: timed out");
+        assert_eq!(whole.headline, "2 UNKNOWN, 1 OK: b:1: timed out");
     }
 }

@@ -15,7 +15,7 @@ pub fn settle(known: ServiceState, at_worst: ServiceState) -> ServiceState {
 /// The sentence for sockets that may be the chosen process's, user's or unit's, or another's.
 pub fn whose(count: u64, what: &str) -> Option<String> {
     let kind = if what.is_empty() { String::new() } else { format!(" {what}") };
-    (count > 0).then(|| format!("{count} more{kind} can't be told whose they are"))
+    (count > 0).then(|| format!("{count} more{kind}, but whose they are can't be told"))
 }
 
 impl Report {

@@ -10,6 +10,7 @@ pub mod nagios;
 pub mod prometheus;
 pub mod range;
 pub mod verdict;
+pub mod words;
 
 pub use metric::{Metric, Part, Unit};
 pub use model::{Complete, Format, GENERIC, Owner, Peer, Report, Service, Share, rounded, seconds};

@@ -121,7 +121,7 @@ pub struct Report {
     /// `None` where the check ended before it knew.
     pub service: Option<Service>,
     pub state: ServiceState,
-    /// The first line's text, without the state.
+    /// The first line's text, without the state and the service.
     pub headline: String,
     /// What the first line must say of the view's limits, before anything else is cut.
     pub missing: Vec<String>,
@@ -201,22 +201,24 @@ impl Report {
         }
     }
 
-    /// The first line's text in at most `longest` bytes: what was found, then what is missing, which
-    /// is never cut for it. Where the missing is the verdict's reason it comes first.
+    /// The first line's text in at most `longest` bytes: the service, what was found, then what is missing,
+    /// which is never cut for it. Where the missing is the verdict's reason it comes first.
     pub fn summary(&self, longest: usize) -> String {
         let missing = self.missing.join("; ");
+        let name = self.service.as_ref().map_or_else(String::new, |service| format!("{service}: "));
+        let longest = longest.saturating_sub(name.len());
         let mut headline = self.headline.clone();
         if let Some(Complete { namespaces: count @ 2.., .. }) = self.complete {
             headline += &format!(", {count} network namespaces seen");
         }
         if missing.is_empty() {
-            return cut(&headline, longest);
+            return name + &cut(&headline, longest);
         }
         if self.state == ServiceState::Unknown {
-            return cut(&format!("{missing}; {headline}"), longest);
+            return name + &cut(&format!("{missing}; {headline}"), longest);
         }
         let headline = cut(&headline, longest.saturating_sub(missing.len() + 2));
-        cut(&format!("{headline}; {missing}"), longest)
+        name + &cut(&format!("{headline}; {missing}"), longest)
     }
 }
 

@@ -52,7 +52,7 @@ pub enum Heard {
 /// # Errors
 /// As a look at UNIX sockets.
 pub fn heard(selection: &Selection, world: &World, wants_all: bool) -> Result<Heard> {
-    let (table, seen) = Table::read(world, &selection.unix, false, true)?;
+    let (table, seen) = Table::of_listeners(world, &selection.unix)?;
     if let Some(missing) = seen.missing {
         return Err(Error::Usage(missing));
     }

@@ -147,14 +147,14 @@ fn getopt_habits() {
     let calm = |line: &str| run(&[words(line), vec![CALM.to_owned()]].concat());
     let plain = calm("-p 11211");
     assert_eq!(plain.status.code(), Some(0), "{}", text(&plain));
-    assert!(text(&plain).contains(" memcached:11211 2 sockets (server 2, client 0) in CLOSE_WAIT"), "{}", text(&plain));
+    assert!(text(&plain).contains(" memcached:11211: 2 server sockets in CLOSE_WAIT"), "{}", text(&plain));
     for same in
         ["-p11211", "--port=11211", "--port 11211", "-p 11211 -p 11211", "-p 011211", "-P memcached", "-Pmemcached"]
     {
         assert_eq!(calm(same), plain, "{same}");
     }
     let cases: &[(&str, i32, &str)] = &[
-        ("-p 11211,11212 -p 11213", 0, " memcached:11211,11212,11213 "),
+        ("-p 11211,11212 -p 11213", 0, " memcached:11211,11212,11213: "),
         ("-p11211 -w~:10", 0, " close_wait=2;~:10;20;0; "),
         ("-p11211 -w ~:10", 0, " close_wait=2;~:10;20;0; "),
         ("-p11211 --warning=~:10", 0, " close_wait=2;~:10;20;0; "),
@@ -165,10 +165,10 @@ fn getopt_habits() {
         ("-p11211 -w @2:2", 1, " close_wait=2;@2:2;20;0; "),
         ("-vvv -p11211", 0, "\nowners: "),
         ("-vvp11211 -v", 0, "\nowners: "),
-        ("-vp11211", 0, " memcached:11211 2 sockets"),
+        ("-vp11211", 0, " memcached:11211: 2 server sockets"),
         ("-p11211 --side=client", 0, " close_wait=0;5;20;0; "),
-        ("-p4711", 0, " port 4711 2 sockets"),
-        ("-p 80 -p 12345", 0, " http:80,12345 0 sockets"),
+        ("-p4711", 0, " port 4711: 2 server sockets"),
+        ("-p 80 -p 12345", 0, " http:80,12345: 0 sockets"),
         ("-p11211 --user 4294967295", 0, " close_wait=0;5;20;0; "),
     ];
     for (line, exit, part) in cases {
@@ -201,7 +201,7 @@ fn precedence_is_command_line_ini_profile_file_embedded() {
     assert_eq!(limits(&format!("--extra-opts=@{ini} -w11 -Pmemcached")), "11;20;0;");
     // Also for options that may be repeated: -p replaces the file's, it doesn't join them.
     let output = run(&["-p11211", &format!("--extra-opts=@{ini}"), CALM]);
-    assert!(text(&output).contains(" mine:11211 "), "{}", text(&output));
+    assert!(text(&output).contains(" mine:11211: "), "{}", text(&output));
 }
 
 #[test]

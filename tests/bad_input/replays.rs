@@ -63,6 +63,6 @@ fn a_problem_in_a_cut_replay_stays_a_problem() {
     let path = files.put("cut.nl", &whole[..whole.len() - 20]);
     let output = run(&["-p11211", &format!("--replay={path}")]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output).starts_with("CLOSEWAIT WARNING - memcached:11211 "), "{}", text(&output));
+    assert!(text(&output).starts_with("CLOSEWAIT WARNING - memcached:11211: "), "{}", text(&output));
     assert!(text(&output).contains("; sockets incomplete: the replayed dump "), "{}", text(&output));
 }

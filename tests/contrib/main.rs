@@ -8,6 +8,7 @@ mod director;
 mod icinga;
 mod lines;
 mod written;
+mod zabbix;
 
 use options::CHECKS;
 use std::fs;
@@ -16,13 +17,15 @@ use std::path::{Path, PathBuf};
 type Make = fn() -> String;
 
 /// Files made from the argument tables alone, and how each begins.
-const GENERATED: [(&str, Make); 6] = [
+const GENERATED: [(&str, Make); 8] = [
     ("icinga2/connleak-commands.conf", icinga::commands),
     ("icinga2/connleak-director-basket.json", director::basket),
     ("nagios/connleak-commands.cfg", lines::nagios),
     ("nrpe/connleak.cfg", lines::nrpe),
     ("nrpe/connleak-arguments.cfg", lines::nrpe_arguments),
     ("sensu/connleak-checks.yml", lines::sensu),
+    ("zabbix/connleak.conf", zabbix::agent),
+    ("zabbix/connleak-template.yaml", zabbix::template),
 ];
 
 fn contrib() -> PathBuf {

@@ -299,3 +299,35 @@ fn prometheus_outputs_agree_with_nagios() {
         if values == perfdata { Ok(()) } else { Err(format!("nagios says {perfdata:?}")) }
     });
 }
+
+/// An SMS has 160 characters, and numbers side by side are read as one.
+#[test]
+fn first_lines_begin_with_the_service_and_what_is_wrong() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut problems = 0;
+    for check in GOLDENS {
+        for (name, _) in check.cases {
+            let path = folder.join(check.program.short()).join(format!("{name}.nagios.txt"));
+            let golden = fs::read_to_string(&path).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+            let line = golden.lines().find(|line| line.contains(" - ")).unwrap_or_else(|| panic!("{golden}"));
+            let Some((text, _)) = line.split_once(" | ") else { continue };
+            let (head, text) = text.split_once(" - ").unwrap();
+            let service = text.split_once(": ").map_or("", |(service, _)| service);
+            assert!(service.contains(':') || service.starts_with("port "), "{name}: {text}");
+            // What is missing comes behind.
+            let text = text.split("; ").next().unwrap();
+            let words: Vec<_> = text.split([' ', ',']).collect();
+            let is_number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+            let twice = words.windows(3).find(|of| of[0] == of[2] && of[1] == "of" && is_number(of[0]));
+            assert!(twice.is_none() || text.contains("100%") || text.contains("steady"), "{name}: {text}");
+            assert!(!words.windows(2).any(|two| is_number(two[0]) && is_number(two[1])), "{name}: {text}");
+            if head.ends_with("WARNING") || head.ends_with("CRITICAL") {
+                let first = &line[..line.len().min(160)];
+                let says = ["(warning ", "(critical ", "hardly any is left", "before it is known"];
+                assert!(says.iter().any(|what| first.contains(what)), "{name}: {first}");
+                problems += 1;
+            }
+        }
+    }
+    assert!(problems > 30, "{problems}");
+}

@@ -53,11 +53,14 @@ mod idle {
 mod tenants {
     pub mod keys;
     pub mod pgbouncer;
+    pub mod unix_keys;
 }
 
 /// connleak itself.
 mod companion {
     pub mod demo;
+    pub mod discover;
+    pub mod doctor;
     pub mod graph_progress;
     pub mod run;
     pub mod sockets;
@@ -112,6 +115,7 @@ mod host {
 /// Real monitoring systems and other programs that run the checks.
 mod integrations {
     pub mod daemon;
+    pub mod database;
     pub mod director;
     pub mod icinga;
     pub mod icinga_cluster;
@@ -123,4 +127,5 @@ mod integrations {
     pub mod sudo;
     pub mod textfile;
     pub mod units;
+    pub mod zabbix;
 }

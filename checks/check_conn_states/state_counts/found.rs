@@ -4,7 +4,8 @@ use super::judge::{Doubt, Finding, Rules, Whose, ports};
 use super::{Queue, StateCounts};
 use connleak::kernel::socket::{Side, State};
 use connleak::kernel::source::Coverage;
-use connleak::owners::blame::{Suspect, sockets};
+use connleak::owners::blame::Suspect;
+use connleak::report::words;
 use serde_json::{Map, Value, json};
 use std::cmp::Reverse;
 
@@ -46,20 +47,28 @@ impl Found {
         meant.map(|(_, suspect)| *suspect).collect()
     }
 
-    /// `412 sockets (server 206, client 206): 300 ESTABLISHED, 112 TIME_WAIT`.
-    pub fn counted(&self, side: Side) -> String {
+    /// `412 sockets (server 206, client 206): 300 ESTABLISHED, 112 TIME_WAIT`; where the findings say such numbers
+    /// already `besides 300 ESTABLISHED`.
+    pub fn counted(&self, side: Side, findings: &[Finding]) -> String {
         let mix = &self.mix;
-        let sides = match side {
-            Side::Both => format!(" (server {}, client {})", mix.sockets(Side::Server), mix.sockets(Side::Client)),
-            _ => String::new(),
-        };
+        let is_said = |state: State| findings.iter().any(|finding| finding.whose == Whose::State(state));
+        let is_total_said = findings.iter().any(|finding| finding.whose == Whose::All);
+        let sides = (side == Side::Both).then(|| [Side::Server, Side::Client].map(|side| mix.sockets(side)));
+        let unsaid = State::NAMES.iter().filter(|(state, _)| !is_said(*state));
         let mut counts: Vec<(u64, &str)> =
-            State::NAMES.iter().map(|(state, name)| (mix.tally.count(Side::Both, *state), *name)).collect();
+            unsaid.map(|(state, name)| (mix.tally.count(Side::Both, *state), *name)).collect();
         counts.retain(|(count, _)| *count > 0);
         counts.sort_by_key(|(count, _)| Reverse(*count));
         let counts: Vec<_> = counts.iter().map(|(count, name)| format!("{count} {name}")).collect();
+        let counts = counts.join(", ");
+        if is_total_said {
+            return format!("of these {counts}");
+        }
+        if State::NAMES.iter().any(|(state, _)| is_said(*state)) {
+            return if counts.is_empty() { "no other".to_owned() } else { format!("besides {counts}") };
+        }
         let of = if counts.is_empty() { "" } else { ": " };
-        format!("{}{sides}{of}{}", sockets(mix.sockets(Side::Both)), counts.join(", "))
+        format!("{}{of}{counts}", words::sided(mix.sockets(Side::Both), "socket", sides))
     }
 
     /// For the JSON object.

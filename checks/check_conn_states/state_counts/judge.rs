@@ -81,7 +81,7 @@ impl Rules {
         }
         if let Some((room, source, destination)) = ports(mix).filter(|_| range_known || at_worst) {
             let percent = ports_percent(&room);
-            let said = || format!("{} at {percent}% ({} of {})", room.what, room.used, room.limit);
+            let said = || format!("{} at {} of {}, {percent}%", room.what, room.used, room.limit);
             found.judge(&self.ports, percent, Whose::Ports(source, destination), said);
         }
         let stuck = mix.stuck_count() + if at_worst { mix.maybe_stuck } else { 0 };
@@ -166,10 +166,10 @@ impl Findings {
     }
 }
 
-/// `0.0.0.0:80 at 100% (5 of 5)`.
+/// `0.0.0.0:80 at 5 of 5, 100%`.
 fn filled(queue: &Queue, percent: f64) -> String {
     let of = queue.limit.map_or("of an unknown number".to_owned(), |limit| format!("of {limit}"));
-    format!("{} at {}% ({} {of})", queue.listener, tenths(percent), queue.used)
+    format!("{} at {} {of}, {}%", queue.listener, queue.used, tenths(percent))
 }
 
 /// The source and destination with the fewest ephemeral ports left.

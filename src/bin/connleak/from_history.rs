@@ -128,7 +128,7 @@ fn describe(samples: &[Recorded], plan: &Plan, rules: &Rules, target: &Target) -
             let says = found.headline(rules, &verdict.reasons, None);
             let _ = writeln!(
                 text,
-                "{} {} - {} {says}",
+                "{} {} - {}: {says}",
                 local_time::describe(wall(run), now),
                 verdict.state.to_string().to_uppercase(),
                 target.service

@@ -2,7 +2,6 @@
 
 mod choice;
 mod estimate;
-mod everyone;
 mod figure;
 mod output;
 mod page;
@@ -14,6 +13,7 @@ mod rows;
 mod table;
 mod words;
 
+use crate::everyone;
 use crate::screen;
 use crate::subcommand::Plain;
 use argh::{ArgsInfo, FromArgs};

@@ -3,6 +3,9 @@
 mod backtest;
 mod cells;
 mod demo;
+mod discover;
+mod doctor;
+mod everyone;
 mod from_history;
 mod graph;
 mod protocol;
@@ -18,11 +21,13 @@ use std::process::ExitCode;
 use subcommand::Entry;
 
 /// In the order that help shows them.
-const SUBCOMMANDS: [Entry; 6] = [
+const SUBCOMMANDS: [Entry; 8] = [
+    Entry::of::<discover::Discover>("discover"),
     Entry::shared::<who::Who>("who"),
     Entry::shared::<watch::Watch>("watch"),
     Entry::shared::<sessions::Sessions>("sessions"),
     Entry::of::<graph::Graph>("graph"),
+    Entry::of::<doctor::Doctor>("doctor"),
     Entry::of::<demo::Demo>("demo"),
     Entry { run: from_history::or_files, ..Entry::of::<backtest::Backtest>("backtest") },
 ];
@@ -69,7 +74,7 @@ fn help() -> String {
     }
     text.push_str(
         "\nOptions:\n  -h, --help\n          show this help; after a command, that command's\n  -V, --version\n          \
-         show the version\n\nExit status: 0, or 3 with one line on standard error.\nSee 'man connleak' for examples.\n",
+         show the version\n\nExit status: 0, or 3 with one line on standard error; 1 by doctor where answers would be partial.\nSee 'man connleak' for examples.\n",
     );
     text
 }

@@ -13,6 +13,9 @@ use crate::screen;
 
 /// A subcommand with options of its own only.
 pub trait Plain: FromArgs + ArgsInfo {
+    /// The line of help on the exit status.
+    const STATUS: &'static str = "Exit status: 0, or 3 with one line on standard error.\n";
+
     fn run(self) -> Result<(), String>;
 }
 
@@ -57,7 +60,8 @@ fn text<S: Plain>(name: &str) -> String {
     let (version, about) = (env!("CARGO_PKG_VERSION"), help::one_line(info.description));
     format!(
         "connleak {name} {version} - {about}\n\nUsage: connleak {name} [OPTIONS]{files}\n\nOptions:\n{described}{options}\n\
-         Exit status: 0, or 3 with one line on standard error.\nSee 'man connleak' for examples.\n"
+         {}See 'man connleak' for examples.\n",
+        S::STATUS
     )
 }
 

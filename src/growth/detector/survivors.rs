@@ -142,10 +142,15 @@ impl Stream<'_> {
         if self.bar > 1.01 * lane.floor && self.habit.watched < WATCHED * self.bar {
             stake = stake.max(STAKE_HALF_KNOWN);
         }
-        // CLOSE_WAIT needs no such knowledge: the peer is gone, only a close is left to do.
-        if key.state == State::Established && self.scene.closed(key.group) < ENDS * count {
-            let returns = self.habit.ended.above(lane.floor) >= ENDS * count;
-            stake = stake.max(if returns { STAKE_HALF_KNOWN } else { STAKE_UNKNOWN });
+        let returns = self.habit.ended.above(lane.floor) >= ENDS * count;
+        match key.state {
+            // CLOSE_WAIT needs no such knowledge: the peer is gone, only a close is left to do. Where that is done late, the
+            // owner finds its dead connections when it borrows them, and a pool may still be growing.
+            State::CloseWait if returns => stake = stake.max(STAKE_HALF_KNOWN),
+            State::Established if self.scene.closed(key.group) < ENDS * count => {
+                stake = stake.max(if returns { STAKE_HALF_KNOWN } else { STAKE_UNKNOWN });
+            }
+            _ => {}
         }
         self.scene.share_taken(count) >= stake
     }

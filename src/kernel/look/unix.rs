@@ -7,7 +7,7 @@ use crate::base::error::Result;
 use crate::kernel::listeners::Listeners;
 use crate::kernel::select::{Match, Selection};
 use crate::kernel::socket::{AcceptQueue, Protocol, Side, Socket, State, StateSet, UnixEnd, UnixName};
-use crate::kernel::source::unix::{self, Row, diag};
+use crate::kernel::source::unix::{self, Query, Row, diag};
 use crate::kernel::source::{Coverage, Origin};
 use crate::kernel::unix_target::{Named, UnixTarget, bound_name};
 use crate::kernel::world::{Netns, World};
@@ -39,13 +39,25 @@ struct Candidate<T> {
     device: Option<u32>,
 }
 
-/// Everything that one dump shows of the targets.
+/// Which clients' ends a [`Table`] is of. They have no name of their own: their peer's tells whose they are.
+#[derive(Clone, Copy)]
+enum Clients<'a> {
+    None,
+    All,
+    /// Those of which an earlier look told whose they are, by cookie, so that nobody's peer need be asked; but for one that has
+    /// bound a name, which is seldom.
+    Known(&'a HashMap<NonZeroU64, UnixName>),
+}
+
+/// Everything that one look shows of the targets.
 #[derive(Default)]
 pub struct Table {
     listening: Vec<Candidate<Listening>>,
     accepted: Vec<Candidate<Kept>>,
     /// What has no name of theirs: a client's end, or of no interest.
     others: Vec<Kept>,
+    /// Others that were shut down and are not known.
+    strays: u64,
     /// Connected, of which /proc doesn't tell whether their peer has closed.
     untold: u64,
     /// Names of all listeners.
@@ -53,29 +65,74 @@ pub struct Table {
 }
 
 impl Table {
-    /// `wants_others`: clients' ends too. `wants_names`: of all listeners, to say who there is.
+    /// Listeners alone, and the names of all.
     ///
     /// # Errors
     /// As [`unix::visit`].
-    pub fn read(
+    pub fn of_listeners(world: &World, targets: &[UnixTarget]) -> Result<(Table, Coverage)> {
+        let mut names = Vec::new();
+        let (table, seen) = Table::read(world, targets, Query::LISTENERS, Clients::None, &mut |row| {
+            if row.listens && !row.name.is_empty() {
+                names.push(bound_name(row.name));
+            }
+        })?;
+        Ok((Table { names, ..table }, seen))
+    }
+
+    /// All of a selection's. Peers are asked only where they are wanted, or tell clients of which nothing else does.
+    fn of(world: &World, selection: &Selection) -> Result<(Table, Coverage)> {
+        let (targets, is_brief) = (&selection.unix, selection.is_brief);
+        let has_clients = selection.side != Side::Server;
+        let known = selection.unix_clients.borrow();
+        if is_brief && has_clients && !known.is_empty() {
+            let (table, seen) = Table::read(world, targets, Query::BRIEF, Clients::Known(&known), &mut |_| {})?;
+            if table.has_all_clients() {
+                return Ok((table, seen));
+            }
+        }
+        let query = if is_brief { Query { peers: has_clients, ..Query::BRIEF } } else { Query::ALL };
+        let clients = if has_clients { Clients::All } else { Clients::None };
+        Table::read(world, targets, query, clients, &mut |_| {})
+    }
+
+    fn read(
         world: &World,
         targets: &[UnixTarget],
-        wants_others: bool,
-        wants_names: bool,
+        query: Query,
+        clients: Clients,
+        also: &mut dyn FnMut(&Row),
     ) -> Result<(Table, Coverage)> {
         let mut table = Table::default();
-        let seen = unix::visit(world, &mut |row, netns| {
-            if wants_names && row.listens && !row.name.is_empty() {
-                table.names.push(bound_name(row.name));
-            }
+        let seen = unix::visit(world, query, &mut |row, netns| {
+            also(row);
             let of = |(index, target): (usize, &UnixTarget)| Some((index, target.matches(row)?));
             let found = targets.iter().enumerate().filter_map(of).max_by_key(|(_, named)| named.by_file);
-            table.add(row, netns, found, wants_others);
+            if let (Clients::Known(known), None) = (clients, found)
+                && (!row.name.is_empty() || row.cookie.is_none_or(|cookie| !known.contains_key(&cookie)))
+            {
+                table.strays += u64::from(!row.listens && row.shutdown == Some(diag::BOTH));
+                return;
+            }
+            table.add(row, netns, found, !matches!(clients, Clients::None));
         })?;
         if world.netns != Netns::All {
             table.leave_namesakes(targets);
         }
         Ok((table, seen))
+    }
+
+    /// Whether the client of each accepted socket is among those that are kept, and each that waits. Both ends of a connection are in
+    /// the same network namespace, what one shuts down is shut down at the other, and with both ways shut its peer has closed, unless
+    /// one asked for just that.
+    fn has_all_clients(&self) -> bool {
+        let is_open = |socket: &Kept| socket.shutdown != diag::BOTH;
+        let (open, shut): (Vec<_>, Vec<_>) = self.accepted.iter().partition(|one| is_open(&one.socket));
+        let waiting: HashSet<u32> = self.listening.iter().flat_map(|one| one.socket.waiting.iter().copied()).collect();
+        let (waits, others): (Vec<_>, Vec<_>) = self.others.iter().partition(|one| waiting.contains(&one.inode));
+        let has_all = waits.len() == waiting.iter().filter(|inode| **inode != 0).count();
+        has_all
+            && others.into_iter().filter(|one| is_open(one)).count() == open.len()
+            && (self.strays == 0 || shut.is_empty())
     }
 
     fn add(&mut self, row: &Row, netns: u32, found: Option<(usize, Named)>, wants_others: bool) {
@@ -127,8 +184,7 @@ impl Table {
         let waiting = self.listening.iter().flat_map(|one| one.socket.waiting.iter().map(|at| (*at, one.named.name)));
         let waiting: HashMap<u32, UnixName> = waiting.filter(|(inode, _)| *inode != 0).collect();
         let whose = |one: &Kept| match one.peer {
-            0 if one.shutdown == 0 => waiting.get(&one.inode).copied(),
-            0 => known.get(&one.cookie?).copied(),
+            0 => waiting.get(&one.inode).filter(|_| one.shutdown == 0).or_else(|| known.get(&one.cookie?)).copied(),
             peer => servers.get(&peer).copied(),
         };
         self.others.iter().filter_map(|one| Some((*one, whose(one)?))).collect()
@@ -143,7 +199,7 @@ pub fn visit(
     seen: &mut Coverage,
     each: &mut dyn FnMut(&Socket, Match, &Listeners),
 ) -> Result<()> {
-    let (table, more) = Table::read(world, &selection.unix, selection.side != Side::Server, false)?;
+    let (table, more) = Table::of(world, selection)?;
     let none = Listeners::default();
     let mut show = |socket: &Socket, side: Side, uid: Option<u32>, waits_at: &[&Socket]| {
         if states.contains(socket.state) {
@@ -153,11 +209,13 @@ pub fn visit(
         }
     };
     let mut given = HashSet::new();
+    // Who is accepted meanwhile may be in both.
+    let taken: HashSet<u32> = table.accepted.iter().map(|one| one.socket.peer).filter(|peer| *peer != 0).collect();
     for Candidate { socket: listening, named, .. } in &table.listening {
         let listener =
             Socket { accept_queue: listening.queue, ..row(&listening.end, State::Listen, named.name, Side::Server) };
         show(&listener, Side::Server, listening.end.uid, &[]);
-        for client in &listening.waiting {
+        for client in listening.waiting.iter().filter(|client| !taken.contains(client)) {
             // One that closes before it is accepted leaves its connection in the queue.
             let state = if *client == 0 { State::CloseWait } else { State::Established };
             let remote = UnixEnd { name: None, inode: *client }.endpoint();
@@ -215,4 +273,36 @@ fn merge(seen: &mut Coverage, more: Coverage, untold: u64, is_all: bool) {
         format!("{whose} doesn't tell which of {untold} UNIX connections their peer has closed")
     });
     seen.missing = seen.missing.take().or(more.missing).or(untold);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was shut down of each accepted socket and of each client's end, who waits, and how many strays there are.
+    fn has_all(accepted: &[u8], clients: &[(u32, u8)], waiting: &[u32], strays: u64) -> bool {
+        let kept = |inode, shutdown| Kept { inode, cookie: None, netns: 0, uid: None, peer: 0, shutdown };
+        let named = Named { name: UnixName::new("/run/x"), by_file: true };
+        let candidate = |socket| Candidate { socket, named, target: 0, device: None };
+        let listener = Listening { end: kept(1, 0), queue: None, waiting: waiting.to_vec() };
+        let table = Table {
+            listening: vec![Candidate { socket: listener, named, target: 0, device: None }],
+            accepted: accepted.iter().map(|shutdown| candidate(kept(2, *shutdown))).collect(),
+            others: clients.iter().map(|(inode, shutdown)| kept(*inode, *shutdown)).collect(),
+            strays,
+            ..Table::default()
+        };
+        table.has_all_clients()
+    }
+
+    #[test]
+    fn clients_are_all_known_where_each_accepted_socket_has_one() {
+        assert!(has_all(&[], &[], &[], 0) && has_all(&[], &[], &[], 9));
+        assert!(has_all(&[0, 1], &[(7, 0), (8, 2)], &[], 9));
+        assert!(!has_all(&[0, 1], &[(7, 0)], &[], 0), "one is new");
+        assert!(!has_all(&[0], &[(7, 0), (8, 0)], &[], 0), "accepted meanwhile");
+        assert!(has_all(&[0, 3], &[(7, 0), (8, 3), (9, 3)], &[], 0), "clients and servers that are alone");
+        assert!(!has_all(&[0, 3], &[(7, 0)], &[], 1), "the stray may be its client");
+        assert!(has_all(&[0], &[(7, 0), (8, 0)], &[8, 0], 0) && !has_all(&[0], &[(7, 0)], &[8], 0), "who waits");
+    }
 }

@@ -33,11 +33,11 @@ impl<'a> Connections<'a> {
 
     /// A row of MPTCP's table. A listener's row in TCP's table tells as much.
     pub fn add(&mut self, row: &Socket) {
-        if row.state == State::Listen {
+        if row.state == State::Listen || self.by_ends.contains_key(&(row.local, row.remote)) {
             return;
         }
         let index = self.known.len();
-        // The kernel copies the listener's cookie to all that it accepts: no identity (6.18).
+        // The kernel copies the listener's cookie, once a look gave it one, to all that it accepts: no identity (6.18).
         self.known.push(Socket { cookie: None, ..*row });
         self.by_ends.insert((row.local, row.remote), index);
         if row.inode != 0 {

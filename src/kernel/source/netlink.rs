@@ -182,7 +182,8 @@ fn take(
             seen.missing = Some("the socket table changed under the dump".to_owned());
         }
         match message {
-            Message::Socket(socket) if repeats.has(socket.cookie) => {}
+            // MPTCP connections may share one cookie: what comes again of those is told by its ends.
+            Message::Socket(socket) if table == Table::Tcp && repeats.has(socket.cookie) => {}
             Message::Socket(socket) => {
                 seen.rows += 1;
                 each(&socket);

@@ -4,7 +4,7 @@
 pub mod diag;
 mod proc;
 
-pub use diag::{File, Row};
+pub use diag::{File, Query, Row};
 
 use super::netlink::{Ended, RECEIVE_BUFFER, receive_all, refused};
 use super::{Coverage, Namespaces, Origin, netlink, replay};
@@ -17,23 +17,23 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use std::path::Path;
 
-/// Shows every stream that listens or was connected, and the namespace that it is in: 0, or where several are
-/// looked at, its [`netns::identity_of`].
+/// Shows the streams that are asked for, and the namespace that each is in: 0, or where several are
+/// looked at, its [`netns::identity_of`]. /proc and a recording show all that they have.
 ///
 /// # Errors
 /// When no row could be read at all.
-pub fn visit(world: &World, each: &mut dyn FnMut(&Row, u32)) -> Result<Coverage> {
+pub fn visit(world: &World, query: Query, each: &mut dyn FnMut(&Row, u32)) -> Result<Coverage> {
     let mut here = |row: &Row| each(row, 0);
     if let Some(file) = &world.replay {
         return replay::visit_unix(file, &mut here);
     }
     if world.netns == Netns::All {
-        return visit_all(world, each);
+        return visit_all(world, query, each);
     }
     let place = netns::place(world)?;
     match world.source {
         Source::Netlink | Source::Auto if place.is_ours => match netlink::open() {
-            Ok(socket) => by_netlink(&socket, &mut here),
+            Ok(socket) => by_netlink(&socket, query, &mut here),
             Err(refused) => Err(refused),
         }
         .or_else(|refused| {
@@ -45,10 +45,10 @@ pub fn visit(world: &World, each: &mut dyn FnMut(&Row, u32)) -> Result<Coverage>
 }
 
 /// One dump, to its end.
-fn by_netlink(socket: &OwnedFd, each: &mut dyn FnMut(&Row)) -> Result<Coverage> {
+fn by_netlink(socket: &OwnedFd, query: Query, each: &mut dyn FnMut(&Row)) -> Result<Coverage> {
     let mut seen = Coverage::new(Origin::Netlink, "a sock_diag dump of UNIX sockets".to_owned());
     let mut buffer = Box::new_uninit_slice(RECEIVE_BUFFER);
-    send(socket, &diag::request(), SendFlags::empty()).map_err(refused("a sock_diag request"))?;
+    send(socket, &diag::request(query), SendFlags::empty()).map_err(refused("a sock_diag request"))?;
     let ended = receive_all(socket, &mut buffer, &mut seen, &mut |filled, seen| take(filled, seen, each));
     match ended {
         Ok(()) => {}
@@ -85,7 +85,7 @@ fn take(filled: &[u8], seen: &mut Coverage, each: &mut dyn FnMut(&Row)) -> Optio
 }
 
 /// Each namespace that can be found, as [`super::visit_all`] finds them.
-fn visit_all(world: &World, each: &mut dyn FnMut(&Row, u32)) -> Result<Coverage> {
+fn visit_all(world: &World, query: Query, each: &mut dyn FnMut(&Row, u32)) -> Result<Coverage> {
     let _rights = world.raise();
     let host = kept::look(world, None)?;
     let mut all = Coverage::new(Origin::Netlink, "UNIX sockets of all network namespaces".to_owned());
@@ -107,7 +107,7 @@ fn visit_all(world: &World, each: &mut dyn FnMut(&Row, u32)) -> Result<Coverage>
             true => netlink::open().ok(),
             false => inside(&process.join("ns/net"), namespace.identity),
         };
-        let seen = socket.and_then(|socket| by_netlink(&socket, &mut there).ok());
+        let seen = socket.and_then(|socket| by_netlink(&socket, query, &mut there).ok());
         let seen = seen.or_else(|| proc::visit(&net_dir, &mut there).ok());
         add(&mut all, seen, || namespace.process().is_some());
     }
@@ -120,7 +120,7 @@ fn visit_all(world: &World, each: &mut dyn FnMut(&Row, u32)) -> Result<Coverage>
         else {
             continue;
         };
-        let seen = inside.done.and_then(|socket| by_netlink(&socket, &mut |row| each(row, identity)));
+        let seen = inside.done.and_then(|socket| by_netlink(&socket, query, &mut |row| each(row, identity)));
         add(&mut all, seen.ok(), || true);
     }
     let Namespaces { seen, refused, late } = all.namespaces;

@@ -53,6 +53,11 @@ impl Ghosts {
         }
     }
 
+    /// That there may be some, in words for whoever never heard of them.
+    pub fn at_most(count: u64, why: &str) -> String {
+        format!("up to {count} sockets may be reset and not closed here, {why}")
+    }
+
     /// Makes what is missing a doubt. `at_most`: how many sockets may be ghosts by the kernel's counters.
     pub fn bound(&mut self, at_most: Result<Option<u64>>) {
         match at_most {
@@ -75,7 +80,7 @@ impl Ghosts {
         self.missing.iter().for_each(|why| report.is_incomplete(why.clone()));
         for (at_most, why) in &self.doubts {
             match at_most {
-                Some(count) => report.doubt(at_worst(*count), vec![format!("up to {count}: {why}")]),
+                Some(count) => report.doubt(at_worst(*count), vec![Ghosts::at_most(*count, why)]),
                 // Nothing shows that there are any: no counters, in a copy of /proc. On a host they always bound it.
                 None => report.missing.push(why.clone()),
             }

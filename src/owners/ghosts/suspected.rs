@@ -162,7 +162,9 @@ impl<'a> Suspected<'a> {
         if late {
             missing.push("no time left to look for ghosts".to_owned());
         } else if refused_meant > 0 || may_be_theirs {
-            missing.push("ghosts unknown: processes of the service may not be read".to_owned());
+            missing.push(
+                "ghosts unknown: processes of the service may not be read (see RIGHTS in the man page)".to_owned(),
+            );
         }
         if self.may_be_more(open.len(), world) {
             let mut alike = descriptors::read_alike(world, &self.sockets, &self.users, &meant);
@@ -285,7 +287,7 @@ impl<'a> Suspected<'a> {
             let why = "ghosts of processes without any socket may be the service's, most of pid";
             let why = format!("{why} {}", processes::pids(&silent));
             match self.looking {
-                Looking::Asked => found.missing.push(format!("up to {count}: {why}")),
+                Looking::Asked => found.missing.push(Ghosts::at_most(count, &why)),
                 Looking::ByDefault { .. } => found.doubts.push((Some(count), why)),
             }
         }

@@ -51,8 +51,8 @@ fn sockets_in_the_accept_queue_are_found_and_the_listeners_owner_named() {
         let outcome = look(&["-vv"]);
         assert_eq!((outcome.code, outcome.value("close_wait")), (1, 4.0), "{outcome:?}");
         let text = outcome.text();
-        assert!(text.contains(&format!("4 of 4 held by peer[{}]", server.pid())), "{text}");
-        assert!(text.contains("4 not accepted yet"), "{text}");
+        assert!(text.contains(&format!("all held by peer[{}]", server.pid())), "{text}");
+        assert!(text.contains("all not accepted yet"), "{text}");
         let json = look(&["-ojson"]).json();
         assert_eq!((&json["waiting"], &json["complete"]["owners"]), (&4.into(), &true.into()), "{json}");
         server.say("accept s l 4");
@@ -86,7 +86,7 @@ fn a_waiting_socket_is_the_listeners_of_all_addresses_too() {
             client.say("close c");
             lab.wait_for(CLOSE_WAIT, 11211, 2);
             let outcome = look(&[]);
-            assert!(outcome.text().contains(&format!("2 of 2 held by peer[{}]", server.pid())), "{outcome:?}");
+            assert!(outcome.text().contains(&format!("all held by peer[{}]", server.pid())), "{outcome:?}");
         }
     });
 }
@@ -114,8 +114,8 @@ fn a_client_that_forgets_its_sockets_after_memcached_stopped_is_named() {
         lab.wait_for(CLOSE_WAIT, 11211, 6);
         let outcome = look(&["--side=client"]);
         assert_eq!((outcome.code, outcome.value("close_wait")), (1, 6.0), "{outcome:?}");
-        assert!(outcome.text().contains(&format!("6 of 6 held by peer[{}]", client.pid())), "{outcome:?}");
-        assert!(outcome.text().contains("6 with peer 127.0.0.1"), "{outcome:?}");
+        assert!(outcome.text().contains(&format!("all held by peer[{}]", client.pid())), "{outcome:?}");
+        assert!(outcome.text().contains("all with peer 127.0.0.1"), "{outcome:?}");
         client.end();
         let gone = look(&[]);
         assert_eq!((gone.code, gone.value("close_wait")), (0, 0.0), "{gone:?}");

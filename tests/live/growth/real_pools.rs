@@ -127,7 +127,7 @@ fn story(port: u16, name: &str) {
     }
     let (bad, took) = found.unwrap_or_else(|| panic!("no leak is found: {told:?}"));
     let text = bad.text();
-    assert!(was_steady && bad.code < 3 && text.starts_with(&format!("{name}:{port} leak in ")), "{bad:?}");
+    assert!(was_steady && bad.code < 3 && text.starts_with(&format!("{name}:{port}: leak in ")), "{bad:?}");
     assert!(text.contains(&format!("[{sick}] (")), "{text}");
     let onset = bad.stdout.lines().find(|line| line.starts_with("evidence: ")).unwrap_or_default();
     assert!(onset.contains(" silent survivors since "), "{bad:?}");

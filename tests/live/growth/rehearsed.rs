@@ -100,7 +100,7 @@ fn a_leak_is_told_from_load_and_from_its_end() {
             assert_labels(&good, second == 0);
             assert_labels(&bad, second == 0);
             if second < 4 {
-                let learning = format!("4242 learning, {} sample", second + 1);
+                let learning = format!("4242: learning, {} sample", second + 1);
                 assert!(bad.code == 0 && bad.text().contains(&learning), "{learning}: {bad:?}");
             }
             was_steady |= second >= 4 && bad.code == 0 && bad.text().contains(" steady, ");
@@ -180,16 +180,16 @@ fn a_process_a_unit_or_a_user_needs_no_port() {
         let (server_pid, client_pid) = (server.pid().to_string(), client.pid().to_string());
         // Nobody accepts on 4343: what waits there is the listener's.
         let (text, count) = counted(&["--pid", &server_pid]);
-        assert!(count == 9.0 && text.starts_with(&format!("pid {server_pid} learning, 1 sample")), "{count} {text}");
+        assert!(count == 9.0 && text.starts_with(&format!("pid {server_pid}: learning, 1 sample")), "{count} {text}");
         assert_eq!(counted(&["--pid", &client_pid]).1, 5.0);
         assert_eq!(counted(&["--pid", &client_pid, "-p4343"]).1, 2.0);
         assert_eq!(counted(&["--pid", &client_pid, "--source=proc"]).1, 5.0);
         let (text, count) = counted(&["--pid", &format!("{client_pid},{server_pid}"), "--pid", &server_pid]);
         let pids: [&str; 2] =
             if client.pid() < server.pid() { [&client_pid, &server_pid] } else { [&server_pid, &client_pid] };
-        assert!(count == 14.0 && text.starts_with(&format!("pid {} ", pids.join(","))), "{count} {text}");
+        assert!(count == 14.0 && text.starts_with(&format!("pid {}: ", pids.join(","))), "{count} {text}");
         let (text, count) = counted(&["--user", "65534"]);
-        assert!(count == 4.0 && text.starts_with("user 65534 learning"), "{count} {text}");
+        assert!(count == 4.0 && text.starts_with("user 65534: learning"), "{count} {text}");
 
         // One that has ended leaves a view that lacks it.
         let (ended, both) = (client_pid.clone(), format!("{client_pid},{server_pid}"));
@@ -242,7 +242,7 @@ fn a_corrupt_history_is_put_aside() {
 fn without_sock_diag_it_says_that_it_sees_less() {
     Lab::test(|lab| {
         let state = tempfile::tempdir().unwrap();
-        let (_ends, less) = (lab.connected("127.0.0.1:4242", 3), "without sock_diag: sees less");
+        let (_ends, less) = (lab.connected("127.0.0.1:4242", 3), "no idle times without sock_diag: ");
         let by_proc = look(&state, 4242, &["--source", "proc"]);
         assert!(by_proc.code == 0 && by_proc.text().contains(less), "{by_proc:?}");
         assert!(by_proc.output().value("idle_oldest").is_none(), "{by_proc:?}");
@@ -317,7 +317,7 @@ fn descriptors_that_pile_up_are_a_leak_of_their_process() {
             assert!(fine.code == 0 && !fine.text().contains("leak"), "{fine:?}");
         });
         let text = found.text();
-        assert!(found.code < 3 && text.contains(&format!("pid {pid} descriptors leak in peer[{pid}] (")), "{found:?}");
+        assert!(found.code < 3 && text.contains(&format!("pid {pid}: descriptors leak in peer[{pid}] (")), "{found:?}");
         assert!(round > 10 && found.value("fds") > 60.0 && found.value("limit") == 200.0, "{round}: {found:?}");
         assert!(
             found.stdout.contains("\nevidence: ") && found.stdout.contains(" descriptors taken since "),
@@ -345,7 +345,7 @@ fn ghosts_that_pile_up_are_a_leak_of_their_process() {
             }
         });
         let text = found.text();
-        assert!(found.code < 3 && text.contains(&format!("pid {pid} descriptors leak in peer[{pid}] (")), "{found:?}");
+        assert!(found.code < 3 && text.contains(&format!("pid {pid}: descriptors leak in peer[{pid}] (")), "{found:?}");
         assert!(round > 10 && found.value("fds") > f64::from(all), "{round}: {found:?}");
         let connections = look(&state, 4242, &["--side=client"]);
         assert_eq!(connections.value("connections"), f64::from(3 + all), "{connections:?}");
@@ -372,8 +372,11 @@ fn memory_that_is_never_given_back_is_a_leak() {
             }
         });
         let text = found.text();
-        assert!(found.code < 3 && text.contains(&format!("pid {pid} memory leak in python3[{pid}] (")), "{found:?}");
-        assert!(text.contains(" MiB/min since ") && text.contains(" MiB of 160 MiB, full in "), "{text}");
+        assert!(found.code < 3 && text.contains(&format!("pid {pid}: memory leak in python3[{pid}] (")), "{found:?}");
+        assert!(
+            text.contains(" MiB/min since ") && text.contains(", full in ") && text.contains(" MiB of 160 MiB"),
+            "{text}"
+        );
         assert!(found.value("rss") > 1e8 && found.value("limit") == 167_772_160.0, "{found:?}");
     });
 }

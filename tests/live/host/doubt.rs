@@ -73,12 +73,12 @@ fn sockets_of_which_it_is_not_known_whose_they_are() {
             (IDLE, &["--min-age=0s", "-w50", "-c100"], &["--min-age=0s", "-w0", "-c100"]),
         ];
         let choice = ["--side=server", "--user=0"];
-        holds(&cases, Check::run, &choice, "can't be told whose they are");
+        holds(&cases, Check::run, &choice, "but whose they are can't be told");
         // As many as a leak needs, of which no number tells; fewer of them are a unit test of the outcome.
         let state = state_dir();
         let dir = state.path().to_str().unwrap();
         let options = [&[PORT, "--limit=100", "-w50", "--state-dir", dir], &choice[..]].concat();
-        assert_says(&GROWTH.run(&options), 3, "17 more can't be told whose they are");
+        assert_says(&GROWTH.run(&options), 3, "17 more, but whose they are can't be told");
     });
 }
 

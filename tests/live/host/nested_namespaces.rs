@@ -50,7 +50,7 @@ fn a_nested_process_is_named_by_the_pid_of_who_looks() {
         let all = inside(&[]);
         assert_eq!((all.code, all.value("close_wait")), (1, 5.0), "{all:?}");
         assert!(all.text().contains("3 of 5 held by peer[1]"), "{all:?}");
-        let unseen = "2 of 5 sockets without, no process visible here has them";
+        let unseen = "none known for 2 of 5 sockets, no process visible here has them";
         assert!(all.text().contains(&format!("owners partial: {unseen}")), "{all:?}");
         let others = inside(&["--local=127.0.0.1", "-ojson"]).json();
         let complete = &others["complete"];
@@ -77,7 +77,7 @@ fn a_rootless_container_is_seen_from_both_sides() {
         leak(&mut contained, "127.0.0.1:11211", 4);
         let outside = lab.outside(|| CLOSEWAIT.run(&[&LOOK[..], &["--netns", &pid.to_string()]].concat()));
         assert_eq!((outside.code, outside.value("close_wait")), (1, 4.0), "{outside:?}");
-        assert!(outside.text().contains(&format!("4 of 4 held by peer[{pid}] (user nobody)")), "{outside:?}");
+        assert!(outside.text().contains(&format!("all held by peer[{pid}] (user nobody)")), "{outside:?}");
         assert!(!outside.text().contains("unknown"), "entered, so with ages: {outside:?}");
         let (_dir, check) = public_copy(Path::new(CLOSEWAIT.0));
         let inside = || {
@@ -87,7 +87,7 @@ fn a_rootless_container_is_seen_from_both_sides() {
         };
         let seen = inside();
         assert_eq!((seen.code, seen.value("close_wait")), (1, 4.0), "{seen:?}");
-        assert!(seen.text().contains("4 of 4 held by peer[1] (user root)"), "{seen:?}");
+        assert!(seen.text().contains("all held by peer[1] (user root)"), "{seen:?}");
         assert!(!seen.text().contains("partial"), "{seen:?}");
         contained.say("close s");
         assert_eq!(inside().code, 0);
@@ -111,7 +111,7 @@ fn root_by_name_alone_is_refused_and_says_so() {
         };
         let outcome = root_by_name(&[]);
         assert_eq!((outcome.code, outcome.value("close_wait")), (1, 2.0), "{outcome:?}");
-        let said = "owners partial: 2 of 2 sockets without, 1 process may not be read";
+        let said = "owners partial: none known for 2 of 2 sockets, 1 process may not be read";
         assert!(outcome.text().contains(said), "{outcome:?}");
         // What only descriptors show can't be known.
         server.say("close s");

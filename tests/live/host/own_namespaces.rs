@@ -38,13 +38,13 @@ fn a_user_namespace_hides_whose_sockets_they_are() {
         assert_eq!(CLOSEWAIT.run(&[&LOOK[..], &["--user=1"]].concat()).code, 1, "outside");
         for user in ["--user=1", "--user=65534"] {
             let outcome = by(&inside, CLOSEWAIT, &LOOK, &[user]);
-            let says = "12 more in CLOSE_WAIT can't be told whose they are";
+            let says = "12 more in CLOSE_WAIT, but whose they are can't be told";
             assert!(outcome.code == 3 && outcome.text().contains(says), "{user}: {outcome:?}");
         }
         let state = tempfile::tempdir().unwrap();
         let state = ["--state-dir", state.path().to_str().unwrap()];
         let growth = by(&inside, GROWTH, &["-p27750", "--user=1"], &state);
-        assert!(growth.code == 3 && growth.text().contains("can't be told whose"), "{growth:?}");
+        assert!(growth.code == 3 && growth.text().contains("but whose they are can't be told"), "{growth:?}");
         let fds = by(&inside, GROWTH, &["--user=1", "--metric=fds"], &state);
         assert_eq!(fds.code, 3, "{fds:?}");
         let tenants = by(&inside, TENANTS, &["-p27750", "--key=user", "--limit=16", "-w50", "-c80"], &[]);
@@ -69,7 +69,7 @@ fn a_pid_namespace_hides_who_holds_them() {
         assert_eq!(CLOSEWAIT.run(&[&LOOK[..], &["--unit", ours.name()]].concat()).code, 1, "outside");
         for unit in [ours.name(), other.name()] {
             let outcome = by(&inside, CLOSEWAIT, &LOOK, &["--unit", unit]);
-            assert!(outcome.code == 3 && outcome.text().contains("12 more in CLOSE_WAIT can't be told"), "{outcome:?}");
+            assert!(outcome.code == 3 && outcome.text().contains("12 more in CLOSE_WAIT, but whose"), "{outcome:?}");
         }
         let all = by(&inside, CLOSEWAIT, &LOOK, &[]);
         assert!(all.code == 1 && all.text().contains("this PID namespace is not the host's"), "{all:?}");
@@ -77,7 +77,7 @@ fn a_pid_namespace_hides_who_holds_them() {
         let dir = state.path().to_str().unwrap();
         // Process 1 is the check itself there.
         let growth = by(&inside, GROWTH, &["-p27750", "--pid=1", "--state-dir", dir], &[]);
-        assert!(growth.code == 3 && growth.text().contains("12 more can't be told whose"), "{growth:?}");
+        assert!(growth.code == 3 && growth.text().contains("12 more, but whose they are"), "{growth:?}");
         let nobody = by(&inside, GROWTH, &["-p27750", "--state-dir", dir], &[]);
         assert!(nobody.code == 3 && nobody.text().contains("open files unknown"), "what runs out first: {nobody:?}");
     });

@@ -1,6 +1,6 @@
 //! A dump that `ss` recorded is judged like the live sockets, and never OK where a part is missing.
 
-use crate::lab::run::{Outcome, check};
+use crate::lab::run::{CONNLEAK, Outcome, check, run};
 use crate::lab::{CLOSE_WAIT, Lab};
 use std::fs;
 use std::path::Path;
@@ -24,9 +24,13 @@ fn judge(file: &Path) -> Outcome {
     check(&[&QUIET[..], &["--replay", file.to_str().unwrap()]].concat())
 }
 
-/// Records as the README tells the user to. `false`: there is no `ss`.
+/// Records as docs/look.md tells the user to. `false`: there is no `ss`.
 fn record(lab: &Lab, file: &Path) -> bool {
-    let recorded = Command::new("ss").args(["-tanie", "-D"]).arg(file).status();
+    record_with(lab, "-tanie", file)
+}
+
+fn record_with(lab: &Lab, options: &str, file: &Path) -> bool {
+    let recorded = Command::new("ss").args([options, "-D"]).arg(file).status();
     match &recorded {
         Ok(status) => assert!(status.success(), "ss: {status}"),
         Err(why) => lab.skip(&format!("ss: {why}")),
@@ -71,6 +75,21 @@ fn a_recorded_dump_tells_what_the_live_sockets_tell() {
         let json = check(&["-p11211", "--min-age=0s", "-ojson", "--replay", file.to_str().unwrap()]).json();
         assert_eq!((&json["complete"]["owners"], &json["complete"]["source"]), (&false.into(), &"replay".into()));
         assert_eq!(json["owners"].as_array().unwrap().len(), 0, "{json}");
+    });
+}
+
+#[test]
+fn a_dump_without_tcp_info_says_how_to_record_it() {
+    Lab::test(|lab| {
+        let _server = lab.leaking_server("127.0.0.1:11211", 3);
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("dump");
+        if !record_with(lab, "-tane", &file) {
+            return;
+        }
+        let shown = run(Command::new(CONNLEAK).args(["who", "-p11211", "--replay"]).arg(&file));
+        let told = "ages unknown: the dump was recorded without tcp_info; 'ss -tanie -D FILE' records it";
+        assert!(shown.stdout.contains(told) || shown.stderr.contains(told), "{shown:?}");
     });
 }
 

@@ -85,7 +85,7 @@ fn open_to_all() -> TempDir {
 
 fn names(outcome: &Outcome, holder: &Peer) -> bool {
     let text = outcome.text();
-    text.contains(&format!("4 of 4 held by peer[{}]", holder.pid())) && !text.contains("partial")
+    text.contains(&format!("all held by peer[{}]", holder.pid())) && !text.contains("partial")
 }
 
 #[test]

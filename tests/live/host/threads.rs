@@ -73,7 +73,7 @@ impl Holder {
 }
 
 fn names(outcome: &Outcome, pid: u32) -> bool {
-    outcome.text().contains(&format!("5 of 5 held by holder[{pid}]"))
+    outcome.text().contains(&format!("all held by holder[{pid}]"))
 }
 
 #[test]
@@ -158,11 +158,11 @@ fn sockets_in_flight_are_a_doubt() {
         let (pid, state) = (holder.pid().to_string(), tempfile::tempdir().unwrap());
         let state = state.path().to_str().unwrap();
         let chosen = GROWTH.run(&["--pid", &pid, "-p27740", "--state-dir", state]);
-        assert!(chosen.code == 3 && chosen.text().contains("5 more can't be told whose they are"), "{chosen:?}");
+        assert!(chosen.code == 3 && chosen.text().contains("5 more, but whose they are can't be told"), "{chosen:?}");
         let Some(service) = Service::new(lab) else { return };
         service.take_process(holder.pid());
         let unit = CLOSEWAIT.run(&[&LOOK[..], &["--unit", service.name()]].concat());
-        assert!(unit.code == 3 && unit.text().contains("5 more in CLOSE_WAIT can't be told"), "{unit:?}");
+        assert!(unit.code == 3 && unit.text().contains("5 more in CLOSE_WAIT, but whose"), "{unit:?}");
     });
 }
 
@@ -209,7 +209,7 @@ fn a_program_is_known_by_its_executable_too() {
         let mut server = lab.leaking_server("127.0.0.1:27740", 5);
         server.say("rename 4d61696e546872656164");
         let outcome = CLOSEWAIT.run(&LOOK);
-        assert!(outcome.text().contains(&format!("5 of 5 held by peer[{}]", server.pid())), "{outcome:?}");
+        assert!(outcome.text().contains(&format!("all held by peer[{}]", server.pid())), "{outcome:?}");
         let state = tempfile::tempdir().unwrap();
         let look = |name: &str| {
             let state = state.path().to_str().unwrap();

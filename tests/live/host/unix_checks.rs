@@ -28,7 +28,7 @@ fn a_full_accept_queue_is_found_and_whose_it_is() {
             client.say(&format!("connect c {path} 5"));
             let full = look(&[]);
             let words =
-                [&format!("accept queue of {path} at 125% (5 of 4)"), &format!("held by peer[{}]", server.pid())];
+                [&format!("accept queue of {path} at 5 of 4, 125%"), &format!("held by peer[{}]", server.pid())];
             says(&full, 2, &words.map(|words| words.as_str()));
             assert_eq!((full.value("accept_queue"), full.value("established")), (125.0, before + 10.0), "{full:?}");
             server.say("accept s l 5");
@@ -54,7 +54,7 @@ fn nothing_is_left_after_a_stop_or_it_is_said_what() {
         assert_eq!(look(&["--baseline", &baseline]).value("orphans"), 7.0);
         server.end();
         // The client's ends are known by what was there before; the file is no socket.
-        let words = ["3 sockets left", "3 of 3 held by peer", "a client on this host", "is left, nobody listens there"];
+        let words = ["3 sockets left", "all held by peer", "a client on this host", "is left, nobody listens there"];
         let left = look(&["--baseline", &baseline]);
         says(&left, 2, &words);
         assert_eq!((left.value("held"), left.value("new")), (3.0, 0.0), "{left:?}");
@@ -124,7 +124,7 @@ fn a_tenant_that_eats_the_pool_is_named_by_its_user_without_rights() {
             }
             greedy.say("close c");
             server.say("close g");
-            look().iter().for_each(|outcome| says(outcome, 0, &["largest 4002 with 3"]));
+            look().iter().for_each(|outcome| says(outcome, 0, &["largest tenant 4002: 3 connections, "]));
         }
         // By network nobody is told: there is none.
         let by_peer = TENANTS.run(&["--unix", &path, "--key=peer/24", "--limit=20"]);

@@ -40,6 +40,16 @@ pub fn plugins(dir: &Path) -> PathBuf {
     plugins
 }
 
+/// A layer over /etc for one program; `$0` is the layer.
+const LAYERED: &str = "mount -t overlay overlay -o lowerdir=\"$0\":/etc /etc && exec \"$@\"";
+
+/// Starts it where /etc has what is in `dir`/etc, too.
+pub fn layered(dir: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", LAYERED]).arg(dir.join("etc")).args(words);
+    command
+}
+
 /// A daemon with all that it starts; ended with its test, also where that fails.
 pub struct Daemon {
     process: Started,

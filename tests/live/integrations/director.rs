@@ -1,6 +1,7 @@
 //! The basket restored into a real Icinga Director over a database of its own, rendered, and taken by Icinga 2.
 
-use crate::integrations::daemon::{Daemon, contrib, missing, tool};
+use crate::integrations::daemon::{contrib, missing, tool};
+use crate::integrations::database::Database;
 use crate::lab::Lab;
 use serde_json::Value;
 use std::fs;
@@ -12,32 +13,20 @@ const MODULES: &str = "/usr/share/icingaweb2/modules";
 
 struct Director {
     dir: PathBuf,
-    database: Daemon,
+    database: Database,
 }
 
 impl Director {
     /// An empty one.
     fn start(dir: &Path) -> Director {
-        let data = dir.join("data");
-        let install = ["--no-defaults", "--user=mysql", "--auth-root-authentication-method=normal", "--skip-test-db"];
-        let mut command = Command::new("mariadb-install-db");
-        tool(command.args(install).arg(format!("--datadir={}", data.display()))).unwrap_or_else(|why| panic!("{why}"));
-        let mut server = Command::new("mariadbd");
-        server.args(["--no-defaults", "--user=mysql", "--bind-address=127.0.0.1", "--innodb-buffer-pool-size=16M"]);
-        server.arg(format!("--datadir={}", data.display())).arg(format!("--socket={}", data.join("socket").display()));
-        server.arg(format!("--pid-file={}", data.join("pid").display()));
-        let database = Daemon::start(&mut server, dir.join("database.log"));
-        let mut director = Director { dir: dir.to_owned(), database };
+        let director =
+            Director { dir: dir.to_owned(), database: Database::start(dir, "director", "character set utf8") };
         director.prepare();
         director
     }
 
-    fn prepare(&mut self) {
-        let (dir, socket) = (self.dir.clone(), self.dir.join("data/socket"));
-        self.database.until("database", || socket.exists().then_some(()));
-        self.query("create database director character set utf8");
-        self.query("create user director@'%' identified by 'x'");
-        self.query("grant all on director.* to director@'%'");
+    fn prepare(&self) {
+        let dir = self.dir.clone();
         fs::create_dir_all(dir.join("modules/director")).unwrap();
         fs::create_dir(dir.join("enabledModules")).unwrap();
         let write = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
@@ -55,13 +44,6 @@ impl Director {
         self.say(&["migration", "run"], None);
     }
 
-    fn query(&self, statement: &str) -> String {
-        let mut client = Command::new("mariadb");
-        client.args(["--no-defaults", "-uroot", "-N", "-r", "-e", statement]);
-        client.arg(format!("--socket={}", self.dir.join("data/socket").display()));
-        tool(&mut client).unwrap_or_else(|why| panic!("{statement}: {why}"))
-    }
-
     fn say(&self, words: &[&str], input: Option<&Path>) -> String {
         let mut command = Command::new("icingacli");
         command.arg("director").args(words).env("ICINGAWEB_CONFIGDIR", &self.dir);
@@ -74,7 +56,7 @@ impl Director {
     /// All that it would deploy.
     fn rendered(&self) -> String {
         self.say(&["config", "render"], None);
-        self.query(
+        self.database.query(
             "select f.content from director.director_generated_config_file c \
              join director.director_generated_file f on f.checksum = c.file_checksum \
              join director.director_generated_config g on g.checksum = c.config_checksum \
@@ -104,7 +86,7 @@ fn the_basket_is_restored_rendered_and_taken() {
         let basket: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
         let fields = basket["Datafield"].as_object().unwrap().len();
         for table in ["director_datafield", "icinga_command_field", "icinga_command_argument"] {
-            let count = director.query(&format!("select count(*) from director.{table}"));
+            let count = director.database.query(&format!("select count(*) from director.{table}"));
             assert_eq!(count.trim(), fields.to_string(), "{table}");
         }
         let host = r#"{"object_type":"object","address":"127.0.0.1","check_command":"closewait"}"#;

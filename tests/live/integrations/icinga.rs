@@ -1,5 +1,6 @@
 //! A running Icinga 2 with the files of contrib/icinga2, read through its REST API and its PerfdataWriter.
 
+use crate::companion::run::connleak;
 use crate::integrations::daemon::{Daemon, SHOWN, Story, ask_json, contrib, missing, plugins, tool};
 use crate::lab::Lab;
 use crate::lab::run::{CLOSEWAIT, Check, GROWTH, IDLE, ORPHANS, STATES, TENANTS, perfdata};
@@ -224,7 +225,7 @@ fn a_leak_is_seen_and_its_end_too() {
             assert!(soft["check_attempt"].as_f64() < soft["max_check_attempts"].as_f64(), "{soft:#}");
             let hard = api.until(&mut daemon, name, 2.0, HARD);
             let output = hard["last_check_result"]["output"].as_str().unwrap();
-            let service = if name.ends_with("mysql") { "mysql:3306 " } else { "memcached:11211 " };
+            let service = if name.ends_with("mysql") { "mysql:3306: " } else { "memcached:11211: " };
             assert!(output.contains(service) && !output.contains('|'), "{output}");
         }
         let state = icinga.path("other_state");
@@ -256,6 +257,42 @@ fn a_leak_is_seen_and_its_end_too() {
         drop(silent);
         for name in names {
             api.until(&mut daemon, name, 0.0, HARD);
+        }
+    });
+}
+
+/// What connleak discover prints is taken as it is into a host.
+#[test]
+fn discovered_services_run() {
+    Lab::test(|lab| {
+        if let Some(why) = missing(&["icinga2", "curl"]) {
+            return lab.skip(&why);
+        }
+        let mut server = lab.peer();
+        server.say("rename 6d61726961646264");
+        server.say("listen a 127.0.0.1:3306");
+        server.say("listen b 127.0.0.1:3307");
+        let mut other = lab.peer();
+        other.say("listen c 127.0.0.1:4711");
+        let vars = connleak(&["discover", "-o", "icinga", "--all"]);
+        assert!(vars.starts_with("vars.connleak[\"4711\"] = {\n  closewait_port = \"4711\"\n"), "{vars}");
+        let icinga = Icinga::new("solo");
+        icinga.authority();
+        icinga.configure(&format!(
+            "include \"{}\"\nobject Endpoint \"solo\" {{}}\nobject Zone \"solo\" {{ endpoints = [ \"solo\" ] }}\n\
+             {}object ApiListener \"api\" {{ bind_host = \"127.0.0.1\" }}\nobject Host \"h\" {{\n  \
+             check_command = \"dummy\"\n{vars}}}\n",
+            icinga.path("services.conf").display(),
+            Api::OBJECTS,
+        ));
+        let (mut daemon, api) = (icinga.start(), Api("127.0.0.1"));
+        for (service, named) in [
+            ("closewait mysql", "mysql:3306 "),
+            ("conn_idle mysql:3307", "mysql:3307 "),
+            ("conn_states 4711", "port 4711 "),
+        ] {
+            let seen = api.until(&mut daemon, service, 0.0, HARD);
+            assert!(seen["last_check_result"]["output"].as_str().unwrap().contains(named), "{seen:#}");
         }
     });
 }

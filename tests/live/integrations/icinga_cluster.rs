@@ -51,7 +51,7 @@ fn a_leak_of_the_agent_is_shown_by_the_master() {
             until(2.0, SOFT);
             let shown = until(2.0, HARD);
             let (output, source) = (&shown["last_check_result"]["output"], &shown["last_check_result"]["check_source"]);
-            assert!(output.as_str().unwrap().contains(" 25 sockets") && source == "agent", "{shown:#}");
+            assert!(output.as_str().unwrap().contains(" 25 client sockets") && source == "agent", "{shown:#}");
             // It is nowhere else.
             let here = agent_lab.outside(|| CLOSEWAIT.run(&["-Pmemcached", "--min-age=0s"]));
             assert_eq!((here.code, here.value("close_wait")), (0, 0.0), "{here:?}");

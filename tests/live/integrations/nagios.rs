@@ -1,5 +1,6 @@
 //! A running Nagios 4 with the files of contrib/nagios, read through its status.dat.
 
+use crate::companion::run::connleak;
 use crate::integrations::daemon::{Daemon, Story, contrib, missing, plugins, tool};
 use crate::lab::Lab;
 use crate::lab::run::perfdata;
@@ -210,6 +211,37 @@ fn a_leak_is_seen_and_its_end_too() {
         drop(silent);
         for name in names {
             until(&mut daemon, dir, name, "0", "1");
+        }
+    });
+}
+
+/// What connleak discover prints is taken as it is, beside the shipped template.
+#[test]
+fn discovered_services_run() {
+    Lab::test(|lab| {
+        if let Some(why) = missing(&["nagios4"]) {
+            return lab.skip(&why);
+        }
+        let place = tempfile::tempdir().unwrap();
+        let dir = place.path();
+        plugins(dir);
+        let mut server = lab.peer();
+        server.say("rename 6d61726961646264");
+        server.say("listen a 127.0.0.1:3306");
+        server.say("listen b 127.0.0.1:3307");
+        let mut other = lab.peer();
+        other.say("listen c 127.0.0.1:4711");
+        let template = contrib("nagios/connleak-services.cfg");
+        let template = template.split_once("\n}\n").unwrap().0.to_owned() + "\n}\n";
+        let config = configure(dir, &(template + &connleak(&["discover", "-o", "nagios", "--all"])));
+        let verified = tool(Command::new("nagios4").args(["-v", &config])).unwrap_or_else(|why| panic!("{why}"));
+        assert!(verified.contains("Total Warnings: 0") && verified.contains("Checked 12 services"), "{verified}");
+        let mut daemon = Daemon::start(Command::new("nagios4").arg(&config), dir.join("daemon.log"));
+        for (service, named) in
+            [("mysql closewait", "mysql:3306 "), ("mysql:3307 states", "mysql:3307 "), ("4711 idle", "port 4711 ")]
+        {
+            let seen = until(&mut daemon, dir, service, "0", "1");
+            assert!(seen["plugin_output"].contains(named), "{seen:?}");
         }
     });
 }

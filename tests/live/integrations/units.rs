@@ -34,7 +34,7 @@ fn a_check_lives_below_the_filter_of_each_unit() {
         cat /var/lib/prometheus/node-exporter/*.prom
         ls -ln /var/lib/prometheus/node-exporter /var/lib/connleak/0"
     ));
-    assert!(output.contains("CLOSEWAIT OK - memcached:11211 0 sockets"), "{output}");
+    assert!(output.contains("CLOSEWAIT OK - memcached:11211: 0 sockets"), "{output}");
     for check in ["closewait", "conn_growth", "conn_idle", "conn_states"] {
         for service in ["memcached", "mysql"] {
             let state = format!("connleak_state{{check=\"{check}\",service=\"{service}\"");
@@ -106,7 +106,7 @@ fn no_check_dies_of_its_own_filter() {
     machine.run(&script);
     let answers = fs::read_to_string(machine.shared().join("answers")).unwrap();
     assert_eq!(
-        answers.lines().filter(|line| line.contains(" OK - port 4711 ")).count(),
+        answers.lines().filter(|line| line.contains(" OK - port 4711: ")).count(),
         6 * filters.len(),
         "{answers}"
     );

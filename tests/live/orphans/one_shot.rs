@@ -27,7 +27,7 @@ fn a_clean_stop_is_ok_with_its_time() {
         for source in ["--source=netlink", "--source=proc"] {
             let outcome = look(&["--wait=1h", source]);
             assert_eq!((outcome.code, outcome.value("orphans")), (0, 0.0), "{outcome:?}");
-            assert!(outcome.text().starts_with("memcached:11211 nothing left after "), "{outcome:?}");
+            assert!(outcome.text().starts_with("memcached:11211: nothing left after "), "{outcome:?}");
         }
     });
 }
@@ -43,7 +43,7 @@ fn a_client_that_keeps_its_sockets_is_named() {
             assert_eq!((outcome.code, numbers(&outcome)), (2, [3.0, 3.0, 0.0, 0.0, 0.0, 0.0]), "{outcome:?}");
             assert_eq!(outcome.value("drained_after"), 0.3);
             let text = outcome.text();
-            assert!(text.starts_with("memcached:11211 3 sockets left after 300ms (critical 0), 3 of 3 held by peer["));
+            assert!(text.starts_with("memcached:11211: 3 sockets left after 300ms (critical 0), all held by peer["));
             assert!(
                 text.contains(&format!("[{}]", client.pid())) && text.contains(", a client on this host"),
                 "{text}"
@@ -105,7 +105,7 @@ fn a_child_with_the_servers_sockets_is_named_and_not_taken_for_the_service() {
             let outcome = look(&["--wait=0s", "--side=server", source]);
             assert_eq!((outcome.code, outcome.value("held")), (2, 2.0), "{outcome:?}");
             let text = outcome.text();
-            assert!(text.contains(&format!("2 of 2 held by exe[{child}]")), "{text}");
+            assert!(text.contains(&format!("all held by exe[{child}]")), "{text}");
             assert!(text.contains(", a process that inherited it") && !text.contains("the service itself"), "{text}");
         }
     });
@@ -188,6 +188,50 @@ fn what_closes_during_the_wait_is_ok_then_and_not_after_the_wait() {
         let outcome = running.end();
         assert_eq!((outcome.code, outcome.value("orphans")), (0, 0.0), "{outcome:?}");
         assert!(outcome.ended > closed, "it waited for them: {outcome:?}");
+    });
+}
+
+/// While one of the first sockets is there the check asks for it alone: what comes, goes or changes beside it is seen
+/// by the last look.
+#[test]
+fn what_comes_during_the_wait_is_found_at_its_end() {
+    Lab::test(|lab| {
+        let (mut server, mut client) = lab.connected("127.0.0.1:11211", 2);
+        let running = ORPHANS.start(&["-p11211", "--wait=4s", "--side=client"]);
+        sleep(Duration::from_secs(1));
+        client.say("connect d 127.0.0.1:11211 3");
+        server.say("accept d l 3");
+        let outcome = running.end();
+        assert_eq!((outcome.code, numbers(&outcome)), (2, [5.0, 5.0, 0.0, 0.0, 0.0, 0.0]), "{outcome:?}");
+        // All of the first go: those that came meanwhile are waited for in their turn.
+        let running = ORPHANS.start(&["-p11211", "--wait=1h", "--side=client"]);
+        sleep(Duration::from_millis(500));
+        client.say("connect e 127.0.0.1:11211 1");
+        server.say("accept e l 1");
+        for (ours, theirs) in [("close s", "close c"), ("close d", "close d"), ("close e", "close e")] {
+            sleep(Duration::from_millis(700));
+            server.say(ours);
+            client.say(theirs);
+        }
+        let closed = Instant::now();
+        let outcome = running.end();
+        assert_eq!((outcome.code, outcome.value("orphans")), (0, 0.0), "{outcome:?}");
+        assert!(outcome.ended > closed, "it waited for them: {outcome:?}");
+    });
+}
+
+/// The same socket, but no longer what was left: a state that is ignored.
+#[test]
+fn a_socket_that_goes_into_an_ignored_state_is_not_waited_for() {
+    Lab::test(|lab| {
+        let (mut server, mut client) = lab.connected("127.0.0.1:11211", 2);
+        let running = ORPHANS.start(&["-p11211", "--wait=1h", "--side=client", "--ignore=CLOSE_WAIT"]);
+        sleep(Duration::from_secs(1));
+        server.say("shutdown s");
+        lab.wait_for(CLOSE_WAIT, 11211, 2);
+        let outcome = running.end();
+        assert_eq!((outcome.code, outcome.value("orphans")), (0, 0.0), "{outcome:?}");
+        client.say("close c");
     });
 }
 

@@ -173,7 +173,11 @@ fn performance_schema_tells_the_last_statement_of_a_sleeping_session() {
         let found = recipe.json();
         let forgotten = rows(&found, &|row| row["session"]["statement"] == "SELECT total FROM orders");
         assert_eq!(forgotten.len(), 1, "{found:#}");
-        assert_eq!((&forgotten[0]["joined_by"], &forgotten[0]["session_state"]), (&"fd".into(), &"Sleep".into()), "{found:#}");
+        assert_eq!(
+            (&forgotten[0]["joined_by"], &forgotten[0]["session_state"]),
+            (&"fd".into(), &"Sleep".into()),
+            "{found:#}"
+        );
         assert_eq!(forgotten[0]["client"], application.name());
         assert_eq!(forgotten[0]["session"]["fd"], forgotten[0]["server_socket"]["fd"]);
         // Over a UNIX socket only the descriptor tells.

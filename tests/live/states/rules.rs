@@ -80,7 +80,7 @@ fn a_states_threshold_fires_clears_and_fires_again() {
         let fired = look(&limits);
         assert_eq!(fired.code, 1, "{fired:?}");
         says(&fired, "5 ESTABLISHED (warning 4)");
-        says(&fired, &format!("5 of 5 held by peer[{}]", client.pid()));
+        says(&fired, &format!("all held by peer[{}]", client.pid()));
         server.say("close s");
         client.say("close c");
         lab.wait_for(ESTABLISHED, 11211, 0);
@@ -94,7 +94,7 @@ fn a_states_threshold_fires_clears_and_fires_again() {
         lab.wait_for(TIME_WAIT, 11211, 10);
         let churn = look(&limits);
         assert_eq!(churn.code, 2, "{churn:?}");
-        says(&churn, "memcached:11211 5 TIME_WAIT (critical 4), 5 with peer 127.0.0.1");
+        says(&churn, "memcached:11211: 5 TIME_WAIT (critical 4), all with peer 127.0.0.1");
         assert!(!churn.text().contains("owners partial"), "{churn:?}");
         let ratio = ["--side=client", "--ratio-warning=100", "--ratio-min-count=5"];
         says(&look(&ratio), "5 TIME_WAIT are 500% of 0 ESTABLISHED (warning 100)");
@@ -111,8 +111,8 @@ fn a_full_accept_queue_names_its_listener() {
         lab.wait_for(ESTABLISHED, 11211, 6);
         let fired = look(&[]);
         assert_eq!((fired.code, fired.value("accept_queue")), (1, 75.0), "{fired:?}");
-        says(&fired, "accept queue of 127.0.0.1:11211 at 75% (3 of 4) (warning 50)");
-        says(&fired, &format!("3 of 3 held by peer[{}]", server.pid()));
+        says(&fired, "accept queue of 127.0.0.1:11211 at 3 of 4, 75% (warning 50)");
+        says(&fired, &format!("all held by peer[{}]", server.pid()));
         // A listener has no peer: it is seen with --peer too.
         assert_eq!(look(&["--peer=127.0.0.1"]).value("accept_queue"), 75.0);
         client.say("connect c 127.0.0.1:11211 2");
@@ -159,8 +159,8 @@ fn half_open_connections_are_judged_by_the_backlog() {
         let fired = look(&judged);
         assert_eq!((fired.code, fired.value("half_open")), (1, 62.5), "{fired:?}");
         assert_eq!((fired.value("syn_recv"), fired.value("new_syn_recv")), (5.0, 5.0));
-        says(&fired, "half-open connections to 127.0.0.1:11211 at 62.5% (5 of 8) (warning 50)");
-        says(&fired, &format!("5 of 5 held by python3[{}]", listener.0.id()));
+        says(&fired, "half-open connections to 127.0.0.1:11211 at 5 of 8, 62.5% (warning 50)");
+        says(&fired, &format!("all held by python3[{}]", listener.0.id()));
         // Its first byte makes each a connection.
         client.say("send c");
         lab.wait_for(SYN_RECV, 11211, 0);
@@ -187,7 +187,7 @@ fn closings_that_nobody_answers_are_stuck() {
         assert_eq!((fired.value("stuck"), fired.value("fin_wait1")), (3.0, 3.0), "{fired:?}");
         assert!(fired.value("stuck_oldest") >= 1.0, "{fired:?}");
         says(&fired, "3 closing for 1s or more (FIN_WAIT1 3) (warning 2)");
-        says(&fired, &format!("3 of 3 held by peer[{}]", client.pid()));
+        says(&fired, &format!("all held by peer[{}]", client.pid()));
         assert_eq!(look(&["--min-age=1h", "--stuck-warning=2"]).value("stuck"), 0.0);
         // /proc tells no ages.
         assert_eq!(look(&["--source=proc", "--min-age=1h", "--stuck-warning=2"]).code, 3);
@@ -235,8 +235,8 @@ fn ephemeral_ports_run_out_for_each_server_by_itself() {
         server.say("accept b b 8");
         let fired = look(&[]);
         assert_eq!((fired.code, fired.value("ephemeral_ports")), (1, 80.0), "{fired:?}");
-        says(&fired, "ephemeral ports from 127.0.0.1 to 127.0.0.2:11211 at 80% (8 of 10) (warning 70)");
-        says(&fired, &format!("8 of 8 held by peer[{}]", client.pid()));
+        says(&fired, "ephemeral ports from 127.0.0.1 to 127.0.0.2:11211 at 8 of 10, 80% (warning 70)");
+        says(&fired, &format!("all held by peer[{}]", client.pid()));
         assert_eq!(look(&["--side=server"]).value("ephemeral_ports"), 0.0, "it is the client's problem");
         set("ip_local_port_range", "40000 40099");
         let cleared = look(&[]);
@@ -313,6 +313,6 @@ fn anyone_sees_all_counts_and_queues() {
         lab.wait_for(ESTABLISHED, 11211, 8);
         let nobody = STATES.unprivileged(&["-p11211"]);
         assert_eq!((nobody.code, nobody.value("accept_queue")), (2, 100.0), "{nobody:?}");
-        says(&nobody, "owners partial: 4 of 4 sockets without");
+        says(&nobody, "owners partial: none known for 4 of 4 sockets");
     });
 }

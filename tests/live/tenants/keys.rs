@@ -190,7 +190,7 @@ fn shares_of_the_limit_and_of_all() {
         let of_all = judged(&[]);
         assert_eq!((of_all.code, of_all.value("share_max")), (2, 90.0), "{of_all:?}");
         assert!(of_all.text().contains("tenant nobody: 36 connections, 90% of all 40 (critical 80)"), "{of_all:?}");
-        assert!(of_all.text().contains("36 of 36 held by peer["), "{of_all:?}");
+        assert!(of_all.text().contains("all held by peer["), "{of_all:?}");
         for (limit, code) in [("--limit=40", 2), ("--limit=60", 1), ("--limit=72", 0)] {
             assert_eq!(judged(&[limit]).code, code, "{limit}");
         }
@@ -224,7 +224,7 @@ fn a_tenants_own_close_wait_and_idle_are_judged() {
         // The tables of /proc tell no times: five at most can be idle.
         let blind = look(&["--source=proc", "--idle-critical=4"]);
         assert_eq!(blind.code, 3, "{blind:?}");
-        assert!(blind.text().starts_with("ages unknown: idle connections can't be judged"), "{blind:?}");
+        assert!(blind.text().contains(": ages unknown: idle connections can't be judged"), "{blind:?}");
         assert_eq!(look(&["--source=proc", "--idle-critical=5"]).code, 0);
         // Half the age of any test: nothing is idle for an hour.
         assert_eq!(look(&["--idle-age=1h", "--idle-critical=0"]).code, 0);
@@ -250,7 +250,7 @@ fn what_nobody_can_be_named_for_is_never_a_false_ok() {
         assert!(gone.text().contains(said), "{gone:?}");
         let doubtful = judged(&["-w15"]);
         assert_eq!(doubtful.code, 3, "{doubtful:?}");
-        assert!(doubtful.text().starts_with(said), "{doubtful:?}");
+        assert!(doubtful.text().starts_with(&format!("port 4711: {said}")), "{doubtful:?}");
         assert_eq!(judged(&["--min-age=0s"]).code, 3, "20 in CLOSE_WAIT may be one tenant's");
         server.say("close s");
         assert_eq!(judged(&["-w15"]).code, 0);
@@ -288,7 +288,7 @@ fn a_user_without_rights_hears_what_he_can_t_see() {
         assert_eq!((blind.code, blind.value("unknown")), (3, 9.0), "{blind:?}");
         let text = blind.text();
         assert!(text.contains("9 of 9 connections of unknown tenants (9 of processes not found)"), "{text}");
-        assert!(text.contains("owners partial: 9 of 9 sockets without"), "{text}");
+        assert!(text.contains("owners partial: none known for 9 of 9 sockets"), "{text}");
         assert_eq!(TENANTS.run(&args).code, 2);
     });
 }
@@ -308,8 +308,8 @@ fn other_checks_group_by_the_same_key() {
         };
         let look = |key: &str| CLOSEWAIT.run(&["-P", &profile(key), "--min-age=0s", "-w0", "--by=tenant"]);
         let container = look("container");
-        assert!(container.text().contains(&format!("6 of 6 of tenant {}", &id[..12])), "{container:?}");
-        assert!(look("peer/8").text().contains("6 of 6 of tenant 127.0.0.0/8"));
+        assert!(container.text().contains(&format!("all of tenant {}", &id[..12])), "{container:?}");
+        assert!(look("peer/8").text().contains("all of tenant 127.0.0.0/8"));
         let refused = look("cwd:/home/(.*)");
         assert_eq!(refused.code, 3);
         assert!(refused.text().contains("check_conn_tenants"), "{refused:?}");

@@ -53,7 +53,7 @@ pub fn look(target: &Target, world: &World) -> Result<Scene> {
         notes.push(format!("{unowned} of {} sockets without a process: {why}", suspects.len()));
     }
     if unsure > 0 {
-        notes.push(format!("{unsure} more can't be told whose they are"));
+        notes.push(format!("{unsure} more, but whose they are can't be told"));
     }
     let own_pids = own_pids(&owners, world);
     let connections = connections(suspects, &sides, &owners, &own_pids);

@@ -80,7 +80,11 @@ impl View {
             notes.push(format!("owners of {unowned} of {} sockets unknown: {why}", sockets.held.len()));
         }
         if !sockets.ages_known {
-            notes.push("ages unknown: only /proc could be read".to_owned());
+            let why = match seen.origin {
+                Origin::Replay => "the dump was recorded without tcp_info; 'ss -tanie -D FILE' records it",
+                _ => "only /proc could be read",
+            };
+            notes.push(format!("ages unknown: {why}"));
         }
         if sockets.undated > 0 {
             notes.push(format!("{} in CLOSE_WAIT over UNIX sockets: the kernel tells no ages", sockets.undated));

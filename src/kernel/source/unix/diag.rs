@@ -5,7 +5,7 @@
 //! listener's name and file, also after that file was renamed or unlinked.
 
 use crate::kernel::socket::AcceptQueue;
-use crate::kernel::source::diag::{BY_FAMILY, HEADER, align, message_length, u16_at, u32_at, u64_at};
+use crate::kernel::source::diag::{BY_FAMILY, HEADER, align, u32_at};
 use std::num::NonZeroU64;
 
 pub const AF_UNIX: u8 = 1;
@@ -37,6 +37,7 @@ const LONGEST_NAME: usize = 109;
 /// Data will no more come in (RCV_SHUTDOWN), or go out (SEND_SHUTDOWN).
 pub const NO_MORE_IN: u8 = 1;
 pub const NO_MORE_OUT: u8 = 2;
+pub const BOTH: u8 = NO_MORE_IN | NO_MORE_OUT;
 
 /// A file, as the kernel numbers it: `s_dev` and 32 bits of the inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,7 +64,7 @@ pub struct Row<'a> {
     pub name: &'a [u8],
     /// The file that was bound, as long as the socket lives.
     pub file: Option<File>,
-    /// The other end's inode; 0: closed, or it has not accepted this one yet.
+    /// The other end's inode, where it was asked for; 0: closed, or it has not accepted this one yet.
     pub peer: Option<u32>,
     /// UNIX_DIAG_ICONS: 32 bits for each connection in a listener's queue.
     pub icons: &'a [u8],
@@ -136,9 +137,10 @@ pub fn messages(buffer: &[u8]) -> impl Iterator<Item = Result<Framed<'_>, String
 }
 
 fn framed(bytes: &[u8]) -> Option<(usize, Framed<'_>)> {
-    let length = message_length(bytes)?;
+    let [a, b, c, d, e, f, g, h, ..] = *bytes.first_chunk::<HEADER>()?;
+    let length = u32::from_ne_bytes([a, b, c, d]) as usize;
     let payload = bytes.get(HEADER..length)?;
-    let (kind, flags) = (u16_at(bytes, 4)?, u16_at(bytes, 6)?);
+    let (kind, flags) = (u16::from_ne_bytes([e, f]), u16::from_ne_bytes([g, h]));
     let message = match kind {
         NLMSG_DONE if payload.is_empty() => Message::Done(0),
         NLMSG_DONE => Message::Done(u32_at(payload, 0)?.cast_signed()),
@@ -151,17 +153,18 @@ fn framed(bytes: &[u8]) -> Option<(usize, Framed<'_>)> {
 
 /// `None`: malformed. `Some(None)`: well-formed, but no stream that listens or was connected.
 fn row(payload: &[u8]) -> Option<Option<Row<'_>>> {
-    let fixed = payload.get(..UNIX_MSG)?;
+    // Read as arrays, whose bounds are checked once: there may be 20,000, most of them somebody else's.
+    let (fixed, mut rest) = payload.split_first_chunk::<UNIX_MSG>()?;
     if !matches!(fixed[1], SOCK_STREAM | SOCK_SEQPACKET) || !matches!(fixed[2], ESTABLISHED | LISTEN) {
         return Some(None);
     }
-    let mut row = Row::bare(fixed[2] == LISTEN, u32_at(fixed, 4)?, &[]);
-    row.cookie = NonZeroU64::new(u64_at(fixed, 8)?);
-    let mut rest = &payload[UNIX_MSG..];
-    while rest.len() >= 4 {
-        let length = usize::from(u16_at(rest, 0)?);
+    let [_, _, _, _, a, b, c, d, cookie @ ..] = *fixed;
+    let mut row = Row::bare(fixed[2] == LISTEN, u32::from_ne_bytes([a, b, c, d]), &[]);
+    row.cookie = NonZeroU64::new(u64::from_ne_bytes(cookie));
+    while let Some([a, b, c, d]) = rest.first_chunk() {
+        let length = usize::from(u16::from_ne_bytes([*a, *b]));
         let value = rest.get(4..length)?;
-        match (u16_at(rest, 2)?, value.len()) {
+        match (u16::from_ne_bytes([*c, *d]), value.len()) {
             (NAME, 0..=LONGEST_NAME) => row.name = without_end(value),
             (NAME, _) => return None,
             (VFS, _) => row.file = Some(File { inode: u32_at(value, 0)?, device: u32_at(value, 4)? }),
@@ -189,18 +192,38 @@ fn without_end(name: &[u8]) -> &[u8] {
     }
 }
 
-/// A request for all that listen or were connected, with names, files, peers, queues and users.
-pub fn request() -> Vec<u8> {
-    let show = [NAME, VFS, PEER, ICONS, RQLEN].iter().fold(0u32, |show, what| show | 1 << what);
-    // UDIAG_SHOW_UID, Linux 5.3: an older kernel leaves it out.
-    let show = show | 0x40;
+/// Which sockets a dump is of, and what of each beside its name, its file, what was shut down and who waits. Each costs the kernel
+/// time, so that nothing is asked for that isn't used: of 20,000 sockets 5.0 ms bare, 7.0 so, 10.5 with peers, 12.4 with all (6.18,
+/// where nothing of them is in a cache). A walk that shows none takes 3 ms: rather one dump of more than two of less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// Connected sockets too, or listeners alone.
+    pub connected: bool,
+    pub peers: bool,
+    pub queues: bool,
+    pub uids: bool,
+}
+
+impl Query {
+    pub const ALL: Query = Query { connected: true, peers: true, queues: true, uids: true };
+    /// What tells states.
+    pub const BRIEF: Query = Query { connected: true, peers: false, queues: false, uids: false };
+    pub const LISTENERS: Query = Query { connected: false, ..Query::BRIEF };
+}
+
+pub fn request(query: Query) -> Vec<u8> {
+    // UDIAG_SHOW_UID is no attribute's number; Linux 5.3, an older kernel leaves it out.
+    let asked = [(1 << PEER, query.peers), (1 << RQLEN, query.queues), (0x40, query.uids)];
+    let asked = asked.iter().filter(|(_, is_asked)| *is_asked);
+    let show = asked.fold(1u32 << NAME | 1 << VFS | 1 << ICONS, |show, (what, _)| show | what);
+    let states = u32::from(query.connected) << ESTABLISHED | 1 << LISTEN;
     let mut message = Vec::with_capacity(HEADER + 24);
     message.extend((HEADER as u32 + 24).to_ne_bytes());
     message.extend(BY_FAMILY.to_ne_bytes());
     message.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
     message.extend([1, 0, 0, 0, 0, 0, 0, 0]); // sequence, port id
     message.extend([AF_UNIX, 0, 0, 0]);
-    message.extend((1u32 << ESTABLISHED | 1 << LISTEN).to_ne_bytes());
+    message.extend(states.to_ne_bytes());
     message.extend(0u32.to_ne_bytes()); // any inode
     message.extend(show.to_ne_bytes());
     message.extend([0; 8]); // any cookie
@@ -210,6 +233,7 @@ pub fn request() -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::source::diag::message_length;
     use proptest::prelude::*;
 
     #[derive(Clone, Debug, Default)]
@@ -372,6 +396,7 @@ mod tests {
         }
         assert!(matches!(one(BY_FAMILY, &body(AF_UNIX, SOCK_SEQPACKET, LISTEN)), Ok(Message::Socket(_))));
         assert!(one(BY_FAMILY, &[AF_UNIX, SOCK_STREAM, LISTEN]).is_err());
-        assert_eq!(message_length(&request()), Some(request().len()));
+        let whole = request(Query::ALL);
+        assert_eq!(message_length(&whole), Some(whole.len()));
     }
 }
