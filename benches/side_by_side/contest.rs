@@ -24,7 +24,7 @@ pub struct Contestant {
     /// What the table says.
     pub name: String,
     argv: Vec<String>,
-    /// Any other exit code fails the benchmark: an error is quickly told.
+    /// Any other exit code fails the benchmark: an error is quickly told. [`ANY`]: all but UNKNOWN.
     code: i32,
     /// A daemon to be asked there once, and to be ended then.
     scraped_at: Option<SocketAddr>,
@@ -32,6 +32,9 @@ pub struct Contestant {
 
 /// Thresholds that nothing reaches: the cost of counting and ages. Owners are looked for on a problem only.
 const CALM: &str = "--min-age 0s -w 100000000 -c 100000000 --ratio-warning 100000000 --ratio-critical 100000000";
+
+/// The exit code of who is on to something, or not.
+pub const ANY: i32 = -1;
 
 /// What the table calls it.
 pub const GROWTH: &str = "check_conn_growth, 30 days";
@@ -50,6 +53,26 @@ impl Contestant {
         let argv: Vec<&str> =
             std::iter::once(program.to_str().unwrap_or_default()).chain(args.iter().copied()).collect();
         Contestant::new(name, 0, &argv)
+    }
+
+    /// Of any other, which ends in 0.
+    pub fn command(name: &str, argv: &[&str]) -> Contestant {
+        Contestant::new(name, 0, argv)
+    }
+
+    pub fn ending(self, code: i32) -> Contestant {
+        Contestant { code, ..self }
+    }
+
+    /// The same program from another folder, if it is one of those in `bin`.
+    pub fn in_folder(&self, bin: &Path, folder: &Path, before: &str) -> Option<Contestant> {
+        let moved = |word: &String| {
+            let there = Path::new(word).strip_prefix(bin).ok().map(|name| folder.join(name));
+            there.filter(|there| there.is_file()).map(|there| there.to_string_lossy().into_owned())
+        };
+        let argv: Vec<String> = self.argv.iter().map(|word| moved(word).unwrap_or_else(|| word.clone())).collect();
+        let (name, code, scraped_at) = (format!("{before}{}", self.name), self.code, self.scraped_at);
+        (argv != self.argv).then_some(Contestant { name, argv, code, scraped_at })
     }
 
     fn ours(bin: &Path, name: &str, code: i32, args: &str) -> Contestant {
@@ -185,7 +208,8 @@ impl Contestant {
         }
         let used = child.wait4()?;
         let wall = millis(started.elapsed());
-        if self.scraped_at.is_none() && used.status.code() != Some(self.code) {
+        let is_expected = |code: i32| code == self.code || (self.code == ANY && code != 3);
+        if self.scraped_at.is_none() && !used.status.code().is_some_and(is_expected) {
             return Err(format!("{}: {}, expected exit code {}", self.name, used.status, self.code).into());
         }
         let usage = used.rusage;

@@ -4,17 +4,19 @@
 //! sockets or processes of another, and prints the tables. `benches/run` builds what it needs.
 //!
 //! ```text
-//! side_by_side [--smoke] [--large] [--rounds N] [--only CASE]
+//! side_by_side [--smoke] [--large] [--rounds N] [--only CASE] [--against FOLDER]
 //! side_by_side --case CASE --rounds N     in a namespace already: one line for each contestant
 //! side_by_side --case CASE --hold         the same sockets for a profiler
 //! ```
 
+mod against;
 mod contest;
 mod past;
 mod scene;
 mod sessions;
 mod table;
 
+use against::{ROWS, WAITING};
 use contest::{Contestant, Cost};
 use scene::Scene;
 use std::io::Read;
@@ -42,7 +44,7 @@ fn main() -> Result<()> {
     let smoke = is_set("--smoke");
     let rounds = value("--rounds").map_or(Ok(if smoke { 3 } else { 15 }), |rounds| rounds.parse())?;
     if let Some(case) = value("--case") {
-        return measure(&case, rounds, is_set("--hold"));
+        return measure(&case, rounds, is_set("--hold"), value("--against").as_deref().map(Path::new));
     }
     let mut cases = vec![
         START,
@@ -64,12 +66,20 @@ fn main() -> Result<()> {
     if smoke {
         cases = vec!["1000", FEW_PROCESSES];
     }
+    let folder = value("--against");
+    if folder.is_some() {
+        // What is only there to be compared with peers is left out.
+        cases = vec![START, "1000", "10000", ROWS, ONE_PROCESS, USED_NAMESPACES, WAITING];
+    }
     let mut rows = Vec::new();
     for case in cases.iter().filter(|case| value("--only").is_none_or(|only| case.contains(&only))) {
         eprintln!("measuring: {case}, {rounds} rounds");
-        rows.extend(apart(case, rounds)?);
+        rows.extend(apart(case, rounds, folder.as_deref())?);
     }
     println!("medians of {rounds} rounds, all programs in turn\n{}", table::costs(&rows));
+    if folder.is_some() {
+        println!("{}", against::ratios(&rows));
+    }
     if !smoke {
         println!("{}", table::targets(&rows));
     }
@@ -77,13 +87,14 @@ fn main() -> Result<()> {
 }
 
 /// Measures a case in network and process namespaces that end with it.
-fn apart(case: &str, rounds: usize) -> Result<Vec<Row>> {
+fn apart(case: &str, rounds: usize, folder: Option<&str>) -> Result<Vec<Row>> {
     let this = std::env::current_exe()?;
     let inside = "ip link set lo up && exec \"$@\"";
     let output = Command::new("unshare")
         .args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", inside, "sh"])
         .arg(this)
         .args(["--case", case, "--rounds", &rounds.to_string()])
+        .args(folder.into_iter().flat_map(|folder| ["--against", folder]))
         .stderr(Stdio::inherit())
         .output()?;
     if !output.status.success() {
@@ -99,7 +110,7 @@ fn apart(case: &str, rounds: usize) -> Result<Vec<Row>> {
 }
 
 /// Each round runs every contestant once, so that a busy minute of the machine is everyone's.
-fn measure(case: &str, rounds: usize, hold: bool) -> Result<()> {
+fn measure(case: &str, rounds: usize, hold: bool, folder: Option<&Path>) -> Result<()> {
     let bin = directory()?;
     let program = tempfile::Builder::new().tempdir()?;
     let generator = public_copy(&bin.join("examples/peer"), program.path())?;
@@ -123,12 +134,17 @@ fn measure(case: &str, rounds: usize, hold: bool) -> Result<()> {
             (scene, contestants)
         }
         USED_NAMESPACES => (Scene::of_namespaces(&generator, 200, 200, 10_000)?, Contestant::travellers(&bin)),
+        ROWS => (Scene::of_rows(&generator, 45_000, 5_000)?, against::of_rows(&bin, state.path())),
+        WAITING => (Scene::of_rows(&generator, 1_000, 49_000)?, against::of_waiting(&bin)),
         sockets => (Scene::of_sockets(&generator, sockets.parse()?)?, Contestant::counters(&bin)),
     };
     let mut contestants = contestants;
     if case.parse::<u32>().is_ok_and(|sockets| sockets <= 10_000) {
         past::record(state.path())?;
         contestants.push(Contestant::growth(&bin, state.path()));
+    }
+    if let Some(folder) = folder {
+        contestants = against::paired(contestants, &bin, folder);
     }
     let (here, missing): (Vec<_>, Vec<_>) = contestants.into_iter().partition(Contestant::is_here);
     for absent in missing {
@@ -142,7 +158,12 @@ fn measure(case: &str, rounds: usize, hold: bool) -> Result<()> {
     agree(&here)?;
     let mut costs = vec![Vec::new(); here.len()];
     // Starting takes so little that only many runs tell.
-    let rounds = if case == START { rounds * 20 } else { rounds };
+    let rounds = match case {
+        START => rounds * 20,
+        // Half a minute each.
+        WAITING => rounds.min(3),
+        _ => rounds,
+    };
     for _ in 0..rounds {
         scene.refresh()?;
         for (contestant, costs) in here.iter().zip(&mut costs) {

@@ -125,6 +125,43 @@ impl Scene {
         Ok(scene)
     }
 
+    /// A service with so many used connections, both ends of which are here, of several processes and users; and `others`
+    /// that aren't its own.
+    pub fn of_rows(program: &Path, connections: u32, others: u32) -> Result<Scene> {
+        let mut scene = Scene::new(program)?;
+        for (mut left, is_its) in [(others, false), (connections, true)] {
+            while left > 0 {
+                let count = left.min(CONNECTIONS_OF_ONE);
+                if is_its {
+                    scene.couple(count)?
+                } else {
+                    scene.filler(count)?
+                }
+                scene.others.iter_mut().try_for_each(Peer::settle)?;
+                left -= count;
+            }
+        }
+        scene.settle_down()?;
+        Ok(scene)
+    }
+
+    /// A process of the service on an address of its own, and a client with all of its connections.
+    fn couple(&mut self, connections: u32) -> Result<()> {
+        let number = self.others.len() as u32;
+        let address = format!("127.{}.0.1:{PORT}", 100 + number);
+        let (mut server, mut client) = (Peer::start(&self.program, 0)?, Peer::start(&self.program, 20_000 + number)?);
+        server.say(&format!("listen l {address}"))?;
+        let mut left = connections;
+        while left > 0 {
+            let count = left.min(AT_ONCE);
+            client.say(&format!("connect c {address} {count} 64"))?;
+            server.say(&format!("accept s l {count}"))?;
+            left -= count;
+        }
+        self.others.extend([server, client]);
+        Ok(())
+    }
+
     /// A service with some leaked sockets among `processes` others, which hold 40 sockets and 50
     /// files each. `uid_of` gives each process's user, that of the service under number 0.
     pub fn of_processes(program: &Path, processes: u32, uid_of: fn(u32) -> u32) -> Result<Scene> {

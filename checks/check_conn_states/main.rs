@@ -25,8 +25,7 @@ use connleak::report::{GENERIC, Report};
 use connleak::service::listener;
 use connleak::service::profile::{self, States};
 use connleak::service::target::{self, Target};
-use serde_json::{Value, json};
-use state_counts::found::Found;
+use state_counts::found::{Found, MOST_KEPT};
 use state_counts::judge::{self, Doubt, Finding, Rules, Whose};
 use state_counts::usual::{self, Unusual};
 use state_counts::{StateCounts, TIME_WAIT_LASTS};
@@ -179,19 +178,23 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
     let target = target::resolve(common.request(&[]), world)?.of_unit(world)?;
     listener::check_options(&target, world)?;
     let rules = rules(args, target.profile.states.clone().or(&profile::named(GENERIC, &world.thresholds)?.states));
-    let found = gather(&target, &rules, world)?;
+    let needs_all = args.own.baseline == Some(Compare::Auto) || common.wants_owners(false).is_some();
+    let mut found = gather(&target, &rules, if needs_all { usize::MAX } else { MOST_KEPT }, world)?;
     let gathered = world.deadline.elapsed();
     let usual = compare(args, &target, &found, world);
     let unusual = usual.as_ref().map_or(&[][..], |unusual| unusual.as_deref().unwrap_or_default());
     let range_known = found.no_range.is_none();
     let findings = rules.judge(&found.mix, unusual, range_known, Doubt::Known);
     let wanted = common.wants_owners(!findings.is_empty());
+    if wanted.is_some() && found.is_cut {
+        found.sockets = gather(&target, &rules, usize::MAX, world)?.sockets;
+    }
     let mut suspects = wanted.map(|_| found.of(findings.first(), &rules)).unwrap_or_default();
     let holding = Holding::find(world, &target, &mut suspects, wanted);
     let mut report = present(&target, &rules, &found, &findings, &holding.blame);
     holding.add_to(&mut report, &suspects, &target, common.verbose);
     match usual {
-        Ok(Some(unusual)) => drop(report.extra.insert("unusual".into(), unusual.iter().map(unusual_json).collect())),
+        Ok(Some(unusual)) => drop(report.extra.insert("unusual".into(), unusual.iter().map(Unusual::json).collect())),
         Ok(None) if args.own.baseline == Some(Compare::Auto) => {
             report.missing.push("no history yet of this service at this hour: not compared with the usual".into());
         }
@@ -231,7 +234,8 @@ fn rules(args: &Args<ConnStates>, profile: States) -> Rules {
     }
 }
 
-fn gather(target: &Target, rules: &Rules, world: &World) -> Result<Found> {
+/// `most`: how many sockets are kept.
+fn gather(target: &Target, rules: &Rules, most: usize, world: &World) -> Result<Found> {
     let selection = &target.selection;
     let read = if world.replay.is_some() {
         Err("a recording doesn't tell their range".to_owned())
@@ -244,21 +248,22 @@ fn gather(target: &Target, rules: &Rules, world: &World) -> Result<Found> {
     };
     let min_age = u32::try_from(rules.min_age.as_millis()).unwrap_or(u32::MAX);
     let mut mix = StateCounts::new(min_age, fin_timeout(world), PortUse::new(range));
-    let (mut sockets, mut unsure) = (Vec::new(), Vec::new());
+    let (mut sockets, mut unsure, mut is_cut) = (Vec::new(), Vec::new(), false);
     let seen = look::visit(world, selection, (StateSet::ALL, true), &mut |socket, matched, listeners| {
         let is_listener = socket.state == State::Listen;
         match if is_listener { selection.matches_listener(socket) } else { matched } {
             Match::No => {}
             Match::Yes(side) => {
                 mix.add(socket, side);
-                sockets.push((side, Suspect::new(socket, mix.age(socket))));
+                is_cut |= sockets.len() >= most;
+                sockets.extend((!is_cut).then(|| (side, Suspect::new(socket, mix.age(socket)))));
             }
             Match::Unsure => unsure.extend(selection.side_of(socket, listeners).map(|side| (side, *socket))),
         }
     })?;
     let mut with_unsure = mix.clone();
     unsure.iter().for_each(|(side, socket)| with_unsure.add(socket, *side));
-    Ok(Found { seen, mix, with_unsure, unsure: unsure.len() as u64, sockets, no_range })
+    Ok(Found { seen, mix, with_unsure, unsure: unsure.len() as u64, sockets, is_cut, no_range })
 }
 
 /// For how long the kernel keeps a FIN_WAIT2 without process, milliseconds.
@@ -280,11 +285,6 @@ fn compare(args: &Args<ConnStates>, target: &Target, found: &Found, world: &Worl
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
     let usual = usual::read(&dir, &series, wall, world.deadline.left() / 2)?;
     Ok(usual.map(|usual| usual::unusual(&found.mix, usual::both_ends(&found.sockets), &usual)))
-}
-
-fn unusual_json(unusual: &Unusual) -> Value {
-    let Unusual { state, count, usual } = unusual;
-    json!({"state": state.name(), "count": count, "usual": usual.number, "days": usual.days})
 }
 
 fn present(target: &Target, rules: &Rules, found: &Found, findings: &[Finding], blame: &Blame) -> Report {

@@ -11,6 +11,7 @@ pub mod whose;
 use connleak::base::error::{Error, Result};
 use connleak::kernel::cgroup;
 use connleak::kernel::owner::lineage::Lineages;
+use connleak::kernel::owner::one_each::find_one_each;
 use connleak::kernel::owner::{self, Holders, Owners};
 use connleak::kernel::user::{Users, unmapped};
 use connleak::kernel::world::World;
@@ -78,7 +79,12 @@ pub struct People {
     services: Vec<String>,
     /// What was named once: patterns are dear, and most connections are of few processes.
     named: HashMap<Known, Option<String>>,
+    /// Whether no process here is a pooler.
+    no_poolers: bool,
 }
+
+/// From so many connections on with both ends here it is worth to ask first whether there is any pooler.
+const MANY: usize = 2_000;
 
 /// What a name depends on: holder, user, cgroup, peer.
 type Known = (Option<u32>, Option<u32>, Option<u64>, Option<IpAddr>);
@@ -86,11 +92,19 @@ type Known = (Option<u32>, Option<u32>, Option<u64>, Option<IpAddr>);
 impl People {
     pub fn find(world: &World, look: &Snapshot, naming: Naming) -> People {
         let by_peer = matches!(naming, Naming::Plain(Plain::Peer(_))) && !look.is_local();
-        let ends = look.connections.iter().flat_map(|connection| [&connection.client, &connection.server]);
-        let wanted = ends.flatten().filter(|_| !by_peer).chain(&look.listeners);
-        let wanted: Vec<_> = wanted.map(|end| (end.inode, end.uid)).collect();
         // The inodes and uids of a recorded dump are another time's, maybe another machine's.
         let is_here = world.replay.is_none();
+        let of_both = || look.connections.iter().filter(|connection| connection.has_both_ends());
+        // Where none can be a pooler's the server's end is only of use if the client's names nobody.
+        let no_poolers = is_here && !by_peer && of_both().nth(MANY).is_some() && !pooler::may_be_here(world);
+        let is_wanted = |connection: &&Connection| !(no_poolers && connection.has_both_ends());
+        let servers = look.connections.iter().filter(is_wanted).filter_map(|connection| connection.server.as_ref());
+        let clients = look.connections.iter().filter_map(|connection| connection.client.as_ref());
+        let wanted = clients.chain(servers).filter(|_| !by_peer);
+        let mut wanted: Vec<_> = wanted.map(|end| (end.inode, end.uid)).collect();
+        if !no_poolers {
+            wanted.extend(look.listeners.iter().map(|end| (end.inode, end.uid)));
+        }
         let owners = if is_here { owner::find(world, &wanted, Holders::First) } else { Owners::default() };
         let lineages = Lineages::read(world, owners.processes.iter().map(|process| process.pid));
         let mut cgroups = HashMap::new();
@@ -100,7 +114,16 @@ impl People {
         let users = if is_here && !world.is_foreign() { Users::read() } else { Users::default() };
         let unmapped = if is_here { unmapped() } else { None };
         let (services, named) = (Vec::new(), HashMap::new());
-        let mut people = People { naming, owners, lineages, cgroups, users, unmapped, services, named };
+        let mut people = People { naming, owners, lineages, cgroups, users, unmapped, services, named, no_poolers };
+        if no_poolers {
+            let nameless = of_both().filter(|connection| people.name_of_client(connection).is_none());
+            let servers: Vec<_> = nameless.filter_map(|one| one.server).map(|end| (end.inode, end.uid)).collect();
+            people.owners.add(owner::find(world, &servers, Holders::First));
+            // Their processes have thousands of others.
+            let listeners = look.listeners.iter().zip(0..).map(|(end, number)| (end.inode, end.uid, number));
+            people.owners.add(find_one_each(world, &listeners.collect::<Vec<_>>()));
+            people.lineages = Lineages::read(world, people.owners.processes.iter().map(|process| process.pid));
+        }
         for end in &look.listeners {
             let name = people.name(Some(end), None).filter(|name| !people.services.contains(name));
             people.services.extend(name);
@@ -114,7 +137,7 @@ impl People {
         let client = connection.client.as_ref().filter(|end| end.inode != 0);
         let pooler = client.and_then(|end| self.pooler(end));
         if pooler.is_none()
-            && let Some(name) = self.name(client, Some(connection.peer).filter(|_| !connection.socket.is_unix()))
+            && let Some(name) = self.name_of_client(connection)
         {
             return Whose::Tenant(name);
         }
@@ -132,6 +155,11 @@ impl People {
         }
     }
 
+    fn name_of_client(&mut self, connection: &Connection) -> Option<String> {
+        let client = connection.client.as_ref().filter(|end| end.inode != 0);
+        self.name(client, Some(connection.peer).filter(|_| !connection.socket.is_unix()))
+    }
+
     /// Whether a name that the service's end gives tells its clients apart: each listener has another
     /// one, or a worker names what its master doesn't. A preforking master is of another user than its
     /// workers, which says nothing of whom they serve.
@@ -143,6 +171,9 @@ impl People {
 
     /// The master of the pooler that holds this end.
     pub fn pooler(&self, end: &End) -> Option<u32> {
+        if self.no_poolers {
+            return None;
+        }
         self.owners.of(end.inode).find_map(|process| pooler::master(&self.lineages, process.pid))
     }
 

@@ -83,7 +83,7 @@ pub fn of_ipv6(net_dir: &Path) -> Option<u64> {
 }
 
 /// A few KiB, whose length the kernel doesn't tell: in two calls, not in ten.
-fn read_small(path: &Path) -> io::Result<String> {
+pub fn read_small(path: &Path) -> io::Result<String> {
     let mut text = String::with_capacity(8 * 1024);
     File::open(path)?.take(1 << 20).read_to_string(&mut text)?;
     Ok(text)

@@ -7,6 +7,7 @@ pub mod descriptors;
 pub mod lineage;
 pub mod listing;
 mod main_process;
+pub mod one_each;
 pub mod portrait;
 pub mod reading;
 pub mod tables;
@@ -166,6 +167,24 @@ impl Owners {
                 self.refused += usize::from(was_refused(&read));
             }
         }
+    }
+
+    /// With what another search found.
+    pub fn add(&mut self, other: Owners) {
+        let index = |process: Process, known: &mut Vec<Process>| {
+            known.iter().position(|one| one.pid == process.pid).unwrap_or_else(|| {
+                known.push(process);
+                known.len() - 1
+            })
+        };
+        let indices: Vec<usize> =
+            other.processes.into_iter().map(|process| index(process, &mut self.processes)).collect();
+        self.holders.extend(other.holders.iter().map(|(inode, at, fd)| (*inode, indices[*at as usize] as u32, *fd)));
+        self.holders.sort_unstable();
+        self.refused = self.refused.max(other.refused);
+        self.late |= other.late;
+        self.unlisted |= other.unlisted;
+        self.is_nested |= other.is_nested;
     }
 
     /// Why sockets have no holder here.

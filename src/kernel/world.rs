@@ -4,7 +4,8 @@ use crate::base::capabilities::{self, Raised};
 use crate::base::deadline::Deadline;
 use crate::base::word;
 use std::cell::OnceCell;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -45,7 +46,7 @@ impl World {
     /// Whether `/proc` shows no processes of others (hidepid), or their folders but not what is in them:
     /// process 1 is always there.
     pub fn hides_processes(&self) -> bool {
-        fs::read(self.proc_root.join("1/stat")).is_err()
+        File::open(self.proc_root.join("1/stat")).and_then(|mut file| file.read(&mut [0])).is_err()
     }
 
     /// Whether `/proc` is of the first PID namespace: from within another one processes outside are not seen at

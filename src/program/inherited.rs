@@ -1,8 +1,10 @@
 //! What a parent may leave behind in a process, and a check can't work with: put right before anything else.
 
+use crate::kernel::netns;
 use nix::sys::signal::SigSet;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGCHLD, SIGXFSZ};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -54,6 +56,6 @@ fn handle(signal: i32) {
 
 /// Whether it is known that no seccomp filter is installed.
 pub fn is_unfiltered() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = netns::read_small(Path::new("/proc/self/status")).unwrap_or_default();
     status.lines().any(|line| line == "Seccomp:\t0")
 }

@@ -7,6 +7,7 @@ use connleak::kernel::ends::{self, Ends};
 use connleak::kernel::socket::{Side, State};
 use connleak::owners::blame::Suspect;
 use connleak::report::rounded;
+use serde_json::{Value, json};
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -20,6 +21,12 @@ pub struct Unusual {
     pub state: State,
     pub count: u64,
     pub usual: Usual,
+}
+
+impl Unusual {
+    pub fn json(&self) -> Value {
+        json!({"state": self.state.name(), "count": self.count, "usual": self.usual.number, "days": self.usual.days})
+    }
 }
 
 impl Unusual {

@@ -9,7 +9,7 @@ use connleak::kernel::socket::{Endpoint, Side, Socket, State, StateSet};
 use connleak::kernel::source::{self, Coverage, Query};
 use connleak::kernel::world::World;
 use connleak::service::target::Target;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -43,6 +43,11 @@ impl Connection {
     fn is_local(&self) -> bool {
         let Socket { local, remote, .. } = self.socket;
         !self.socket.is_unix() && (self.peer.is_loopback() || local.ip == remote.ip)
+    }
+
+    /// Whether both are held by somebody.
+    pub fn has_both_ends(&self) -> bool {
+        [&self.client, &self.server].into_iter().all(|end| end.is_some_and(|end| end.inode != 0))
     }
 }
 
@@ -85,49 +90,42 @@ pub fn look(world: &World, target: &mut Target, state_dir: Option<&Path>) -> Res
                 .extend((socket.is_unix() || selection.ports.contains(&socket.local.port)).then(|| End::of(socket)));
             return;
         }
-        if side == Side::Client {
-            clients.add(socket, side)
-        } else {
-            servers.add(socket, side)
-        }
+        let (seen, seen_as) = (if side == Side::Client { &mut clients } else { &mut servers }, side);
+        let index = seen.add(socket, side);
         let matched = match socket.is_unix() {
             true => selection.matches_unix(socket, side, &[]),
             false => selection.matches(socket, known),
         };
         match matched {
-            Match::Yes(side) if counted(socket.state) => selected.push((*socket, side)),
+            Match::Yes(side) if counted(socket.state) => {
+                selected.push(Selected { socket: *socket, side, index: (side == seen_as).then_some(index) });
+            }
             Match::Unsure if counted(socket.state) => unsure.push(*socket),
             _ => {}
         }
     })?;
-    let of_servers: Vec<Ends> = servers.ends.clone();
-    let mut joined = ends::join(&clients.ends, &of_servers);
-    if joined.contains(&None) && look_behind_nat(world, &of_servers, &joined, &mut clients)? {
-        joined = ends::join(&clients.ends, &of_servers);
+    let mut client_of = ends::join(&clients.ends, &servers.ends);
+    if client_of.contains(&None) && look_behind_nat(world, &servers.ends, &client_of, &mut clients)? {
+        client_of = ends::join(&clients.ends, &servers.ends);
     }
-    let client_of: HashMap<Ends, usize> =
-        of_servers.iter().zip(&joined).filter_map(|(ends, client)| Some((*ends, (*client)?))).collect();
-    let server_of: HashMap<usize, usize> =
-        joined.iter().enumerate().filter_map(|(server, client)| Some(((*client)?, server))).collect();
-    let client_at: HashMap<Ends, usize> = clients.ends.iter().enumerate().map(|(index, ends)| (*ends, index)).collect();
-    let is_selected: HashSet<Ends> = selected
-        .iter()
-        .filter(|(_, side)| *side == Side::Client)
-        .map(|(socket, side)| Ends::of(socket, *side))
-        .collect();
-    selected.retain(|(socket, side)| {
-        let other = client_of.get(&Ends::of(socket, *side)).map(|index| clients.ends[*index]);
-        *side == Side::Client || other.is_none_or(|other| !is_selected.contains(&other))
-    });
-    let connection = |(socket, side): (Socket, Side)| {
+    (clients.ends, servers.ends) = Default::default();
+    let mut server_of: Vec<Option<usize>> = vec![None; clients.holders.len()];
+    for (server, client) in client_of.iter().enumerate() {
+        if let Some(client) = client {
+            server_of[*client] = Some(server);
+        }
+    }
+    let mut is_selected = vec![false; clients.holders.len()];
+    let of_clients = |one: &&Selected| one.side == Side::Client;
+    selected.iter().filter(of_clients).filter_map(|one| one.index).for_each(|index| is_selected[index] = true);
+    let client_of = |one: &Selected| one.index.and_then(|index| client_of[index]);
+    selected.retain(|one| one.side == Side::Client || client_of(one).is_none_or(|client| !is_selected[client]));
+    let connection = |one: Selected| {
+        let Selected { socket, side, index } = one;
         let own = Some(End::of(&socket));
-        let ends = Ends::of(&socket, side);
         let (client, server) = match side {
-            Side::Client => {
-                let server = client_at.get(&ends).and_then(|client| server_of.get(client));
-                (own, server.map(|index| servers.holders[*index]))
-            }
-            _ => (client_of.get(&ends).map(|index| clients.holders[*index]), own),
+            Side::Client => (own, index.and_then(|index| server_of[index]).map(|index| servers.holders[index])),
+            _ => (client_of(&one).map(|index| clients.holders[index]), own),
         };
         let asks_server = selection.side == Side::Both && side == Side::Client && server.is_some();
         let peer = if asks_server { socket.local.ip } else { socket.remote.ip };
@@ -141,6 +139,14 @@ pub fn look(world: &World, target: &mut Target, state_dir: Option<&Path>) -> Res
 /// In FIN_WAIT a client that has closed only its sending half is still there.
 const STATES: &[State] = &[State::Established, State::CloseWait, State::FinWait1, State::FinWait2];
 
+/// A socket that is selected, and its place among those of its side; `None`: it is seen as of another side.
+#[derive(Clone, Copy)]
+struct Selected {
+    socket: Socket,
+    side: Side,
+    index: Option<usize>,
+}
+
 /// Sockets of one side.
 #[derive(Default)]
 struct Seen {
@@ -149,9 +155,11 @@ struct Seen {
 }
 
 impl Seen {
-    fn add(&mut self, socket: &Socket, side: Side) {
+    /// Returns its place.
+    fn add(&mut self, socket: &Socket, side: Side) -> usize {
         self.ends.push(Ends::of(socket, side));
         self.holders.push(End::of(socket));
+        self.holders.len() - 1
     }
 }
 

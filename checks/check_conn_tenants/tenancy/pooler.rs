@@ -3,10 +3,11 @@
 use super::census::{Ages, Counts};
 use connleak::base::error::Result;
 use connleak::kernel::owner::lineage::{Lineages, Link};
-use connleak::kernel::owner::{self, Holders};
+use connleak::kernel::owner::{self, Holders, is_gone};
 use connleak::kernel::socket::{Side, Socket, State, StateSet};
 use connleak::kernel::source::{self, Query};
 use connleak::kernel::world::World;
+use rustix::fd::AsFd;
 use serde::Serialize;
 
 /// Their programs' names.
@@ -16,6 +17,17 @@ const NAMES: [&str; 3] = ["pgbouncer", "proxysql", "mysqlrouter"];
 fn name_of(link: &Link) -> Option<&'static str> {
     let called = link.command_line.split(' ').next().and_then(|program| program.rsplit('/').next());
     NAMES.into_iter().find(|name| link.command == *name || called == Some(name))
+}
+
+/// Whether any process has a pooler's name, or can't be asked.
+pub fn may_be_here(world: &World) -> bool {
+    let _rights = world.raise();
+    let all = owner::processes(world);
+    let is_none = |pid: u32| match owner::open_process(world, pid).and_then(|dir| Link::names(dir.as_fd())) {
+        Ok(link) => name_of(&link).is_none(),
+        Err(errno) => is_gone(errno),
+    };
+    world.hides_processes() || all.is_empty() || !all.iter().all(|process| is_none(process.pid))
 }
 
 /// The pooler's first process, where `pid` is one or a worker of one.

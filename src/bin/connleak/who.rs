@@ -190,7 +190,8 @@ impl Who {
         if self.tree && by != By::Pid {
             return Err(Error::Usage("--tree shows processes: leave --by out, or give --by pid".into()));
         }
-        let mut view = View::gather(&target, by, world)?;
+        let shows_sockets = self.sockets || (self.output == Some(Format::Json) && self.verbose > 1);
+        let mut view = View::gather(&target, by, shows_sockets, world)?;
         if self.ghosts && self.no_ghosts {
             return Err(Error::Usage("--ghosts and --no-ghosts contradict each other; give one".into()));
         }

@@ -13,6 +13,7 @@ use crate::history::{History, Step, Updated};
 use crate::kernel::boot;
 use crate::kernel::cgroup;
 use crate::kernel::headroom::{self, EphemeralPorts, Headroom, OpenFiles, PortUse, Resource};
+use crate::kernel::owner::one_each::find_one_each;
 use crate::kernel::owner::{self, Holders, Owners, Process};
 use crate::kernel::world::World;
 use crate::owners::ghosts::{self, Ghosts, Looking};
@@ -95,14 +96,16 @@ impl Searched {
     ) -> Searched {
         let (fresh, suspects) = (DetectorState::new(0), known.map_or_else(Vec::new, |memory| memory.suspects(pool)));
         let everything = plan.limit.is_none() || !suspects.is_empty();
-        let mut sockets: Vec<(u64, u32)> = match everything || seeks_all {
-            true => pool.connections.iter().map(of_inode).collect(),
-            false => known.unwrap_or(&fresh).nameless(pool).into_values().map(of_inode).collect(),
+        let mut sockets: Vec<(u64, u32)> = Vec::new();
+        let owners = if everything || seeks_all {
+            sockets.extend(pool.connections.iter().map(of_inode));
+            if plan.limit.is_none() {
+                sockets.extend(&pool.listeners);
+            }
+            owner::find(world, &sockets, if suspects.is_empty() { Holders::First } else { holders })
+        } else {
+            one_each(world, known.unwrap_or(&fresh), pool)
         };
-        if plan.limit.is_none() {
-            sockets.extend(&pool.listeners);
-        }
-        let owners = owner::find(world, &sockets, if suspects.is_empty() { Holders::First } else { holders });
         let holders: BTreeSet<(u32, &str)> = match plan.limit {
             None => owners.processes.iter().map(pid_and_name).collect(),
             Some(_) => suspects.iter().flat_map(|suspect| owners.of(suspect.socket.inode)).map(pid_and_name).collect(),
@@ -131,14 +134,28 @@ impl Searched {
     /// yet. One whose holder isn't found keeps its name, or gets it from a later run.
     fn names(&self, memory: &DetectorState, pool: &Pool) -> Vec<(u32, String)> {
         let nameless = memory.nameless(pool);
+        if !self.everything && nameless.is_empty() {
+            return Vec::new();
+        }
         let mut all: BTreeMap<u32, Vec<&Connection>> = BTreeMap::new();
-        match self.everything {
-            true => pool.connections.iter().for_each(|one| all.entry(one.group()).or_default().push(one)),
-            false => nameless.iter().for_each(|(group, one)| all.entry(*group).or_default().push(one)),
+        for one in &pool.connections {
+            let group = one.group();
+            if self.everything || nameless.contains_key(&group) {
+                all.entry(group).or_default().push(one);
+            }
         }
         all.retain(|group, _| nameless.contains_key(group) || memory.names.contains_key(group));
         all.into_iter().filter_map(|(group, of)| Some((group, most_common(&self.owners, of.into_iter())?))).collect()
     }
+}
+
+/// A holder of one connection at least of each group that has no name yet.
+fn one_each(world: &World, known: &DetectorState, pool: &Pool) -> Owners {
+    let nameless = known.nameless(pool);
+    let of_nameless = pool.connections.iter().map(|one| (one, one.group()));
+    let of_nameless = of_nameless.filter(|(_, group)| nameless.contains_key(group));
+    let sockets: Vec<_> = of_nameless.map(|(one, group)| (one.socket.inode, one.socket.uid, group)).collect();
+    find_one_each(world, &sockets)
 }
 
 /// Unit, else command and user, of whoever holds most of the connections.

@@ -5,8 +5,9 @@ use super::portrait::{command, parent};
 use super::reading::read_all;
 use crate::base::capabilities;
 use crate::kernel::world::World;
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::readlinkat;
+use rustix::io::Errno;
 use std::collections::BTreeMap;
 
 /// Longer command lines are cut: what names a tenant stands at their front.
@@ -26,6 +27,18 @@ pub struct Link {
     pub command_line: String,
     /// `None`: may not be read.
     pub directory: Option<String>,
+}
+
+impl Link {
+    /// What an open process calls itself, and nothing else.
+    pub fn names(dir: BorrowedFd<'_>) -> Result<Link, Errno> {
+        let command_line = command_line(&read_all(dir, "cmdline", LONGEST_COMMAND_LINE)?);
+        Ok(Link { command: command(dir), command_line, ..Link::default() })
+    }
+}
+
+fn command_line(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).replace('\0', " ").trim_end().to_owned()
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +78,7 @@ fn read(world: &World, pid: u32) -> Option<Link> {
     drop(rights);
     let _rights = (!capabilities::are_borrowed()).then(|| world.raise());
     let bytes = read_all(dir, "cmdline", LONGEST_COMMAND_LINE).unwrap_or_default();
-    let command_line = String::from_utf8_lossy(&bytes).replace('\0', " ").trim_end().to_owned();
+    let command_line = command_line(&bytes);
     let directory = readlinkat(dir, "cwd", Vec::new()).ok();
     let directory = directory.map(|path| path.to_string_lossy().into_owned());
     Some(Link { pid, parent, command, command_line, directory })

@@ -32,12 +32,22 @@ pub fn read_all(dir: BorrowedFd<'_>, name: &str, longest: u64) -> Result<Vec<u8>
 
 /// Calls `each` for every entry of a directory whose name is a number.
 pub fn each_number(dir: BorrowedFd<'_>, each: &mut dyn FnMut(u64, &CStr)) -> Result<(), Errno> {
+    each_number_while(dir, &mut |number, name| {
+        each(number, name);
+        true
+    })
+}
+
+/// [`each_number`] until it says no.
+pub fn each_number_while(dir: BorrowedFd<'_>, each: &mut dyn FnMut(u64, &CStr) -> bool) -> Result<(), Errno> {
     let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
     let mut entries = RawDir::new(dir, &mut buffer);
     while let Some(entry) = entries.next() {
         let entry = entry?;
-        if let Some(value) = number(entry.file_name().to_bytes()) {
-            each(value, entry.file_name());
+        if let Some(value) = number(entry.file_name().to_bytes())
+            && !each(value, entry.file_name())
+        {
+            break;
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 //! Threads share one table, but for those that were made without CLONE_FILES or called
 //! unshare(CLONE_FILES). Only kcmp(2) tells which; where two tables differ in size they are two.
 
-use super::reading::{each_number, is_gone, number, read_all};
+use super::reading::{each_number, each_number_while, is_gone, number, read_all};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, openat, readlinkat_raw, statat};
 use rustix::io::Errno;
@@ -68,6 +68,23 @@ pub fn each_descriptor(process: BorrowedFd<'_>, each: &mut Each<'_>) -> Result<(
         return Ok(());
     }
     each_thread(process, &mut |id, thread| Ok(of_table(thread, id, each)? == 0))
+}
+
+/// Calls `each` with the descriptors of a process's first table until it says no.
+pub fn each_descriptor_while(process: BorrowedFd<'_>, each: &mut dyn FnMut(u64, &[u8]) -> bool) -> Result<(), Errno> {
+    let fds = open_table(process)?;
+    let mut target = [MaybeUninit::uninit(); 64];
+    let mut done = Ok(());
+    each_number_while(fds.as_fd(), &mut |fd, name| match readlinkat_raw(&fds, name, &mut target) {
+        Ok((link, _)) => each(fd, link),
+        // Closed meanwhile.
+        Err(errno) if is_gone(errno) => true,
+        Err(errno) => {
+            done = Err(errno);
+            false
+        }
+    })?;
+    done
 }
 
 /// Calls `each` with the descriptors in the tables of all other threads, at most `links` descriptors. Returns whether all were read.

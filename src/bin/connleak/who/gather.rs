@@ -34,7 +34,7 @@ pub struct View {
     /// Sockets whose process was looked for in vain.
     pub unowned: u64,
     pub ages_known: bool,
-    /// All sockets, worst first, and who holds them.
+    /// All sockets, worst first, where they are shown, and who holds them.
     pub sockets: Vec<Suspect>,
     pub holders: Owners,
     /// `None`: not asked for.
@@ -60,7 +60,8 @@ struct Sockets {
 }
 
 impl View {
-    pub fn gather(target: &Target, by: By, world: &World) -> Result<View> {
+    /// `keeps_sockets`: each of them is shown.
+    pub fn gather(target: &Target, by: By, keeps_sockets: bool, world: &World) -> Result<View> {
         let (mut sockets, seen) = Sockets::read(target, world)?;
         let owners = holders::find(world, &mut sockets.held, Holders::First);
         let users = if world.is_foreign() || world.replay.is_some() { Users::default() } else { Users::read() };
@@ -100,9 +101,12 @@ impl View {
         }
         let (holders, unowned) = (owners, unowned as u64);
         let (owners, ages_known, ghosts) = (holders.processes.len(), sockets.ages_known, None);
-        let mut sockets: Vec<Suspect> =
-            sockets.held.into_iter().chain(sockets.kernel.into_iter().map(|(suspect, ..)| suspect)).collect();
-        sockets.sort_by_key(row::badness);
+        let mut all_sockets: Vec<Suspect> = Vec::new();
+        if keeps_sockets {
+            all_sockets.extend(sockets.held.into_iter().chain(sockets.kernel.into_iter().map(|(suspect, ..)| suspect)));
+            all_sockets.sort_by_key(row::badness);
+        }
+        let sockets = all_sockets;
         Ok(View { by, rows, seen, all, owners, unowned, ages_known, sockets, holders, ghosts, notes })
     }
 }
