@@ -91,7 +91,7 @@ impl DetectorState {
     /// From what the run before stored; `None`: it is unreadable or of another version.
     pub fn restore(version: u32, bytes: &[u8]) -> Option<DetectorState> {
         let (state, rest) = postcard::take_from_bytes::<DetectorState>(bytes).ok().filter(|_| version == VERSION)?;
-        Some(DetectorState { processes: postcard::from_bytes(rest).unwrap_or_default(), ..state })
+        Some(DetectorState { processes: postcard::from_bytes(rest).ok()?, ..state })
     }
 
     pub fn store(&self) -> Vec<u8> {
