@@ -15,6 +15,17 @@ impl Row {
     pub fn get(&self, letter: char) -> i64 {
         self.values.get(&letter).copied().unwrap_or(0)
     }
+
+    /// Address and port here, address and port there.
+    pub fn ends(&self) -> [&str; 4] {
+        let mut parts = self.ends.split(' ');
+        [(); 4].map(|()| parts.next().unwrap_or_default())
+    }
+
+    pub fn ends_of_peer(&self) -> [&str; 4] {
+        let [here, port, there, port_there] = self.ends();
+        [there, port_there, here, port]
+    }
 }
 
 #[derive(Clone, Debug)]

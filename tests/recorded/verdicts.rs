@@ -1,7 +1,7 @@
 //! What each check says of a recording: those of one moment from a dump of it, growth from the series by `connleak backtest`.
 
 use crate::dump;
-use crate::reading::{Look, Recording};
+use crate::reading::{Look, Recording, Row};
 use connleak::base::deadline::Deadline;
 use connleak::base::duration::Span;
 use connleak::growth::detector::State;
@@ -102,7 +102,8 @@ fn one((check, binary): (&'static str, &str), recording: &Recording, look: &Look
     let json: Value = serde_json::from_str(&said).unwrap_or_else(|why| panic!("{check} {why}: {said}"));
     let state = json["exit_code"].as_i64().unwrap();
     let text = json["summary"].as_str().unwrap_or(&said).to_owned();
-    let holders = holders(recording, look);
+    // What a peer doesn't take is the peer's mistake: live the line names its process.
+    let holders = holders(recording, look, check == "conn_idle" && text.contains("data not taken"));
     let is_meant = |socket: &&Value| check != "closewait" || socket["state"] == "CLOSE_WAIT";
     let sockets = json["sockets"].as_array().into_iter().flatten().filter(is_meant);
     let told: Vec<bool> =
@@ -111,10 +112,13 @@ fn one((check, binary): (&'static str, &str), recording: &Recording, look: &Look
     (state != 0).then_some(Alarm { check, at: look.at / 1000, state, text, names_culprit })
 }
 
-/// Whether the holder of each inode is the process that has the mistake.
-fn holders(recording: &Recording, look: &Look) -> BTreeMap<i64, bool> {
-    let holder = |number: i64| recording.processes.get(&number).is_some_and(|pid| recording.is_culprit(*pid));
-    look.sockets.values().map(|row| (row.get('I'), holder(row.get('p')))).collect()
+/// Whether the holder of each inode is the process that has the mistake. `names_peers`: or that of its other end.
+fn holders(recording: &Recording, look: &Look, names_peers: bool) -> BTreeMap<i64, bool> {
+    let is_culprit = |number: i64| recording.processes.get(&number).is_some_and(|pid| recording.is_culprit(*pid));
+    let by_ends: BTreeMap<_, _> = look.sockets.values().map(|row| (row.ends(), row.get('p'))).collect();
+    let peer =
+        |row: &Row| by_ends.get(&row.ends_of_peer()).filter(|_| names_peers).is_some_and(|peer| is_culprit(*peer));
+    look.sockets.values().map(|row| (row.get('I'), is_culprit(row.get('p')) || peer(row))).collect()
 }
 
 /// The lines that `connleak backtest` reads, and who holds the silent connections of each group at each sample.
@@ -169,7 +173,7 @@ impl<'a> Series<'a> {
             writeln!(self.text, "K {} {} {state} {:.1}", socket.cookie, socket.group, socket.idle).unwrap();
         }
         self.text.push_str(".\n");
-        let holders = holders(self.recording, look);
+        let holders = holders(self.recording, look, false);
         let silent = |one: &pool::Connection| {
             let inode = i64::try_from(one.socket.inode).unwrap();
             (one.silence().unwrap_or(0.0), holders.get(&inode).copied().unwrap_or(false))
