@@ -186,13 +186,19 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
     let range_known = found.no_range.is_none();
     let findings = rules.judge(&found.mix, unusual, range_known, Doubt::Known);
     let wanted = common.wants_owners(!findings.is_empty());
+    let mut unnamed = None;
     if wanted.is_some() && found.is_cut {
-        found.sockets = gather(&target, &rules, usize::MAX, world)?.sockets;
+        match gather(&target, &rules, usize::MAX, world) {
+            Ok(again) => found.sockets = again.sockets,
+            // The finding stands; those kept are named.
+            Err(error) => unnamed = Some(format!("owners are told of {MOST_KEPT} sockets only: {error}")),
+        }
     }
     let mut suspects = wanted.map(|_| found.of(findings.first(), &rules)).unwrap_or_default();
     let holding = Holding::find(world, &target, &mut suspects, wanted);
     let mut report = present(&target, &rules, &found, &findings, &holding.blame);
     holding.add_to(&mut report, &suspects, &target, common.verbose);
+    report.missing.extend(unnamed);
     match usual {
         Ok(Some(unusual)) => drop(report.extra.insert("unusual".into(), unusual.iter().map(Unusual::json).collect())),
         Ok(None) if args.own.baseline == Some(Compare::Auto) => {

@@ -1,9 +1,9 @@
 //! Look at what a service leaves behind: once, or until it is gone.
 
 use super::leftover::{self, Class, Left};
+use super::pacer::Pacer;
 use super::reload::{self, Reload};
 use super::stop_command::Interrupt;
-use super::vigil::Vigil;
 use connleak::base::duration::Span;
 use connleak::base::error::{Error, Result};
 use connleak::kernel::look;
@@ -123,10 +123,10 @@ impl Drain<'_> {
         let started = Instant::now();
         // A recorded dump doesn't change.
         let wait = if self.world.replay.is_some() { Span::seconds(0) } else { wait };
-        let mut vigil = Vigil::new(self.world, self.selection, self.ignore, wait.0);
+        let mut pacer = Pacer::new(self.world, self.selection, self.ignore, wait.0);
         loop {
             let elapsed = started.elapsed();
-            let view = vigil.timed(|| self.look(baseline))?;
+            let view = pacer.timed(|| self.look(baseline))?;
             let is_over = view.reload.is_none_or(|reload| reload.is_over());
             if is_over && view.left.is_empty() && view.unsure == 0 && view.seen.missing.is_none() {
                 return Ok((view, Span(elapsed)));
@@ -134,7 +134,7 @@ impl Drain<'_> {
             if elapsed >= wait.0 {
                 return Ok((view, wait));
             }
-            vigil.keep(&view.left, &view.seen, &mut || match signals {
+            pacer.wait(&view.left, &view.seen, &mut || match signals {
                 Some(signals) if signals.came() => {
                     Err(Error::Usage("ended by a signal while waiting for sockets to go".into()))
                 }

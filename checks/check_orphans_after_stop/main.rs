@@ -3,10 +3,10 @@
 mod drain;
 mod leftover;
 mod lifecycle;
+mod pacer;
 mod reload;
 mod rules;
 mod stop_command;
-mod vigil;
 
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;

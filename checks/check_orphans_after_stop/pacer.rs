@@ -1,4 +1,4 @@
-//! Between two looks at everything: as long as one socket that was left is still there, nothing has settled.
+//! Paces the looks at everything while a stop is waited for: as long as one socket that was left is still there, nothing has settled.
 
 use super::leftover::Left;
 use connleak::base::backoff::Pauses;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// Looks at everything take at most a fiftieth of the time that has passed.
 const SHARE: u32 = 50;
 
-pub struct Vigil<'a> {
+pub struct Pacer<'a> {
     started: Instant,
     wait: Duration,
     pauses: Pauses,
@@ -28,13 +28,13 @@ pub struct Vigil<'a> {
     must_look: bool,
 }
 
-impl<'a> Vigil<'a> {
-    pub fn new(world: &World, selection: &Selection, ignore: &'a [State], wait: Duration) -> Vigil<'a> {
+impl<'a> Pacer<'a> {
+    pub fn new(world: &World, selection: &Selection, ignore: &'a [State], wait: Duration) -> Pacer<'a> {
         let must_look = !selection.unix.is_empty();
         // To be asked again and again only where there is something to wait for.
         let asker = if must_look || wait.is_zero() { None } else { Asker::here(world) };
         let (started, pauses, spent) = (Instant::now(), Pauses::default(), Duration::ZERO);
-        Vigil { started, wait, pauses, spent, asker, ignore, must_look }
+        Pacer { started, wait, pauses, spent, asker, ignore, must_look }
     }
 
     /// A look at everything, which is dear.
@@ -49,7 +49,7 @@ impl<'a> Vigil<'a> {
     ///
     /// # Errors
     /// Those of `may_go_on`.
-    pub fn keep(&mut self, left: &[Left], seen: &Coverage, may_go_on: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+    pub fn wait(&mut self, left: &[Left], seen: &Coverage, may_go_on: &mut dyn FnMut() -> Result<()>) -> Result<()> {
         let is_told_here = seen.origin == Origin::Netlink;
         let mut left = left.iter().map(|left| &left.socket).filter(|_| is_told_here);
         let mut witness = left.next();
