@@ -19,8 +19,9 @@ use connleak::service::profile::map::TenantMap;
 use connleak::service::tenant_key::{Key, Plain};
 use look::{Connection, End, Snapshot};
 use regex_lite::Regex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 use whose::{Naming, Who};
 
 /// What a connection's client turned out to be.
@@ -77,6 +78,8 @@ pub struct People {
     unmapped: Option<u32>,
     /// The tenants of the service's own listeners.
     services: Vec<String>,
+    /// Processes in the root of the cgroups, which no unit has: hosts without systemd, containers.
+    in_no_unit: HashSet<u32>,
     /// What was named once: patterns are dear, and most connections are of few processes.
     named: HashMap<Known, Option<String>>,
     /// Whether no process here is a pooler.
@@ -114,7 +117,9 @@ impl People {
         let users = if is_here && !world.is_foreign() { Users::read() } else { Users::default() };
         let unmapped = if is_here { unmapped() } else { None };
         let (services, named) = (Vec::new(), HashMap::new());
-        let mut people = People { naming, owners, lineages, cgroups, users, unmapped, services, named, no_poolers };
+        let in_no_unit = HashSet::new();
+        let mut people =
+            People { naming, owners, lineages, cgroups, users, unmapped, services, in_no_unit, named, no_poolers };
         if no_poolers {
             let nameless = of_both().filter(|connection| people.name_of_client(connection).is_none());
             let servers: Vec<_> = nameless.filter_map(|one| one.server).map(|end| (end.inode, end.uid)).collect();
@@ -124,11 +129,23 @@ impl People {
             people.owners.add(find_one_each(world, &listeners.collect::<Vec<_>>()));
             people.lineages = Lineages::read(world, people.owners.processes.iter().map(|process| process.pid));
         }
+        people.in_no_unit = people.find_in_no_unit(world);
         for end in &look.listeners {
             let name = people.name(Some(end), None).filter(|name| !people.services.contains(name));
             people.services.extend(name);
         }
         people
+    }
+
+    fn find_in_no_unit(&self, world: &World) -> HashSet<u32> {
+        if !matches!(self.naming, Naming::Plain(Plain::Unit)) {
+            return HashSet::new();
+        }
+        // A cgroup that can't be read may be any unit's.
+        let is_in_root =
+            |pid: &u32| owner::open_process(world, *pid).and_then(|dir| owner::cgroup_of(dir.as_fd())) == Ok(None);
+        let without = self.owners.processes.iter().filter(|process| process.cgroup.is_none());
+        without.map(|process| process.pid).filter(is_in_root).collect()
     }
 
     /// The tenant of one connection: its client's end tells, else the service's own process where that
@@ -203,6 +220,13 @@ impl People {
             cgroup: holder.and_then(|process| process.cgroup.as_deref()).or_else(of_id),
             lineage: holder.map(|process| self.lineages.up(process.pid).collect()).unwrap_or_default(),
         };
-        self.naming.name(&who)
+        let of_user = || {
+            Some(format!(
+                "user {}",
+                who.user.map_or_else(|| uid.map(|uid| uid.to_string()), |user| Some(user.to_owned()))?
+            ))
+        };
+        let is_in_no_unit = holder.is_some_and(|process| self.in_no_unit.contains(&process.pid));
+        self.naming.name(&who).or_else(|| if is_in_no_unit { of_user() } else { None })
     }
 }

@@ -3,6 +3,7 @@
 use crate::host::unit::Service;
 use crate::lab::run::{CLOSEWAIT, Outcome, PATIENCE, TENANTS, poll, unique};
 use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab, Peer, example};
+use connleak::kernel::cgroup;
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -169,6 +170,22 @@ fn units_containers_and_cgroups_are_known_without_rights_too() {
                 assert_eq!(tenants(&json), wanted, "{key} without rights: {json}");
                 assert_eq!(json["complete"]["owners"], false, "{json}");
             }
+        }
+    });
+}
+
+#[test]
+fn who_is_in_no_unit_is_told_by_user() {
+    Lab::test(|lab| {
+        let mut client = lab.peer();
+        let _server = server(lab, 30, || drop(client.say(&format!("connect c {SERVER} 30"))));
+        // Its own where a session of systemd's runs the tests.
+        let own = cgroup::cgroup_path(std::fs::File::open("/proc/self/cgroup").unwrap());
+        let name = own.map_or_else(|| "user root".to_owned(), |path| cgroup::unit_name(&path));
+        for side in ["--side=client", "--side=server"] {
+            let json = look(&["--key=unit", side, "-ojson"]).json();
+            assert_eq!(tenants(&json), expected(&[(&name, 30)]), "{json}");
+            assert_eq!(json["unknown"]["connections"], 0, "{json}");
         }
     });
 }
