@@ -1,6 +1,7 @@
 //! Is the mix of a service's TCP states healthy: churn, queues, stuck closings, ephemeral ports?
 
 mod state_counts;
+mod state_limits;
 
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
@@ -29,6 +30,7 @@ use state_counts::found::{Found, MOST_KEPT};
 use state_counts::judge::{self, Doubt, Finding, Rules, Whose};
 use state_counts::usual::{self, Unusual};
 use state_counts::{StateCounts, TIME_WAIT_LASTS};
+use state_limits::StateLimits;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -116,34 +118,6 @@ struct ConnStates {
     /// where check_conn_growth keeps its history; default /var/lib/connleak, see its man page
     #[argh(option, arg_name = "DIR")]
     state_dir: Option<PathBuf>,
-}
-
-/// `--state`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct StateLimits {
-    state: State,
-    limits: Limits,
-}
-
-impl FromStr for StateLimits {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let separator = if text.contains(',') { ',' } else { ':' };
-        let parts: Vec<&str> = text.split(separator).collect();
-        let ([state, warning] | [state, warning, _]) = parts[..] else {
-            return Err(format!(
-                "bad thresholds '{text}': write STATE:WARN:CRIT, for example TIME_WAIT:5000:20000 or SYN_SENT::10; \
-                ranges with a colon as ESTABLISHED,5:500,1:"
-            ));
-        };
-        let range = |text: &str| (!text.is_empty()).then(|| text.parse()).transpose();
-        let limits = Limits { warning: range(warning)?, critical: range(parts.get(2).unwrap_or(&""))? };
-        if limits == Limits::default() {
-            return Err(format!("bad thresholds '{text}': neither WARN nor CRIT is given"));
-        }
-        Ok(StateLimits { state: state.parse()?, limits })
-    }
 }
 
 /// `--baseline`.
@@ -332,25 +306,4 @@ fn headline(target: &Target, found: &Found, findings: &[Finding], blame: &Blame)
     parts.push(found.counted(target.selection.side, findings));
     parts.extend(judge::oddity(&found.mix));
     parts.join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thresholds_of_a_state_are_read() {
-        let of = |text: &str| text.parse::<StateLimits>();
-        let limits =
-            |warning: &str, critical: &str| Limits { warning: warning.parse().ok(), critical: critical.parse().ok() };
-        let read = |state, warning, critical| Ok(StateLimits { state, limits: limits(warning, critical) });
-        assert_eq!(of("TIME_WAIT:5:10"), read(State::TimeWait, "5", "10"));
-        assert_eq!(of("time-wait::10"), read(State::TimeWait, "", "10"));
-        assert_eq!(of("06:5:"), read(State::TimeWait, "5", ""));
-        assert_eq!(of("estab:5"), read(State::Established, "5", ""));
-        assert_eq!(of("ESTAB,5:,@1:2"), read(State::Established, "5:", "@1:2"));
-        for bad in ["", "TIME_WAIT", "TIME_WAIT::", "TIME_WAIT:x:", "X:5:10", "ESTAB:5:6:7", "ESTAB:5::6:"] {
-            assert!(of(bad).is_err(), "{bad}");
-        }
-    }
 }

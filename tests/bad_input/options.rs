@@ -182,7 +182,7 @@ fn getopt_habits() {
         ("-w1 -p11211 --warning=0 -w 8 -c 7 -c1", 2, " close_wait=2;8;1;0; "),
         ("-p 11211-11212", 0, " memcached:11211,11212: "),
         ("-p 11210-11219,4711", 0, " memcached:11210-11219,4711: "),
-        ("-p11211 --share-warning 90 --share-critical=95", 0, " close_wait_ratio=16.67%;90;95;0;"),
+        ("-p11211 --share-warning 90 --share-critical=95", 0, " close_wait_ratio=14.29%;90;95;0;"),
         ("-p11211 -w @2:2", 1, " close_wait=2;@2:2;20;0; "),
         ("-vvv -p11211", 0, "\nowners: "),
         ("-vvp11211 -v", 0, "\nowners: "),
