@@ -19,7 +19,7 @@ fn assert_harmless(lab: &Lab, name: &[u8], shown: &str) {
         let outcome = check(&[&look, verbosity].concat());
         assert_eq!(outcome.code, 1, "{outcome:?}");
         let output = outcome.output();
-        assert_eq!(output.metrics.len(), 6, "{outcome:?}");
+        assert_eq!(output.metrics.len(), 7, "{outcome:?}");
         assert!(output.text.contains(&format!("held by {shown}[{}]", server.pid())), "{outcome:?}");
     }
     let outcome = check(&[&look[..], &["-ojson"]].concat());
