@@ -9,9 +9,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs at a time: a look for ghosts waits more than it works.
+const AT_ONCE: usize = 4;
 
 /// What may fail for want of rights, memory or descriptors, or by a device.
 const ERRORS: [&str; 4] = ["EMFILE", "ENOMEM", "EACCES", "EIO"];
@@ -44,22 +49,23 @@ struct Traced<'a> {
 }
 
 impl Traced<'_> {
-    /// The exit code and the answer.
-    fn run(&self, trace: &[&str]) -> (Option<i32>, String) {
-        let answer = fs::File::create(self.dir.join("answer")).unwrap();
+    /// The exit code and the answer; `place` is a file name that no other run has meanwhile.
+    fn run(&self, place: &str, trace: &[&str]) -> (Option<i32>, String) {
+        let path = self.dir.join(place);
+        let answer = fs::File::create(&path).unwrap();
         let mut command = Command::new("nsenter");
         command.args(["--target", self.target, "--pid", "--mount", "strace", "-qq", "-f"]).args(trace);
         command.arg(self.check.0).args(&self.options).stdin(Stdio::null()).stderr(Stdio::null()).stdout(answer);
         let mut child = command.spawn().unwrap();
         let status = finish(&mut child, PATIENCE);
         let status = status.unwrap_or_else(|| panic!("{:?} {trace:?}: no end", self.options));
-        (status.code(), fs::read_to_string(self.dir.join("answer")).unwrap())
+        (status.code(), fs::read_to_string(path).unwrap())
     }
 
     /// How often each call is made; the most by one thread, as strace counts them apart.
     fn calls(&self) -> BTreeMap<String, usize> {
         let log = self.dir.join("log");
-        let (code, answer) = self.run(&["-o", log.to_str().unwrap()]);
+        let (code, answer) = self.run("answer", &["-o", log.to_str().unwrap()]);
         assert_eq!(code, Some(2), "the truth: {answer}");
         let mut calls: BTreeMap<(String, String), usize> = BTreeMap::new();
         for line in fs::read_to_string(log).unwrap().lines() {
@@ -86,6 +92,17 @@ enum End {
     Reset,
     /// The same, and nothing listens on the port any more; its process has a listener of another service.
     Gone,
+}
+
+/// What strace(1) is to inject: each call fails once, with one of the errors.
+fn injections(calls: &BTreeMap<String, usize>) -> Vec<String> {
+    let all = std::env::var_os("CONNLEAK_ALL_ERRORS").is_some();
+    let of_call = |(call, count): (&String, &usize)| -> Vec<String> {
+        let errors = |at: usize| ERRORS.iter().enumerate().filter(move |(index, _)| all || *index == at % ERRORS.len());
+        let each = (1..=*count).flat_map(|at| errors(at).map(move |(_, error)| (at, error)));
+        each.map(|(at, error)| format!("inject={call}:error={error}:when={at}")).collect()
+    };
+    calls.iter().flat_map(of_call).collect()
 }
 
 /// Each call fails once, with one of the errors; with CONNLEAK_ALL_ERRORS=1 with each of them.
@@ -125,23 +142,24 @@ fn never_ok(lab: &Lab, check: Check, end: End, options: &[&str]) {
     let target = pid.to_string();
     let options = options.iter().map(given).collect();
     let traced = Traced { target: &target, dir: dir.path(), check, options };
-    let all = std::env::var_os("CONNLEAK_ALL_ERRORS").is_some();
-    let (mut tried, mut wrong) = (0, Vec::new());
-    for (call, count) in traced.calls() {
-        for at in 1..=count {
-            for (index, error) in ERRORS.iter().enumerate() {
-                if !all && index != at % ERRORS.len() {
-                    continue;
+    // A history is written by one run after the other.
+    let at_once = if traced.options.iter().any(|option| option.contains("--state-dir")) { 1 } else { AT_ONCE };
+    let injections = injections(&traced.calls());
+    let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for worker in 0..at_once {
+            let (injections, traced, next, wrong) = (&injections, &traced, &next, &wrong);
+            scope.spawn(move || {
+                while let Some(inject) = injections.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let (code, answer) = traced.run(&format!("answer{worker}"), &["-e", inject, "-o", "/dev/null"]);
+                    if code == Some(0) {
+                        wrong.lock().unwrap().push(format!("{inject}: {answer}"));
+                    }
                 }
-                tried += 1;
-                let inject = format!("inject={call}:error={error}:when={at}");
-                let (code, answer) = traced.run(&["-e", &inject, "-o", "/dev/null"]);
-                if code == Some(0) {
-                    wrong.push(format!("{inject}: {answer}"));
-                }
-            }
+            });
         }
-    }
+    });
+    let (tried, wrong) = (injections.len(), wrong.into_inner().unwrap());
     assert!(tried > 30, "only {tried} calls");
     assert!(wrong.is_empty(), "{} of {tried}:\n{}", wrong.len(), wrong.join(""));
 }
