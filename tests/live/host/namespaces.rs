@@ -211,7 +211,7 @@ fn a_namespace_that_only_a_descriptor_keeps_is_found() {
         let (namespace, _listener, servers) = left_alone(lab);
         let found = look_everywhere();
         assert_eq!((found.code, found.value("close_wait"), found.value("ghosts")), (1, 3.0, 0.0), "{found:?}");
-        assert!(found.text().contains("3 of 3 held by"), "{found:?}");
+        assert!(found.text().contains("all held by"), "{found:?}");
         // Then its sockets alone keep it, and nobody can enter it: not OK either.
         drop(namespace);
         let alone = look_everywhere();
