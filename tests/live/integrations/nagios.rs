@@ -145,6 +145,7 @@ fn a_leak_is_seen_and_its_end_too() {
                     "close_wait_ratio",
                     "close_wait_oldest",
                     "ghosts",
+                    "spares",
                 ],
                 "memcached growth" => {
                     &["connections", "used", "limit", "growth", "suspects", "idle_oldest", "opened", "closed"]
