@@ -171,9 +171,17 @@ fn a_leak_is_seen_and_its_end_too() {
                     "stuck_oldest",
                     "ephemeral_ports",
                 ],
-                "memcached idle" => {
-                    &["idle", "never_used", "no_keepalive", "spares", "established", "idle_share", "idle_oldest"]
-                }
+                "memcached idle" => &[
+                    "idle",
+                    "never_used",
+                    "no_keepalive",
+                    "spares",
+                    "established",
+                    "idle_share",
+                    "idle_oldest",
+                    "unread",
+                    "unsent",
+                ],
                 "memcached tenants" => &[
                     "share_max",
                     "close_wait_max",
