@@ -74,12 +74,13 @@ impl Rules {
     }
 
     /// What keepalive probes and writes may hide, and the threshold that it would break.
-    pub fn hidden(&self, found: &Found) -> String {
+    pub fn hidden(&self, found: &Found, selection: &Selection) -> String {
         let (stuck, oldest) = (found.stuck.len() as u64 + found.maybe_stuck, found.oldest_at_most.unwrap_or(0));
         let (hidden, ratio) = (age(oldest), found.ratio(stuck));
         let many = self.count.breached(stuck as f64).map(|limit| (limit, stuck.to_string()));
-        let much = self.ratio.breached(ratio).filter(|_| stuck >= self.ratio_min_count);
-        let much = much.map(|limit| (limit, format!("{ratio}% of ESTABLISHED")));
+        let limits = self.ratio_of(ratio, self.count_at(found.stuck.len() as u64, stuck));
+        let much = limits.breached(ratio).filter(|_| stuck >= self.ratio_min_count);
+        let much = much.map(|limit| (limit, format!("{ratio}% of {} connections", found.of(stuck))));
         let old = self.oldest.breached(seconds(oldest)).map(|limit| (limit, hidden.to_string()));
         let worst = [many, much, old].into_iter().flatten().reduce(|a, b| if b.0.0 > a.0.0 { b } else { a });
         let broken = worst.map(|((state, range), what)| format!(": {what} would break {} {range}", word(state)));
@@ -87,7 +88,11 @@ impl Rules {
             0 => format!("the oldest may be {hidden} old"),
             count => format!("{count} younger may be {hidden} old"),
         };
-        format!("{what}, as keepalive probes or writes hide when the peer closed{}", broken.unwrap_or_default())
+        let why = match selection.has_tcp() {
+            true => "keepalive probes or writes hide when the peer closed",
+            false => "the peer closed at some time since the last run",
+        };
+        format!("{what}, as {why}{}", broken.unwrap_or_default())
     }
 
     /// `12 sockets (server 7, client 5) in CLOSE_WAIT for 1m or more and 3 ghosts`.

@@ -288,7 +288,7 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
         unknown.push(format!("keepalive probes hide the ages of {}, counted by the time since data", found.probed));
     }
     if found.maybe_stuck > 0 || (at_worst != report.state && found.oldest_at_most > found.oldest) {
-        unknown.push(rules.hidden(found));
+        unknown.push(rules.hidden(found, &target.selection));
     }
     unknown.extend(doubt::whose(found.unsure, "in CLOSE_WAIT"));
     report.doubt(at_worst, unknown);

@@ -46,6 +46,8 @@ pub enum Role {
     OldWorker,
     /// It has the server's end and did not open the port, or its parent did.
     Heir,
+    /// It has the server's end, and who listened isn't known.
+    Server,
     /// It has the other end of a connection.
     Client,
 }
@@ -56,6 +58,7 @@ impl Role {
             Role::Service => "service",
             Role::OldWorker => "old-worker",
             Role::Heir => "heir",
+            Role::Server => "server",
             Role::Client => "client",
         }
     }
@@ -65,6 +68,7 @@ impl Role {
             Role::Service => "the service itself, still running",
             Role::OldWorker => "an old worker that still serves",
             Role::Heir => "a process that inherited it",
+            Role::Server => "the service or a process that inherited it",
             Role::Client => "a client on this host",
         }
     }
@@ -110,6 +114,7 @@ pub fn role(side: Side, holder: &Process, before: &Before) -> Role {
         (_, Some(_)) if before.is_reload => Role::OldWorker,
         // A worker inherits the listening socket too; its parent is the service.
         (_, Some(listener)) if listened(listener.parent).is_none() => Role::Service,
+        _ if before.listeners.is_empty() => Role::Server,
         _ => Role::Heir,
     }
 }
@@ -263,6 +268,7 @@ mod tests {
         assert_eq!(role(Side::Server, &process(11, 1), &before), Role::Heir, "a worker whose parent is gone");
         assert_eq!(role(Side::Server, &process(12, 1), &before), Role::Heir, "never listened");
         assert_eq!(role(Side::Client, &process(10, 1), &before), Role::Client);
+        assert_eq!(role(Side::Server, &process(10, 1), &Before::default()), Role::Server, "nothing is known of before");
         before.is_reload = true;
         assert_eq!(role(Side::Server, &process(11, 10), &before), Role::OldWorker);
     }

@@ -129,7 +129,7 @@ impl By {
     /// Whose a socket is, by what is known of it; `user`: the process's, or that of the socket.
     pub fn name(self, process: Option<&Process>, user: Option<&str>, peer: IpAddr) -> Option<String> {
         match self {
-            By::Unit => process.map(|process| process.unit.clone().unwrap_or_else(|| "(no unit)".to_owned())),
+            By::Unit => process.map(|process| process.unit.clone().unwrap_or_else(|| "no unit".to_owned())),
             By::User => user.map(str::to_owned),
             By::Plain(plain) => plain.name(peer, user, process.and_then(|process| process.cgroup.as_deref())),
             By::Peer => Some(peer.to_string()),
@@ -175,6 +175,9 @@ impl Shared for Who {
 impl Who {
     /// Without any choice every service of this host.
     fn target(&self, common: &Common, world: &World) -> Result<Target> {
+        if common.profile.len() > 1 {
+            return Err(Error::Usage("who shows one service: give one --profile, or none for all of this host".into()));
+        }
         let request = common.request(&self.pid);
         let is_chosen = request.names_service() || !request.pids.is_empty();
         if is_chosen || request.unit.is_some() || request.user.is_some() {

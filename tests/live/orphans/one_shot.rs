@@ -106,7 +106,7 @@ fn a_child_with_the_servers_sockets_is_named_and_not_taken_for_the_service() {
             assert_eq!((outcome.code, outcome.value("held")), (2, 2.0), "{outcome:?}");
             let text = outcome.text();
             assert!(text.contains(&format!("all held by exe[{child}]")), "{text}");
-            assert!(text.contains(", a process that inherited it") && !text.contains("the service itself"), "{text}");
+            assert!(text.contains(", the service or a process that inherited it"), "{text}");
         }
     });
 }
