@@ -35,7 +35,7 @@ fn samples<'a>(file: &'a str, name: &str) -> Vec<(&'a str, &'a str)> {
 
 #[test]
 fn one_file_of_several_services() {
-    let (outcome, file) = look(&["mysql", "redis", "memcached"], &[]);
+    let (outcome, file) = look(&["mysql", "redis", "memcached"], &["-c20"]);
     assert_eq!(outcome.code, 2, "{outcome:?}");
     assert!(outcome.text().starts_with("1 CRITICAL, 1 WARNING, 1 OK: redis:6379: 23 client sockets"), "{outcome:?}");
     assert_eq!(samples(&file, "connleak_state"), [("mysql", "0"), ("redis", "2"), ("memcached", "1")]);
@@ -44,13 +44,13 @@ fn one_file_of_several_services() {
     described.sort_unstable();
     let count = described.len();
     described.dedup();
-    assert_eq!((described.len(), count), (14, 14), "HELP and TYPE of each name once: {file}");
+    assert_eq!((described.len(), count), (16, 16), "HELP and TYPE of each name once: {file}");
     // All samples of a name stand together, below its TYPE.
     let names: Vec<_> = file.lines().map(|line| line.trim_start_matches("# TYPE ").split([' ', '{']).next()).collect();
     let mut blocks = names.clone();
     blocks.retain(|name| *name != Some("#"));
     blocks.dedup();
-    assert_eq!(blocks.len(), 7, "{file}");
+    assert_eq!(blocks.len(), 8, "{file}");
     let told = &outcome.output().long_text;
     assert!(told[0].starts_with("CRITICAL: redis") && told[1].starts_with("WARNING: memcached"), "{told:?}");
 }
@@ -77,7 +77,7 @@ fn a_profile_that_hangs_does_not_cost_those_before_it() {
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
     let fifo = fifo.to_str().unwrap();
     // Until then even a loaded machine has told the first.
-    let (outcome, file) = look(&["redis", fifo, "mysql"], &["-t8"]);
+    let (outcome, file) = look(&["redis", fifo, "mysql"], &["-t8", "-c20"]);
     assert_eq!(samples(&file, "connleak_state"), [("redis", "2"), (fifo, "3"), ("mysql", "3")]);
     assert!(outcome.code == 2 && outcome.text().starts_with("1 CRITICAL, 2 UNKNOWN: redis"), "{outcome:?}");
 }
