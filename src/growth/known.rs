@@ -1,9 +1,10 @@
 //! Processes that earlier looks met as the service's: they are, also once no table shows any of their sockets.
 
-use crate::kernel::owner::{open_process, stat};
+use crate::kernel::owner::{is_gone, open_process, stat};
 use crate::kernel::proc_stat;
 use crate::kernel::world::World;
 use rustix::fd::AsFd;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 /// The latest that are kept.
@@ -17,10 +18,11 @@ pub struct Known {
 }
 
 impl Known {
-    /// Those that still run.
+    /// Those that still run, or of which that can't be told now.
     pub fn alive(&self, boot_id: &str, world: &World) -> Vec<u32> {
+        let runs = |pid: u32, start: u64| started(pid, world).map_or_else(|errno| !is_gone(errno), |now| now == start);
         let of_boot = self.processes.iter().filter(|_| self.boot_id == boot_id);
-        of_boot.filter(|(pid, start)| started(*pid, world) == Some(*start)).map(|(pid, _)| *pid).collect()
+        of_boot.filter(|(pid, start)| runs(*pid, *start)).map(|(pid, _)| *pid).collect()
     }
 
     /// Whether there were any, all of which have ended.
@@ -33,15 +35,17 @@ impl Known {
         let mut pids: Vec<u32> = alive.iter().copied().chain(met).collect();
         pids.sort_unstable();
         pids.dedup();
-        let mut processes: Vec<_> = pids.into_iter().filter_map(|pid| Some((pid, started(pid, world)?))).collect();
+        let before = |pid: u32| self.processes.iter().find(|(known, _)| *known == pid && alive.contains(&pid));
+        let start = |pid: u32| before(pid).map_or_else(|| started(pid, world).ok(), |(_, start)| Some(*start));
+        let mut processes: Vec<_> = pids.into_iter().filter_map(|pid| Some((pid, start(pid)?))).collect();
         processes.sort_unstable_by_key(|(_, start)| std::cmp::Reverse(*start));
         processes.truncate(MOST);
         *self = Known { boot_id: boot_id.to_owned(), processes };
     }
 }
 
-fn started(pid: u32, world: &World) -> Option<u64> {
-    proc_stat::started(&stat(open_process(world, pid).ok()?.as_fd()).ok()?)
+fn started(pid: u32, world: &World) -> Result<u64, Errno> {
+    proc_stat::started(&stat(open_process(world, pid)?.as_fd())?).ok_or(Errno::IO)
 }
 
 #[cfg(test)]
@@ -69,5 +73,19 @@ mod tests {
         assert_eq!(known.alive("b", &world), [me]);
         let younger = Known { processes: vec![(me, 1)], ..known.clone() };
         assert!(younger.have_ended(&younger.alive("b", &world)), "another one by the same number");
+    }
+
+    #[test]
+    fn one_that_can_t_be_read_now_stays_known() {
+        let mut world = World::here(Deadline::after(Duration::from_secs(9)));
+        let root = tempfile::tempdir().unwrap();
+        world.proc_root = root.path().to_owned();
+        // No folder: opened as one it is ENOTDIR, as EMFILE or EACCES no sign that the process is gone.
+        std::fs::write(root.path().join("7"), "").unwrap();
+        let mut known = Known { boot_id: "b".to_owned(), processes: vec![(7, 11), (8, 12)] };
+        let alive = known.alive("b", &world);
+        assert_eq!(alive, [7], "8 is gone");
+        known.meet("b", &alive, std::iter::empty(), &world);
+        assert_eq!(known.processes, [(7, 11)]);
     }
 }
