@@ -27,10 +27,8 @@ impl Rules {
     pub fn judge(&self, stuck: u64, oldest: Option<u32>, found: &Found) -> Verdict {
         let mut verdict = Verdict::default();
         verdict.judge(&self.count, stuck as f64, || self.counted(stuck, found));
-        if stuck >= self.ratio_min_count {
-            let (ratio, of) = (found.ratio(stuck), found.of(stuck));
-            let limits = self.ratio_of(ratio, self.count_at(stuck, stuck));
-            verdict.judge(&limits, ratio, || format!("{ratio}% of {of} connections"));
+        if let Some((ratio, limits)) = self.ratio_at(found, stuck, stuck) {
+            verdict.judge(&limits, ratio, || found.part(stuck));
         }
         if let Some(oldest) = oldest.filter(|_| found.ages_known()) {
             verdict.judge(&self.oldest, seconds(oldest), || format!("oldest {}", age(oldest)));
@@ -46,16 +44,19 @@ impl Rules {
         }
     }
 
-    /// Few sockets may be most of a pool at a moment when its server has just closed what was idle: how large a part
-    /// they are makes no count critical that isn't.
-    fn ratio_of(&self, ratio: f64, count: ServiceState) -> Limits {
-        match self.ratio.critical {
-            Some(critical) if count < ServiceState::Critical => {
+    /// The percentage that `high` sockets are, and its thresholds where it is judged. Few sockets may be most of a pool
+    /// at a moment when its server has just closed what was idle: how large a part they are makes no count from `low` on
+    /// critical that isn't.
+    fn ratio_at(&self, found: &Found, low: u64, high: u64) -> Option<(f64, Limits)> {
+        let ratio = (high >= self.ratio_min_count).then(|| found.ratio(high))?;
+        let limits = match self.ratio.critical {
+            Some(critical) if self.count_at(low, high) < ServiceState::Critical => {
                 let warning = self.ratio.warning.filter(|warning| warning.alerts(ratio));
                 Limits { warning: warning.or(Some(critical)), critical: None }
             }
             _ => self.ratio,
-        }
+        };
+        Some((ratio, limits))
     }
 
     /// Should all that isn't known count: up to so many more sockets, of up to any age, and `ghosts`.
@@ -75,12 +76,12 @@ impl Rules {
 
     /// What keepalive probes and writes may hide, and the threshold that it would break.
     pub fn hidden(&self, found: &Found, selection: &Selection) -> String {
-        let (stuck, oldest) = (found.stuck.len() as u64 + found.maybe_stuck, found.oldest_at_most.unwrap_or(0));
-        let (hidden, ratio) = (age(oldest), found.ratio(stuck));
+        let known = found.stuck.len() as u64;
+        let (stuck, oldest) = (known + found.maybe_stuck, found.oldest_at_most.unwrap_or(0));
+        let hidden = age(oldest);
         let many = self.count.breached(stuck as f64).map(|limit| (limit, stuck.to_string()));
-        let limits = self.ratio_of(ratio, self.count_at(found.stuck.len() as u64, stuck));
-        let much = limits.breached(ratio).filter(|_| stuck >= self.ratio_min_count);
-        let much = much.map(|limit| (limit, format!("{ratio}% of {} connections", found.of(stuck))));
+        let much = self.ratio_at(found, known, stuck).and_then(|(ratio, limits)| limits.breached(ratio));
+        let much = much.map(|limit| (limit, found.part(stuck)));
         let old = self.oldest.breached(seconds(oldest)).map(|limit| (limit, hidden.to_string()));
         let worst = [many, much, old].into_iter().flatten().reduce(|a, b| if b.0.0 > a.0.0 { b } else { a });
         let broken = worst.map(|((state, range), what)| format!(": {what} would break {} {range}", word(state)));
@@ -147,6 +148,11 @@ impl Found {
         let [established, closed] =
             [State::Established, State::CloseWait].map(|state| self.tally.count(Side::Both, state));
         established + closed.max(stuck)
+    }
+
+    /// `52.27% of 44 connections`.
+    fn part(&self, stuck: u64) -> String {
+        format!("{}% of {} connections", self.ratio(stuck), self.of(stuck))
     }
 
     /// Percent of [`Found::of`].

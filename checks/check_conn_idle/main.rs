@@ -124,14 +124,17 @@ fn check(args: &Args<Idle>, world: &World) -> Result<Report> {
     let found = gather(&target, &rules, world)?;
     let gathered = world.deadline.elapsed();
     let mut verdict = rules.judge(&found.known(), found.established, || rules.counted(&found));
-    let is_of_idlers = verdict.state != ServiceState::Ok;
+    let by_idlers = verdict.state;
     found.unread.judge_unread(&rules.unread, &mut verdict);
-    let is_of_unread = !is_of_idlers && verdict.state != ServiceState::Ok;
+    let with_unread = verdict.state;
     found.unsent.judge_unsent(&rules.unsent, world, &mut verdict);
-    let mut suspects: Vec<Suspect> = match (is_of_unread, is_of_idlers || verdict.state == ServiceState::Ok) {
-        (true, _) => found.unread.sockets.clone(),
-        (_, true) => found.idlers.iter().map(|idler| idler.suspect).collect(),
-        _ => found.unsent.sockets.clone(),
+    // Whose they are is told of the first kind that is a problem.
+    let mut suspects: Vec<Suspect> = if by_idlers != ServiceState::Ok || verdict.state == ServiceState::Ok {
+        found.idlers.iter().map(|idler| idler.suspect).collect()
+    } else if with_unread != ServiceState::Ok {
+        found.unread.sockets.clone()
+    } else {
+        found.unsent.sockets.clone()
     };
     let wanted = common.wants_owners(verdict.state != ServiceState::Ok);
     let holding = Holding::find(world, &target, &mut suspects, wanted);

@@ -148,7 +148,7 @@ fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, 
     report.extra.insert("unknown".into(), unknown(found));
     report.extra.insert("poolers".into(), json!(found.poolers));
     report.extra.insert("ages_known".into(), json!(found.ages_known));
-    doubts(rules, found, state, &mut report);
+    doubts(rules, found, target.selection.has_tcp(), state, &mut report);
     if !matches!(found.key, Key::Plain(Plain::Peer(_))) {
         report.lacks_owners(blame.unowned, blame.shortfall(owners));
     }
@@ -159,14 +159,19 @@ fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, 
 }
 
 /// Says what the verdict may lack, where that could change it.
-fn doubts(rules: &Rules, found: &Found, state: ServiceState, report: &mut Report) {
+fn doubts(rules: &Rules, found: &Found, has_tcp: bool, state: ServiceState, report: &mut Report) {
     let census = &found.census;
     let mut doubts = Vec::new();
-    if rules.at_worst(census, false).verdict.state != state {
+    let hidden = rules.at_worst(census, false).verdict;
+    if hidden.state != state {
         doubts.push(if found.ages_known {
-            let maybe = rules.at_worst(census, false).verdict.reasons.into_iter().next();
+            let maybe = hidden.reasons.into_iter().next();
             let maybe = maybe.map_or_else(String::new, |reason| format!(": maybe {reason}"));
-            format!("keepalive probes or writes hide when peers closed{maybe}")
+            let why = match has_tcp {
+                true => "keepalive probes or writes hide when peers closed",
+                false => "peers closed at some time since the last run",
+            };
+            format!("{why}{maybe}")
         } else {
             "ages unknown: idle connections can't be judged".to_owned()
         });

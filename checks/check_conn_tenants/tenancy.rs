@@ -220,13 +220,8 @@ impl People {
             cgroup: holder.and_then(|process| process.cgroup.as_deref()).or_else(of_id),
             lineage: holder.map(|process| self.lineages.up(process.pid).collect()).unwrap_or_default(),
         };
-        let of_user = || {
-            Some(format!(
-                "user {}",
-                who.user.map_or_else(|| uid.map(|uid| uid.to_string()), |user| Some(user.to_owned()))?
-            ))
-        };
-        let is_in_no_unit = holder.is_some_and(|process| self.in_no_unit.contains(&process.pid));
-        self.naming.name(&who).or_else(|| if is_in_no_unit { of_user() } else { None })
+        let is_in_no_unit = || holder.is_some_and(|process| self.in_no_unit.contains(&process.pid));
+        let of_user = || Some(format!("user {}", Naming::Plain(Plain::User).name(&who)?));
+        self.naming.name(&who).or_else(|| is_in_no_unit().then(of_user)?)
     }
 }

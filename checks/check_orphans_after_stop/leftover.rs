@@ -6,7 +6,7 @@ use connleak::base::duration::Span;
 use connleak::kernel::cgroup;
 use connleak::kernel::owner::{Owners, Process};
 use connleak::kernel::socket::{Side, Socket, State};
-use connleak::owners::blame::sockets;
+use connleak::owners::blame::{Named, sockets};
 use connleak::report::words;
 use connleak::service::baseline::Listener;
 use serde_json::{Value, json};
@@ -201,7 +201,7 @@ fn called(process: &Process, role: Role) -> String {
 
 fn named(process: &Process) -> String {
     let unit = process.unit.as_ref().map_or(String::new(), |unit| format!(" of {}", cgroup::label(unit)));
-    format!("{}[{}]{unit}", process.command, process.pid)
+    format!("{}{unit}", Named(process))
 }
 
 /// Long text: a line for each socket, at most `top` of them.

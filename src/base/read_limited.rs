@@ -1,9 +1,16 @@
-//! Read a configuration file that may be anything: too large, a device, not text.
+//! Read a file to its end, or to where it is too long: a configuration file may be anything, a device, not text.
 
 use crate::base::error::{Error, Result};
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
+
+/// A few KiB, whose length the kernel doesn't tell: in two calls, not in ten.
+pub fn read_small(path: &Path) -> io::Result<String> {
+    let mut text = String::with_capacity(8 * 1024);
+    File::open(path)?.take(1 << 20).read_to_string(&mut text)?;
+    Ok(text)
+}
 
 /// The whole file as text, at most `largest` bytes.
 pub fn read(path: &Path, largest: u64) -> Result<String> {

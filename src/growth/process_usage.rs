@@ -18,6 +18,7 @@ use crate::kernel::owner::{self, Process, UNKNOWN_UID};
 use crate::kernel::proc_stat;
 use crate::kernel::user::{self, Users};
 use crate::kernel::world::World;
+use crate::owners::blame::Named;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use serde_json::{Value, json};
@@ -27,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const MIB: u64 = 1 << 20;
 /// Seconds after which a daily load has shown its height.
 const DAY: f64 = 86_400.0;
-/// Share of the limit from which growth is vm_rss as a leak before that: load alone seldom comes so high.
+/// Share of the limit from which growth is reported as a leak before that: load alone seldom comes so high.
 const HIGH: f64 = 0.75;
 /// Processes that are followed, each with its own habits: the largest.
 const MOST: usize = 32;
@@ -69,7 +70,7 @@ pub struct ProcessUsages {
 
 impl ProcessUsage {
     pub fn name(&self) -> String {
-        format!("{}[{}]", self.process.command, self.process.pid)
+        Named(&self.process).to_string()
     }
 
     /// Descriptors or bytes, and whose.

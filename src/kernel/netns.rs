@@ -4,11 +4,12 @@ pub mod host;
 pub mod kept;
 
 use crate::base::error::{Error, Result};
+use crate::base::read_limited::read_small;
 use crate::kernel::release;
 use crate::kernel::world::{Netns, Place, World};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -80,13 +81,6 @@ pub fn in_tables(net_dir: &Path) -> Option<u64> {
 /// Those of IPv6 among them.
 pub fn of_ipv6(net_dir: &Path) -> Option<u64> {
     counters(net_dir, "sockstat6", "TCP6:", ["inuse"]).map(|[count]| count)
-}
-
-/// A few KiB, whose length the kernel doesn't tell: in two calls, not in ten.
-pub fn read_small(path: &Path) -> io::Result<String> {
-    let mut text = String::with_capacity(8 * 1024);
-    File::open(path)?.take(1 << 20).read_to_string(&mut text)?;
-    Ok(text)
 }
 
 /// Whether a namespace has sockets of MPTCP, listeners too, by its count of them: what can't be read

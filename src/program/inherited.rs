@@ -1,6 +1,6 @@
 //! What a parent may leave behind in a process, and a check can't work with: put right before anything else.
 
-use crate::kernel::netns;
+use crate::base::read_limited::read_small;
 use nix::sys::signal::SigSet;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGCHLD, SIGXFSZ};
@@ -56,6 +56,6 @@ fn handle(signal: i32) {
 
 /// Whether it is known that no seccomp filter is installed.
 pub fn is_unfiltered() -> bool {
-    let status = netns::read_small(Path::new("/proc/self/status")).unwrap_or_default();
+    let status = read_small(Path::new("/proc/self/status")).unwrap_or_default();
     status.lines().any(|line| line == "Seccomp:\t0")
 }

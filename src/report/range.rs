@@ -25,8 +25,8 @@ impl Range {
         inside == self.alert_inside
     }
 
-    /// Whether rising values, or falling ones, leave this range before the `other`: then they never alert for that alone. `None`: it
-    /// can't be told so simply.
+    /// Whether rising values, or falling ones, leave this range before the `other`: then they never alert for that alone. Of others
+    /// than simple ranges that is not told.
     pub fn is_left_before(&self, other: &Range) -> bool {
         let is_simple = !self.alert_inside && !other.alert_inside;
         let rising = self.start <= 0.0 && other.start <= 0.0 && self.end < other.end;

@@ -134,7 +134,7 @@ pub fn named(name: &str, thresholds: &Path) -> Result<Profile> {
         return parse(found.yaml, Path::new(found.name));
     }
     let mut known: Vec<String> = EMBEDDED.iter().map(|embedded| embedded.name.to_owned()).collect();
-    known.extend(files(thresholds)?.iter().filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())));
+    known.extend(installed_names(thresholds)?);
     known.sort_unstable();
     known.dedup();
     let meant = word::suggestion("", name, known.iter().map(String::as_str));
@@ -174,17 +174,23 @@ fn installed(name: &str, thresholds: &Path) -> Result<Option<Profile>> {
     }
 }
 
+/// The names of the installed profiles, in their order.
+///
+/// # Errors
+/// Where their folder can't be read.
+pub fn installed_names(thresholds: &Path) -> Result<Vec<String>> {
+    Ok(files(thresholds)?.iter().filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect())
+}
+
 /// The installed profiles' files in the order of their names.
 fn files(thresholds: &Path) -> Result<Vec<PathBuf>> {
     let entries = match std::fs::read_dir(thresholds) {
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(|cause| Error::reading(thresholds, cause))?,
     };
-    let mut files: Vec<PathBuf> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
-        .collect();
+    let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<_>>>();
+    let mut files = paths.map_err(|cause| Error::reading(thresholds, cause))?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
     files.sort_unstable();
     Ok(files)
 }

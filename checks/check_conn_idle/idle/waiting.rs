@@ -6,11 +6,11 @@ use connleak::kernel::owner::{self, Holders};
 use connleak::kernel::socket::{Endpoint, Side, Socket, State, StateSet};
 use connleak::kernel::source::{self, Query};
 use connleak::kernel::world::World;
-use connleak::owners::blame::Suspect;
+use connleak::owners::blame::{Named, Suspect};
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
 use connleak::report::{Metric, Unit};
 use connleak::service::profile;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 /// The thresholds in force.
@@ -94,7 +94,7 @@ impl Waiting {
     fn peers_process(&self, world: &World) -> Option<String> {
         let (ip, _) = self.peer().filter(|_| world.replay.is_none())?;
         let of_peer = self.sockets.iter().filter(|socket| socket.remote.ip == ip);
-        let ends: Vec<(Endpoint, Endpoint)> = of_peer.map(|socket| (socket.remote, socket.local)).collect();
+        let ends: HashSet<(Endpoint, Endpoint)> = of_peer.map(|socket| (socket.remote, socket.local)).collect();
         let states = StateSet::of(&[State::Established]);
         let query = Query { states, ports: &[], side: Side::Both, times: false, listeners: false };
         let mut others = Vec::new();
@@ -106,6 +106,6 @@ impl Waiting {
         .ok()?;
         let owners = owner::find(world, &others, Holders::First);
         let process = others.iter().find_map(|(inode, _)| owners.of(*inode).next())?;
-        Some(format!("{}[{}]", process.command, process.pid))
+        Some(Named(process).to_string())
     }
 }

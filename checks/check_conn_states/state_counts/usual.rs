@@ -27,9 +27,7 @@ impl Unusual {
     pub fn json(&self) -> Value {
         json!({"state": self.state.name(), "count": self.count, "usual": self.usual.number, "days": self.usual.days})
     }
-}
 
-impl Unusual {
     /// Above the usual number; of none as of one.
     pub fn percent_more(&self) -> f64 {
         let usual = self.usual.number.max(1.0);

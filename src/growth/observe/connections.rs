@@ -64,8 +64,8 @@ impl PoolSample {
         let (took, suspended) = (moment.uptime - before, suspended());
         // Fewer are no leak.
         let looking = Looking::ByDefault { matters: &|more| more >= detector::FEWEST, exactly: false };
-        let has_tcp = selection.has_tcp().then(|| ghosts::find(world, plan.target, known, looking)).transpose()?;
-        let ghosts = has_tcp.flatten().unwrap_or_default();
+        let found = if selection.has_tcp() { ghosts::find(world, plan.target, known, looking)? } else { None };
+        let ghosts = found.unwrap_or_default();
         pool.add_ghosts(&ghosts.sockets, selection);
         Ok(PoolSample { pool, moment, took, suspended, unread, ghosts })
     }

@@ -30,7 +30,7 @@ pub fn find_one_each(world: &World, sockets: &[(u64, u32, u32)]) -> Owners {
         }
         let Ok(dir) = open_process(world, process.pid) else { continue };
         let (mut index, mut in_vain) = (None, 0);
-        let _ = each_descriptor_while(dir.as_fd(), &mut |fd, link| {
+        let _ = each_descriptor_while(dir.as_fd(), &mut |place, link| {
             in_vain += 1;
             let at = inode(link).and_then(|inode| sought.binary_search_by_key(&inode, |(inode, _)| *inode).ok());
             if let Some((inode, group)) = at.map(|at| sought[at])
@@ -40,7 +40,7 @@ pub fn find_one_each(world: &World, sockets: &[(u64, u32, u32)]) -> Owners {
                     owners.processes.push(describe(process.pid, dir.as_fd(), &users));
                     owners.processes.len() - 1
                 });
-                owners.holders.push((inode, index as u32, fd as u32));
+                owners.holders.push((inode, index as u32, place.fd));
                 in_vain = 0;
             }
             !unmet.is_empty() && in_vain < MOST_IN_VAIN

@@ -71,20 +71,8 @@ pub fn each_descriptor(process: BorrowedFd<'_>, each: &mut Each<'_>) -> Result<(
 }
 
 /// Calls `each` with the descriptors of a process's first table until it says no.
-pub fn each_descriptor_while(process: BorrowedFd<'_>, each: &mut dyn FnMut(u64, &[u8]) -> bool) -> Result<(), Errno> {
-    let fds = open_table(process)?;
-    let mut target = [MaybeUninit::uninit(); 64];
-    let mut done = Ok(());
-    each_number_while(fds.as_fd(), &mut |fd, name| match readlinkat_raw(&fds, name, &mut target) {
-        Ok((link, _)) => each(fd, link),
-        // Closed meanwhile.
-        Err(errno) if is_gone(errno) => true,
-        Err(errno) => {
-            done = Err(errno);
-            false
-        }
-    })?;
-    done
+pub fn each_descriptor_while(process: BorrowedFd<'_>, each: &mut dyn FnMut(Place, &[u8]) -> bool) -> Result<(), Errno> {
+    of_table_while(process, 0, each).map(drop)
 }
 
 /// Calls `each` with the descriptors in the tables of all other threads, at most `links` descriptors. Returns whether all were read.
@@ -182,24 +170,35 @@ fn open_table(thread: BorrowedFd<'_>) -> Result<rustix::fd::OwnedFd, Errno> {
 
 /// Returns how many descriptors there are. `id`: as in a [`Place`].
 fn of_table(thread: BorrowedFd<'_>, id: u32, each: &mut Each<'_>) -> Result<usize, Errno> {
+    of_table_while(thread, id, &mut |place, link| {
+        each(place, link);
+        true
+    })
+}
+
+/// [`of_table`] until `each` says no.
+fn of_table_while(thread: BorrowedFd<'_>, id: u32, each: &mut dyn FnMut(Place, &[u8]) -> bool) -> Result<usize, Errno> {
     let fds = open_table(thread)?;
     let mut target = [MaybeUninit::uninit(); 64];
     let (mut count, mut done) = (0, Ok(()));
-    each_number(fds.as_fd(), &mut |fd, name| {
+    each_number_while(fds.as_fd(), &mut |fd, name| {
         count += 1;
         match readlinkat_raw(&fds, name, &mut target) {
             Ok((link, _)) => {
                 let place = Place { thread: id, fd: fd as u32, is_registered: false };
-                each(place, link);
+                let mut goes_on = each(place, link);
                 if link == b"anon_inode:[io_uring]" {
-                    done = done.and(registered(thread, Place { is_registered: true, ..place }, each));
+                    let ring = Place { is_registered: true, ..place };
+                    done = done.and(registered(thread, ring, &mut |place, link| goes_on &= each(place, link)));
                 }
+                return goes_on;
             }
             // Closed meanwhile.
             Err(errno) if is_gone(errno) => {}
             // Its user may list them; to read them takes all rights that the process has.
             Err(errno) => done = Err(errno),
         }
+        true
     })?;
     done.map(|()| count)
 }

@@ -31,12 +31,13 @@ pub fn visit(
     (net_dir, has_mptcp): (&Path, bool),
     each: &mut dyn FnMut(&Socket),
 ) -> Result<Coverage> {
+    let Some(size) = small_table() else { return netlink::visit(socket, query, has_mptcp, each) };
     let mut told = Vec::new();
     let mut seen = netlink::visit(socket, query, has_mptcp, &mut |row| {
         told.push(row.cookie);
         each(row);
     })?;
-    if seen.rows <= FEW || seen.missing.is_some() || !is_crowded(net_dir) {
+    if seen.rows <= FEW || seen.missing.is_some() || !is_crowded(net_dir, size) {
         return Ok(seen);
     }
     // What is in one of them is there, or was a moment ago.
@@ -61,12 +62,17 @@ pub fn visit(
     Ok(seen)
 }
 
-/// Whether the namespace's sockets make long chains; not known before Linux 6.1: no small tables.
-fn is_crowded(net_dir: &Path) -> bool {
+/// The chains of the table of the calling thread's namespace, where they may get long; not known before Linux 6.1: no
+/// small tables.
+fn small_table() -> Option<u64> {
     let table = fs::read_to_string("/proc/sys/net/ipv4/tcp_ehash_entries");
     // Below zero: the machine's, which all namespaces share.
-    let size = table.ok().and_then(|size| size.trim().parse::<i64>().ok()).map(i64::unsigned_abs);
-    let Some(size) = size.filter(|size| *size < LARGE_TABLE) else { return false };
+    let size = table.ok()?.trim().parse::<i64>().ok()?.unsigned_abs();
+    (size < LARGE_TABLE).then_some(size)
+}
+
+/// Whether the namespace's sockets make long chains in a table of that size.
+fn is_crowded(net_dir: &Path, size: u64) -> bool {
     let count = |name, row, fields| netns::counters(net_dir, name, row, fields).map_or(0, |[a, b]: [u64; 2]| a + b);
     count("sockstat", "TCP:", ["inuse", "tw"]) + count("sockstat6", "TCP6:", ["inuse", "-"]) > LONG * size
 }

@@ -6,6 +6,7 @@ use super::recorded::Watched;
 use crate::screen::{Screen, visible, wrapped};
 use connleak::base::duration::Span;
 use connleak::kernel::cgroup;
+use connleak::owners::blame::Named;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const HEADS: [&str; 9] = ["PORT", "ADDRESS", "OWNER", "UNIT", "CONTAINER", "USER", "PROFILE", "FITS BY", "WATCHED"];
@@ -73,7 +74,7 @@ fn row(one: &Listening, found: &Found) -> [String; 9] {
     [
         port,
         address,
-        or_dash(one.process.as_ref().map(|process| format!("{}[{}]", process.command, process.pid))),
+        or_dash(one.process.as_ref().map(|process| Named(process).to_string())),
         or_dash(one.unit().map(|unit| cgroup::label(unit).into_owned())),
         or_dash(one.container()),
         or_dash(one.user.clone()),

@@ -11,7 +11,6 @@ use connleak::report::verdict::Limits;
 use connleak::service::profile::{self, Profile, Spans};
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::path::Path;
 
 /// What a service's checks judge by.
 pub struct InForce {
@@ -45,8 +44,9 @@ pub fn in_force(asked: &[String], world: &World) -> Result<(Vec<InForce>, Vec<St
         profiles.extend(generic.clone().map(|profile| ("", profile)));
     }
     // A file that no port here leads to is read by its name only.
-    for name in installed(&world.thresholds) {
-        note(profile::named(&name, &world.thresholds).map(Some));
+    match profile::installed_names(&world.thresholds) {
+        Ok(names) => names.iter().for_each(|name| drop(note(profile::named(name, &world.thresholds).map(Some)))),
+        Err(why) => drop(note(Err(why))),
     }
     unread.sort_unstable();
     unread.dedup();
@@ -66,7 +66,8 @@ pub fn in_force(asked: &[String], world: &World) -> Result<(Vec<InForce>, Vec<St
 pub fn finding(in_force: &[InForce], unread: Vec<String>, world: &World) -> Finding {
     const TOPIC: &str = "profiles";
     let place = world.thresholds.display();
-    let installed = installed(&world.thresholds);
+    // That they can't be listed is among the unread.
+    let installed = profile::installed_names(&world.thresholds).unwrap_or_default();
     if !unread.is_empty() {
         return Finding::partial(TOPIC, format!("{}; checks that need it are UNKNOWN", unread.join("; ")));
     }
@@ -84,15 +85,6 @@ fn ports(world: &World) -> Vec<u16> {
     ports.sort_unstable();
     ports.dedup();
     ports
-}
-
-/// Names of the installed files.
-fn installed(thresholds: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(thresholds).into_iter().flatten().flatten().map(|entry| entry.path());
-    let files = entries.filter(|path| path.extension().is_some_and(|extension| extension == "yaml"));
-    let mut names: Vec<String> = files.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect();
-    names.sort_unstable();
-    names
 }
 
 fn origin(asked: &str, service: &str, world: &World) -> String {

@@ -101,12 +101,9 @@ impl View {
         }
         let (holders, unowned) = (owners, unowned as u64);
         let (owners, ages_known, ghosts) = (holders.processes.len(), sockets.ages_known, None);
-        let mut all_sockets: Vec<Suspect> = Vec::new();
-        if keeps_sockets {
-            all_sockets.extend(sockets.held.into_iter().chain(sockets.kernel.into_iter().map(|(suspect, ..)| suspect)));
-            all_sockets.sort_by_key(row::badness);
-        }
-        let sockets = all_sockets;
+        let of_kernel = sockets.kernel.into_iter().map(|(suspect, ..)| suspect);
+        let mut sockets: Vec<Suspect> = sockets.held.into_iter().chain(of_kernel).filter(|_| keeps_sockets).collect();
+        sockets.sort_by_key(row::badness);
         Ok(View { by, rows, seen, all, owners, unowned, ages_known, sockets, holders, ghosts, notes })
     }
 }
