@@ -5,10 +5,12 @@ use connleak::kernel::select::Selection;
 use connleak::kernel::socket::{Side, State, UnixName};
 use connleak::kernel::source::Coverage;
 use connleak::kernel::tally::Tally;
+use connleak::kernel::world::World;
 use connleak::owners::blame::Suspect;
 use connleak::owners::ghosts::Ghosts;
 use connleak::report::verdict::{Limits, ServiceState, Verdict, word};
 use connleak::report::{Metric, Unit, rounded, seconds, words};
+use connleak::service::target::Target;
 use std::collections::BTreeMap;
 
 /// The thresholds in force.
@@ -185,6 +187,15 @@ impl Found {
             1 => format!("{stuck} over {}", name.text()),
             _ => format!("{stuck} over {count} UNIX sockets, {most} over {}", name.text()),
         })
+    }
+
+    /// Counts strays where a UNIX socket was asked for. Of a profile's usual ones it returns what is to be said: nothing
+    /// speaks for theirs but that the service could have them.
+    pub fn count_strays(&mut self, target: &Target, world: &World) -> Option<String> {
+        let count = target.strays(world);
+        let is_asked = target.selection.unix.iter().any(|target| target.asked);
+        self.strays = if is_asked { count } else { 0 };
+        (count > self.strays).then(|| words::strayed(count))
     }
 
     pub fn ages_known(&self) -> bool {

@@ -103,9 +103,7 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
         target.selection.is_brief = false;
         found = gather(&target, &rules, &mut sights, world)?;
     }
-    let strays = target.strays(world);
-    let is_asked = target.selection.unix.iter().any(|target| target.asked);
-    found.strays = if is_asked { strays } else { 0 };
+    let strays = found.count_strays(&target, world);
     let unkept = sights.keep(&target.selection.unix_known.borrow(), found.seen.missing.is_none());
     found.ghosts = look_for_ghosts(args, &target, &rules, &found, world)?;
     if let Some(ghosts) = &mut found.ghosts {
@@ -117,8 +115,7 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let holding = Holding::find(world, &target, &mut found.stuck, wanted);
     let mut report = present(&target, &rules, &found, verdict, &holding.blame);
     report.missing.extend(unkept);
-    // Of a profile's usual sockets it is said only: nothing speaks for theirs but that the service could have them.
-    report.missing.extend((strays > found.strays).then(|| words::strayed(strays)));
+    report.missing.extend(strays);
     holding.add_to(&mut report, &found.stuck, &target, common.verbose);
     let established = found.tally.count(Side::Both, State::Established);
     let is_connected = established + found.young + found.unsure + found.spares > 0 || !found.stuck.is_empty();

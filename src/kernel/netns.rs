@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 /// The calling thread's namespace: `/proc/net` would be that of the first thread.
-const OURS: &str = "/proc/thread-self/net";
+pub const OURS: &str = "/proc/thread-self/net";
 
 /// The namespace that the caller means: entered at the first call, the same ever after.
 pub fn place(world: &World) -> Result<&Place> {
@@ -138,25 +138,28 @@ fn ever_spoke_mptcp(net_dir: &Path) -> bool {
 pub struct Inside<T> {
     /// [`identity_of`]; `None`: no /proc to tell.
     pub identity: Option<u32>,
-    pub is_empty: bool,
-    pub has_mptcp: bool,
-    /// TCP's, by its counters.
-    pub sockets: u64,
     pub done: T,
 }
 
-/// Does something in another namespace. A thread of its own enters: no other one is moved, and none
-/// needs the right to come back.
+/// Does something in another namespace.
 pub fn inside<T: Send + 'static>(namespace: File, act: fn() -> T) -> io::Result<Inside<T>> {
-    let enter = move || -> io::Result<Inside<T>> {
+    let done = inside_each(vec![namespace], act)?.pop();
+    done.unwrap_or_else(|| Err(io::Error::other("the thread in it ended")))
+}
+
+/// Does it in one namespace after the other. A thread of its own enters: no other one is moved, and none needs the
+/// right to come back.
+///
+/// # Errors
+/// Where there can't be another thread.
+pub fn inside_each<T: Send + 'static>(namespaces: Vec<File>, act: fn() -> T) -> io::Result<Vec<io::Result<Inside<T>>>> {
+    let enter = move |namespace: File| -> io::Result<Inside<T>> {
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-        let ours = Path::new(OURS);
-        let sockets = in_tables(ours).unwrap_or(0);
-        let (identity, is_empty, has_mptcp) = (own_identity(), is_empty(ours), has_mptcp(ours));
-        Ok(Inside { identity, is_empty, has_mptcp, sockets, done: act() })
+        Ok(Inside { identity: own_identity(), done: act() })
     };
-    let thread = thread::Builder::new().stack_size(128 * 1024).spawn(enter)?;
-    thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread in it ended")))
+    let enter_all = move || namespaces.into_iter().map(enter).collect();
+    let thread = thread::Builder::new().stack_size(128 * 1024).spawn(enter_all)?;
+    thread.join().map_err(|_| io::Error::other("the thread in it ended"))
 }
 
 fn ours() -> Place {

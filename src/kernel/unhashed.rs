@@ -150,7 +150,10 @@ pub fn outside(world: &World, lived_in: &[LivedIn]) -> Option<u64> {
         let sum: u64 = lived_in.iter().filter_map(|one| in_tables(&one.process()?.join("net"))).sum();
         Some(before.max(all()?).saturating_sub(sum))
     };
-    Some(once()?.min(once()?))
+    match once()? {
+        0 => Some(0),
+        count => Some(once()?.min(count)),
+    }
 }
 
 fn allocated(net_dir: &Path) -> Option<u64> {

@@ -20,6 +20,8 @@ pub struct Host {
     pub remark: Option<String>,
     /// Why there may be more.
     pub hidden: Vec<String>,
+    /// TCP sockets that are in none of those that processes are in; `None`: not told.
+    pub outside: Option<u64>,
 }
 
 /// A namespace that processes are in.
@@ -69,7 +71,7 @@ fn others(process: &Path, identity: u32) -> Vec<(u32, PathBuf)> {
 /// When there is no process at all: that is no /proc.
 pub fn look(world: &World) -> Result<Host> {
     let root = &world.proc_root;
-    let mut host = Host { lived_in: Vec::new(), mounted: Vec::new(), remark: None, hidden: Vec::new() };
+    let mut host = Host { lived_in: Vec::new(), mounted: Vec::new(), remark: None, hidden: Vec::new(), outside: None };
     let (ours, mut unread) = (own_identity(), 0);
     for pid in pids(root)? {
         let process = root.join(pid.to_string());

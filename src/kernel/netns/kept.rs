@@ -31,7 +31,8 @@ pub fn add(candidates: &mut Candidates, world: &World, pid: u32, place: Place, l
 /// As [`host::look`].
 pub fn look(world: &World, candidates: Option<&Candidates>) -> Result<Host> {
     let mut host = host::look(world)?;
-    if candidates.is_some() || unhashed::outside(world, &host.lived_in) != Some(0) {
+    host.outside = unhashed::outside(world, &host.lived_in);
+    if candidates.is_some() || host.outside != Some(0) {
         look_for_more(world, &mut host, candidates);
     }
     Ok(host)

@@ -115,6 +115,11 @@ impl StateSet {
         self.0 & (1 << state as u8) != 0
     }
 
+    /// Whether there is none beside `states`.
+    pub fn is_within(self, states: &[State]) -> bool {
+        self.0 & !StateSet::of(states).0 == 0
+    }
+
     pub fn mask(self) -> u32 {
         u32::from(self.0)
     }

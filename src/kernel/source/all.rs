@@ -6,8 +6,8 @@ use crate::kernel::netns::host::{self, LivedIn};
 use crate::kernel::netns::kept::{self, Candidates};
 use crate::kernel::netns::{self, Inside};
 use crate::kernel::socket::{Socket, StateSet};
-use crate::kernel::unhashed;
 use crate::kernel::world::{Source, World};
+use rustix::fd::OwnedFd;
 use std::fs::File;
 use std::path::Path;
 
@@ -29,21 +29,24 @@ pub fn visit(
     let mut seen = Coverage::new(origin, String::new());
     seen.namespaces = Namespaces { seen: 0, refused: 0, late: 0 };
     let mut tour = Tour { world, query, seen, empty: 0, by_proc: 0, sockets: 0 };
-    for namespace in &host.lived_in {
-        tour.add(if world.deadline.is_near() { NamespaceView::Late } else { tour.lived_in(namespace, each) });
+    for some in host.lived_in.chunks(AT_ONCE) {
+        tour.lived_in(some, each);
     }
     for path in &host.mounted {
         let view =
             if world.deadline.is_near() { NamespaceView::Late } else { tour.mounted(path, &host.lived_in, each) };
         tour.add(view);
     }
-    let unreached = unhashed::outside(world, &host.lived_in).map(|all| all.saturating_sub(tour.sockets));
+    let unreached = host.outside.map(|all| all.saturating_sub(tour.sockets));
     let remark = unreached.filter(|count| *count > 0).map(|count| {
         format!("{count} TCP sockets in no network namespace that was reached: reset, unbound, or theirs is kept by them alone")
     });
     tour.seen.remark = tour.seen.remark.or(host.remark).or(remark);
     Ok(tour.end(host.hidden))
 }
+
+/// How many namespaces one thread enters, for a descriptor or two of each.
+const AT_ONCE: usize = 64;
 
 /// How one namespace was seen.
 enum NamespaceView {
@@ -54,6 +57,33 @@ enum NamespaceView {
     Late,
     /// It ended meanwhile, or was seen already.
     Gone,
+}
+
+/// A namespace that processes are in, before it is looked at.
+struct Room<'a> {
+    namespace: &'a LivedIn,
+    /// One that is in it; `None`: it is gone, or there is no time.
+    process: Option<&'a Path>,
+    is_empty: bool,
+    socket: Option<OwnedFd>,
+}
+
+/// What a thread sees in a namespace without processes.
+struct Unpeopled {
+    is_empty: bool,
+    has_mptcp: bool,
+    /// TCP's, by its counters.
+    sockets: u64,
+    socket: Result<OwnedFd>,
+}
+
+impl Unpeopled {
+    fn look() -> Unpeopled {
+        let ours = Path::new(netns::OURS);
+        let sockets = netns::in_tables(ours).unwrap_or(0);
+        let (is_empty, has_mptcp) = (netns::is_empty(ours), netns::has_mptcp(ours));
+        Unpeopled { is_empty, has_mptcp, sockets, socket: netlink::open() }
+    }
 }
 
 struct Tour<'a> {
@@ -67,25 +97,60 @@ struct Tour<'a> {
 }
 
 impl Tour<'_> {
-    fn lived_in(&self, namespace: &LivedIn, each: &mut dyn FnMut(&Socket)) -> NamespaceView {
-        let Some(process) = namespace.process() else { return NamespaceView::Gone };
-        let net_dir = process.join("net");
-        if self.skips_empty() && netns::is_empty(&net_dir) {
-            return NamespaceView::Empty;
-        }
-        let mut each = |socket: &Socket| each(&Socket { netns: namespace.identity, ..*socket });
-        if self.world.source != Source::Proc {
-            let socket = match namespace.is_ours {
-                true => netlink::open().ok(),
-                // The process may have gone elsewhere since.
-                false => File::open(process.join("ns/net"))
-                    .and_then(|file| netns::inside(file, netlink::open))
-                    .ok()
-                    .filter(|inside| inside.identity == Some(namespace.identity))
-                    .and_then(|inside| inside.done.ok()),
+    fn lived_in(&mut self, namespaces: &[LivedIn], each: &mut dyn FnMut(&Socket)) {
+        let mut rooms: Vec<Room> = namespaces.iter().map(|namespace| self.room(namespace)).collect();
+        self.open(&mut rooms);
+        for room in rooms {
+            let view = match room.process {
+                _ if self.world.deadline.is_near() => NamespaceView::Late,
+                None => NamespaceView::Gone,
+                Some(_) if room.is_empty => NamespaceView::Empty,
+                Some(process) => self.peopled(room.namespace, process, room.socket, each),
             };
+            self.add(view);
+        }
+    }
+
+    fn room<'b>(&self, namespace: &'b LivedIn) -> Room<'b> {
+        let process = if self.world.deadline.is_near() { None } else { namespace.process() };
+        let is_empty = |process: &Path| self.skips_empty() && netns::is_empty(&process.join("net"));
+        Room { namespace, process, is_empty: process.is_some_and(is_empty), socket: None }
+    }
+
+    /// Opens the sockets that show them.
+    fn open(&self, rooms: &mut [Room]) {
+        let mut entered = Vec::new();
+        for room in rooms.iter_mut().filter(|room| !room.is_empty && self.world.source != Source::Proc) {
+            if room.namespace.is_ours {
+                room.socket = netlink::open().ok();
+            } else if let Some(file) = room.process.and_then(|process| File::open(process.join("ns/net")).ok()) {
+                entered.push((file, room));
+            }
+        }
+        if entered.is_empty() {
+            return;
+        }
+        let (files, rooms): (Vec<File>, Vec<&mut Room>) = entered.into_iter().unzip();
+        for (room, inside) in rooms.into_iter().zip(netns::inside_each(files, netlink::open).unwrap_or_default()) {
+            // The process may have gone elsewhere since.
+            let inside = inside.ok().filter(|inside| inside.identity == Some(room.namespace.identity));
+            room.socket = inside.and_then(|inside| inside.done.ok());
+        }
+    }
+
+    fn peopled(
+        &self,
+        namespace: &LivedIn,
+        process: &Path,
+        socket: Option<OwnedFd>,
+        each: &mut dyn FnMut(&Socket),
+    ) -> NamespaceView {
+        let net_dir = process.join("net");
+        let mut each = |socket: &Socket| each(&Socket { netns: namespace.identity, ..*socket });
+        if let Some(socket) = socket {
             let has_mptcp = netns::has_mptcp(&net_dir);
-            if let Some(Ok(seen)) = socket.map(|socket| netlink::visit(&socket, self.query, has_mptcp, &mut each)) {
+            let count = || netns::in_tables(&net_dir);
+            if let Ok(seen) = netlink::visit_counted(&socket, self.query, has_mptcp, &count, &mut each) {
                 return NamespaceView::Sockets(seen);
             }
         }
@@ -105,10 +170,12 @@ impl Tour<'_> {
     }
 
     fn mounted(&mut self, path: &Path, lived_in: &[LivedIn], each: &mut dyn FnMut(&Socket)) -> NamespaceView {
-        let Ok(inside) = File::open(path).and_then(|file| netns::inside(file, netlink::open)) else {
+        let Ok(inside) = File::open(path).and_then(|file| netns::inside(file, Unpeopled::look)) else {
             return if host::is_there(self.world, path) { NamespaceView::Refused } else { NamespaceView::Gone };
         };
-        let Inside { identity: Some(identity), is_empty, has_mptcp, sockets, done: Ok(socket) } = inside else {
+        let Inside { identity: Some(identity), done: Unpeopled { is_empty, has_mptcp, sockets, socket: Ok(socket) } } =
+            inside
+        else {
             return NamespaceView::Refused;
         };
         if lived_in.iter().any(|known| known.identity == identity) {
