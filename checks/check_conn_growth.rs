@@ -93,6 +93,7 @@ fn present(seen: Observation, args: &Args<Growth>, target: &Target, world: &Worl
     report.missing.extend(unread);
     if verbose > 0 {
         report.details.extend(found.evidence(&silences));
+        report.details.extend(found.offered());
     }
     report.details.extend(blame.details(&suspects, &owners, verbose));
     sockets::add_to(&mut report, &suspects, &owners, &target.request);
