@@ -22,6 +22,7 @@ use connleak::owners::holding::{self, Holding};
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
+use connleak::report::words;
 use connleak::report::{GENERIC, Report};
 use connleak::service::listener;
 use connleak::service::profile::{self, States};
@@ -231,7 +232,8 @@ fn gather(target: &Target, rules: &Rules, most: usize, world: &World) -> Result<
     let (mut sockets, mut unsure, mut is_cut) = (Vec::new(), Vec::new(), false);
     let seen = look::visit(world, selection, (StateSet::ALL, true), &mut |socket, matched, listeners| {
         let is_listener = socket.state == State::Listen;
-        match if is_listener { selection.matches_listener(socket) } else { matched } {
+        // A UNIX listener has no port: its name told already that it is meant.
+        match if is_listener && !socket.is_unix() { selection.matches_listener(socket) } else { matched } {
             Match::No => {}
             Match::Yes(side) => {
                 mix.add(socket, side);
@@ -304,6 +306,7 @@ fn headline(target: &Target, found: &Found, findings: &[Finding], blame: &Blame)
     }
     parts.extend(reasons);
     parts.push(found.counted(target.selection.side, findings));
+    parts.extend(words::over_unix(found.mix.over_unix, target.selection.has_tcp()));
     parts.extend(judge::oddity(&found.mix));
     parts.join(", ")
 }
