@@ -11,14 +11,16 @@ use std::mem::MaybeUninit;
 /// Descriptors of a large table that are tried.
 const TRIED: u64 = 8;
 /// A smaller one is read whole at hardly more cost.
-const LARGE: u64 = 128;
+const LARGE: u64 = 32;
 
 /// `inodes`: what is looked for, sorted. One table of tens of thousands takes as long as hundreds of usual ones, and who
 /// leaks has mostly what is looked for. Before Linux 6.2 their sizes aren't told, and the order stays.
 pub(super) fn first(world: &World, listed: &mut Vec<Listed>, inodes: &[u64]) {
     let mut ranked: Vec<((bool, u64), Listed)> = Vec::with_capacity(listed.len());
     for process in listed.drain(..) {
-        let rank = open_process(world, process.pid).and_then(|dir| rank(dir.as_fd(), inodes));
+        let rank = || open_process(world, process.pid).and_then(|dir| rank(dir.as_fd(), inodes));
+        // What time is left is for reading.
+        let rank = if world.deadline.is_near() { Ok((true, u64::MAX)) } else { rank() };
         ranked.push((rank.unwrap_or_default(), process));
     }
     ranked.sort_by_key(|(rank, _)| *rank);
