@@ -130,7 +130,11 @@ impl Contestant {
         let anew = format!("exec \"$0\" --unix {path} --state-dir {}/$$ {CALM}", state.display());
         contestants.extend([
             Contestant::example(bin, "kernel's dump with names", "unix_dump"),
-            Contestant::new("ours --unix, first run", 0, &["sh", "-c", &anew, &bin.join("check_closewait").to_string_lossy()]),
+            Contestant::new(
+                "ours --unix, first run",
+                0,
+                &["sh", "-c", &anew, &bin.join("check_closewait").to_string_lossy()],
+            ),
             Contestant::ours(bin, "ours --unix", 0, &format!("--unix {path} --state-dir {} {CALM}", state.display())),
             Contestant::ours(bin, "ours --unix --side server", 0, &format!("--unix {path} --side server {CALM}")),
             Contestant::new("ss -Hxa src PATH", 0, &["ss", "-Hxa", "src", path]),

@@ -41,6 +41,7 @@ mod orphans {
     pub mod regular_check;
     pub mod reload;
     pub mod stop_command;
+    pub mod waiting;
 }
 
 /// check_conn_states.
