@@ -136,7 +136,7 @@ fn run<A: Command>(name: &'static str, check: fn(&Args<A>, &World) -> Result<Rep
 /// Looks at one service. For Prometheus it is named before: a series that fails stays the same.
 fn look<A: Command>(args: &Args<A>, world: &World, check: fn(&Args<A>, &World) -> Result<Report>) -> Result<Report> {
     if args.common.output == Some(Format::Prometheus)
-        && let Ok(target) = target::resolve(args.common.request(&[]), world)
+        && let Ok(target) = target::resolve(args.common.request(), world)
     {
         batch().name(target.service)?;
     }

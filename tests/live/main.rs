@@ -102,6 +102,7 @@ mod host {
     pub mod namespaces;
     pub mod nested_namespaces;
     pub mod own_namespaces;
+    pub mod pid;
     pub mod processes;
     pub mod queues;
     pub mod replay;
