@@ -40,6 +40,7 @@ mod orphans {
     pub mod recipes;
     pub mod regular_check;
     pub mod reload;
+    pub mod reloads;
     pub mod stop_command;
     pub mod waiting;
 }
