@@ -48,7 +48,7 @@ complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l 
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l left-critical -r -d 'be critical when a leak leaves less time than this until the limit; default from the profile'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l baseline-warning -r -d 'warn when there are this many percent more than usual at this hour, once three days are known; default never'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l state-dir -r -d 'where the history is kept; default /var/lib/connleak, see the man page'
-complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l rehearse -r -d 'for rehearsals: judge as if time ran this many times as fast, on a history of its own'
+complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l rehearse -r -d 'for rehearsals: judge as if time ran this many times as fast, thresholds too, on a history of its own'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l port -s p -r -d 'service port, several or a range as 8000-8100. A port finds its profile by itself; may be repeated'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l unix -r -d 'UNIX socket that the service listens on: its path, @NAME for an abstract one, or a pattern with * and ?; may be repeated'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p and --unix also its ports and UNIX sockets. Several, for -o prometheus only, are checked one after the other; may be repeated'

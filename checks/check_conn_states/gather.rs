@@ -70,7 +70,8 @@ impl<'a> Counts<'a> {
 
     fn add(&mut self, socket: &Socket, matched: Match, listeners: &Listeners) {
         let is_listener = socket.state == State::Listen;
-        match if is_listener { self.selection.matches_listener(socket) } else { matched } {
+        // A UNIX listener has no port: its name told already that it is meant.
+        match if is_listener && !socket.is_unix() { self.selection.matches_listener(socket) } else { matched } {
             Match::No => {}
             Match::Yes(side) => {
                 self.mix.add(socket, side);

@@ -19,6 +19,7 @@ use connleak::owners::holding::{self, Holding};
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
+use connleak::report::words;
 use connleak::report::{GENERIC, Report};
 use connleak::service::listener;
 use connleak::service::profile::{self, States};
@@ -262,6 +263,7 @@ fn headline(target: &Target, found: &Found, findings: &[Finding], blame: &Blame)
     }
     parts.extend(reasons);
     parts.push(found.counted(target.selection.side, findings));
+    parts.extend(words::over_unix(found.mix.over_unix, target.selection.has_tcp()));
     parts.extend(judge::oddity(&found.mix));
     parts.join(", ")
 }

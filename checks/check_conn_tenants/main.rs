@@ -13,6 +13,7 @@ use connleak::owners::sockets;
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState};
+use connleak::report::words;
 use connleak::report::{Metric, Part, Report, Unit};
 use connleak::service::listener;
 use connleak::service::profile::Profile;
@@ -137,7 +138,7 @@ fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, 
     let state = judged.verdict.state;
     let (named, outliers) = (judged.named, judged.outliers);
     let mut report = Report::new("conn_tenants", target.service.clone(), &found.look.seen, judged.verdict);
-    report.headline = headline(rules, found, &report.reasons, &blame);
+    report.headline = headline(rules, found, &report.reasons, &blame, target.selection.has_tcp());
     report.parts = parts(rules, found, &labels);
     report.metrics = metrics(rules, found, outliers.len(), report.parts.len());
     blame.add_to(&mut report);
@@ -186,7 +187,7 @@ fn doubts(rules: &Rules, found: &Found, has_tcp: bool, state: ServiceState, repo
     report.missing.extend(found.poolers_missing.iter().chain(&found.look.unkept).cloned());
 }
 
-fn headline(rules: &Rules, found: &Found, reasons: &[String], blame: &Blame) -> String {
+fn headline(rules: &Rules, found: &Found, reasons: &[String], blame: &Blame, has_tcp: bool) -> String {
     let census = &found.census;
     let mut parts = reasons.to_vec();
     // Of one tenant several numbers may be bad: its name is said once.
@@ -218,6 +219,8 @@ fn headline(rules: &Rules, found: &Found, reasons: &[String], blame: &Blame) -> 
         let share = rules.share(most, census);
         parts.push(format!("largest tenant {name}: {}, {share}%{of}", connections(most)));
     }
+    let over_unix = found.look.connections.iter().filter(|connection| connection.socket.is_unix()).count() as u64;
+    parts.extend(words::over_unix(over_unix, has_tcp));
     if census.pooled.connections > 0 {
         parts.push(format!("{} by poolers", census.pooled.connections));
     }

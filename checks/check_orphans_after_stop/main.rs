@@ -25,6 +25,7 @@ use connleak::owners::sockets;
 use connleak::report::Report;
 use connleak::report::doubt;
 use connleak::report::verdict::{ServiceState, Verdict, word};
+use connleak::report::words;
 use connleak::service::baseline::Baseline;
 use connleak::service::target::{self, Target};
 use drain::{Drain, Leftovers};
@@ -247,6 +248,8 @@ impl Scene<'_> {
             report.headline += ", nothing was there before: is it the right port?";
         }
         report.missing.extend(leftover::files::silent(&self.target.selection, left, self.drain.world));
+        let strays = self.target.strays(self.drain.world);
+        report.missing.extend((strays > 0).then(|| words::strayed(strays)));
         report.metrics = settled.view.metrics(settled.after, rules.count);
         blame.add_to(&mut report);
         let remaining = left.iter().take(grouping.top).map(|left| leftover::json(left, &owners, &before));
@@ -296,6 +299,8 @@ impl Scene<'_> {
                 vec![format!("{} after {}{limit}", leftover::counted(&view.left), settled.after)]
             }
         };
+        let over_unix = view.left.iter().filter(|left| left.socket.is_unix()).count() as u64;
+        parts.extend(words::over_unix(over_unix, self.target.selection.has_tcp()));
         if !is_ok {
             parts.extend(remains);
         }

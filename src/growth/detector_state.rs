@@ -1,5 +1,6 @@
 //! What the growth check remembers beside its samples: the detector, the names of groups, the pace.
 
+use crate::growth::detector::stuck::{Resting, Rests, When};
 use crate::growth::detector::{Detector, Leak, Sample, Socket, TimeLeft, Verdict};
 use crate::growth::known::Known;
 use crate::growth::pool::{Connection, Pool, hashed, is_sampled};
@@ -34,6 +35,9 @@ pub struct DetectorState {
     /// The service's processes; kept behind all else, where earlier versions don't look.
     #[serde(skip)]
     pub processes: Known,
+    /// How pools rest; kept behind that.
+    #[serde(skip)]
+    pub rests: Rests,
 }
 
 /// When a sample was taken. Seconds.
@@ -85,19 +89,24 @@ impl DetectorState {
             last: None,
             turnover: None,
             processes: Known::default(),
+            rests: Rests::default(),
         }
     }
 
     /// From what the run before stored; `None`: it is unreadable or of another version.
     pub fn restore(version: u32, bytes: &[u8]) -> Option<DetectorState> {
         let (state, rest) = postcard::take_from_bytes::<DetectorState>(bytes).ok().filter(|_| version == VERSION)?;
-        Some(DetectorState { processes: postcard::from_bytes(rest).ok()?, ..state })
+        let (processes, rest) = postcard::take_from_bytes(rest).ok()?;
+        // Earlier versions kept none.
+        let rests = if rest.is_empty() { Rests::default() } else { postcard::from_bytes(rest).ok()? };
+        Some(DetectorState { processes, rests, ..state })
     }
 
     pub fn store(&self) -> Vec<u8> {
         // Serialising plain numbers into memory can't fail; an empty state would be begun anew, and said.
         let bytes = postcard::to_stdvec(self).unwrap_or_default();
-        postcard::to_extend(&self.processes, bytes).unwrap_or_default()
+        let bytes = postcard::to_extend(&self.processes, bytes).unwrap_or_default();
+        postcard::to_extend(&self.rests, bytes).unwrap_or_default()
     }
 
     /// Takes one look at the service, which can hold `limit` of what `seen` counts. `speed`: how many
@@ -130,6 +139,22 @@ impl DetectorState {
             sampled,
             watched: self.detector.watched(),
         }
+    }
+
+    /// Takes one look at how pools rest: the owner and the silence in seconds of each of their connections. The pools that may be stuck,
+    /// as the detector's time has it.
+    pub fn rest(&mut self, now: When, silences: impl Iterator<Item = (u32, f64)>, speed: f64) -> Vec<Resting> {
+        let interval = self.pace().unwrap_or(USUAL_PACE) * speed;
+        self.rests.learn(now, silences.map(|(group, silent)| (group, silent * speed)));
+        self.rests.resting(interval)
+    }
+
+    /// What [`DetectorState::rest`] would give.
+    pub fn would_rest(&self, now: When, silences: impl Iterator<Item = (u32, f64)>, speed: f64) -> Vec<Resting> {
+        let interval = self.pace().unwrap_or(USUAL_PACE) * speed;
+        let mut rests = self.rests.clone();
+        rests.learn(now, silences.map(|(group, silent)| (group, silent * speed)));
+        rests.resting(interval)
     }
 
     /// How long ghosts have been silent now, at least, in seconds of real time: since they were first followed.

@@ -47,7 +47,7 @@ pub struct Growth {
     #[argh(option, arg_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 
-    /// for rehearsals: judge as if time ran this many times as fast, on a history of its own
+    /// for rehearsals: judge as if time ran this many times as fast, thresholds too, on a history of its own
     #[argh(option, arg_name = "FACTOR")]
     pub rehearse: Option<Speed>,
 }
@@ -59,11 +59,12 @@ impl Command for Growth {
 impl Growth {
     /// The thresholds in force.
     pub fn rules(&self, common: &Common, profile: &Profile) -> Rules {
-        Rules {
+        let rules = Rules {
             used: common.limits(),
             left_warning: self.left_warning.or(profile.growth.warning),
             left_critical: self.left_critical.or(profile.growth.critical),
             baseline_warning: self.baseline_warning.map(|Percent(percent)| percent),
-        }
+        };
+        rules.rehearsed(self.rehearse.map_or(1, |Speed(factor)| factor))
     }
 }

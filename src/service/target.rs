@@ -141,8 +141,15 @@ impl Target {
         let has_any = selection.unix.iter().any(UnixTarget::has_file);
         let key = format!("{} side {} {}", paths.join(" "), self.service.side.name(), scope::key(world)?);
         let sights = FirstSights::open(state_dir, key.replace('\n', " "), has_any);
-        selection.unix_clients.get_mut().clone_from(&sights.clients);
+        selection.unix_known.get_mut().clone_from(&sights.sockets);
         Ok(sights)
+    }
+
+    /// Clients' ends of UNIX sockets whose servers had closed before the first look: where it has such a socket here, maybe its.
+    pub fn strays(&self, world: &World) -> u64 {
+        let selection = &self.selection;
+        let is_here = world.replay.is_none() && selection.unix.iter().any(|target| target.asked || target.has_file());
+        if is_here { selection.unix_known.borrow().strays.len() as u64 } else { 0 }
     }
 
     /// Narrowed to the sockets of the unit that is asked for, if one is.

@@ -27,6 +27,7 @@ mod growth {
     pub mod rights;
     pub mod series;
     pub mod stands;
+    pub mod stuck;
 }
 
 /// check_orphans_after_stop.

@@ -186,5 +186,18 @@ fn judge(run: &Recorded, plan: &Plan, memory: &mut DetectorState) -> Outcome {
     let (idle_oldest, usual) = (None, None);
     let may_be_full = plan.may_be_full();
     let headrooms = limit.map(headroom).into_iter().collect();
-    Outcome { measure, amount: items * each, groups, learned, leaking, headrooms, idle_oldest, may_be_full, usual }
+    Outcome {
+        measure,
+        amount: items * each,
+        groups,
+        learned,
+        leaking,
+        headrooms,
+        idle_oldest,
+        idle_median: None,
+        stuck: Vec::new(),
+        plateaus: Vec::new(),
+        may_be_full,
+        usual,
+    }
 }
