@@ -112,8 +112,9 @@ impl StateCounts {
                 limit: queue.limit.map(u64::from),
             })),
             State::SynRecv => {
-                // A socket in SYN_RECV (TCP Fast Open) has a tcp_info, a mere request has none.
-                self.requests += u64::from(socket.inode == 0 && socket.times.is_none());
+                // A socket in SYN_RECV (TCP Fast Open) has a cgroup and, where it is asked for, a tcp_info; a mere request has none.
+                let is_request = socket.inode == 0 && socket.times.is_none() && socket.cgroup.is_none();
+                self.requests += u64::from(is_request);
                 *self.half_open.entry((socket.netns, socket.local, socket.interface)).or_default() += 1;
             }
             State::TimeWait => {

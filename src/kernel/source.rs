@@ -1,12 +1,13 @@
 //! Visit the sockets of a network namespace, or of all, once; say where the view came from and what it lacks.
 
 mod all;
-mod crowded;
+pub mod crowded;
 pub mod diag;
 pub mod exact;
 mod mptcp;
 pub mod netlink;
 pub mod proc;
+mod repeats;
 pub mod replay;
 pub mod unix;
 
