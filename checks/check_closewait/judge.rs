@@ -64,7 +64,7 @@ impl Rules {
         let low = found.stuck.len() as u64;
         // Should they be one pool's, it may keep so many more of them.
         let spare = self.expected.saturating_sub(found.spares());
-        let high = low + (found.maybe_stuck + found.unsure + ghosts).saturating_sub(spare);
+        let high = low + (found.maybe_stuck + found.unsure + found.strays + ghosts).saturating_sub(spare);
         let mut worst = self.count.at_worst(low as f64, high as f64);
         if high >= self.ratio_min_count {
             let count = self.count_at(low, high);
@@ -72,7 +72,8 @@ impl Rules {
             worst = worst.max(self.ratio.at_worst(low, high).min(count.max(ServiceState::Warning)));
         }
         let of = |age: Option<u32>| age.map_or(0.0, seconds);
-        let oldest = if found.ages_known() { of(found.oldest_at_most) } else { f64::INFINITY };
+        let are_known = found.ages_known() && found.strays == 0;
+        let oldest = if are_known { of(found.oldest_at_most) } else { f64::INFINITY };
         worst.max(self.oldest.at_worst(of(found.oldest).min(oldest), oldest))
     }
 
@@ -142,6 +143,8 @@ pub struct Found {
     pub ageless: u64,
     /// ESTABLISHED over UNIX sockets.
     pub over_unix: u64,
+    /// Clients' ends of UNIX sockets that may be the service's: their servers had closed before the first look.
+    pub strays: u64,
 }
 
 impl Found {
@@ -158,9 +161,9 @@ impl Found {
         format!("{}% of {} connections", self.ratio(stuck), self.of(stuck))
     }
 
-    /// A pool's spares whose keepalive probes were answered by a reset have left the tables.
-    pub fn take_out_spare_ghosts(&mut self, expected: u64) {
-        let Some(ghosts) = self.ghosts.as_mut().filter(|_| expected > 0) else { return };
+    /// To what is stuck, but for a pool's spares whose keepalive probes were answered by a reset.
+    pub fn add_ghosts(&mut self, expected: u64) {
+        let Some(ghosts) = &mut self.ghosts else { return };
         let before = ghosts.sockets.len();
         ghosts.sockets.retain(|ghost| {
             let taken = self.spares_of.entry(ghost.uid).or_default();
@@ -169,6 +172,7 @@ impl Found {
             is_beyond
         });
         ghosts.count -= (before - ghosts.sockets.len()) as u64;
+        self.stuck.append(&mut ghosts.sockets);
     }
 
     pub fn spares(&self) -> u64 {
