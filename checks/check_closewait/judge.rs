@@ -64,7 +64,9 @@ impl Rules {
     /// Should all that isn't known count: up to so many more sockets, of up to any age, and `ghosts`.
     pub fn at_worst(&self, found: &Found, ghosts: u64) -> ServiceState {
         let low = found.stuck.len() as u64;
-        let high = low + found.maybe_stuck + found.unsure + found.strays + ghosts;
+        // Should they be one pool's, it may keep so many more of them.
+        let spare = self.expected.saturating_sub(found.spares());
+        let high = low + (found.maybe_stuck + found.unsure + found.strays + ghosts).saturating_sub(spare);
         let mut worst = self.count.at_worst(low as f64, high as f64);
         if high >= self.ratio_min_count {
             let count = self.count_at(low, high);
@@ -106,7 +108,7 @@ impl Rules {
             _ => (stuck, String::new()),
         };
         let sockets = words::sided(stuck, "socket", found.sides);
-        let spares = if found.spares > 0 { format!(" beyond {} spares", found.spares) } else { String::new() };
+        let spares = if found.spares() > 0 { format!(" beyond {} spares", found.spares()) } else { String::new() };
         if found.ages_known() && self.min_age > Span::seconds(0) {
             format!("{sockets} in CLOSE_WAIT for {} or more{spares}{and_ghosts}", self.min_age)
         } else {
@@ -121,7 +123,8 @@ pub struct Found {
     pub tally: Tally,
     /// In CLOSE_WAIT for the minimal age at least and no spares, and ghosts.
     pub stuck: Vec<Suspect>,
-    pub spares: u64,
+    /// Those of them that a pool may keep, by user.
+    pub spares_of: BTreeMap<u32, u64>,
     /// `None`: not looked for.
     pub ghosts: Option<Ghosts>,
     /// Stuck sockets on the server's and on the client's side, where both were asked for.
@@ -158,6 +161,24 @@ impl Found {
     /// `52.27% of 44 connections`.
     fn part(&self, stuck: u64) -> String {
         format!("{}% of {} connections", self.ratio(stuck), self.of(stuck))
+    }
+
+    /// To what is stuck, but for a pool's spares whose keepalive probes were answered by a reset.
+    pub fn add_ghosts(&mut self, expected: u64) {
+        let Some(ghosts) = &mut self.ghosts else { return };
+        let before = ghosts.sockets.len();
+        ghosts.sockets.retain(|ghost| {
+            let taken = self.spares_of.entry(ghost.uid).or_default();
+            let is_beyond = *taken >= expected;
+            *taken += u64::from(!is_beyond);
+            is_beyond
+        });
+        ghosts.count -= (before - ghosts.sockets.len()) as u64;
+        self.stuck.append(&mut ghosts.sockets);
+    }
+
+    pub fn spares(&self) -> u64 {
+        self.spares_of.values().sum()
     }
 
     /// Percent of [`Found::of`].
@@ -224,6 +245,6 @@ pub fn metrics(rules: &Rules, found: &Found, established: u64) -> Vec<Metric> {
         Metric::new("close_wait_ratio", Unit::Percent, Some(found.ratio(stuck))).within(rules.ratio),
         Metric::new("close_wait_oldest", Unit::Seconds, found.oldest_seconds()).within(rules.oldest),
         Metric::new("ghosts", Unit::None, ghosts),
-        Metric::count("spares", found.spares),
+        Metric::count("spares", found.spares()),
     ]
 }

@@ -106,9 +106,7 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let strays = found.count_strays(&target, world);
     let unkept = sights.keep(&target.selection.unix_known.borrow(), found.seen.missing.is_none());
     found.ghosts = look_for_ghosts(args, &target, &rules, &found, world)?;
-    if let Some(ghosts) = &mut found.ghosts {
-        found.stuck.append(&mut ghosts.sockets);
-    }
+    found.add_ghosts(rules.expected);
     let gathered = world.deadline.elapsed();
     let verdict = rules.judge(found.stuck.len() as u64, found.oldest, &found);
     let wanted = common.wants_owners(verdict.state != ServiceState::Ok);
@@ -118,7 +116,7 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     report.missing.extend(strays);
     holding.add_to(&mut report, &found.stuck, &target, common.verbose);
     let established = found.tally.count(Side::Both, State::Established);
-    let is_connected = established + found.young + found.unsure + found.spares > 0 || !found.stuck.is_empty();
+    let is_connected = established + found.young + found.unsure + found.spares() > 0 || !found.stuck.is_empty();
     listener::add_absence(&mut report, &target, world, is_connected);
     if let Some(ghosts) = found.ghosts.as_ref().filter(|_| common.verbose > 0) {
         report.details.push(format!("ghosts: {}", ghosts.looked_at(world)));
@@ -228,7 +226,7 @@ fn gather(target: &Target, rules: &Rules, sights: &mut FirstSights, world: &Worl
             maybe_stuck += u64::from(age.is_some_and(|age| u64::from(age.at_most) >= min_age.as_millis()));
         }
     })?;
-    let spares = spares::take_out(&mut stuck, rules.expected);
+    let spares_of = spares::take_out_by_user(&mut stuck, rules.expected);
     let clients = stuck.iter().filter(|stuck| stuck.side == Side::Client).count() as u64;
     let sides = (selection.side == Side::Both).then_some([stuck.len() as u64 - clients, clients]);
     let oldest = oldest.max(stuck.iter().filter_map(|stuck| stuck.suspect.age).max());
@@ -238,7 +236,7 @@ fn gather(target: &Target, rules: &Rules, sights: &mut FirstSights, world: &Worl
         seen,
         tally,
         stuck,
-        spares,
+        spares_of,
         ghosts,
         sides,
         young,

@@ -7,6 +7,7 @@
 
 use crate::kernel::socket::{Side, scope};
 use crate::owners::blame::Suspect;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 
@@ -33,6 +34,21 @@ pub trait Spare {
     fn side(&self) -> Side;
     /// Whether a pool ever had it in use.
     fn was_used(&self) -> bool;
+}
+
+/// [`take_out`]; how many that were of each user.
+pub fn take_out_by_user<T: Spare>(all: &mut Vec<T>, expected: u64) -> BTreeMap<u32, u64> {
+    let count = |all: &[T]| {
+        let mut of = BTreeMap::<u32, u64>::new();
+        all.iter().for_each(|one| *of.entry(one.suspect().uid).or_default() += 1);
+        of
+    };
+    let mut spares = count(all);
+    take_out(all, expected);
+    for (uid, left) in count(all) {
+        spares.entry(uid).and_modify(|count| *count -= left);
+    }
+    spares
 }
 
 /// Takes out of each pool as many spares as are `expected`, the youngest; returns how many that were.

@@ -55,6 +55,13 @@ fn a_reset_after_close_wait_hides_nothing() {
         let pids = [server.pid(), client.pid()];
         assert_eq!(owners["ghosts"], serde_json::json!({"sockets": 4, "elsewhere": 0, "looked_at": pids}), "{owners}");
 
+        // A pool may keep them, also once a probe was answered by a reset.
+        let spared = look(&["--expected=4"]);
+        let told = ["close_wait", "ghosts", "spares"].map(|name| spared.value(name));
+        assert_eq!((spared.code, told), (0, [0.0, 0.0, 4.0]), "{spared:?}");
+        let beyond = look(&["--expected=3"]);
+        assert_eq!((beyond.code, beyond.value("ghosts"), beyond.value("spares")), (1, 1.0, 3.0), "{beyond:?}");
+
         // They count together with what the tables show.
         client.say(&format!("connect late {ADDRESS} 2"));
         server.say("accept late l 2");
