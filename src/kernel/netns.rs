@@ -11,7 +11,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -62,6 +62,10 @@ pub fn counters<const N: usize>(net_dir: &Path, name: &str, row: &str, fields: [
         Err(cause) if cause.kind() == io::ErrorKind::NotFound && name == "sockstat6" => return Some([0; N]),
         table => table.ok()?,
     };
+    fields_of(&table, row, fields)
+}
+
+fn fields_of<const N: usize>(table: &str, row: &str, fields: [&str; N]) -> Option<[u64; N]> {
     let mut words = table.lines().find_map(|line| line.strip_prefix(row))?.split_whitespace();
     let mut values = [0; N];
     while let (Some(field), Some(number)) = (words.next(), words.next()) {
@@ -72,6 +76,32 @@ pub fn counters<const N: usize>(net_dir: &Path, name: &str, row: &str, fields: [
     Some(values)
 }
 
+/// A file of counters that is read several times: to open it takes the kernel far longer than to tell it again.
+pub struct Counters {
+    /// `None`: [`counters`] tells why it may be missing.
+    file: Option<File>,
+}
+
+impl Counters {
+    pub fn open(net_dir: &Path, name: &str) -> Option<Counters> {
+        match File::open(net_dir.join(name)) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound && name == "sockstat6" => {
+                Some(Counters { file: None })
+            }
+            file => file.ok().map(|file| Counters { file: Some(file) }),
+        }
+    }
+
+    /// What they are now.
+    pub fn read<const N: usize>(&self, row: &str, fields: [&str; N]) -> Option<[u64; N]> {
+        let Some(file) = &self.file else { return Some([0; N]) };
+        // Far more than either says, which one call tells whole.
+        let mut text = [0; 4096];
+        let length = file.read_at(&mut text, 0).ok().filter(|length| *length < text.len())?;
+        fields_of(str::from_utf8(&text[..length]).ok()?, row, fields)
+    }
+}
+
 /// TCP's sockets in the tables of one namespace.
 pub fn in_tables(net_dir: &Path) -> Option<u64> {
     let of_ipv6 = of_ipv6(net_dir)?;
@@ -79,7 +109,7 @@ pub fn in_tables(net_dir: &Path) -> Option<u64> {
 }
 
 /// Those of IPv6 among them.
-pub fn of_ipv6(net_dir: &Path) -> Option<u64> {
+fn of_ipv6(net_dir: &Path) -> Option<u64> {
     counters(net_dir, "sockstat6", "TCP6:", ["inuse"]).map(|[count]| count)
 }
 

@@ -6,7 +6,7 @@
 
 use crate::base::error::{Error, Result};
 use crate::kernel::netns::host::LivedIn;
-use crate::kernel::netns::{self, counters, host, in_tables, of_ipv6};
+use crate::kernel::netns::{self, Counters, counters, host, in_tables};
 use crate::kernel::release;
 use crate::kernel::world::{Netns, World};
 use std::collections::HashSet;
@@ -33,11 +33,16 @@ pub fn bound(world: &World) -> Option<u64> {
     }
     let of_first = world.proc_root.join("1/net");
     let is_same = netns::identity_of(&of_first).ok()? == netns::identity_of(ours).ok()?;
-    let others = || Some(of_ipv6(ours)? + if is_same { 0 } else { in_tables(&of_first)? });
+    let [ipv4, ipv6] = ["sockstat", "sockstat6"].map(|name| Counters::open(ours, name));
+    let (ipv4, ipv6) = (ipv4?, ipv6?);
+    let others = || {
+        let [of_ipv6] = ipv6.read("TCP6:", ["inuse"])?;
+        Some(of_ipv6 + if is_same { 0 } else { in_tables(&of_first)? })
+    };
     let (mut before, mut most) = (others()?, 0);
     // The counters are read at different moments: what ends between two reads won't do so twice.
     for _ in 0..2 {
-        let [in_table, all] = counters(ours, "sockstat", "TCP:", ["inuse", "alloc"])?;
+        let [in_table, all] = ipv4.read("TCP:", ["inuse", "alloc"])?;
         let after = others()?;
         most = most.max(all.saturating_sub(in_table + before.min(after)));
         before = after;
