@@ -23,7 +23,9 @@ pub fn see(plan: &Plan, history: &mut History, holders: Holders, world: &World) 
     let past = plan.past(history, world)?;
     let known = past.known(plan, world);
     let look = PoolSample::new(plan, &known.pids, world)?;
-    let mut searched = Searched::new(plan, &look.pool, past.memory.as_ref(), known.is_sought, holders, world);
+    // Whoever holds a socket of the service was met where ghosts were looked for.
+    let seeks_all = known.is_sought && look.ghosts.looked_at.is_none();
+    let mut searched = Searched::new(plan, &look.pool, past.memory.as_ref(), seeks_all, holders, world);
     searched.processes = known.met(&searched.owners, look.ghosts.looked_at.as_deref(), world);
     let anew = || PoolSample::new(plan, &known.pids, world);
     let mut updated = plan.record(history, world, past, look, anew, |look, past| judge(plan, look, &searched, past))?;
