@@ -114,7 +114,13 @@ impl<'a> Suspected<'a> {
         at_most: Option<u64>,
     ) -> Suspected<'a> {
         let mut suspected = Suspected::of(target, &[], looking, at_most);
-        (suspected.sockets, suspected.users) = sockets.unzip();
+        let mut last = None;
+        for (inode, user) in sockets {
+            suspected.sockets.insert(inode);
+            if last.replace(user) != Some(user) {
+                suspected.users.insert(user);
+            }
+        }
         suspected
     }
 

@@ -30,10 +30,14 @@ pub fn find(
     let earlier = || {
         let mut earlier = Earlier { beside: beside.take(), ..Earlier::default() };
         for (inode, _) in sockets.clone() {
-            if owners.of(inode).next().is_none() {
+            let mut is_held = false;
+            for process in owners.of(inode) {
+                *earlier.holders.entry(process.pid).or_default() += 1;
+                is_held = true;
+            }
+            if !is_held {
                 earlier.unheld.insert(inode);
             }
-            owners.of(inode).for_each(|process| *earlier.holders.entry(process.pid).or_default() += 1);
         }
         earlier
     };
