@@ -5,6 +5,7 @@
 
 pub mod beside;
 pub mod descriptors;
+mod likely;
 pub mod lineage;
 pub mod listing;
 mod main_process;
@@ -53,6 +54,8 @@ pub struct Process {
 pub enum Holders {
     /// Stop as soon as every socket has one.
     First,
+    /// As [`Holders::First`], and their ancestors: of processes that share a socket by fork(2) the one that made it.
+    Main,
     /// Read every process: sockets are shared across fork(2).
     All,
 }
@@ -98,11 +101,17 @@ pub fn find_and_tell(world: &World, sockets: &[(u64, u32)], wanted: Holders, tel
     let _rights = world.raise();
     let users = if world.is_foreign() { Users::default() } else { Users::read() };
     let mut sought = Sought { held: vec![false; inodes.len()], left: inodes.len(), next: 0, inodes };
-    let (first, then): (Vec<_>, Vec<_>) = processes(world).into_iter().partition(|process| uids.contains(&process.uid));
+    let (mut first, then): (Vec<_>, Vec<_>) =
+        processes(world).into_iter().partition(|process| uids.contains(&process.uid));
     owners.unlisted = first.is_empty() && then.is_empty();
-    let mut readable = Vec::new();
+    if wanted != Holders::All && first.len() > 1 {
+        likely::first(world, &mut first, &sought.inodes);
+    }
+    let (mut readable, mut tried) = (Vec::new(), Vec::new());
     for process in first.into_iter().chain(then) {
-        if wanted == Holders::First && sought.left == 0 {
+        // Who opens sockets for another is not who is looked for, if that one has them too.
+        let is_found = || wanted == Holders::First || !owners.processes.iter().any(main_process::opens);
+        if wanted != Holders::All && sought.left == 0 && is_found() {
             break;
         }
         if world.deadline.is_near() {
@@ -110,6 +119,7 @@ pub fn find_and_tell(world: &World, sockets: &[(u64, u32)], wanted: Holders, tel
             break;
         }
         let pid = process.pid;
+        tried.push(pid);
         let read = open_process(world, pid).and_then(|dir| {
             let descriptors: &Descriptors = &|each| each_descriptor(dir.as_fd(), each);
             owners.read(pid, dir.as_fd(), &mut sought, &users, (descriptors, tell))?;
@@ -121,6 +131,9 @@ pub fn find_and_tell(world: &World, sockets: &[(u64, u32)], wanted: Holders, tel
         } else {
             readable.push(process);
         }
+    }
+    if wanted == Holders::Main {
+        owners.read_ancestors(world, &tried, &mut sought, &users);
     }
     owners.read_threads(world, &readable, &uids, &mut sought, &users);
     owners.is_nested = sought.left > 0 && !world.sees_the_hosts_processes();
@@ -165,6 +178,25 @@ impl Owners {
             });
             self.holders.push((inode, index as u32, place.fd));
         })
+    }
+
+    /// What the holders' ancestors have, but for those that were `tried`.
+    fn read_ancestors(&mut self, world: &World, tried: &[u32], sought: &mut Sought, users: &Users) {
+        let mut climbed = Vec::new();
+        for mut pid in self.processes.iter().map(|process| process.parent).collect::<Vec<_>>() {
+            while pid != 0 && !climbed.contains(&pid) {
+                climbed.push(pid);
+                let Ok(dir) = open_process(world, pid) else { break };
+                let dir = dir.as_fd();
+                if !tried.contains(&pid) {
+                    let descriptors: &Descriptors = &|each| each_descriptor(dir, each);
+                    let read = self.read(pid, dir, sought, users, (descriptors, &mut |_, _| {}));
+                    self.refused += usize::from(was_refused(&read));
+                }
+                let Ok(parent) = portrait::parent(dir) else { break };
+                pid = parent;
+            }
+        }
     }
 
     /// What no first thread has may be in another's own table: first in those that surely are others, then in

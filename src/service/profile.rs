@@ -334,7 +334,7 @@ mod tests {
             }
             let (idle, states) = (profile.idle, profile.states);
             assert!(rises(idle.limits()) && idle.min_age.is_some(), "{name}: idle");
-            assert!(rises(idle.share.limits()) && rises(idle.never_used), "{name}: idle");
+            assert!(rises(idle.ratio.limits()) && rises(idle.never_used), "{name}: idle");
             assert!(rises(idle.unread.limits()) && rises(idle.unsent.limits()), "{name}: idle");
             assert!(states.by_state.iter().all(|(_, limits)| rises(*limits)), "{name}: states");
             let others = [states.ratio.limits(), states.stuck.limits(), states.half_open, states.accept_queue];

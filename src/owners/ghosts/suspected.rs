@@ -34,6 +34,8 @@ pub struct Suspected<'a> {
     clients: &'a [String],
     /// From earlier looks, or by the caller's choice.
     known: &'a [u32],
+    /// Whether processes are chosen: no other's ghosts are the service's.
+    is_closed: bool,
     looking: Looking<'a>,
     /// The kernel's count of all sockets that no table shows.
     at_most: Option<u64>,
@@ -102,8 +104,9 @@ impl<'a> Suspected<'a> {
     /// Before any socket of the service is known.
     fn of(target: &'a Target, known: &'a [u32], looking: Looking<'a>, at_most: Option<u64>) -> Suspected<'a> {
         let (unit, uid) = (target.request.unit.as_deref(), target.selection.uid);
-        let (sockets, users, clients) = (HashSet::new(), HashSet::new(), &target.profile.clients[..]);
-        Suspected { sockets, users, unit, uid, clients, known, looking, at_most }
+        let (sockets, users, is_closed) = (HashSet::new(), HashSet::new(), !target.request.pids.is_empty());
+        let clients = if is_closed { &[] } else { &target.profile.clients[..] };
+        Suspected { is_closed, sockets, users, unit, uid, clients, known, looking, at_most }
     }
 
     /// As [`Suspected::new`], with the service's sockets as they have been read: inode and user of each.
@@ -113,14 +116,8 @@ impl<'a> Suspected<'a> {
         looking: Looking<'a>,
         at_most: Option<u64>,
     ) -> Suspected<'a> {
-        let mut suspected = Suspected::of(target, &[], looking, at_most);
-        let mut last = None;
-        for (inode, user) in sockets {
-            suspected.sockets.insert(inode);
-            if last.replace(user) != Some(user) {
-                suspected.users.insert(user);
-            }
-        }
+        let mut suspected = Suspected::of(target, &target.request.pids, looking, at_most);
+        (suspected.sockets, suspected.users) = sockets.unzip();
         suspected
     }
 
@@ -173,7 +170,7 @@ impl<'a> Suspected<'a> {
         let clients = processes::mark(&mut open, self.clients, world);
         let mut has_service = meant.len() + clients > 0 || self.are_named();
         // Only where no process is known as the service's any other may be.
-        open.retain(|_, descriptor| descriptor.is_meant || !has_service || self.counts_all());
+        open.retain(|_, descriptor| descriptor.is_meant || (!self.is_closed && (!has_service || self.counts_all())));
         self.leave_other_namespaces(&mut open, world);
         let mut holders = processes::holders(open.values().filter(|descriptor| descriptor.is_meant));
         let (holders_earlier, mut unheld) = match earlier {

@@ -16,8 +16,8 @@ pub struct Haunted {
     pub sockets: u64,
 }
 
-/// Most ghosts first. What is to be said of them goes to `notes`. `(held, owners, beside)`: the service's sockets, who has them, and what
-/// else was read for that.
+/// Most ghosts first. What is to be said of them goes to `notes`. `(held, owners, beside)`: the service's sockets, who has
+/// them, and what else was read for that.
 pub fn find(
     target: &Target,
     looking: Looking,
