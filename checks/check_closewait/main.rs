@@ -211,7 +211,7 @@ fn gather(target: &Target, rules: &Rules, sights: &mut FirstSights, world: &Worl
             }
         };
         over_unix += u64::from(socket.is_unix() && socket.state == State::Established);
-        let socket = &sights.see(socket, side);
+        let socket = &*sights.see(socket, side);
         tally.add(side, socket.state);
         if socket.state != State::CloseWait {
             return;
