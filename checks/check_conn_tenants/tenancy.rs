@@ -22,12 +22,13 @@ use regex_lite::Regex;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::rc::Rc;
 use whose::{Naming, Who};
 
 /// What a connection's client turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Whose {
-    Tenant(String),
+    Tenant(Rc<str>),
     /// The pid of the pooler's master.
     Pooler(u32),
     Unknown(Why),
@@ -77,11 +78,11 @@ pub struct People {
     /// [`unmapped`].
     unmapped: Option<u32>,
     /// The tenants of the service's own listeners.
-    services: Vec<String>,
+    services: Vec<Rc<str>>,
     /// Processes in the root of the cgroups, which no unit has: hosts without systemd, containers.
     in_no_unit: HashSet<u32>,
     /// What was named once: patterns are dear, and most connections are of few processes.
-    named: HashMap<Known, Option<String>>,
+    named: HashMap<Known, Option<Rc<str>>>,
     /// Whether no process here is a pooler.
     no_poolers: bool,
 }
@@ -172,7 +173,7 @@ impl People {
         }
     }
 
-    fn name_of_client(&mut self, connection: &Connection) -> Option<String> {
+    fn name_of_client(&mut self, connection: &Connection) -> Option<Rc<str>> {
         let client = connection.client.as_ref().filter(|end| end.inode != 0);
         self.name(client, Some(connection.peer).filter(|_| !connection.socket.is_unix()))
     }
@@ -182,7 +183,7 @@ impl People {
     /// workers, which says nothing of whom they serve.
     fn is_telling(&self, name: &str) -> bool {
         let of_worker =
-            !matches!(self.naming, Naming::Plain(_)) && !self.services.iter().any(|service| service == name);
+            !matches!(self.naming, Naming::Plain(_)) && !self.services.iter().any(|service| **service == *name);
         self.services.len() > 1 || of_worker
     }
 
@@ -194,14 +195,14 @@ impl People {
         self.owners.of(end.inode).find_map(|process| pooler::master(&self.lineages, process.pid))
     }
 
-    fn name(&mut self, end: Option<&End>, peer: Option<IpAddr>) -> Option<String> {
+    fn name(&mut self, end: Option<&End>, peer: Option<IpAddr>) -> Option<Rc<str>> {
         let holder = end.and_then(|end| self.owners.of(end.inode).next()).map(|process| process.pid);
         let cgroup = end.and_then(|end| end.cgroup).map(|id| id.get());
         let known = (holder, end.map(|end| end.uid), cgroup, peer.filter(|_| self.naming.wants_peers()));
         if let Some(name) = self.named.get(&known) {
             return name.clone();
         }
-        let name = self.name_anew(end, peer);
+        let name: Option<Rc<str>> = self.name_anew(end, peer).map(Into::into);
         self.named.insert(known, name.clone());
         name
     }

@@ -264,8 +264,7 @@ mod tests {
             times,
             ..bare
         };
-        let connections: Vec<_> =
-            cookies.map(|cookie| Connection { socket: socket(cookie), side: Side::Client }).collect();
+        let connections: Vec<_> = cookies.map(|cookie| Connection::new(socket(cookie), Side::Client)).collect();
         let mut counts = [0; 11];
         counts[TcpState::Established as usize - 1] = connections.len() as u64;
         let seen = Coverage::new(Origin::Netlink, String::new());

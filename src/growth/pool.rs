@@ -19,9 +19,14 @@ use std::collections::HashMap;
 pub struct Connection {
     pub socket: Socket,
     pub side: Side,
+    group: u32,
 }
 
 impl Connection {
+    pub fn new(socket: Socket, side: Side) -> Connection {
+        Connection { group: group(&socket, side), socket, side }
+    }
+
     /// What makes it the same one in the next run: the kernel's cookie; where only `/proc` is read,
     /// a hash of inode and addresses.
     pub fn identity(&self) -> u64 {
@@ -36,13 +41,7 @@ impl Connection {
 
     /// Sockets of one cgroup, user and side share their habits. Known without reading any process.
     pub fn group(&self) -> u32 {
-        let cgroup = self.socket.cgroup.map_or(0, |id| id.get());
-        let side = u8::from(self.side == Side::Client);
-        let mut bytes = [0; 13];
-        bytes[..8].copy_from_slice(&cgroup.to_le_bytes());
-        bytes[8..12].copy_from_slice(&self.socket.uid.to_le_bytes());
-        bytes[12] = side;
-        (hashed(&bytes) >> 32) as u32
+        self.group
     }
 
     /// Whether only its descriptor is left: no table shows one in this state as connected.
@@ -58,6 +57,14 @@ impl Connection {
         };
         Some(f64::from(millis) / 1000.0)
     }
+}
+
+fn group(socket: &Socket, side: Side) -> u32 {
+    let mut bytes = [0; 13];
+    bytes[..8].copy_from_slice(&socket.cgroup.map_or(0, |id| id.get()).to_le_bytes());
+    bytes[8..12].copy_from_slice(&socket.uid.to_le_bytes());
+    bytes[12] = u8::from(side == Side::Client);
+    (hashed(&bytes) >> 32) as u32
 }
 
 /// FNV-1a, mixed once more so that its high bits can choose samples.
@@ -108,7 +115,7 @@ impl Pool {
     /// Ghosts of the service count as connections in CLOSE_WAIT.
     pub fn add_ghosts(&mut self, ghosts: &[Suspect], selection: &Selection) {
         let side = if selection.side == Side::Client { Side::Client } else { Side::Server };
-        let ghost = |ghost: &Suspect| Connection { socket: Socket { uid: ghost.uid, ..ghost.socket() }, side };
+        let ghost = |ghost: &Suspect| Connection::new(Socket { uid: ghost.uid, ..ghost.socket() }, side);
         self.connections.extend(ghosts.iter().map(ghost));
         self.counts[State::CloseWait as usize - 1] += ghosts.len() as u64;
     }
@@ -172,7 +179,7 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
             instance = instance.into_iter().chain(socket.cookie.map(|cookie| cookie.get())).min();
         }
         if counts_against_limit(socket.state) {
-            connections.push(Connection { socket: *socket, side });
+            connections.push(Connection::new(*socket, side));
         } else {
             counts[socket.state as usize - 1] += 1;
             let is_closing = matches!(socket.state, State::FinWait1 | State::FinWait2);
@@ -194,7 +201,7 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
 fn keep_one_end(connections: &mut Vec<Connection>, closing: &[Ends]) {
     let of = |wanted: Side| {
         let of_side = connections.iter().filter(move |connection| connection.side == wanted);
-        of_side.map(|Connection { socket, side }| Ends::of(socket, *side))
+        of_side.map(move |connection| Ends::of(&connection.socket, wanted))
     };
     let mut clients: Vec<Ends> = of(Side::Client).collect();
     let servers: Vec<Ends> = of(Side::Server).collect();

@@ -2,6 +2,7 @@
 
 use crate::kernel::socket::{Endpoint, Side, Socket, scope};
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 /// The addresses of a connection, as one of its ends sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,9 +35,8 @@ impl Ends {
 /// and leaves the client's own. As one client's port may lead to several servers, equal ends find each
 /// other first.
 pub fn join(clients: &[Ends], servers: &[Ends]) -> Vec<Option<usize>> {
-    let key = |ends: &Ends| (ends.scope, ends.client, ends.server);
-    let exact: HashMap<_, usize> = clients.iter().enumerate().map(|(index, ends)| (key(ends), index)).collect();
-    let mut joined: Vec<Option<usize>> = servers.iter().map(|ends| exact.get(&key(ends)).copied()).collect();
+    let exact = ByBothEnds::new(clients);
+    let mut joined: Vec<Option<usize>> = servers.iter().map(|ends| exact.get(clients, ends)).collect();
     if clients.is_empty() || joined.iter().all(Option::is_some) {
         return joined;
     }
@@ -51,6 +51,43 @@ pub fn join(clients: &[Ends], servers: &[Ends]) -> Vec<Option<usize>> {
         *joined = single.get_mut(&own(ends)).and_then(Vec::pop);
     }
     joined
+}
+
+/// Where connections are by what both of their ends see: sorted, as a hash table of as many takes several times the
+/// memory and the time.
+struct ByBothEnds(Vec<(u64, u32)>);
+
+impl ByBothEnds {
+    fn new(all: &[Ends]) -> ByBothEnds {
+        let mut sorted: Vec<(u64, u32)> = all.iter().zip(0..).map(|(ends, index)| (mixed(ends), index)).collect();
+        sorted.sort_unstable();
+        ByBothEnds(sorted)
+    }
+
+    /// The last of those that are equal.
+    fn get(&self, all: &[Ends], wanted: &Ends) -> Option<usize> {
+        let seen = |ends: &Ends| (ends.scope, ends.client, ends.server);
+        let hash = mixed(wanted);
+        let from = self.0.partition_point(|(known, _)| *known < hash);
+        let alike = self.0[from..].iter().take_while(|(known, _)| *known == hash).map(|(_, index)| *index as usize);
+        alike.filter(|index| seen(&all[*index]) == seen(wanted)).last()
+    }
+}
+
+/// What both ends see, spread over 64 bits.
+fn mixed(ends: &Ends) -> u64 {
+    let mut hash = u64::from(ends.scope);
+    let mut add = |value: u64| hash = (hash.rotate_left(23) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    for Endpoint { ip, port } in [ends.client, ends.server] {
+        let bits = match ip {
+            IpAddr::V4(ip) => u128::from(ip.to_bits()),
+            IpAddr::V6(ip) => ip.to_bits(),
+        };
+        add((bits >> 64) as u64);
+        add(bits as u64);
+        add(u64::from(port));
+    }
+    hash
 }
 
 #[cfg(test)]

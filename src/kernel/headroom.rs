@@ -262,7 +262,8 @@ impl EphemeralPorts {
 #[derive(Clone, Debug)]
 pub struct PortUse {
     ports: EphemeralPorts,
-    used: HashMap<(IpAddr, Endpoint), HashSet<u16>>,
+    /// Several sockets may have one.
+    used: HashMap<(IpAddr, Endpoint), Vec<u16>>,
 }
 
 impl PortUse {
@@ -273,17 +274,24 @@ impl PortUse {
     /// Adds a socket of the client side, in whatever state: TIME_WAIT holds its port too.
     pub fn add(&mut self, socket: &Socket) {
         if socket.state != State::Listen && self.ports.has(socket.local.port) {
-            self.used.entry((socket.local.ip, socket.remote)).or_default().insert(socket.local.port);
+            self.used.entry((socket.local.ip, socket.remote)).or_default().push(socket.local.port);
         }
     }
 
     /// The source and destination that have the fewest left. `None`: no socket was added.
     pub fn busiest(&self) -> Option<Headroom> {
         // By address where equal, so that every run names the same one.
-        let busiest = self.used.iter().max_by_key(|(ends, ports)| (ports.len(), std::cmp::Reverse(**ends)));
-        busiest.map(|((source, destination), ports)| Headroom {
-            what: Resource::EphemeralPorts { source: *source, destination: *destination },
-            used: ports.len() as u64,
+        let count = |ports: &[u16]| {
+            let mut ports = ports.to_vec();
+            ports.sort_unstable();
+            ports.dedup();
+            ports.len() as u64
+        };
+        let counted = self.used.iter().map(|(ends, ports)| (count(ports), *ends));
+        let busiest = counted.max_by_key(|(used, ends)| (*used, std::cmp::Reverse(*ends)));
+        busiest.map(|(used, (source, destination))| Headroom {
+            what: Resource::EphemeralPorts { source, destination },
+            used,
             limit: self.ports.count(),
         })
     }

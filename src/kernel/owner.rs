@@ -3,17 +3,21 @@
 //! Reading other users' processes needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; what is refused is
 //! counted and said. `pidfd_getfd` would be exact but delays the target's close(2): not used.
 
+pub mod beside;
 pub mod descriptors;
 mod likely;
 pub mod lineage;
 pub mod listing;
 mod main_process;
 pub mod one_each;
+mod one_table;
+mod places;
 pub mod portrait;
 pub mod reading;
 pub mod tables;
 
 pub use listing::{Listed, UNKNOWN_UID, open_process, processes};
+use places::Places;
 pub use portrait::{cgroup_of, describe, stat};
 pub use reading::{is_gone, open, was_refused};
 pub use tables::{each_descriptor, each_socket};
@@ -63,6 +67,7 @@ pub struct Owners {
     /// Socket inodes with indices in `processes` and the lowest descriptor there, sorted: a busy service
     /// has tens of thousands, and mostly one holder of each.
     holders: Vec<(u64, u32, u32)>,
+    places: Places,
     /// Processes whose descriptors we may not read.
     pub refused: usize,
     /// Whether the time was over before all processes were read.
@@ -78,6 +83,11 @@ pub struct Owners {
 /// Processes of the sockets' own users come first, as most often one of them is the holder; what
 /// then is left is looked for in all others (a service may open sockets as root and drop to a user).
 pub fn find(world: &World, sockets: &[(u64, u32)], wanted: Holders) -> Owners {
+    find_and_tell(world, sockets, wanted, &mut |_, _| {})
+}
+
+/// [`find`], which tells what else it reads.
+pub fn find_and_tell(world: &World, sockets: &[(u64, u32)], wanted: Holders, tell: &mut Tell<'_>) -> Owners {
     let mut inodes: Vec<u64> = sockets.iter().map(|(inode, _)| *inode).filter(|inode| *inode != 0).collect();
     inodes.sort_unstable();
     inodes.dedup();
@@ -90,8 +100,7 @@ pub fn find(world: &World, sockets: &[(u64, u32)], wanted: Holders) -> Owners {
     }
     let _rights = world.raise();
     let users = if world.is_foreign() { Users::default() } else { Users::read() };
-    let mut sought = Sought { held: vec![false; inodes.len()], inodes, left: 0 };
-    sought.left = sought.inodes.len();
+    let mut sought = Sought { held: vec![false; inodes.len()], left: inodes.len(), next: 0, inodes };
     let (mut first, then): (Vec<_>, Vec<_>) =
         processes(world).into_iter().partition(|process| uids.contains(&process.uid));
     owners.unlisted = first.is_empty() && then.is_empty();
@@ -112,7 +121,10 @@ pub fn find(world: &World, sockets: &[(u64, u32)], wanted: Holders) -> Owners {
         let pid = process.pid;
         tried.push(pid);
         let read = open_process(world, pid).and_then(|dir| {
-            owners.read(pid, dir.as_fd(), &mut sought, &users, &|each| each_descriptor(dir.as_fd(), each))
+            let descriptors: &Descriptors = &|each| each_descriptor(dir.as_fd(), each);
+            owners.read(pid, dir.as_fd(), &mut sought, &users, (descriptors, tell))?;
+            tell(pid, Told::Whole);
+            Ok(())
         });
         if was_refused(&read) {
             owners.refused += 1;
@@ -127,25 +139,39 @@ pub fn find(world: &World, sockets: &[(u64, u32)], wanted: Holders) -> Owners {
     owners.is_nested = sought.left > 0 && !world.sees_the_hosts_processes();
     owners.holders.sort_unstable();
     owners.holders.dedup_by_key(|(inode, index, _)| (*inode, *index));
+    owners.places = Places::of(&owners.holders);
     owners
 }
+
+/// What a search reads of a process beside what it looks for.
+pub enum Told<'a> {
+    /// A descriptor of its first table, and where that leads.
+    Other(Place, &'a [u8]),
+    /// That table was read to its end.
+    Whole,
+}
+
+/// Is told of which process, and what.
+pub type Tell<'a> = dyn FnMut(u32, Told<'_>) + 'a;
 
 /// Calls back with descriptors.
 type Descriptors<'a> = dyn Fn(&mut Each<'_>) -> Result<(), Errno> + 'a;
 
 impl Owners {
-    /// Adds what one process holds of the inodes.
+    /// Adds what one process holds of the inodes; all else is told.
     fn read(
         &mut self,
         pid: u32,
         dir: BorrowedFd<'_>,
         sought: &mut Sought,
         users: &Users,
-        descriptors: &Descriptors<'_>,
+        (descriptors, tell): (&Descriptors<'_>, &mut Tell<'_>),
     ) -> Result<(), Errno> {
         let mut index = self.processes.iter().rposition(|known| known.pid == pid);
         descriptors(&mut |place, link| {
-            let Some(inode) = tables::inode(link).filter(|inode| sought.take(*inode)) else { return };
+            let Some(inode) = tables::inode(link).filter(|inode| sought.take(*inode)) else {
+                return tell(pid, Told::Other(place, link));
+            };
             let index = *index.get_or_insert_with(|| {
                 self.processes.push(describe(pid, dir, users));
                 self.processes.len() - 1
@@ -163,7 +189,8 @@ impl Owners {
                 let Ok(dir) = open_process(world, pid) else { break };
                 let dir = dir.as_fd();
                 if !tried.contains(&pid) {
-                    let read = self.read(pid, dir, sought, users, &|each| each_descriptor(dir, each));
+                    let descriptors: &Descriptors = &|each| each_descriptor(dir, each);
+                    let read = self.read(pid, dir, sought, users, (descriptors, &mut |_, _| {}));
                     self.refused += usize::from(was_refused(&read));
                 }
                 let Ok(parent) = portrait::parent(dir) else { break };
@@ -187,12 +214,13 @@ impl Owners {
                 self.late = world.deadline.is_near();
                 let left = Cell::new(links);
                 let read = open_process(world, process.pid).and_then(|dir| {
-                    self.read(process.pid, dir.as_fd(), sought, users, &|each| {
+                    let descriptors: &Descriptors = &|each| {
                         let mut links = left.get();
                         let read = each_descriptor_of_others(dir.as_fd(), others, &mut links, each);
                         left.set(links);
                         read.map(drop)
-                    })
+                    };
+                    self.read(process.pid, dir.as_fd(), sought, users, (descriptors, &mut |_, _| {}))
                 });
                 links = left.get();
                 self.refused += usize::from(was_refused(&read));
@@ -212,6 +240,7 @@ impl Owners {
             other.processes.into_iter().map(|process| index(process, &mut self.processes)).collect();
         self.holders.extend(other.holders.iter().map(|(inode, at, fd)| (*inode, indices[*at as usize] as u32, *fd)));
         self.holders.sort_unstable();
+        self.places = Places::of(&self.holders);
         self.refused = self.refused.max(other.refused);
         self.late |= other.late;
         self.unlisted |= other.unlisted;
@@ -244,7 +273,7 @@ impl Owners {
 
     /// The processes that hold a socket, and by which descriptor.
     pub fn descriptors(&self, inode: u64) -> impl Iterator<Item = (&Process, u32)> {
-        let from = self.holders.partition_point(|(held, ..)| *held < inode);
+        let from = self.places.of_inode(&self.holders, inode);
         let same = self.holders[from..].iter().take_while(move |(held, ..)| *held == inode);
         same.map(|(_, index, fd)| (&self.processes[*index as usize], *fd))
     }
@@ -256,12 +285,21 @@ struct Sought {
     inodes: Vec<u64>,
     held: Vec<bool>,
     left: usize,
+    /// Behind the last that was met: what is opened in turn has descriptors in turn.
+    next: usize,
 }
 
 impl Sought {
     /// Whether `inode` is looked for.
     fn take(&mut self, inode: u64) -> bool {
-        let Ok(at) = self.inodes.binary_search(&inode) else { return false };
+        let at = match self.inodes.get(self.next) {
+            Some(next) if *next == inode => self.next,
+            _ => match self.inodes.binary_search(&inode) {
+                Ok(at) => at,
+                Err(_) => return false,
+            },
+        };
+        self.next = at + 1;
         self.left -= usize::from(!std::mem::replace(&mut self.held[at], true));
         true
     }

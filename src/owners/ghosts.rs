@@ -12,6 +12,7 @@ pub use found::Ghosts;
 use suspected::Suspected;
 
 use crate::base::error::{Error, Result};
+use crate::kernel::owner::descriptors::Earlier;
 use crate::kernel::unhashed;
 use crate::kernel::world::World;
 use crate::service::target::Target;
@@ -52,6 +53,29 @@ impl Looking<'_> {
 /// # Errors
 /// When they were asked for there.
 pub fn find(world: &World, target: &Target, known: &[u32], looking: Looking) -> Result<Option<Ghosts>> {
+    let suspected = |at_most| Ok((Suspected::new(world, target, known, looking, at_most)?, None));
+    find_among(world, &suspected, looking)
+}
+
+/// [`find`] where the service's sockets, inode and user of each, and some processes have been read a moment ago.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_besides(
+    world: &World,
+    target: &Target,
+    sockets: impl Iterator<Item = (u64, u32)> + Clone,
+    earlier: &dyn Fn() -> Earlier,
+    looking: Looking,
+) -> Result<Option<Ghosts>> {
+    let suspected = |at_most| Ok((Suspected::with(target, sockets.clone(), looking, at_most), Some(earlier())));
+    find_among(world, &suspected, looking)
+}
+
+/// Whose ghosts they may be, and what was read of that; given is how many there are at most.
+type Whose<'a> = dyn Fn(Option<u64>) -> Result<(Suspected<'a>, Option<Earlier>)> + 'a;
+
+fn find_among(world: &World, whose: &Whose<'_>, looking: Looking) -> Result<Option<Ghosts>> {
     let was_asked = matches!(looking, Looking::Asked);
     match (world.replay.is_some(), was_asked) {
         (true, true) => {
@@ -67,11 +91,11 @@ pub fn find(world: &World, target: &Target, known: &[u32], looking: Looking) -> 
         return Ok(Some(Ghosts::not_sought(at_most)));
     }
     let nothing = |why: Error| Ghosts { missing: vec![format!("ghosts unknown: {why}")], ..Ghosts::default() };
-    let found = search(world, target, known, looking).unwrap_or_else(nothing);
+    let found = search(world, whose, looking).unwrap_or_else(nothing);
     Ok(Some(Ghosts { was_asked, ..found }))
 }
 
-fn search(world: &World, target: &Target, known: &[u32], looking: Looking) -> Result<Ghosts> {
+fn search(world: &World, whose: &Whose<'_>, looking: Looking) -> Result<Ghosts> {
     let at_most = match looking {
         Looking::Asked => None,
         Looking::ByDefault { matters, .. } => unhashed::at_most(world, matters, false),
@@ -79,8 +103,8 @@ fn search(world: &World, target: &Target, known: &[u32], looking: Looking) -> Re
     if let Some(at_most) = at_most.filter(|at_most| !looking.needs(*at_most)) {
         return Ok(Ghosts::not_sought(at_most));
     }
-    let suspected = Suspected::new(world, target, known, looking, at_most)?;
-    let mut look = suspected.look(world)?;
+    let (suspected, earlier) = whose(at_most)?;
+    let mut look = suspected.look(world, earlier)?;
     if !look.ghosts.is_empty() {
         thread::sleep(PAUSE.min(world.deadline.left() / 4));
         suspected.look_again(&mut look, world)?;

@@ -10,7 +10,17 @@ use crate::owners::blame::Suspect;
 use std::collections::BTreeMap;
 
 /// A socket that nobody accepted is its listener's fault: the listener's inode stands for it.
-pub fn find(world: &World, suspects: &mut [Suspect], mut holders: Holders) -> Owners {
+pub fn find(world: &World, suspects: &mut [Suspect], holders: Holders) -> Owners {
+    find_and_tell(world, suspects, holders, &mut |_, _| {})
+}
+
+/// [`find`], which tells what else it reads.
+pub fn find_and_tell(
+    world: &World,
+    suspects: &mut [Suspect],
+    mut holders: Holders,
+    tell: &mut owner::Tell<'_>,
+) -> Owners {
     // The inodes of a recorded dump are another time's, maybe another machine's.
     if world.replay.is_some() {
         return Owners::default();
@@ -25,7 +35,7 @@ pub fn find(world: &World, suspects: &mut [Suspect], mut holders: Holders) -> Ow
         holders = Holders::All;
     }
     let wanted: Vec<_> = suspects.iter().map(|suspect| (suspect.holder_inode, suspect.uid)).collect();
-    let mut owners = owner::find(world, &wanted, holders);
+    let mut owners = owner::find_and_tell(world, &wanted, holders, tell);
     owners.put_main_first();
     owners
 }

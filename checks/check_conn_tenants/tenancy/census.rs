@@ -7,6 +7,7 @@ use connleak::report::rounded;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
 use serde::Serialize;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 /// From which ages on a connection counts as stuck or idle.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +92,7 @@ pub struct Census {
 impl Census {
     pub fn new(connections: impl Iterator<Item = (Whose, Counts)>) -> Census {
         let mut census = Census::default();
-        let mut tenants: HashMap<String, Counts> = HashMap::new();
+        let mut tenants: HashMap<Rc<str>, Counts> = HashMap::new();
         for (whose, counts) in connections {
             census.total += counts.connections;
             match whose {
@@ -103,7 +104,7 @@ impl Census {
                 }
             }
         }
-        census.tenants = tenants.into_iter().map(|(name, counts)| Tenant { name, counts }).collect();
+        census.tenants = tenants.into_iter().map(|(name, counts)| Tenant { name: name.to_string(), counts }).collect();
         let size = |tenant: &Tenant| tenant.counts.connections;
         census.tenants.sort_unstable_by(|a, b| size(b).cmp(&size(a)).then_with(|| a.name.cmp(&b.name)));
         census

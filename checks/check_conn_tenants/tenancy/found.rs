@@ -73,7 +73,7 @@ impl Found {
     pub fn suspects(&self, judged: &Judged) -> Vec<Suspect> {
         let named: HashSet<&str> = judged.named.iter().map(|index| self.census.tenants[*index].name.as_str()).collect();
         let is_meant = |whose: &Whose| match whose {
-            Whose::Tenant(name) => named.is_empty() || named.contains(name.as_str()),
+            Whose::Tenant(name) => named.is_empty() || named.contains(&**name),
             _ => named.is_empty(),
         };
         let of = |connection: &Connection| {

@@ -190,15 +190,13 @@ impl Who {
             return Err(Error::Usage("--tree shows processes: leave --by out, or give --by pid".into()));
         }
         let shows_sockets = self.sockets || (self.output == Some(Format::Json) && self.verbose > 1);
-        let mut view = View::gather(&target, by, shows_sockets, world)?;
         if self.ghosts && self.no_ghosts {
             return Err(Error::Usage("--ghosts and --no-ghosts contradict each other; give one".into()));
         }
-        if !self.no_ghosts && target.selection.has_tcp() {
-            let by_default = Looking::ByDefault { matters: &|more| more > 0, exactly: true };
-            let looking = if self.ghosts { Looking::Asked } else { by_default };
-            view.ghosts = ghosts::find(&target, looking, world, &mut view.notes)?;
-        }
+        let by_default = Looking::ByDefault { matters: &|more| more > 0, exactly: true };
+        let looking = if self.ghosts { Looking::Asked } else { by_default };
+        let looking = (!self.no_ghosts && target.selection.has_tcp()).then_some(looking);
+        let mut view = View::gather(&target, by, shows_sockets, looking, world)?;
         let top = self.top.map_or(20, |Top(top)| top);
         let format = self.output.unwrap_or_default();
         if self.sockets && format != Format::Csv {

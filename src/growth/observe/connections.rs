@@ -25,7 +25,9 @@ pub fn see(plan: &Plan, history: &mut History, holders: Holders, world: &World) 
     let past = plan.past(history, world)?;
     let known = past.known(plan, world);
     let look = PoolSample::new(plan, &known.pids, world)?;
-    let mut searched = Searched::new(plan, &look.pool, past.memory.as_ref(), known.is_sought, holders, world);
+    // Whoever holds a socket of the service was met where ghosts were looked for.
+    let seeks_all = known.is_sought && look.ghosts.looked_at.is_none();
+    let mut searched = Searched::new(plan, &look.pool, past.memory.as_ref(), seeks_all, holders, world);
     searched.beside =
         stuck::beside(&look.pool, past.memory.as_ref(), look.instant(plan.speed), plan.speed.into(), world);
     searched.processes = known.met(&searched.owners, look.ghosts.looked_at.as_deref(), world);

@@ -1,5 +1,6 @@
 //! The sockets that each process has open, whatever the tables show of them.
 
+use super::beside::Beside;
 use super::tables::{Each, Others, Place, each_descriptor_of_others, inode, is_registered};
 use super::{Listed, cgroup_of, each_descriptor, is_gone, open_process, processes, was_refused};
 use crate::kernel::netns::kept::{self, Candidates};
@@ -7,7 +8,7 @@ use crate::kernel::world::World;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{getxattr, readlink};
 use rustix::io::Errno;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 
 /// Descriptors that are read in threads' tables of the first one's size: almost always that one again.
@@ -58,19 +59,41 @@ pub type Cgroup<'a> = dyn Fn() -> Result<Option<String>, Errno> + 'a;
 /// Tells whether a process belongs to the service.
 pub type Belongs<'a> = dyn Fn(&Listed, &Cgroup<'_>) -> Result<bool, Errno> + 'a;
 
-/// Reads processes, each thread's table that surely isn't the first's too. Those are meant that hold one of the
-/// sockets `theirs`, or that `belongs` knows.
-pub fn read(world: &World, theirs: &HashSet<u64>, scope: Scope, belongs: &Belongs) -> Descriptors {
+/// What was read a moment ago, of processes and of the sockets in question.
+#[derive(Debug, Default)]
+pub struct Earlier {
+    pub beside: Beside,
+    /// Processes that hold some of those, and how many.
+    pub holders: BTreeMap<u32, usize>,
+    /// Those that nobody holds who was read.
+    pub unheld: HashSet<u64>,
+}
+
+/// Reads processes, each thread's table that surely isn't the first's too; of what was read `earlier` only the sockets
+/// that were not in question then. Those are meant that hold one of the sockets `theirs`, or that `belongs` knows.
+pub fn read(
+    world: &World,
+    theirs: &HashSet<u64>,
+    scope: Scope,
+    belongs: &Belongs,
+    mut earlier: Option<&mut Earlier>,
+) -> Descriptors {
     let _rights = world.raise();
     let is_hidden = world.hides_processes();
     let mut listed = processes(world);
     if let Scope::Users(users) = scope {
         listed.sort_by_key(|process| !users.contains(&process.uid));
     }
-    let mut unmet: HashSet<u64> = if matches!(scope, Scope::All) { HashSet::new() } else { theirs.clone() };
+    let mut unmet = match (scope, &earlier) {
+        (Scope::All, _) => HashSet::new(),
+        (Scope::Users(_), Some(earlier)) => earlier.unheld.clone(),
+        (Scope::Users(_), None) => theirs.clone(),
+    };
     let refused_meant = usize::from(listed.is_empty());
     let mut all = Descriptors { refused: usize::from(is_hidden), is_hidden, refused_meant, ..Descriptors::default() };
-    let mut sockets = Vec::new();
+    if let Some(earlier) = earlier.as_deref_mut() {
+        all.namespaces.extend(earlier.beside.namespaces.drain());
+    }
     for process in listed {
         let Listed { pid, uid } = process;
         if world.deadline.is_near() {
@@ -87,14 +110,17 @@ pub fn read(world: &World, theirs: &HashSet<u64>, scope: Scope, belongs: &Belong
         let dir = dir.as_ref().map(AsFd::as_fd).map_err(|errno| *errno);
         // Whose cgroup can't be read may belong.
         let belongs = belongs(&process, &|| cgroup_of(dir?));
-        sockets.clear();
+        let known = earlier.as_deref_mut().and_then(|earlier| earlier.beside.take(pid));
+        let was_read = known.is_some();
+        let held_some = was_read && earlier.as_ref().is_some_and(|earlier| earlier.holders.contains_key(&pid));
+        let mut sockets = known.unwrap_or_default();
         let done = dir.and_then(|dir| {
-            each_table(dir, &mut |place, link| match inode(link) {
+            each_table(dir, was_read, &mut |place, link| match inode(link) {
                 Some(inode) => sockets.push((inode, place)),
                 None => kept::add(&mut all.namespaces, world, pid, place, link),
             })
         });
-        let holds = sockets.iter().any(|(inode, _)| theirs.contains(inode));
+        let holds = held_some || sockets.iter().any(|(inode, _)| theirs.contains(inode));
         if was_refused(&done) || (was_refused(&belongs) && !holds) {
             all.refused += usize::from(was_refused(&done));
             all.refused_meant += usize::from(holds || belongs != Ok(false));
@@ -110,9 +136,11 @@ pub fn read(world: &World, theirs: &HashSet<u64>, scope: Scope, belongs: &Belong
     all
 }
 
-/// Every thread's table that surely isn't another's too.
-fn each_table(dir: BorrowedFd<'_>, each: &mut Each<'_>) -> Result<(), Errno> {
-    each_descriptor(dir, each)?;
+/// Every thread's table that surely isn't another's too, the first's unless it `was_read`.
+fn each_table(dir: BorrowedFd<'_>, was_read: bool, each: &mut Each<'_>) -> Result<(), Errno> {
+    if !was_read {
+        each_descriptor(dir, each)?;
+    }
     let mut links = usize::MAX;
     each_descriptor_of_others(dir, Others::Differing, &mut links, each).map(drop)
 }

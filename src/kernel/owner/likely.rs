@@ -1,7 +1,7 @@
 //! In which order processes are read: first who most likely has what is looked for, then who is quickly read.
 
-use super::tables::{inode, open_table, table_size};
-use super::{Listed, open_process};
+use super::tables::{inode, table_size};
+use super::{Listed, one_table, open_process};
 use crate::kernel::world::World;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::readlinkat_raw;
@@ -33,7 +33,7 @@ fn rank(process: BorrowedFd<'_>, inodes: &[u64]) -> Result<(bool, u64), Errno> {
     if size < LARGE {
         return Ok((true, size));
     }
-    let table = open_table(process)?;
+    let table = one_table::open(process)?;
     let mut target = [MaybeUninit::uninit(); 64];
     let mut is_wanted = |fd: u64| {
         let link = readlinkat_raw(&table, fd.to_string(), &mut target);

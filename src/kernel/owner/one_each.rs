@@ -56,6 +56,7 @@ pub fn find_one_each(world: &World, sockets: &[(u64, u32, u32)]) -> Owners {
         return find(world, &one_each.into_values().collect::<Vec<_>>(), Holders::First);
     }
     owners.holders.sort_unstable();
+    owners.places = super::Places::of(&owners.holders);
     owners
 }
 

@@ -3,11 +3,11 @@
 //! Threads share one table, but for those that were made without CLONE_FILES or called
 //! unshare(CLONE_FILES). Only kcmp(2) tells which; where two tables differ in size they are two.
 
-use super::reading::{each_number, each_number_while, is_gone, number, read_all};
+use super::one_table;
+use super::reading::{each_number, is_gone, number, read_all};
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::{AtFlags, Mode, OFlags, openat, readlinkat_raw, statat};
+use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
-use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 
 /// A ring's registered files are at most 32,768, a line each.
@@ -110,7 +110,7 @@ pub fn each_descriptor_of_others(
 pub fn fullest(process: BorrowedFd<'_>) -> Result<u64, Errno> {
     let count = |thread: BorrowedFd<'_>| {
         let mut count = 0;
-        each_number(open_table(thread)?.as_fd(), &mut |_, _| count += 1).map(|()| count)
+        each_number(one_table::open(thread)?.as_fd(), &mut |_, _| count += 1).map(|()| count)
     };
     let mut most = count(process)?;
     if threads(process)? > 1 {
@@ -164,10 +164,6 @@ pub fn each_thread(
     done
 }
 
-pub(super) fn open_table(thread: BorrowedFd<'_>) -> Result<rustix::fd::OwnedFd, Errno> {
-    openat(thread, "fd", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-}
-
 /// Returns how many descriptors there are. `id`: as in a [`Place`].
 fn of_table(thread: BorrowedFd<'_>, id: u32, each: &mut Each<'_>) -> Result<usize, Errno> {
     of_table_while(thread, id, &mut |place, link| {
@@ -178,27 +174,15 @@ fn of_table(thread: BorrowedFd<'_>, id: u32, each: &mut Each<'_>) -> Result<usiz
 
 /// [`of_table`] until `each` says no.
 fn of_table_while(thread: BorrowedFd<'_>, id: u32, each: &mut dyn FnMut(Place, &[u8]) -> bool) -> Result<usize, Errno> {
-    let fds = open_table(thread)?;
-    let mut target = [MaybeUninit::uninit(); 64];
-    let (mut count, mut done) = (0, Ok(()));
-    each_number_while(fds.as_fd(), &mut |fd, name| {
-        count += 1;
-        match readlinkat_raw(&fds, name, &mut target) {
-            Ok((link, _)) => {
-                let place = Place { thread: id, fd: fd as u32, is_registered: false };
-                let mut goes_on = each(place, link);
-                if link == b"anon_inode:[io_uring]" {
-                    let ring = Place { is_registered: true, ..place };
-                    done = done.and(registered(thread, ring, &mut |place, link| goes_on &= each(place, link)));
-                }
-                return goes_on;
-            }
-            // Closed meanwhile.
-            Err(errno) if is_gone(errno) => {}
-            // Its user may list them; to read them takes all rights that the process has.
-            Err(errno) => done = Err(errno),
+    let mut done = Ok(());
+    let count = one_table::each_link(thread, &mut |fd, link| {
+        let place = Place { thread: id, fd, is_registered: false };
+        let mut goes_on = each(place, link);
+        if link == b"anon_inode:[io_uring]" {
+            let ring = Place { is_registered: true, ..place };
+            done = done.and(registered(thread, ring, &mut |place, link| goes_on &= each(place, link)));
         }
-        true
+        goes_on
     })?;
     done.map(|()| count)
 }

@@ -4,7 +4,7 @@ use crate::kernel::netns;
 use crate::kernel::owner::descriptors::Descriptor;
 use crate::kernel::world::{Netns, World};
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 
 /// Processes that a line names.
@@ -76,6 +76,15 @@ pub fn holders<'a>(descriptors: impl Iterator<Item = &'a Descriptor>) -> Vec<(u3
     let mut holders: Vec<(u32, usize)> = pids.chunk_by(u32::eq).map(|same| (same[0], same.len())).collect();
     holders.sort_by_key(|(_, count)| Reverse(*count));
     holders
+}
+
+/// Adds what others had to `holders`, in the same order.
+pub fn add(holders: &mut Vec<(u32, usize)>, mut more: BTreeMap<u32, usize>) {
+    for (pid, count) in holders.iter_mut() {
+        *count += more.remove(pid).unwrap_or(0);
+    }
+    holders.extend(more);
+    holders.sort_by_key(|(pid, count)| (Reverse(*count), *pid));
 }
 
 pub fn ghosts_of(holders: &[(u32, usize)]) -> u64 {

@@ -7,7 +7,7 @@ use crate::kernel::look;
 use crate::kernel::members;
 use crate::kernel::netns::kept::Candidates;
 use crate::kernel::owner::Listed;
-use crate::kernel::owner::descriptors::{self, Cgroup, Descriptor, Descriptors, Scope};
+use crate::kernel::owner::descriptors::{self, Belongs, Cgroup, Descriptor, Descriptors, Earlier, Scope};
 use crate::kernel::select::Match;
 use crate::kernel::socket::{Side, Socket, StateSet};
 use crate::kernel::source::{self, Coverage, Query};
@@ -17,7 +17,7 @@ use crate::owners::blame::Suspect;
 use crate::service::target::Target;
 use rustix::io::Errno;
 use rustix::process::getuid;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// So many sockets are asked for their protocol before the tables are.
 const FEW: usize = 64;
@@ -91,10 +91,7 @@ impl<'a> Suspected<'a> {
         looking: Looking<'a>,
         at_most: Option<u64>,
     ) -> Result<Suspected<'a>> {
-        let (unit, uid) = (target.request.unit.as_deref(), target.selection.uid);
-        let (sockets, users, is_closed) = (HashSet::new(), HashSet::new(), !target.request.pids.is_empty());
-        let clients = if is_closed { &[] } else { &target.profile.clients[..] };
-        let mut suspected = Suspected { is_closed, sockets, users, unit, uid, clients, known, looking, at_most };
+        let mut suspected = Suspected::of(target, known, looking, at_most);
         look::visit(world, &target.selection, (StateSet::ALL, false), &mut |socket, matched, _| {
             if socket.inode != 0 && matches!(matched, Match::Yes(_)) {
                 suspected.sockets.insert(socket.inode);
@@ -102,6 +99,26 @@ impl<'a> Suspected<'a> {
             }
         })?;
         Ok(suspected)
+    }
+
+    /// Before any socket of the service is known.
+    fn of(target: &'a Target, known: &'a [u32], looking: Looking<'a>, at_most: Option<u64>) -> Suspected<'a> {
+        let (unit, uid) = (target.request.unit.as_deref(), target.selection.uid);
+        let (sockets, users, is_closed) = (HashSet::new(), HashSet::new(), !target.request.pids.is_empty());
+        let clients = if is_closed { &[] } else { &target.profile.clients[..] };
+        Suspected { is_closed, sockets, users, unit, uid, clients, known, looking, at_most }
+    }
+
+    /// As [`Suspected::new`], with the service's sockets as they have been read: inode and user of each.
+    pub fn with(
+        target: &'a Target,
+        sockets: impl Iterator<Item = (u64, u32)>,
+        looking: Looking<'a>,
+        at_most: Option<u64>,
+    ) -> Suspected<'a> {
+        let mut suspected = Suspected::of(target, &target.request.pids, looking, at_most);
+        (suspected.sockets, suspected.users) = sockets.unzip();
+        suspected
     }
 
     fn was_asked(&self) -> bool {
@@ -145,18 +162,26 @@ impl<'a> Suspected<'a> {
         self.unit.map_or(Ok(true), in_unit)
     }
 
-    pub fn look(&self, world: &World) -> Result<Look> {
+    /// What was read `earlier` needn't be read again.
+    pub fn look(&self, world: &World, mut earlier: Option<Earlier>) -> Result<Look> {
+        let belongs: &Belongs = &|process, cgroup| self.has(process, cgroup);
         let Descriptors { mut open, namespaces, meant, refused, refused_meant, is_hidden, late } =
-            descriptors::read(world, &self.sockets, self.scope(), &|process, cgroup| self.has(process, cgroup));
+            descriptors::read(world, &self.sockets, self.scope(), belongs, earlier.as_mut());
         let clients = processes::mark(&mut open, self.clients, world);
         let mut has_service = meant.len() + clients > 0 || self.are_named();
         // Only where no process is known as the service's any other may be.
         open.retain(|_, descriptor| descriptor.is_meant || (!self.is_closed && (!has_service || self.counts_all())));
         self.leave_other_namespaces(&mut open, world);
         let mut holders = processes::holders(open.values().filter(|descriptor| descriptor.is_meant));
+        let (holders_earlier, mut unheld) = match earlier {
+            Some(Earlier { holders, unheld, .. }) => (holders, unheld),
+            None => (BTreeMap::new(), self.sockets.clone()),
+        };
+        processes::add(&mut holders, holders_earlier);
+        unheld.retain(|inode| !open.contains_key(inode));
         // The tables come second: what is in none of them now was open before.
         let Tables { talking, unseen, mut untold, any_unheld } =
-            self.forget_known(&mut open, refused > 0, &namespaces, world)?;
+            self.forget_known(&mut open, (refused > 0).then_some(&unheld), &namespaces, world)?;
         open.retain(|inode, descriptor| descriptor.is_open(world, *inode));
         // Unasked, nothing is said of processes that nothing speaks against.
         let may_be_theirs =
@@ -174,7 +199,7 @@ impl<'a> Suspected<'a> {
             has_service |= alike.values().any(|descriptor| descriptor.is_meant);
             alike.retain(|inode, descriptor| descriptor.is_meant && !open.contains_key(inode));
             holders.extend(processes::holders(alike.values()));
-            untold += self.forget_known(&mut alike, false, &namespaces, world)?.untold;
+            untold += self.forget_known(&mut alike, None, &namespaces, world)?.untold;
             open.extend(alike);
         }
         if untold > 0 {
@@ -200,7 +225,7 @@ impl<'a> Suspected<'a> {
     /// Leaves those that still are what they were: all other descriptors have been read.
     pub fn look_again(&self, look: &mut Look, world: &World) -> Result<()> {
         look.ghosts.retain(|inode, descriptor| descriptor.is_open(world, *inode));
-        let Tables { unseen, .. } = self.forget_known(&mut look.ghosts, false, &look.namespaces, world)?;
+        let Tables { unseen, .. } = self.forget_known(&mut look.ghosts, None, &look.namespaces, world)?;
         look.ghosts.retain(|inode, descriptor| descriptor.is_open(world, *inode));
         look.drop_uncertain(unseen);
         Ok(())
@@ -214,23 +239,23 @@ impl<'a> Suspected<'a> {
         open.retain(|_, descriptor| descriptor.is_meant || is_chosen(descriptor) && are_here.has(descriptor.pid));
     }
 
-    /// Leaves only TCP sockets that are in no table.
+    /// Leaves only TCP sockets that are in no table. `unheld`: sockets of the service that nobody has who was read,
+    /// where others were refused.
     fn forget_known(
         &self,
         open: &mut HashMap<u64, Descriptor>,
-        any_refused: bool,
+        unheld: Option<&HashSet<u64>>,
         namespaces: &Candidates,
         world: &World,
     ) -> Result<Tables> {
-        let mut unheld = self.sockets.clone();
-        unheld.retain(|inode| open.remove(inode).is_none());
+        open.retain(|inode, _| !self.sockets.contains(inode));
         let mut tables = Tables { talking: HashSet::new(), unseen: None, untold: 0, any_unheld: false };
         let mut forget = |open: &mut HashMap<u64, Descriptor>, visit: &Visit<'_>| {
             let query =
                 Query { states: StateSet::ALL_AND_BOUND, ports: &[], side: Side::Both, times: false, listeners: false };
             let seen = visit(&query, &mut |socket| {
                 tables.talking.extend(open.remove(&socket.inode).map(|descriptor| descriptor.pid));
-                tables.any_unheld |= unheld.contains(&socket.inode);
+                tables.any_unheld |= unheld.is_some_and(|unheld| unheld.contains(&socket.inode));
             });
             seen.map(|seen| seen.missing)
         };
@@ -239,7 +264,7 @@ impl<'a> Suspected<'a> {
             open.retain(|_, descriptor| descriptor.is_tcp(world).unwrap_or(true));
         }
         // One of the service's that nobody here has may have been closed since.
-        if open.is_empty() && (unheld.is_empty() || !any_refused) {
+        if open.is_empty() && unheld.is_none_or(HashSet::is_empty) {
             return Ok(tables);
         }
         let mut unseen = forget(open, &|query, each| source::visit(world, query, each))?;

@@ -1,6 +1,6 @@
 //! One look at the sockets of a service, counted by who has them.
 
-use super::ghosts::Haunted;
+use super::ghosts::{self, Haunted};
 use super::row::{self, Bounds, Holder, Row};
 use super::{By, user_of};
 use connleak::base::duration::Span;
@@ -8,13 +8,15 @@ use connleak::base::error::Result;
 use connleak::kernel::headroom::EphemeralPorts;
 use connleak::kernel::listeners::{GIVEN_ELSEWHERE, Listeners};
 use connleak::kernel::look;
-use connleak::kernel::owner::{Holders, Owners, Process};
+use connleak::kernel::owner::beside::Beside;
+use connleak::kernel::owner::{Holders, Owners, Process, Told};
 use connleak::kernel::select::Match;
 use connleak::kernel::socket::{Endpoint, Side, Socket, State, StateSet};
 use connleak::kernel::source::{Coverage, Origin};
 use connleak::kernel::user::Users;
 use connleak::kernel::world::World;
 use connleak::owners::blame::Suspect;
+use connleak::owners::ghosts::Looking;
 use connleak::owners::holders;
 use connleak::service::target::Target;
 use rustix::process::geteuid;
@@ -60,10 +62,18 @@ struct Sockets {
 }
 
 impl View {
-    /// `keeps_sockets`: each of them is shown.
-    pub fn gather(target: &Target, by: By, keeps_sockets: bool, world: &World) -> Result<View> {
+    /// `keeps_sockets`: each of them is shown. `looking`: for ghosts, `None` is not.
+    pub fn gather(
+        target: &Target,
+        by: By,
+        keeps_sockets: bool,
+        looking: Option<Looking>,
+        world: &World,
+    ) -> Result<View> {
         let (mut sockets, seen) = Sockets::read(target, world)?;
-        let owners = holders::find(world, &mut sockets.held, Holders::First);
+        let mut beside = Beside::default();
+        let mut tell = |pid: u32, told: Told<'_>| beside.add(world, pid, told);
+        let owners = holders::find_and_tell(world, &mut sockets.held, Holders::First, &mut tell);
         let users = if world.is_foreign() || world.replay.is_some() { Users::default() } else { Users::read() };
         let (rows, all) = sockets.rows(target, by, &owners, &users);
         let unowned = sockets.held.iter().filter(|suspect| owners.of(suspect.holder_inode).next().is_none()).count();
@@ -99,8 +109,12 @@ impl View {
                 "{portless} closed ones between clients' ports are in one row: their service can't be told"
             ));
         }
+        let ghosts = match looking {
+            Some(looking) => ghosts::find(target, looking, (&sockets.held, &owners, beside), world, &mut notes)?,
+            None => None,
+        };
         let (holders, unowned) = (owners, unowned as u64);
-        let (owners, ages_known, ghosts) = (holders.processes.len(), sockets.ages_known, None);
+        let (owners, ages_known) = (holders.processes.len(), sockets.ages_known);
         let of_kernel = sockets.kernel.into_iter().map(|(suspect, ..)| suspect);
         let mut sockets: Vec<Suspect> = sockets.held.into_iter().chain(of_kernel).filter(|_| keeps_sockets).collect();
         sockets.sort_by_key(row::badness);
@@ -188,7 +202,6 @@ impl Sockets {
             idle: millis(profile.idle.min_age, 1800),
             unread: millis(profile.idle.unread.min_age, 600),
         };
-        let mut all = Row::new(Holder::Kernel, target.selection.side, None);
         let mut places: BTreeMap<Place, Row> = BTreeMap::new();
         let mut count =
             |suspect: &Suspect, side: Side, port: Option<u16>, holder: Holder, process: Option<&Process>| {
@@ -207,10 +220,8 @@ impl Sockets {
                     row.process = process.filter(|_| by == By::Pid).cloned();
                     row
                 });
-                for row in [row, &mut all] {
-                    row.add(suspect, bounds);
-                    row.waiting += u64::from(suspect.inode == 0 && holder != Holder::Kernel);
-                }
+                row.add(suspect, bounds);
+                row.waiting += u64::from(suspect.inode == 0 && holder != Holder::Kernel);
             };
         for (suspect, (side, port)) in self.held.iter().zip(&self.ends) {
             let process = owners.of(suspect.holder_inode).next();
@@ -220,6 +231,8 @@ impl Sockets {
         for (suspect, side, port) in &self.kernel {
             count(suspect, *side, *port, Holder::Kernel, None);
         }
+        let mut all = Row::new(Holder::Kernel, target.selection.side, None);
+        places.values().for_each(|row| all.merge(row.clone()));
         (merged(places.into_values(), by), all)
     }
 }

@@ -57,6 +57,8 @@ pub struct Row {
     pub peers: BTreeMap<IpAddr, u64>,
     /// The oldest in CLOSE_WAIT, then the longest idle.
     pub sockets: Vec<Suspect>,
+    /// Whether there were more: none is kept that is not among the first.
+    were_more: bool,
     pub details: Option<Details>,
 }
 
@@ -95,6 +97,7 @@ impl Row {
             longest_idle: None,
             peers: BTreeMap::new(),
             sockets: Vec::new(),
+            were_more: false,
             details: None,
         }
     }
@@ -135,6 +138,9 @@ impl Row {
         if suspect.unix_name().is_none() {
             *self.peers.entry(suspect.remote.ip).or_default() += 1;
         }
+        if self.were_more && badness(suspect) >= badness(&self.sockets[MOST_SOCKETS - 1]) {
+            return;
+        }
         self.sockets.push(*suspect);
         if self.sockets.len() >= 8 * MOST_SOCKETS {
             self.keep_oldest();
@@ -143,6 +149,7 @@ impl Row {
 
     pub fn keep_oldest(&mut self) {
         self.sockets.sort_by_key(badness);
+        self.were_more |= self.sockets.len() > MOST_SOCKETS;
         self.sockets.truncate(MOST_SOCKETS);
     }
 
