@@ -30,11 +30,11 @@ fn check(args: &Args<Growth>, world: &World) -> Result<Report> {
     }
     let measure = own.metric.unwrap_or_default();
     let target = match measure {
-        Measure::Connections => target::resolve_any(common.request(&own.pid), world)?,
-        Measure::Descriptors | Measure::Memory => target::name_any(common.request(&own.pid), world)?,
+        Measure::Connections => target::resolve_any(common.request(), world)?,
+        Measure::Descriptors | Measure::Memory => target::name_any(common.request(), world)?,
     };
     let limit = measure.limit(own.limit, target.profile.limit)?;
-    let baseline = own.baseline_warning.is_some();
+    let baseline = own.usual_warning.is_some();
     let speed = own.rehearse.map_or(1, |Speed(factor)| factor);
     let plan = Plan { target: &target, measure, limit, baseline, speed };
     plan.check(world)?;

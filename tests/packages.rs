@@ -58,8 +58,12 @@ fn build() {
 fn programs_stay_as_small_as_the_table_says() {
     build();
     for Program { name, largest, .. } in SUITE {
-        let size = fs::metadata(Path::new(ROOT).join("target/release").join(name)).unwrap().len();
+        let program = fs::read(Path::new(ROOT).join("target/release").join(name)).unwrap();
+        let size = program.len() as u64;
         println!("{name}: {size} bytes");
+        // Only for unwinding, which release builds don't do: see packaging/no_unwinding.ld.
+        let loads_libgcc = program.windows(9).any(|bytes| bytes == b"libgcc_s.");
+        assert!(!(loads_libgcc && cfg!(target_arch = "x86_64")), "{name} loads a library that it never uses");
         assert!(largest.is_none_or(|largest| size < largest), "{name} has {size} bytes, at most {largest:?}");
     }
 }

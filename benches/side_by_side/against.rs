@@ -1,12 +1,15 @@
 //! Ours beside an earlier build of ours, in the cases where either looks at much.
 
-use crate::contest::{ANY, Contestant};
+use crate::contest::{ANY, CALM, Contestant};
 use crate::scene::PORT;
 use crate::table::Row;
 use std::path::Path;
 
 pub const ROWS: &str = "90000 rows of one port, 100000 sockets";
 pub const WAITING: &str = "1000 sockets left among 100000, 30 s of waiting";
+/// A service whose connections are all used, on a host that has nothing else; and how many they are.
+pub const HEALTHY_PATHS: [(&str, u32); 2] =
+    [("healthy path, 1000 sockets", 500), ("healthy path, 100000 sockets", 50_000)];
 /// What a table puts before the earlier build's name.
 const BEFORE: &str = "before: ";
 
@@ -25,7 +28,6 @@ pub fn of_rows(bin: &Path, state: &Path) -> Vec<Contestant> {
         let (program, args) = (bin.join(name), format!("-p{PORT} -t60 {args}"));
         Contestant::of(name, &program, &args.split_whitespace().collect::<Vec<_>>()).ending(ANY)
     };
-    let calm = "--min-age 0s -w 100000000 -c 100000000 --ratio-warning 100000000 --ratio-critical 100000000";
     let who = bin.join("connleak");
     let (first, growth) = (state.join("first"), bin.join("check_conn_growth"));
     let growth = growth.to_string_lossy().into_owned();
@@ -36,7 +38,7 @@ pub fn of_rows(bin: &Path, state: &Path) -> Vec<Contestant> {
     vec![
         Contestant::of("hello world", &bin.join("examples/hello"), &[]),
         Contestant::of("kernel's empty walk", &bin.join("examples/empty_walk"), &[]),
-        ours("check_closewait", calm),
+        ours("check_closewait", CALM),
         ours("check_conn_states", "-w 100000000 -c 100000000"),
         ours("check_conn_tenants", "--key user"),
         Contestant::of("connleak who", &who, &["who", &format!("-p{PORT}"), "-t60"]),
@@ -45,6 +47,18 @@ pub fn of_rows(bin: &Path, state: &Path) -> Vec<Contestant> {
         Contestant::command("ss port", &["ss", "-Htan", &format!("( sport = :{PORT} or dport = :{PORT} )")]),
         Contestant::command("ss -Htanp", &["ss", "-Htanp"]),
     ]
+}
+
+/// Counting and ages, nothing else.
+pub fn of_healthy_path(bin: &Path) -> Vec<Contestant> {
+    let ours = |side: &str| {
+        let args = format!("-p{PORT} -t60 --side {side} {CALM}");
+        let check = bin.join("check_closewait");
+        Contestant::of(&format!("check_closewait --side {side}"), &check, &args.split_whitespace().collect::<Vec<_>>())
+    };
+    let mut contestants = Contestant::starters(bin);
+    contestants.extend(["both", "server"].map(ours));
+    contestants
 }
 
 /// The check that waits for what never goes.

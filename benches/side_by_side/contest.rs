@@ -31,13 +31,15 @@ pub struct Contestant {
 }
 
 /// Thresholds that nothing reaches: the cost of counting and ages. Owners are looked for on a problem only.
-const CALM: &str = "--min-age 0s -w 100000000 -c 100000000 --ratio-warning 100000000 --ratio-critical 100000000";
+pub const CALM: &str = "--min-age 0s -w 100000000 -c 100000000 --ratio-warning 100000000 --ratio-critical 100000000";
 
 /// The exit code of who is on to something, or not.
 pub const ANY: i32 = -1;
 
 /// What the table calls it.
 pub const GROWTH: &str = "check_conn_growth, 30 days";
+
+pub const SIX: &str = "all six checks";
 
 pub const GHOSTS: &str = "ours --side server";
 pub const NO_GHOSTS: &str = "ours --side server --no-ghosts";
@@ -122,6 +124,24 @@ impl Contestant {
             ),
         ]);
         all
+    }
+
+    /// What a scheduler runs each minute on a host of one service, and what a person would look at instead.
+    pub fn of_a_minute(bin: &Path, state: &Path) -> Vec<Contestant> {
+        let state = state.display();
+        let all = format!(
+            "run() {{ check=$1; shift; \"${{0%/*}}/$check\" -p{PORT} -t60 \"$@\"; [ $? -lt 3 ] || exit 3; }}
+             run check_closewait; run check_conn_states; run check_conn_idle; run check_conn_tenants --key user
+             run check_conn_growth --limit 100000 --state-dir {state}
+             run check_orphans_after_stop --process peer --state-dir {state}"
+        );
+        let first = bin.join("check_closewait").to_string_lossy().into_owned();
+        let mut contestants = Contestant::starters(bin);
+        contestants.extend([
+            Contestant::command(SIX, &["sh", "-c", &all, &first]),
+            Contestant::command("ss -Htanp", &["ss", "-Htanp"]),
+        ]);
+        contestants
     }
 
     /// Those that look at UNIX sockets.

@@ -16,7 +16,7 @@ mod scene;
 mod sessions;
 mod table;
 
-use against::{ROWS, WAITING};
+use against::{HEALTHY_PATHS, ROWS, WAITING};
 use contest::{Contestant, Cost};
 use scene::Scene;
 use std::io::Read;
@@ -34,6 +34,7 @@ const USED_NAMESPACES: &str = "200 network namespaces, all with sockets, 10000 s
 const UNIX: &str = "20000 UNIX sockets, 2000 of them the service's";
 const START: &str = "process start";
 const HEALTHY: &str = "a healthy service with 1000 connections by an MPTCP listener, and a socket outside the tables";
+const MINUTE: &str = "one minute of a host, a healthy service of 1000 sockets among 10000";
 const SESSIONS: &str = "10000 sessions of a service's list, both ends of each connection here";
 const FEW_PROCESSES: &str = "20 processes";
 
@@ -56,6 +57,7 @@ fn main() -> Result<()> {
         ONE_USER,
         ONE_PROCESS,
         HEALTHY,
+        MINUTE,
         UNIX,
         NAMESPACES,
         USED_NAMESPACES,
@@ -70,7 +72,8 @@ fn main() -> Result<()> {
     let folder = value("--against");
     if folder.is_some() {
         // What is only there to be compared with peers is left out.
-        cases = vec![START, "1000", "10000", "50000", ROWS, ONE_PROCESS, USED_NAMESPACES, WAITING];
+        cases = vec![START, "1000", "10000", "50000", ROWS, ONE_PROCESS, MINUTE, USED_NAMESPACES, WAITING];
+        cases.extend(HEALTHY_PATHS.map(|(case, _)| case));
     }
     let mut rows = Vec::new();
     for case in cases.iter().filter(|case| value("--only").is_none_or(|only| case.contains(&only))) {
@@ -135,8 +138,12 @@ fn measure(case: &str, rounds: usize, hold: bool, folder: Option<&Path>) -> Resu
             (scene, contestants)
         }
         USED_NAMESPACES => (Scene::of_namespaces(&generator, 200, 200, 10_000)?, Contestant::travellers(&bin)),
+        MINUTE => (Scene::of_rows(&generator, 500, 4_500)?, Contestant::of_a_minute(&bin, state.path())),
         ROWS => (Scene::of_rows(&generator, 45_000, 5_000)?, against::of_rows(&bin, state.path())),
         WAITING => (Scene::of_rows(&generator, 1_000, 49_000)?, against::of_waiting(&bin)),
+        path if let Some((_, connections)) = HEALTHY_PATHS.iter().find(|(case, _)| *case == path) => {
+            (Scene::of_rows(&generator, *connections, 0)?, against::of_healthy_path(&bin))
+        }
         sockets => (Scene::of_sockets(&generator, sockets.parse()?)?, Contestant::counters(&bin)),
     };
     let mut contestants = contestants;

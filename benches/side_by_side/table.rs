@@ -70,7 +70,7 @@ pub fn targets(rows: &[Row]) -> String {
             line(format!("{server} / {theirs}, {at}"), 0.1, ratio(case, server, theirs, cpu));
         }
     }
-    line(format!("{server} / ss state+port, 1000 sockets"), 0.6, ratio("1000", server, "ss state+port", cpu));
+    line(format!("{server} / ss state+port, 1000 sockets"), 0.5, ratio("1000", server, "ss state+port", cpu));
     for (case, target) in [("1000", 3.0), ("10000", 3.0), ("50000", 1.3)] {
         let ours = ratio(case, crate::contest::GROWTH, "ours --side both", cpu);
         line(format!("{} / check_closewait, {}", crate::contest::GROWTH, title(case)), target, ours);
@@ -86,6 +86,8 @@ pub fn targets(rows: &[Row]) -> String {
     }
     let ghosts = ratio(crate::HEALTHY, crate::contest::GHOSTS, crate::contest::NO_GHOSTS, cpu);
     line(format!("with ghosts / without, {}", crate::HEALTHY), 1.15, ghosts);
+    let six = ratio(crate::MINUTE, crate::contest::SIX, "ss -Htanp", cpu);
+    line(format!("{} / ss -Htanp, {}", crate::contest::SIX, crate::MINUTE), 0.5, six);
     for name in [server, "ours --side both, owners"] {
         line(format!("peak MiB of {name}, 500000 sockets"), 6.0, find(rows, "500000", name).map(|cost| cost.peak));
     }
@@ -95,7 +97,7 @@ pub fn targets(rows: &[Row]) -> String {
         ratio(crate::UNIX, "ours --unix", "ss -Hxa src PATH", cpu),
     );
     let starts = ratio(crate::START, "ours --version", "hello world", |cost| cost.wall);
-    line("ours --version / hello world, wall".to_owned(), 1.5, starts);
+    line("ours --version / hello world, wall".to_owned(), 1.2, starts);
     for (fewer, more) in [("10000", "100000"), ("10000", "500000")] {
         let each = |case: &str| Some(find(rows, case, server)?.cpu / case.parse::<f64>().ok()?);
         let grows = each(more).and_then(|more| Some(more / each(fewer)?));

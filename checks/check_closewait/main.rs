@@ -82,7 +82,7 @@ pub struct Closewait {
 
 impl Command for Closewait {
     const PROGRAM: &'static str = "check_closewait";
-    const ALSO: &'static [(&'static str, &'static str)] = &[("share-", "ratio-")];
+    const ALSO: &'static [(&'static str, &'static str)] = &[("share-", "ratio-"), ("close-wait-age", "min-age")];
 }
 
 fn main() {
@@ -91,7 +91,7 @@ fn main() {
 
 pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let common = &args.common;
-    let mut target = target::resolve(common.request(&[]), world)?.of_unit(world)?;
+    let mut target = target::resolve(common.request(), world)?.of_choice(world)?;
     listener::check_options(&target, world)?;
     let rules = rules(args, &target.profile);
     let mut sights = target.first_sights(args.own.state_dir.as_deref(), world)?;
@@ -152,7 +152,7 @@ fn look_for_ghosts(
     let shows_details = args.common.wants_owners(known != ServiceState::Ok).is_some();
     let (matters, exactly) = (&|more| rules.at_worst(found, more) > known, shows_details);
     let looking = if args.own.ghosts { Looking::Asked } else { Looking::ByDefault { matters, exactly } };
-    ghosts::find(world, target, &[], looking)
+    ghosts::find(world, target, &target.request.pids, looking)
 }
 
 /// The thresholds in force.
@@ -211,7 +211,7 @@ fn gather(target: &Target, rules: &Rules, sights: &mut FirstSights, world: &Worl
             }
         };
         over_unix += u64::from(socket.is_unix() && socket.state == State::Established);
-        let socket = &sights.see(socket, side);
+        let socket = &*sights.see(socket, side);
         tally.add(side, socket.state);
         if socket.state != State::CloseWait {
             return;

@@ -50,15 +50,15 @@ struct Idle {
 
     /// warning range for the main number in percent of ESTABLISHED; default from the profile, else none
     #[argh(option, arg_name = "RANGE")]
-    share_warning: Option<Range>,
+    ratio_warning: Option<Range>,
 
     /// critical range for the main number in percent of ESTABLISHED; default from the profile, else none
     #[argh(option, arg_name = "RANGE")]
-    share_critical: Option<Range>,
+    ratio_critical: Option<Range>,
 
     /// judge the percentage only from this number on; default from the profile, else 5
     #[argh(option, arg_name = "N")]
-    share_min_count: Option<u64>,
+    ratio_min_count: Option<u64>,
 
     /// warn when any of them has been idle for longer; default from the profile, else never
     #[argh(option, arg_name = "DURATION")]
@@ -73,11 +73,11 @@ struct Idle {
     #[argh(option, arg_name = "DURATION")]
     unread_age: Option<Span>,
 
-    /// warning range for how many these are
+    /// warning range for how many these are; default from the profile
     #[argh(option, arg_name = "RANGE")]
     unread_warning: Option<Range>,
 
-    /// critical range for how many these are
+    /// critical range for how many these are; default from the profile
     #[argh(option, arg_name = "RANGE")]
     unread_critical: Option<Range>,
 
@@ -86,11 +86,11 @@ struct Idle {
     #[argh(option, arg_name = "DURATION")]
     unsent_age: Option<Span>,
 
-    /// warning range for how many these are
+    /// warning range for how many these are; default from the profile
     #[argh(option, arg_name = "RANGE")]
     unsent_warning: Option<Range>,
 
-    /// critical range for how many these are
+    /// critical range for how many these are; default from the profile
     #[argh(option, arg_name = "RANGE")]
     unsent_critical: Option<Range>,
 
@@ -101,7 +101,7 @@ struct Idle {
 
 impl Command for Idle {
     const PROGRAM: &'static str = "check_conn_idle";
-    const ALSO: &'static [(&'static str, &'static str)] = &[("ratio-", "share-"), ("idle-age", "min-age")];
+    const ALSO: &'static [(&'static str, &'static str)] = &[("share-", "ratio-"), ("idle-age", "min-age")];
 }
 
 fn main() {
@@ -110,7 +110,7 @@ fn main() {
 
 fn check(args: &Args<Idle>, world: &World) -> Result<Report> {
     let common = &args.common;
-    let mut target = target::resolve(common.request(&[]), world)?.of_unit(world)?;
+    let mut target = target::resolve(common.request(), world)?.of_choice(world)?;
     if !target.request.unix.is_empty() || target.selection.ports.is_empty() {
         return Err(Error::Usage(UNTOLD.into()));
     }
@@ -197,14 +197,14 @@ fn rules(args: &Args<Idle>, profile: &Profile, generic: &Profile) -> Rules {
     let of_unread = limits(own.unread_warning, own.unread_critical);
     let of_unsent = limits(own.unsent_warning, own.unsent_critical);
     let never_used = Limits { warning: own.never_used_warning, critical: own.never_used_critical };
-    let share = Limits { warning: own.share_warning, critical: own.share_critical };
+    let ratio = Limits { warning: own.ratio_warning, critical: own.ratio_critical };
     Rules {
         min_age: own.min_age.or(profile.min_age).unwrap_or(Span::seconds(1800)),
         expected: own.expected.or(profile.expected).unwrap_or(0),
         count: args.common.limits().or(profile.limits()),
         never_used: never_used.or(profile.never_used),
-        share: share.or(profile.share.limits()),
-        share_min_count: own.share_min_count.or(profile.share.min_count).unwrap_or(5),
+        ratio: ratio.or(profile.ratio.limits()),
+        ratio_min_count: own.ratio_min_count.or(profile.ratio.min_count).unwrap_or(5),
         oldest: profile.oldest.limits(own.oldest_warning, own.oldest_critical),
         unread: Rule::new(&unread, own.unread_age, of_unread, Span::seconds(600)),
         unsent: Rule::new(&unsent, own.unsent_age, of_unsent, Span::seconds(1200)),

@@ -79,9 +79,9 @@ struct ConnStates {
     /// closing sockets are stuck once their peer has not answered for this long; default from the
     /// profile, else 60s
     #[argh(option, arg_name = "DURATION")]
-    min_age: Option<Span>,
+    stuck_age: Option<Span>,
 
-    /// warning range for stuck sockets: FIN_WAIT1, FIN_WAIT2, CLOSING, LAST_ACK for --min-age; default
+    /// warning range for stuck sockets: FIN_WAIT1, FIN_WAIT2, CLOSING, LAST_ACK for --stuck-age; default
     /// from the profile
     #[argh(option, arg_name = "RANGE")]
     stuck_warning: Option<Range>,
@@ -103,22 +103,22 @@ struct ConnStates {
     /// auto: compare with the usual numbers of this hour where check_conn_growth's history has them;
     /// default none
     #[argh(option, arg_name = "auto|none")]
-    baseline: Option<Compare>,
+    usual: Option<Compare>,
 
     /// warning range for how many percent more than usual a state counts; default 200
     #[argh(option, arg_name = "RANGE")]
-    baseline_warning: Option<Range>,
+    usual_warning: Option<Range>,
 
     /// critical range for how many percent more than usual a state counts; default none
     #[argh(option, arg_name = "RANGE")]
-    baseline_critical: Option<Range>,
+    usual_critical: Option<Range>,
 
     /// where check_conn_growth keeps its history; default /var/lib/connleak, see its man page
     #[argh(option, arg_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
 
-/// `--baseline`.
+/// `--usual`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Compare {
     Auto,
@@ -129,13 +129,14 @@ impl FromStr for Compare {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        word::choose("baseline", text, &[("auto", Compare::Auto), ("none", Compare::None)])
+        word::choose("choice", text, &[("auto", Compare::Auto), ("none", Compare::None)])
     }
 }
 
 impl Command for ConnStates {
     const PROGRAM: &'static str = "check_conn_states";
-    const ALSO: &'static [(&'static str, &'static str)] = &[("share-", "ratio-")];
+    const ALSO: &'static [(&'static str, &'static str)] =
+        &[("share-", "ratio-"), ("min-age", "stuck-age"), ("baseline", "usual")];
 }
 
 fn main() {
@@ -144,14 +145,14 @@ fn main() {
 
 fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
     let common = &args.common;
-    if args.own.baseline == Some(Compare::Auto) && world.replay.is_some() {
-        return Err(Error::Usage("--baseline is of this host and hour: it can't be used with --replay".into()));
+    if args.own.usual == Some(Compare::Auto) && world.replay.is_some() {
+        return Err(Error::Usage("--usual is of this host and hour: it can't be used with --replay".into()));
     }
-    let target = target::resolve(common.request(&[]), world)?.of_unit(world)?;
+    let target = target::resolve(common.request(), world)?.of_choice(world)?;
     listener::check_options(&target, world)?;
     let rules = rules(args, target.profile.states.clone().or(&profile::named(GENERIC, &world.thresholds)?.states));
     // Whose they are matters only where something is wrong, or where it is asked.
-    let keeps = args.own.baseline == Some(Compare::Auto) || common.wants_owners(false).is_some();
+    let keeps = args.own.usual == Some(Compare::Auto) || common.wants_owners(false).is_some();
     let mut found = gather(&target, &rules, keeps, world)?;
     let gathered = world.deadline.elapsed();
     let usual = compare(args, &target, &found, world);
@@ -174,7 +175,7 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
     report.missing.extend(unnamed);
     match usual {
         Ok(Some(unusual)) => drop(report.extra.insert("unusual".into(), unusual.iter().map(Unusual::json).collect())),
-        Ok(None) if args.own.baseline == Some(Compare::Auto) => {
+        Ok(None) if args.own.usual == Some(Compare::Auto) => {
             report.missing.push("no history yet of this service at this hour: not compared with the usual".into());
         }
         Ok(None) => {}
@@ -206,16 +207,16 @@ fn rules(args: &Args<ConnStates>, profile: States) -> Rules {
         ratio_min_count: own.ratio_min_count.or(profile.ratio.min_count).unwrap_or(1000),
         half_open: limits(own.half_open_warning, own.half_open_critical).or(profile.half_open),
         accept_queue: limits(own.queue_warning, own.queue_critical).or(profile.accept_queue),
-        min_age: own.min_age.or(profile.stuck.min_age).unwrap_or(Span::seconds(60)),
+        min_age: own.stuck_age.or(profile.stuck.min_age).unwrap_or(Span::seconds(60)),
         stuck: limits(own.stuck_warning, own.stuck_critical).or(profile.stuck.limits()),
         ports: limits(own.ports_warning, own.ports_critical).or(profile.ephemeral_ports),
-        baseline: limits(own.baseline_warning.or(Some(Range::up_to(200.0))), own.baseline_critical),
+        usual: limits(own.usual_warning.or(Some(Range::up_to(200.0))), own.usual_critical),
     }
 }
 
 /// States with more sockets than usual at this hour; `None`: not asked for, or nothing is usual yet.
 fn compare(args: &Args<ConnStates>, target: &Target, found: &Found, world: &World) -> Result<Option<Vec<Unusual>>> {
-    if args.own.baseline != Some(Compare::Auto) {
+    if args.own.usual != Some(Compare::Auto) {
         return Ok(None);
     }
     let Some(dir) = state_dir::existing(args.own.state_dir.as_deref())? else { return Ok(None) };

@@ -91,8 +91,9 @@ pub struct Orphans {
 impl Command for Orphans {
     const PROGRAM: &'static str = "check_orphans_after_stop";
     const REST: Option<&'static str> = Some(" [-- STOP COMMAND]");
-    // That nothing listens is what it asserts.
-    const WITHOUT: &'static [&'static str] = &["--require-listener"];
+    // That nothing listens is what it asserts; and once a process has ended its number may be another's, which
+    // --pid-file tells by its time.
+    const WITHOUT: &'static [&'static str] = &["--require-listener", "--pid"];
 
     fn junit(&self) -> Option<&Path> {
         self.junit.as_deref()
@@ -105,7 +106,7 @@ fn main() {
 
 pub fn check(args: &Args<Orphans>, world: &World) -> Result<Report> {
     let own = &args.own;
-    let target = target::resolve(args.common.request(&[]), world)?;
+    let target = target::resolve(args.common.request(), world)?;
     let rules = Rules::new(args, &target);
     let watched = Watched { unit: own.unit.clone(), process: own.process.clone(), pid_file: own.pid_file.clone() };
     refuse_mixed_uses(args, &watched)?;

@@ -410,6 +410,62 @@ mod tests {
         assert!(first < 60 && leaks[first..].iter().all(silent), "{leaks:?}");
     }
 
+    /// A pool of four, of which two are replaced each second, and two leaked ones a second since the eighth: their cookies and since when they
+    /// have been silent.
+    fn leaking_service(at: f64) -> Vec<(u64, f64)> {
+        let second = at.max(0.0) as u64;
+        let pool = (0..4).map(|member| (1 + 4 * (second / 2) + member + 10_000 * (member / 2 % 2), at.floor()));
+        let leaked = (16..=2 * second).map(|number| (100_000 + number, number as f64 / 2.0));
+        pool.chain(leaked.filter(|(_, since)| *since <= at)).collect()
+    }
+
+    /// Whether a leak that was found stays found: looks each second, each late by chance; that of `second` by `stall` seconds, the next one `after` it.
+    fn stays_found(second: u32, stall: f64, after: f64, loaded: f64) -> Result<(), String> {
+        let (mut memory, mut chance, mut at, mut found) = (DetectorState::new(180), 7_u64, 0.0, None);
+        for look in 0..second + 12 {
+            chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let random = (chance >> 33) as f64 / (1_u64 << 31) as f64;
+            let took = if look == second { stall } else { loaded * random };
+            let connections = leaking_service(at);
+            let mut pool = pool(connections.iter().map(|(cookie, _)| *cookie));
+            for (connection, (_, since)) in pool.connections.iter_mut().zip(&connections) {
+                let age = ((at - since) * 1000.0) as u32;
+                let times = connection.socket.times.as_mut().unwrap();
+                (times.data_sent, times.data_recv) = (age, age);
+            }
+            let uptime = 1000.0 + at + took;
+            let moment = Moment { wall: 1e9 + uptime, uptime, boot_id: "b".to_owned() };
+            let seen = Sample { took, ..pool.sample() };
+            match memory.learn(&moment, seen, 180, 60.0).verdict {
+                Verdict::Leak(leak) => drop(found.get_or_insert((look, leak.suspects))),
+                other if found.is_some() => {
+                    return Err(format!(
+                        "stall {stall} in look {second}, next after {after}: {other:?} in look {look}"
+                    ));
+                }
+                _ => {}
+            }
+            at += if look == second { stall + after } else { 1.0 + took };
+        }
+        found.map(drop).ok_or_else(|| "no leak".to_owned())
+    }
+
+    /// Whatever the delay, and however soon the next look follows, beside load or not.
+    #[test]
+    fn no_stall_ends_a_leak_of_a_rehearsal() {
+        let mut lost = Vec::new();
+        for second in [26, 29, 32, 37, 43] {
+            for stall in [0.3, 0.6, 1.0, 1.7, 2.5, 4.5, 9.0] {
+                for after in [0.05, 0.2, 1.0] {
+                    for loaded in [0.0, 0.1, 0.4] {
+                        lost.extend(stays_found(second, stall, after, loaded).err());
+                    }
+                }
+            }
+        }
+        assert!(lost.is_empty(), "{} of 315: {lost:#?}", lost.len());
+    }
+
     #[test]
     fn a_rehearsal_tells_real_time() {
         let (mut real, mut rehearsed) = (DetectorState::new(60), DetectorState::new(60));

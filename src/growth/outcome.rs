@@ -21,7 +21,7 @@ pub struct Rules {
     pub left_warning: Option<Span>,
     pub left_critical: Option<Span>,
     /// Percent above the usual number at this hour.
-    pub baseline_warning: Option<u32>,
+    pub usual_warning: Option<u32>,
 }
 
 /// Seconds of silence after which a connection is no sign of load: two minutes is above common keep-alives.
@@ -108,7 +108,7 @@ impl Outcome {
             verdict.state = verdict.state.max(ServiceState::Warning);
             verdict.reasons.push(stuck.reason());
         }
-        if let (Some(percent), Some(usual)) = (rules.baseline_warning, &self.usual) {
+        if let (Some(percent), Some(usual)) = (rules.usual_warning, &self.usual) {
             let usual = usual.number * self.measure.each() as f64;
             let above = self.amount as f64 - usual;
             if above > usual * f64::from(percent) / 100.0 {
@@ -157,7 +157,7 @@ impl Outcome {
         if !reasons.iter().any(|reason| reason.starts_with(&level)) {
             parts.push(level);
         }
-        if rules.baseline_warning.is_some() && self.usual.is_none() {
+        if rules.usual_warning.is_some() && self.usual.is_none() {
             parts.push("learning what is usual at this hour".to_owned());
         }
         parts.extend(blame.map(|blame| self.suspects(blame)).unwrap_or_default());
@@ -296,12 +296,13 @@ impl Outcome {
         let turned = |count: fn(Turnover) -> f64| turnover.map(|turned| rounded(count(turned) / turned.minutes, 2));
         let unit = if self.measure == Measure::Memory { Unit::Bytes } else { Unit::None };
         let limit = self.first().map(|headroom| headroom.limit as f64);
+        let left = |leak: &Leak| leak.left.likely.round().min(LONGEST_LEFT);
         vec![
             Metric::new(self.measure.name(), unit, Some(self.amount as f64)),
             Metric::new("used", Unit::Percent, self.used()).within(rules.used),
             Metric::new("limit", unit, limit),
             Metric::new("growth", unit, Some(self.growth(rate))),
-            Metric::new("left", Unit::Seconds, leak.map(|leak| leak.left.likely.round())),
+            Metric::new("left", Unit::Seconds, limit.map(|_| leak.map_or(LONGEST_LEFT, left))),
             Metric::new("suspects", Unit::None, Some(leak.map_or(0.0, |leak| leak.suspects as f64))),
             Metric::new("idle_oldest", Unit::Seconds, self.idle_oldest.map(|idle| rounded(idle, 1))),
             Metric::new("opened", Unit::None, turned(|turned| turned.opened)),
@@ -309,6 +310,9 @@ impl Outcome {
         ]
     }
 }
+
+/// What is told where nothing leaks: a graph has one line, and no last value of a leak that has ended stays.
+const LONGEST_LEFT: f64 = 30.0 * 86_400.0;
 
 fn percent(used: u64, limit: u64) -> f64 {
     rounded(used as f64 * 100.0 / limit.max(1) as f64, 1)
@@ -354,7 +358,7 @@ mod tests {
     fn rules() -> Rules {
         let minutes = |minutes: u64| Some(Span::seconds(minutes * 60));
         let used = Limits { warning: "80".parse().ok(), critical: None };
-        Rules { used, left_warning: minutes(60), left_critical: minutes(20), baseline_warning: Some(50) }
+        Rules { used, left_warning: minutes(60), left_critical: minutes(20), usual_warning: Some(50) }
     }
 
     #[test]
@@ -455,7 +459,11 @@ mod tests {
         let value = |name: &str| metrics.iter().find(|metric| metric.name == name).and_then(|metric| metric.value);
         assert_eq!((value("used"), value("limit")), (Some(97.7), Some(1024.0)));
         assert_eq!(found.level(), "10 connections, 1000 of 1024 open files of x[3]");
-        assert_eq!((value("left"), value("opened")), (None, None));
+        assert_eq!((value("left"), value("opened")), (Some(2_592_000.0), None));
+        found.headrooms.clear();
+        let lacks = found.metrics(&rules()).into_iter().filter(|metric| metric.value.is_none());
+        let lacks: Vec<_> = lacks.map(|metric| metric.name).collect();
+        assert_eq!(lacks, ["used", "limit", "left", "idle_oldest", "opened", "closed"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::kernel::boot;
 use crate::kernel::socket::{Age, Side, Socket, State, UnixName};
 use crate::kernel::source::unix::File;
 use crate::kernel::unix_known::{Known, KnownListener, NumberMap};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
@@ -147,12 +148,12 @@ impl FirstSights {
     }
 
     /// The socket with its age, where it is a UNIX socket without its peer and an earlier look tells it.
-    pub fn see(&mut self, socket: &Socket, side: Side) -> Socket {
-        let Some(cookie) = socket.cookie.filter(|_| socket.is_unix()) else { return *socket };
+    pub fn see<'a>(&mut self, socket: &'a Socket, side: Side) -> Cow<'a, Socket> {
+        let Some(cookie) = socket.cookie.filter(|_| socket.is_unix()) else { return Cow::Borrowed(socket) };
         self.is_used = true;
         if self.key.is_empty() {
             self.is_missed |= socket.state == State::CloseWait;
-            return *socket;
+            return Cow::Borrowed(socket);
         }
         if side == Side::Client
             && let Some(name) = socket.remote.unix().and_then(|end| end.name)
@@ -160,16 +161,16 @@ impl FirstSights {
             self.connected.insert(cookie, name);
         }
         if socket.state != State::CloseWait {
-            return *socket;
+            return Cow::Borrowed(socket);
         }
         let sight = self.known.get(&cookie).copied().unwrap_or(Sight { first: self.now, before: self.looked });
         self.stuck.insert(cookie, sight);
         let since = |then: u64| u32::try_from(self.now.saturating_sub(then)).unwrap_or(u32::MAX);
         // Seen for the first time by the first run: it may have been so for long.
         if sight.first == self.now && sight.before == 0 {
-            return *socket;
+            return Cow::Borrowed(socket);
         }
-        socket.first_seen(Age { at_least: since(sight.first), at_most: since(sight.before) })
+        Cow::Owned(socket.first_seen(Age { at_least: since(sight.first), at_most: since(sight.before) }))
     }
 
     /// Remembers this look, and what it tells of `known`. `is_whole`: whether it saw all sockets; else what it didn't see stays
@@ -268,7 +269,7 @@ mod tests {
         let mut first = FirstSights::open(Some(dir), "x".into(), false);
         assert_eq!(age(&mut first, 1), None, "it may have been so for long");
         let client = socket(9, State::Established, Side::Client);
-        assert_eq!(first.see(&client, Side::Client), client);
+        assert_eq!(*first.see(&client, Side::Client), client);
         assert_eq!(kept(first, true), None);
         let near = |age: Option<Age>, at_least: u32, at_most: u32| {
             let age = age.unwrap();

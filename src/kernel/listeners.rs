@@ -3,7 +3,7 @@
 
 use crate::kernel::socket::{Endpoint, Side, Socket, State};
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// From here on hosts give ports to those who connect: Linux 32768 to 60999 unless it is told otherwise
@@ -14,7 +14,7 @@ pub const GIVEN_ELSEWHERE: u16 = 32_768;
 #[derive(Debug)]
 pub struct Listeners {
     /// By network namespace and port.
-    all: HashMap<(u32, u16), Vec<Socket>>,
+    all: BTreeMap<(u32, u16), Vec<Socket>>,
     /// A bit for each port that has a listener in any namespace: most ports of connections have none.
     ports: Box<[u64; 1024]>,
     /// What was asked last: thousands of connections share one address of their service.
@@ -23,7 +23,7 @@ pub struct Listeners {
 
 impl Default for Listeners {
     fn default() -> Self {
-        Listeners { all: HashMap::new(), ports: Box::new([0; 1024]), last: Cell::new(None) }
+        Listeners { all: BTreeMap::new(), ports: Box::new([0; 1024]), last: Cell::new(None) }
     }
 }
 

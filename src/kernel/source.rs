@@ -7,6 +7,7 @@ pub mod exact;
 mod mptcp;
 pub mod netlink;
 pub mod proc;
+mod repeats;
 pub mod replay;
 pub mod unix;
 

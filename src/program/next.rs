@@ -2,9 +2,10 @@
 
 use crate::kernel::socket::Side;
 use crate::kernel::world::Netns;
-use crate::options::args::Common;
+use crate::options::args::{Common, pids};
 use crate::report::Report;
 use crate::report::verdict::ServiceState;
+use crate::service::request::pids_text;
 
 /// Services whose own session list `connleak sessions` reads, by their profiles.
 pub const WITH_SESSIONS: [&str; 5] = ["postgresql", "mysql", "redis", "memcached", "pgbouncer"];
@@ -30,7 +31,8 @@ fn command(report: &Report, common: &Common) -> Option<String> {
     let is_typed = !common.port.is_empty() || !common.unix.is_empty();
     let profile = common.profile.first().filter(|_| !is_typed).cloned();
     let has_service = ports.is_some() || profile.is_some() || !common.unix.is_empty();
-    if !has_service && common.unit.is_none() && common.user.is_none() {
+    let pids = pids_text(&pids::all(&common.pid));
+    if !has_service && common.unit.is_none() && common.user.is_none() && pids.is_none() {
         return None;
     }
     if report.check == "conn_idle" && WITH_SESSIONS.contains(&service.profile.as_str()) {
@@ -44,6 +46,7 @@ fn command(report: &Report, common: &Common) -> Option<String> {
         ("--side", side.map(|side| side.name().to_owned())),
         ("--unit", common.unit.clone()),
         ("--user", common.user.clone()),
+        ("--pid", pids),
         ("--netns", netns),
         ("--proc-root", common.proc_root.as_ref().map(|root| root.to_string_lossy().into_owned())),
     ];

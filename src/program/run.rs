@@ -69,7 +69,9 @@ pub fn main<A: Command + 'static>(check: fn(&Args<A>, &World) -> Result<Report>)
 }
 
 fn run<A: Command>(name: &'static str, check: fn(&Args<A>, &World) -> Result<Report>) {
-    let watchdog = watch(name);
+    // Nothing else of a command line is a file that may hang; help and version take no thread.
+    let reads_files = std::env::args_os().any(|word| word.as_encoded_bytes().starts_with(b"--extra-opts"));
+    let early = reads_files.then(|| watch(name));
     let mut args = match args::parse::<A>(std::env::args_os().skip(1)) {
         Ok(Asked::Run(args)) => args,
         Ok(Asked::Help) => print_and_exit(&help::text::<A>()),
@@ -80,6 +82,7 @@ fn run<A: Command>(name: &'static str, check: fn(&Args<A>, &World) -> Result<Rep
             end(Report::failed(name, ServiceState::Unknown, refused.why.to_string()))
         }
     };
+    let watchdog = early.unwrap_or_else(|| watch(name));
     let common = &mut args.common;
     let timeout = common.timeout.unwrap_or_default();
     let deadline = Deadline::after(timeout.after.0);
@@ -136,7 +139,7 @@ fn run<A: Command>(name: &'static str, check: fn(&Args<A>, &World) -> Result<Rep
 /// Looks at one service. For Prometheus it is named before: a series that fails stays the same.
 fn look<A: Command>(args: &Args<A>, world: &World, check: fn(&Args<A>, &World) -> Result<Report>) -> Result<Report> {
     if args.common.output == Some(Format::Prometheus)
-        && let Ok(target) = target::resolve(args.common.request(&[]), world)
+        && let Ok(target) = target::resolve(args.common.request(), world)
     {
         batch().name(target.service)?;
     }

@@ -1,7 +1,8 @@
-//! Service profiles: YAML to [`Profile`]. The only user of the YAML crate.
+//! Service profiles: YAML to [`Profile`]. With the build script the only user of the YAML crate.
 //!
 //! Search order: the file given, `NAME.yaml` in the thresholds directory, the embedded default.
 
+mod embedded;
 pub mod map;
 mod sections;
 mod states;
@@ -17,6 +18,7 @@ use crate::base::word;
 use crate::kernel::socket::Side;
 use crate::kernel::unix_target::UnixPath;
 use crate::report::GENERIC;
+use embedded::EMBEDDED;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -24,7 +26,7 @@ use std::path::{Path, PathBuf};
 const LARGEST_FILE: u64 = 64 * 1024;
 
 /// One service's ports and thresholds. DESIGN.md has the commented form.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     pub service: String,
@@ -85,43 +87,6 @@ fn fill<T: Default + PartialEq + Clone>(section: &mut T, generic: &T) {
     }
 }
 
-struct Embedded {
-    name: &'static str,
-    /// As in the YAML; held to it by a test, so that a port finds its profile without parsing all.
-    ports: &'static [u16],
-    yaml: &'static str,
-}
-
-macro_rules! embedded {
-    ($($name:literal: $ports:expr,)*) => {
-        &[$(Embedded {
-            name: $name,
-            ports: &$ports,
-            yaml: include_str!(concat!("../../thresholds/", $name, ".yaml")),
-        }),*]
-    };
-}
-
-const EMBEDDED: &[Embedded] = embedded! {
-    "cassandra": [9042],
-    "elasticsearch": [9200],
-    "generic": [],
-    "http": [80, 443, 8080],
-    "imap": [143, 993],
-    "kafka": [9092],
-    "ldap": [389, 636],
-    "memcached": [11211],
-    "mongodb": [27017],
-    "mysql": [3306],
-    "mysql-router": [6446],
-    "pgbouncer": [6432],
-    "php-fpm": [],
-    "postgresql": [5432],
-    "proxysql": [6033],
-    "rabbitmq": [5672],
-    "redis": [6379],
-};
-
 /// The profile that `-P` names: a file where it has a slash or ends in .yaml, else a name.
 pub fn named(name: &str, thresholds: &Path) -> Result<Profile> {
     if name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml") {
@@ -131,7 +96,7 @@ pub fn named(name: &str, thresholds: &Path) -> Result<Profile> {
         return Ok(profile);
     }
     if let Some(found) = EMBEDDED.iter().find(|embedded| embedded.name == name) {
-        return parse(found.yaml, Path::new(found.name));
+        return found.profile();
     }
     let mut known: Vec<String> = EMBEDDED.iter().map(|embedded| embedded.name.to_owned()).collect();
     known.extend(installed_names(thresholds)?);
@@ -154,7 +119,7 @@ pub fn of_port(port: u16, thresholds: &Path) -> Result<Option<Profile>> {
     if let Some(found) = well_known {
         let installed = installed(found.name, thresholds)?;
         if installed.as_ref().is_none_or(|profile| profile.ports.contains(&port)) {
-            return installed.map_or_else(|| parse(found.yaml, Path::new(found.name)), Ok).map(Some);
+            return installed.map_or_else(|| found.profile(), Ok).map(Some);
         }
     }
     for path in files(thresholds)? {
@@ -263,19 +228,22 @@ mod tests {
 
     const MINE: &str = "service: mine\nports: [4711]\nclose_wait: {warning: \"7\"}\n";
 
+    fn thresholds() -> &'static Path {
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/thresholds"))
+    }
+
     #[test]
-    fn every_embedded_profile_is_as_the_index_says() {
+    fn every_embedded_profile_is_as_its_file_says() {
         for embedded in EMBEDDED {
-            let profile = parse(embedded.yaml, Path::new(embedded.name)).unwrap();
-            assert_eq!((profile.service.as_str(), &profile.ports[..]), (embedded.name, embedded.ports));
+            let profile = from_file(&thresholds().join(format!("{}.yaml", embedded.name))).unwrap();
+            assert_eq!(profile.service, embedded.name);
             assert_eq!(named(embedded.name, nowhere()).unwrap(), profile);
             for port in embedded.ports {
                 assert_eq!(of_port(*port, nowhere()).unwrap().as_ref(), Some(&profile), "{port}");
             }
         }
         assert!(EMBEDDED.is_sorted_by_key(|embedded| embedded.name));
-        let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/thresholds")).unwrap();
-        assert_eq!(files.count(), EMBEDDED.len(), "a file that is not embedded");
+        assert_eq!(std::fs::read_dir(thresholds()).unwrap().count(), EMBEDDED.len(), "a file that is not embedded");
     }
 
     /// Without thresholds all would be well for ever; a section that is there stands as it is.
@@ -325,7 +293,7 @@ mod tests {
         let steps = |limits: Limits| (0..200_000).map(move |value| limits.judge(f64::from(value)));
         let rises = |limits: Limits| steps(limits).is_sorted() && steps(limits).next() == Some(Good);
         for embedded in EMBEDDED {
-            let profile = parse(embedded.yaml, Path::new(embedded.name)).unwrap();
+            let profile = embedded.profile().unwrap();
             let name = embedded.name;
             for limits in [profile.close_wait.limits(), profile.close_wait.ratio.limits(), profile.tenants.share] {
                 assert!(rises(limits), "{name}: {limits:?}");
@@ -334,7 +302,7 @@ mod tests {
             }
             let (idle, states) = (profile.idle, profile.states);
             assert!(rises(idle.limits()) && idle.min_age.is_some(), "{name}: idle");
-            assert!(rises(idle.share.limits()) && rises(idle.never_used), "{name}: idle");
+            assert!(rises(idle.ratio.limits()) && rises(idle.never_used), "{name}: idle");
             assert!(rises(idle.unread.limits()) && rises(idle.unsent.limits()), "{name}: idle");
             assert!(states.by_state.iter().all(|(_, limits)| rises(*limits)), "{name}: states");
             let others = [states.ratio.limits(), states.stuck.limits(), states.half_open, states.accept_queue];

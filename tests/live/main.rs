@@ -40,6 +40,7 @@ mod orphans {
     pub mod recipes;
     pub mod regular_check;
     pub mod reload;
+    pub mod reloads;
     pub mod stop_command;
     pub mod waiting;
 }
@@ -102,6 +103,7 @@ mod host {
     pub mod namespaces;
     pub mod nested_namespaces;
     pub mod own_namespaces;
+    pub mod pid;
     pub mod processes;
     pub mod queues;
     pub mod replay;

@@ -84,7 +84,7 @@ pub fn look(world: &World, target: &mut Target, state_dir: Option<&Path>) -> Res
     let states = StateSet::of(&[STATES, &[State::Listen]].concat());
     let seen = look::visit(world, &both, (states, true), &mut |socket, matched, known| {
         let Match::Yes(side) = matched else { return };
-        let socket = &sights.see(socket, side);
+        let socket = &*sights.see(socket, side);
         if socket.state == State::Listen {
             listeners
                 .extend((socket.is_unix() || selection.ports.contains(&socket.local.port)).then(|| End::of(socket)));

@@ -55,8 +55,8 @@ pub enum Table {
 
 /// What one netlink message says.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Message {
-    Socket(Socket),
+pub enum Message<S = Socket> {
+    Socket(S),
     /// The dump's end; a negative number is the error that ended it.
     Done(i32),
     /// The request was refused with this negative errno.
@@ -67,8 +67,8 @@ pub enum Message {
 
 /// A message with what its header says of it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Framed {
-    pub message: Message,
+pub struct Framed<S = Socket> {
+    pub message: Message<S>,
     pub kind: u16,
     /// NLM_F_DUMP_INTR: the kernel saw the table change under the dump.
     pub interrupted: bool,
@@ -91,23 +91,52 @@ pub(super) fn align(length: usize) -> usize {
 }
 
 /// The messages of one receive, in order. A malformed one ends them with an error that says where.
-pub fn messages(buffer: &[u8], table: Table) -> impl Iterator<Item = Result<Framed, String>> + '_ {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        if at >= buffer.len() {
-            return None;
-        }
-        let here = at;
-        match framed(&buffer[here..], table) {
+pub struct Messages<'a> {
+    buffer: &'a [u8],
+    table: Table,
+    at: usize,
+    /// What the last socket's message told: in one place for all, as a copy takes half as long as reading it.
+    pub row: Socket,
+}
+
+impl Messages<'_> {
+    pub fn new(buffer: &[u8], table: Table) -> Messages<'_> {
+        let nowhere = Endpoint::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+        Messages { buffer, table, at: 0, row: Socket::bare(State::Close, nowhere, nowhere) }
+    }
+
+    /// Puts a socket into [`Messages::row`].
+    #[expect(clippy::should_implement_trait, reason = "an iterator can't lend its row")]
+    pub fn next(&mut self) -> Option<Result<Framed<()>, String>> {
+        let here = self.at;
+        let rest = self.buffer.get(here..).filter(|rest| !rest.is_empty())?;
+        match framed(rest, self.table, &mut self.row) {
             Some((length, message)) => {
-                at += align(length);
+                self.at += align(length);
                 Some(Ok(message))
             }
             None => {
-                at = buffer.len();
-                Some(Err(format!("malformed netlink message at byte {here} of {}", buffer.len())))
+                self.at = self.buffer.len();
+                Some(Err(format!("malformed netlink message at byte {here} of {}", self.buffer.len())))
             }
         }
+    }
+}
+
+/// The same, each with its socket.
+pub fn messages(buffer: &[u8], table: Table) -> impl Iterator<Item = Result<Framed, String>> + '_ {
+    let mut messages = Messages::new(buffer, table);
+    std::iter::from_fn(move || {
+        let framed = messages.next()?;
+        Some(framed.map(|Framed { message, kind, interrupted }| {
+            let message = match message {
+                Message::Socket(()) => Message::Socket(messages.row),
+                Message::Done(errno) => Message::Done(errno),
+                Message::Refused(errno) => Message::Refused(errno),
+                Message::Other => Message::Other,
+            };
+            Framed { message, kind, interrupted }
+        }))
     })
 }
 
@@ -117,7 +146,7 @@ pub fn message_length(header: &[u8]) -> Option<usize> {
     (length >= HEADER).then_some(length)
 }
 
-fn framed(bytes: &[u8], table: Table) -> Option<(usize, Framed)> {
+fn framed(bytes: &[u8], table: Table, row: &mut Socket) -> Option<(usize, Framed<()>)> {
     let length = message_length(bytes)?;
     let payload = bytes.get(HEADER..length)?;
     let (kind, flags) = (u16_at(bytes, 4)?, u16_at(bytes, 6)?);
@@ -125,21 +154,21 @@ fn framed(bytes: &[u8], table: Table) -> Option<(usize, Framed)> {
         // A DONE without a number is as old as netlink and means success.
         NLMSG_DONE => Message::Done(u32_at(payload, 0).unwrap_or(0).cast_signed()),
         NLMSG_ERROR => Message::Refused(u32_at(payload, 0)?.cast_signed()),
-        COMBINED | BY_FAMILY => socket(payload, table)?.map_or(Message::Other, Message::Socket),
+        COMBINED | BY_FAMILY if socket(payload, table, row)? => Message::Socket(()),
         _ => Message::Other,
     };
     Some((length, Framed { message, kind, interrupted: flags & NLM_F_DUMP_INTR != 0 }))
 }
 
-/// `None`: malformed. `Some(None)`: well-formed, but no TCP socket in a known state.
-fn socket(payload: &[u8], table: Table) -> Option<Option<Socket>> {
-    let fixed = payload.get(..DIAG_MSG)?;
+/// Whether it is a TCP socket in a known state; `None`: malformed.
+fn socket(payload: &[u8], table: Table, socket: &mut Socket) -> Option<bool> {
+    let fixed: &[u8; DIAG_MSG] = payload.first_chunk()?;
     let (Some(state), Some(local), Some(remote)) =
         (State::from_kernel(fixed[1]), address(fixed, 8), address(fixed, 24))
     else {
-        return Some(None);
+        return Some(false);
     };
-    let mut socket = Socket {
+    *socket = Socket {
         protocol: if table == Table::Tcp { Protocol::Tcp } else { Protocol::Mptcp },
         state,
         local: Endpoint::new(local, u16::from_be_bytes([fixed[4], fixed[5]])),
@@ -165,11 +194,11 @@ fn socket(payload: &[u8], table: Table) -> Option<Option<Socket>> {
         (socket.unread, socket.unsent) = (0, 0);
     }
     let mut rest = &payload[DIAG_MSG..];
-    while rest.len() >= 4 {
-        let length = usize::from(u16_at(rest, 0)?);
-        let value = rest.get(4..length)?;
-        match u16_at(rest, 2)? {
-            INET_DIAG_INFO if table == Table::Mptcp => mptcp_info(&mut socket, value),
+    while let Some(([size @ .., low, high], body)) = rest.split_first_chunk::<4>() {
+        let length = usize::from(u16::from_ne_bytes(*size));
+        let value = body.get(..length.checked_sub(4)?)?;
+        match u16::from_ne_bytes([*low, *high]) {
+            INET_DIAG_INFO if table == Table::Mptcp => mptcp_info(socket, value),
             INET_DIAG_INFO => {
                 socket.times = times(value, fixed[2], socket.timer_rest.unwrap_or(0));
                 socket.connected = connected(state, value);
@@ -179,9 +208,9 @@ fn socket(payload: &[u8], table: Table) -> Option<Option<Socket>> {
             INET_DIAG_SOCKOPT => socket.is_transparent = value.first()? & TRANSPARENT != 0,
             _ => {}
         }
-        rest = rest.get(align(length)..).unwrap_or_default();
+        rest = body.get(align(length) - 4..).unwrap_or_default();
     }
-    Some(Some(socket))
+    Some(true)
 }
 
 /// Whether the first attribute in it, INET_ULP_INFO_NAME, says so.
@@ -189,10 +218,11 @@ fn is_mptcp(ulp_info: &[u8]) -> bool {
     u16_at(ulp_info, 2) == Some(1) && ulp_info.get(4..).is_some_and(|name| name.starts_with(b"mptcp\0"))
 }
 
-fn address(fixed: &[u8], at: usize) -> Option<IpAddr> {
+fn address(fixed: &[u8; DIAG_MSG], at: usize) -> Option<IpAddr> {
+    let bytes: &[u8; 16] = fixed.get(at..)?.first_chunk()?;
     match fixed[0] {
-        AF_INET => <[u8; 4]>::try_from(&fixed[at..at + 4]).ok().map(|octets| Ipv4Addr::from(octets).into()),
-        AF_INET6 => <[u8; 16]>::try_from(&fixed[at..at + 16]).ok().map(|octets| Ipv6Addr::from(octets).into()),
+        AF_INET => bytes.first_chunk::<4>().map(|octets| Ipv4Addr::from(*octets).into()),
+        AF_INET6 => Some(Ipv6Addr::from(*bytes).into()),
         _ => None,
     }
 }

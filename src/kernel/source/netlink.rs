@@ -1,7 +1,8 @@
 //! Sockets from the kernel by NETLINK_SOCK_DIAG: complete, exact, with ages and cookies.
 
-use super::diag::{self, Framed, Message, Table};
+use super::diag::{self, Framed, Message, Messages, Table};
 use super::mptcp::Connections;
+use super::repeats::Repeats;
 use super::{Coverage, Origin, Query};
 use crate::base::error::{Error, Result};
 use crate::kernel::socket::{Protocol, Side, Socket, State, StateSet};
@@ -9,7 +10,6 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
 use std::mem::MaybeUninit;
-use std::num::NonZeroU64;
 
 /// Below 32 KiB the kernel loses messages and still ends the dump without an error (measured on
 /// 6.18); it never fills more than 32 KiB at once.
@@ -189,7 +189,8 @@ fn take(
     each: &mut dyn FnMut(&Socket),
 ) -> Option<Ended> {
     repeats.begin();
-    for framed in diag::messages(filled, table) {
+    let mut messages = Messages::new(filled, table);
+    while let Some(framed) = messages.next() {
         let Framed { message, interrupted, .. } = match framed {
             Ok(framed) => framed,
             Err(why) => {
@@ -202,10 +203,10 @@ fn take(
         }
         match message {
             // MPTCP connections may share one cookie: what comes again of those is told by its ends.
-            Message::Socket(socket) if table == Table::Tcp && repeats.has(socket.cookie) => {}
-            Message::Socket(socket) => {
+            Message::Socket(()) if table == Table::Tcp && repeats.has(messages.row.cookie) => {}
+            Message::Socket(()) => {
                 seen.rows += 1;
-                each(&socket);
+                each(&messages.row);
             }
             Message::Done(0..) => return Some(Ok(())),
             Message::Done(errno) | Message::Refused(errno) => return Some(Err(Errno::from_raw_os_error(-errno))),
@@ -215,55 +216,10 @@ fn take(
     None
 }
 
-/// What the kernel tells twice. A dump goes on in a chain of its hash table by the number of rows told: where others
-/// were put before them meanwhile, the last ones come again (`inet_diag_dump_icsk` in net/ipv4/inet_diag.c, 6.18). It
-/// lets go of a chain after each 16 rows, and at the end of what is received at once. Where the table is as large
-/// as usual chains are short, and this is never seen.
-#[derive(Default)]
-struct Repeats {
-    /// Cookies of what was received before, and now.
-    before: Vec<Option<NonZeroU64>>,
-    now: Vec<Option<NonZeroU64>>,
-}
-
-impl Repeats {
-    const CHUNK: usize = 16;
-
-    fn begin(&mut self) {
-        std::mem::swap(&mut self.before, &mut self.now);
-        self.now.clear();
-    }
-
-    /// Whether the row was told. What comes again does so at the beginning, and right after a chunk.
-    fn has(&mut self, cookie: Option<NonZeroU64>) -> bool {
-        let is_again = |told: &[Option<NonZeroU64>]| cookie.is_some() && told.contains(&cookie);
-        let near = &self.now[self.now.len().saturating_sub(2 * Repeats::CHUNK)..];
-        let is_again = is_again(near) || (near.len() < 2 * Repeats::CHUNK && is_again(&self.before));
-        if !is_again {
-            self.now.push(cookie);
-        }
-        is_again
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use rustix::net::socketpair;
-
-    #[test]
-    fn rows_that_come_again_are_shown_once() {
-        let row = |number| NonZeroU64::new(number);
-        let mut repeats = Repeats::default();
-        repeats.begin();
-        let first: Vec<bool> = (1..=100).map(|number| repeats.has(row(number))).collect();
-        assert!(!first.contains(&true));
-        assert!(repeats.has(row(100)) && repeats.has(row(90)), "after a chunk");
-        repeats.begin();
-        assert!((60..=100).all(|number| repeats.has(row(number))), "at the beginning of the next");
-        assert!(!repeats.has(row(101)) && repeats.has(row(101)));
-        assert!(!repeats.has(None) && !repeats.has(None), "what has no cookie can't be told apart");
-    }
 
     const INTERRUPTED: u16 = 0x10;
     /// Bytes of a socket's message: as many as divide the receive buffer.

@@ -63,8 +63,8 @@ pub struct Idle {
     /// Normal spares of one pool: of one client host, on the host itself of one unit and user.
     pub expected: Option<u64>,
     /// Idle connections in percent of ESTABLISHED.
-    #[serde(default)]
-    pub share: Ratio,
+    #[serde(default, alias = "share")]
+    pub ratio: Ratio,
     /// Idle ones that never carried a byte.
     #[serde(default)]
     pub never_used: Limits,
