@@ -6,41 +6,45 @@ use crate::kernel::world::World;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::readlinkat_raw;
 use rustix::io::Errno;
+use rustix::path::DecInt;
 use std::mem::MaybeUninit;
 
 /// Descriptors of a large table that are tried.
 const TRIED: u64 = 8;
 /// A smaller one is read whole at hardly more cost.
 const LARGE: u64 = 32;
+/// The rank of who has nothing that was tried.
+const LAST: u64 = 1 << 63;
 
 /// `inodes`: what is looked for, sorted. One table of tens of thousands takes as long as hundreds of usual ones, and who
 /// leaks has mostly what is looked for. Before Linux 6.2 their sizes aren't told, and the order stays.
 pub(super) fn first(world: &World, listed: &mut Vec<Listed>, inodes: &[u64]) {
-    let mut ranked: Vec<((bool, u64), Listed)> = Vec::with_capacity(listed.len());
-    for process in listed.drain(..) {
-        let rank = || open_process(world, process.pid).and_then(|dir| rank(dir.as_fd(), inodes));
+    // As holders are, so that the program sorts in one way.
+    let mut ranked: Vec<(u64, u32, u32)> = Vec::with_capacity(listed.len());
+    for Listed { pid, uid } in listed.drain(..) {
+        let rank = || open_process(world, pid).and_then(|dir| rank(dir.as_fd(), inodes));
         // What time is left is for reading.
-        let rank = if world.deadline.is_near() { Ok((true, u64::MAX)) } else { rank() };
-        ranked.push((rank.unwrap_or_default(), process));
+        ranked.push((if world.deadline.is_near() { LAST } else { rank().unwrap_or(0) }, pid, uid));
     }
-    ranked.sort_by_key(|(rank, _)| *rank);
-    listed.extend(ranked.into_iter().map(|(_, process)| process));
+    ranked.sort_unstable();
+    listed.extend(ranked.into_iter().map(|(_, pid, uid)| Listed { pid, uid }));
 }
 
-/// Whether none of the descriptors that were tried is wanted, and how many there are.
-fn rank(process: BorrowedFd<'_>, inodes: &[u64]) -> Result<(bool, u64), Errno> {
+/// How many descriptors it has, behind all others where none that was tried is wanted.
+fn rank(process: BorrowedFd<'_>, inodes: &[u64]) -> Result<u64, Errno> {
     let size = table_size(process)?;
     if size < LARGE {
-        return Ok((true, size));
+        return Ok(LAST | size);
     }
     let table = one_table::open(process)?;
     let mut target = [MaybeUninit::uninit(); 64];
     let mut is_wanted = |fd: u64| {
-        let link = readlinkat_raw(&table, fd.to_string(), &mut target);
+        let link = readlinkat_raw(&table, DecInt::new(fd).as_c_str(), &mut target);
         link.is_ok_and(|(link, _)| inode(link).is_some_and(|inode| inodes.binary_search(&inode).is_ok()))
     };
     // Descriptors are given lowest first: there are few gaps.
-    Ok((!(0..TRIED).any(|part| is_wanted(size * (2 * part + 1) / (2 * TRIED))), size))
+    let has_one = (0..TRIED).any(|part| is_wanted(size * (2 * part + 1) / (2 * TRIED)));
+    Ok(if has_one { size } else { LAST | size })
 }
 
 #[cfg(test)]
