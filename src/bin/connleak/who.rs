@@ -198,6 +198,7 @@ impl Who {
             let by_default = Looking::ByDefault { matters: &|more| more > 0, exactly: true };
             let looking = if self.ghosts { Looking::Asked } else { by_default };
             view.ghosts = ghosts::find(&target, looking, world, &mut view.notes)?;
+            view.add_ghosts(target.selection.side);
         }
         let top = self.top.map_or(20, |Top(top)| top);
         let format = self.output.unwrap_or_default();

@@ -19,7 +19,7 @@ use connleak::owners::holders;
 use connleak::service::target::Target;
 use rustix::process::geteuid;
 use std::collections::{BTreeMap, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// What one look shows.
 pub struct View {
@@ -105,6 +105,35 @@ impl View {
         let mut sockets: Vec<Suspect> = sockets.held.into_iter().chain(of_kernel).filter(|_| keeps_sockets).collect();
         sockets.sort_by_key(row::badness);
         Ok(View { by, rows, seen, all, owners, unowned, ages_known, sockets, holders, ghosts, notes })
+    }
+}
+
+impl View {
+    /// Ghosts go to their process's first row; one that has nothing else gets a row of its own.
+    pub fn add_ghosts(&mut self, side: Side) {
+        for Haunted { process, sockets } in self.ghosts.iter().flatten() {
+            let user = user_of(process);
+            // A ghost has no peer any more.
+            let Some(label) = self.by.name(Some(process), Some(&user), Ipv4Addr::UNSPECIFIED.into()) else { continue };
+            if self.by.is_by_peer() {
+                continue;
+            }
+            match self.rows.iter_mut().find(|row| row.label == label) {
+                Some(row) => row.ghosts += sockets,
+                None => {
+                    let mut row = Row::new(Holder::Process(process.pid), side, None);
+                    (row.label, row.ghosts, row.user) = (label, *sockets, Some(user));
+                    row.process = (self.by == By::Pid).then(|| process.clone());
+                    self.rows.push(row);
+                }
+            }
+            let is_known = self.holders.processes.iter().any(|known| known.pid == process.pid);
+            self.owners += usize::from(!is_known);
+            if let Some(row) = self.rows.iter_mut().find(|row| row.ghosts > 0 && row.pids.is_empty()) {
+                row.pids.insert(process.pid);
+            }
+        }
+        self.rows.sort_by_key(Row::rank);
     }
 }
 
