@@ -48,7 +48,16 @@ fn bad_input_is_one_line_that_names_the_token_and_the_remedy() {
         (&[""], &["unknown command ''"]),
         (&["x\u{1b}[2K\n"], &["'x\\u{1b}[2K\\n'"]),
         (&["--hel"], &["'--hel'", "--help"]),
-        (&["discover", "-o", "yaml"], &["'-o'", "'yaml'", "table, json, zabbix, icinga or nagios"]),
+        (
+            &["discover", "-o", "yaml"],
+            &["connleak: -o: unknown output 'yaml'; use", "table, json, zabbix, icinga or nagios"],
+        ),
+        (&["graph", "--since", "x"], &["connleak: --since: bad duration 'x': write", "see 'connleak graph --help'"]),
+        (&["graph", "--since"], &["--since", "connleak graph --help"]),
+        (&["graph", "--sinc", "1h"], &["unknown option '--sinc'; did you mean --since? see 'connleak graph --help'"]),
+        (&["doctor", "--timeout", "x"], &["connleak: --timeout: bad timeout 'x'", "30s"]),
+        (&["demo", "now"], &["unknown argument 'now'; see 'connleak demo --help'"]),
+        (&["sessions", "--how", "-P", "kafka"], &["no session list of kafka is known; of postgresql"]),
         (&["discover", "3306"], &["3306", "discover --help"]),
         (&["discover", "--replay", "tests/no_such"], &["tests/no_such", "No such file"]),
         (&["discover", "--netns", "no_such"], &["no_such"]),
@@ -148,6 +157,15 @@ fn help_and_version_are_no_errors() {
 }
 
 /// A host of another day: whole outputs.
+/// Whoever asks for a service that no profile has isn't told all lists as if they were that one's.
+#[test]
+fn session_lists_of_an_unknown_service_say_so() {
+    let [unknown, all] = [&["sessions", "--how", "-p", "4711"][..], &["sessions", "--how"]].map(good);
+    assert!(unknown.starts_with("# No profile names the service of port 4711: these are all lists"), "{unknown}");
+    assert!(unknown.ends_with(&all) && !all.contains("No profile"), "{all}");
+    assert!(!good(&["sessions", "--how", "-p", "5432"]).contains("No profile"));
+}
+
 #[test]
 fn who_shows_a_recording() {
     let replay = ["who", "-p11211", "--replay=tests/fixtures/leak/dump.nl"];

@@ -5,7 +5,7 @@ mod getopt;
 pub mod pids;
 
 pub use amounts::{Percent, Speed};
-pub use getopt::{HELP, Refused, all, parse};
+pub use getopt::{HELP, Refused, all, explain, parse};
 pub use pids::Pids;
 
 use crate::base::duration::Span;

@@ -122,6 +122,7 @@ mod host {
 
 /// Real monitoring systems and other programs that run the checks.
 mod integrations {
+    pub mod agents;
     pub mod containers;
     pub mod daemon;
     pub mod database;

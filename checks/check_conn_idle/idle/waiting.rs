@@ -56,7 +56,7 @@ impl Waiting {
     pub fn judge_unread(&self, rule: &Rule, verdict: &mut Verdict) {
         let count = self.count();
         verdict.judge(&rule.limits, count as f64, || {
-            format!("{count} with data unread for {} or more, oldest {}", rule.min_age, age(self.oldest()))
+            format!("{count} with data unread for {} or more, {} at most", rule.min_age, age(self.oldest()))
         });
     }
 
@@ -67,7 +67,7 @@ impl Waiting {
             let process = self.peers_process(world).map_or(String::new(), |process| format!(" ({process})"));
             let age = age(self.oldest());
             format!(
-                "{count} with data not taken for {} or more, oldest {age}, {of_peer} by {peer}{process}",
+                "{count} with data not taken for {} or more, {age} at most, {of_peer} by {peer}{process}",
                 rule.min_age
             )
         });

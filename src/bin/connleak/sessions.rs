@@ -81,7 +81,9 @@ fn show(args: &Args<Sessions>, world: &World) -> Result<String> {
         let port =
             |target: &Target| target.service.ports.first().or(target.profile.ports.first()).copied().unwrap_or(0);
         let service = target.as_ref().map(|target| (target.profile.service.as_str(), port(target)));
-        return how::text(service.filter(|(name, _)| *name != GENERIC));
+        let known = service.filter(|(name, _)| *name != GENERIC);
+        let unknown = service.filter(|_| known.is_none()).map(|(_, port)| port);
+        return Ok(unknown.map_or(String::new(), how::of_no_service) + &how::text(known)?);
     }
     let target = target::resolve(common.request(), world)?.of_choice(world)?;
     if args.rest.is_empty() {

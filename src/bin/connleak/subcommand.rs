@@ -3,6 +3,7 @@
 use argh::{ArgsInfo, FlagInfo, FlagInfoKind, FromArgs};
 use connleak::base::deadline::Deadline;
 use connleak::base::duration::Span;
+use connleak::base::word;
 use connleak::kernel::world::World;
 use connleak::options::args::{self, Args, Asked, Command};
 use connleak::program::help;
@@ -78,8 +79,21 @@ pub fn plain<S: Plain>(words: Vec<OsString>) -> Result<(), String> {
         Ok(asked) => asked.run(),
         // It was asked for help, by 'help' too.
         Err(exit) if exit.status.is_ok() => screen::print(&text::<S>(name)),
-        Err(exit) => Err(format!("{}; see 'connleak {name} --help'", exit.output.trim().replace('\n', " "))),
+        Err(exit) => Err(refusal::<S>(&exit.output, &words, name)),
     }
+}
+
+/// What argh refused, as the checks say it: the option, the bad word, the remedy.
+fn refusal<S: ArgsInfo>(output: &str, words: &[&str], name: &str) -> String {
+    if let Some(word) = output.trim().strip_prefix("Unrecognized argument: ").and_then(|word| word.lines().next()) {
+        let (kind, bare) =
+            if word.starts_with('-') { ("option", word.trim_start_matches('-')) } else { ("argument", word) };
+        let known: Vec<&str> = S::get_args_info().flags.iter().map(|flag| flag.long.trim_start_matches('-')).collect();
+        let meant = if kind == "option" { word::suggestion("--", bare, known.into_iter()) } else { String::new() };
+        return format!("unknown {kind} '{word}'; {meant}see 'connleak {name} --help'");
+    }
+    let told = args::explain(output, words);
+    format!("{}; see 'connleak {name} --help'", told.trim_end_matches("; see --help"))
 }
 
 /// getopt's `-p11211` and `--port=11211` as argh has them, in two words. Who asks for help gets it, whatever

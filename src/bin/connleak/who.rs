@@ -197,6 +197,7 @@ impl Who {
         let looking = if self.ghosts { Looking::Asked } else { by_default };
         let looking = (!self.no_ghosts && target.selection.has_tcp()).then_some(looking);
         let mut view = View::gather(&target, by, shows_sockets, looking, world)?;
+        view.add_ghosts(target.selection.side);
         let top = self.top.map_or(20, |Top(top)| top);
         let format = self.output.unwrap_or_default();
         if self.sockets && format != Format::Csv {

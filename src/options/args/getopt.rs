@@ -224,7 +224,7 @@ fn build<T: FromArgs>(given: &[Given], own: bool, program: &str) -> Result<T> {
 }
 
 /// argh's message with the value told once: our own types name it, the standard library's don't.
-fn explain(output: &str, words: &[&str]) -> String {
+pub fn explain(output: &str, words: &[&str]) -> String {
     let told = words.windows(2).find_map(|pair| {
         let (option, value) = (pair[0], pair[1]);
         let why = output.strip_prefix(&format!("Error parsing option '{option}' with value '{value}': "))?.trim_end();

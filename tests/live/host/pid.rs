@@ -80,6 +80,33 @@ fn ghosts_are_the_chosen_processes_alone() {
     });
 }
 
+/// A client all of whose connections were reset has no socket in any table: it has a row all the same.
+#[test]
+fn who_has_a_row_for_ghosts_alone() {
+    Lab::test(|lab| {
+        let (mut server, mut client) = lab.connected("127.0.0.1:27420", 4);
+        server.say("shutdown s");
+        lab.wait_for(CLOSE_WAIT, 27420, 4);
+        server.say("reset s");
+        lab.wait_for(CLOSE_WAIT, 27420, 0);
+        let pid = client.pid().to_string();
+        for by in ["pid", "user"] {
+            let who = connleak(&["who", "-p27420", "--pid", &pid, "--by", by]);
+            let (head, row) = (who.lines().nth(1).unwrap_or_default(), who.lines().nth(2).unwrap_or_default());
+            let column = |name: &str| head.split_whitespace().position(|word| word == name);
+            let ghosts = column("GHOSTS").and_then(|at| row.split_whitespace().nth(at));
+            assert_eq!(ghosts, Some("4"), "{who}");
+            assert!(by != "pid" || row.starts_with(&format!("peer[{pid}]")), "{who}");
+        }
+        let json: serde_json::Value =
+            serde_json::from_str(&connleak(&["who", "-p27420", "--pid", &pid, "-ojson"])).unwrap();
+        let owner = &json["owners"][0];
+        assert_eq!((&owner["pid"], &owner["ghosts"], &owner["sockets"]), (&client.pid().into(), &4.into(), &0.into()));
+        client.say("close c");
+        assert!(!connleak(&["who", "-p27420", "--pid", &pid]).contains("GHOSTS"));
+    });
+}
+
 #[test]
 fn a_choice_of_processes_is_no_choice_of_a_unit_or_a_recording() {
     for (check, more) in [(CLOSEWAIT, "--unit=x"), (IDLE, "--replay=x.nl"), (STATES, "--unit=x"), (TENANTS, "--unit=x")]

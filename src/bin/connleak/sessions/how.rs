@@ -95,6 +95,12 @@ pub fn command(target: &Target) -> String {
     format!("connleak sessions --how {named}")
 }
 
+/// What precedes all recipes where a port was asked for that no profile has.
+pub fn of_no_service(port: u16) -> String {
+    let port = if port == 0 { "what was asked for".to_owned() } else { format!("port {port}") };
+    format!("# No profile names the service of {port}: these are all lists that are known; -P NAME gives its own.\n\n")
+}
+
 /// The recipes of a service; without one all.
 pub fn text(service: Option<(&str, u16)>) -> Result<String> {
     let is_meant = |recipe: &&Recipe| service.is_none_or(|(name, _)| recipe.services.contains(&name));

@@ -79,6 +79,7 @@ fn owner(row: &Row) -> Value {
         "stuck": row.stuck,
         "idle": row.idle,
         "unread": row.unread,
+        "ghosts": row.ghosts,
         "oldest_close_wait_seconds": row.oldest_close_wait.map(seconds),
         "longest_idle_seconds": row.longest_idle.map(seconds),
         "peers": peers.iter().map(|(peer, count)| json!({"address": peer, "sockets": count})).collect::<Vec<_>>(),
@@ -92,7 +93,8 @@ pub fn csv(view: &View) -> String {
     let mut head: Vec<String> =
         ["owner", "pid", "command", "unit", "user", "side", "port", "sockets"].map(str::to_owned).into();
     head.extend(State::NAMES.iter().map(|(_, name)| name.to_lowercase()));
-    let last = ["waiting", "stuck", "idle", "oldest_close_wait_seconds", "longest_idle_seconds", "peers", "unread"];
+    let last =
+        ["waiting", "stuck", "idle", "oldest_close_wait_seconds", "longest_idle_seconds", "peers", "unread", "ghosts"];
     head.extend(last.map(str::to_owned));
     let mut text = head.join(",") + "\n";
     for row in &view.rows {
@@ -119,6 +121,6 @@ fn fields(row: &Row) -> Vec<String> {
     fields
         .extend([row.oldest_close_wait, row.longest_idle].map(|age| or_empty(age.map(|age| seconds(age).to_string()))));
     fields.push(row.top_peers().iter().map(|(peer, count)| format!("{peer} {count}")).collect::<Vec<_>>().join(";"));
-    fields.push(row.unread.to_string());
+    fields.extend([row.unread, row.ghosts].map(|count| count.to_string()));
     fields
 }

@@ -21,7 +21,7 @@ use connleak::owners::holders;
 use connleak::service::target::Target;
 use rustix::process::geteuid;
 use std::collections::{BTreeMap, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// What one look shows.
 pub struct View {
@@ -119,6 +119,32 @@ impl View {
         let mut sockets: Vec<Suspect> = sockets.held.into_iter().chain(of_kernel).filter(|_| keeps_sockets).collect();
         sockets.sort_by_key(row::badness);
         Ok(View { by, rows, seen, all, owners, unowned, ages_known, sockets, holders, ghosts, notes })
+    }
+}
+
+impl View {
+    /// Ghosts go to their process's first row; one that has nothing else gets a row of its own.
+    pub fn add_ghosts(&mut self, side: Side) {
+        if self.by.is_by_peer() {
+            // A ghost has no peer any more.
+            return;
+        }
+        for Haunted { process, sockets } in self.ghosts.iter().flatten() {
+            let user = user_of(process);
+            let Some(label) = self.by.name(Some(process), Some(&user), Ipv4Addr::UNSPECIFIED.into()) else { continue };
+            let at = self.rows.iter().position(|row| row.label == label).unwrap_or_else(|| {
+                let mut row = Row::new(Holder::Process(process.pid), side, None);
+                (row.label, row.user) = (label, Some(user));
+                row.process = (self.by == By::Pid).then(|| process.clone());
+                self.rows.push(row);
+                self.rows.len() - 1
+            });
+            self.rows[at].ghosts += sockets;
+            self.rows[at].pids.insert(process.pid);
+            let is_known = self.holders.processes.iter().any(|known| known.pid == process.pid);
+            self.owners += usize::from(!is_known);
+        }
+        self.rows.sort_by_key(Row::rank);
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Row {
     pub idle: u64,
     /// ESTABLISHED with data unread for longer than the bound.
     pub unread: u64,
+    /// Descriptors whose socket no table shows any more.
+    pub ghosts: u64,
     /// Milliseconds.
     pub oldest_close_wait: Option<u32>,
     pub longest_idle: Option<u32>,
@@ -93,6 +95,7 @@ impl Row {
             stuck: 0,
             idle: 0,
             unread: 0,
+            ghosts: 0,
             oldest_close_wait: None,
             longest_idle: None,
             peers: BTreeMap::new(),
@@ -161,6 +164,7 @@ impl Row {
         self.stuck += other.stuck;
         self.idle += other.idle;
         self.unread += other.unread;
+        self.ghosts += other.ghosts;
         self.oldest_close_wait = self.oldest_close_wait.max(other.oldest_close_wait);
         self.longest_idle = self.longest_idle.max(other.longest_idle);
         for (peer, count) in other.peers {
@@ -182,7 +186,7 @@ impl Row {
     /// Worst first; what only the kernel has comes last.
     pub fn rank(&self) -> impl Ord + use<> {
         let close_wait = self.count(State::CloseWait);
-        let worst = (self.stuck, close_wait, self.idle, self.total());
+        let worst = (self.stuck + self.ghosts, close_wait, self.idle, self.total());
         (self.holder == Holder::Kernel, Reverse(worst), self.label.clone(), self.port)
     }
 

@@ -75,6 +75,9 @@ fn columns(view: &View, target: &Target) -> Vec<Column> {
     if any(|row| row.unread > 0) {
         columns.push(column("UNREAD", true, Box::new(|row| row.unread.to_string())));
     }
+    if any(|row| row.ghosts > 0) {
+        columns.push(column("GHOSTS", true, Box::new(|row| row.ghosts.to_string())));
+    }
     if view.ages_known {
         columns.push(column("CW_OLDEST", true, Box::new(|row| age_text(row.oldest_close_wait))));
         columns.push(column("IDLE_MAX", true, Box::new(|row| age_text(row.longest_idle))));
