@@ -212,15 +212,16 @@ impl Detector {
             return;
         }
         let scene = self.scene(sample);
-        let held = self.alarm.as_ref().filter(|alarm| alarm.stands(&scene)).cloned();
+        let held = self.alarm.as_ref().and_then(|alarm| alarm.standing(&scene));
         let findings = witnesses(&scene, held.as_ref());
-        let told = held.as_ref().map(|alarm| alarm.full);
-        self.alarm = if findings.is_empty() { held } else { Alarm::raise(&findings, &mut self.table, self.clock.now) };
-        if let Some(mut alarm) = self.alarm.take() {
+        let found = Alarm::raise(&findings, &mut self.table, self.clock.now);
+        if let Some(mut alarm) = found.or_else(|| held.clone()) {
             let now = self.clock.now;
-            alarm.full = told.unwrap_or(alarm.full);
+            held.iter().for_each(|held| alarm.go_on(held));
             alarm.smooth(now + self.forecast(&alarm).likely, now, elapsed);
             self.alarm = Some(alarm);
+        } else {
+            self.alarm = None;
         }
     }
 

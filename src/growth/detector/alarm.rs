@@ -11,8 +11,10 @@ const STANDING: f64 = 0.6;
 const SHORTEST: f64 = 3600.0;
 const CHECKS: f64 = 6.0;
 const LONGEST: f64 = 86_400.0;
+/// Seconds for which the suspects of a leak of lasting connections may be missing: whole pools are closed and opened anew.
+const RENEWAL: f64 = 1800.0;
 /// Seconds, or share of the time left, in which a better forecast is believed.
-const LATELY: f64 = 1800.0;
+const LATELY: f64 = 7200.0;
 const HASTE: f64 = 0.25;
 
 /// A leak that is being reported.
@@ -22,11 +24,15 @@ pub struct Alarm {
     pub group: u32,
     /// Instant on the detector's clock.
     pub onset: f64,
+    /// The earliest onset of those that were found while it stood, one after the other.
+    pub since: f64,
     pub pace: Pace,
     /// Sockets that gave evidence when it was last found.
     pub suspects: usize,
     /// Instant on the detector's clock at which it was last found.
     pub found: f64,
+    /// Instant on the detector's clock at which its suspects were last there.
+    pub stood: f64,
     /// Instant on the detector's clock at which the limit is told to be reached; infinite: not told yet.
     pub full: f64,
 }
@@ -45,9 +51,11 @@ impl Alarm {
             witness: worst.witness,
             group: worst.group,
             onset: worst.onset,
+            since: worst.onset,
             pace: findings.iter().map(|finding| finding.pace).reduce(Pace::plus)?,
             suspects: cookies.len(),
             found: now,
+            stood: now,
             full: f64::INFINITY,
         })
     }
@@ -57,18 +65,54 @@ impl Alarm {
     pub fn smooth(&mut self, full: f64, now: f64, elapsed: f64) {
         let patience = LATELY.max(HASTE * (full - now));
         self.full = match full < self.full {
-            true => full,
+            true => full.max(now),
             false => self.full + (full - self.full) * (1.0 - (-elapsed / patience).exp()),
         };
     }
 
-    /// Whether it still stands although no witness has found it at this sample.
-    pub fn stands(&self, scene: &Scene) -> bool {
-        let believed = (self.found - self.onset).clamp(SHORTEST, LONGEST).max(CHECKS * scene.interval);
+    /// What was told before goes on: it is one leak, though a witness may see only the end of it.
+    pub fn go_on(&mut self, held: &Alarm) {
+        self.full = held.full;
+        self.since = self.since.min(held.since);
+    }
+
+    /// This alarm, if it still stands although no witness has found it at this sample.
+    pub fn standing(&self, scene: &Scene) -> Option<Self> {
+        let believed = (self.found - self.since).clamp(SHORTEST, LONGEST).max(CHECKS * scene.interval);
         if scene.now - self.found > believed {
-            return false;
+            return None;
         }
         let present = scene.table.iter().filter(|socket| socket.suspect).count();
-        present as f64 >= STANDING * self.suspects as f64
+        let stood = if present as f64 >= STANDING * self.suspects as f64 { scene.now } else { self.stood };
+        let absent = if self.witness == Witness::Cohort { RENEWAL } else { 0.0 };
+        (scene.now - stood <= absent).then(|| Self { stood, ..self.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alarm(onset: f64, full: f64) -> Alarm {
+        let (witness, pace) = (Witness::Silence, Pace::steady(0.1));
+        Alarm { witness, group: 7, onset, since: onset, pace, suspects: 9, found: 5000.0, stood: 5000.0, full }
+    }
+
+    #[test]
+    fn a_leak_is_as_old_as_its_first_onset() {
+        let mut again = alarm(4000.0, f64::INFINITY);
+        again.go_on(&alarm(1000.0, 9000.0));
+        assert_eq!((again.onset, again.since, again.full), (4000.0, 1000.0, 9000.0));
+    }
+
+    #[test]
+    fn an_earlier_end_is_told_at_once_and_a_later_one_within_hours() {
+        let mut told = alarm(1000.0, 9000.0);
+        told.smooth(7000.0, 5000.0, 60.0);
+        assert_eq!(told.full, 7000.0);
+        told.smooth(9000.0, 5060.0, 60.0);
+        assert!((7010.0..7020.0).contains(&told.full), "{}", told.full);
+        told.smooth(4000.0, 5120.0, 60.0);
+        assert_eq!(told.full, 5120.0, "nothing is left, and no less");
     }
 }

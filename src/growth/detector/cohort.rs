@@ -20,6 +20,8 @@ const UNABATED: f64 = 0.6;
 const GROWN: f64 = 0.8;
 /// So many of the places have been taken over by another connection.
 const RENEWED: f64 = 0.2;
+/// The share of the places that are taken again where that is a habit: else an idle timeout and an opening met by chance.
+const TAKEN: f64 = 0.75;
 /// Traffic may have risen by this factor; beyond it the growth is load.
 const LOAD: f64 = 1.25;
 
@@ -117,7 +119,8 @@ impl Cohort<'_> {
     /// Places are told from sockets that just last by those that were taken over.
     fn is_renewed(&self) -> bool {
         let renewed = || self.sockets.iter().filter(|socket| !socket.has_own_place()).count();
-        self.held == Held::Sockets || renewed() as f64 >= RENEWED * self.sockets.len() as f64
+        let is_habit = || self.habit.taken >= TAKEN * self.habit.left;
+        self.held == Held::Sockets || is_habit() && renewed() as f64 >= RENEWED * self.sockets.len() as f64
     }
 
     fn exceeds_record(&self) -> bool {

@@ -5,11 +5,12 @@ use super::series::{Point, Series};
 
 /// Seconds of the past whose crest the healthy rest will reach again: load an hour from now is most like load just now.
 const LATELY: f64 = 1800.0;
-/// Standard deviations of the last half hour by which the next crest may be above the last one: as likely as not, and at worst.
-const NOISE: f64 = 0.5;
-const WIDE: f64 = 2.0;
-/// Standard deviations above the mean of the last half hour that a crest has, though fewer looks than a hundred see it.
-const CREST: f64 = 2.5;
+/// Fewer looks don't tell how noisy a load is: where they are rare one spike would be both its crest and its noise.
+const LOOKS: usize = 24;
+/// Standard deviations above the mean that a crest has in a thousand looks: those between two looks, and those to come, are higher than those seen.
+const CREST: f64 = 3.5;
+/// Standard deviations above the highest of a day, at worst.
+const WIDE: f64 = 4.0;
 /// A leak may go on at this share of its slowest pace so far.
 const SLOWER: f64 = 0.8;
 /// Seconds of the past whose crest is the worst to expect: a daily load comes back.
@@ -19,6 +20,8 @@ const WEEK: f64 = 7.0 * DAY;
 
 /// Seconds over which growth is told from steadiness.
 const TREND: f64 = 4.0 * 3600.0;
+/// Seconds over which fast growth is told, and the shortest history that tells any.
+const QUICK: f64 = 600.0;
 
 /// Seconds until the limit is reached.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -54,23 +57,27 @@ pub fn time_left_at(pace: Pace, found: f64, leaking: Leaking, totals: &Series, l
     let rest = |point: &Point, count: f32| (f64::from(count) - leaked(point.at)).max(0.0);
     let past = |span: f64| totals.between(now - span, now).iter();
     let crest = |span: f64| past(span).map(|point| rest(point, point.max)).fold(0.0, f64::max);
-    let means = |span: f64| past(span).map(|point| rest(point, point.mean)).collect::<Vec<f64>>();
-    let (lately, noise) = mean_and_deviation(&means(LATELY));
+    let means = |points: &[Point]| points.iter().map(|point| rest(point, point.mean)).collect::<Vec<f64>>();
+    let (lately, noise) = mean_and_deviation(&means(totals.latest(LATELY, LOOKS)));
     let left = |healthy: f64, rate: f64| ((limit - healthy - leaked(now)) / rate.max(1e-9)).max(0.0);
     // The load of this hour, and that of the coming ones as it was a day and a week ago.
-    // Where looks are rare they miss the crests.
-    let mut likely = left((crest(LATELY) + NOISE * noise).max(lately + CREST * noise), pace.fastest);
+    let mut likely = left(crest(LATELY).max(lately + CREST * noise), pace.fastest);
     for cycle in [DAY, WEEK] {
-        let ahead = |point: &Point| (point.at + cycle - now).max(0.0);
-        let full = past(cycle).find(|point| left(rest(point, point.max), pace.fastest) <= ahead(point));
-        likely = likely.min(full.map_or(likely, ahead));
+        let meets = |point: &Point| {
+            let (full, ahead) = (left(rest(point, point.max), pace.fastest), (point.at + cycle - now).max(0.0));
+            ahead + ((full - ahead) / cycle).ceil().max(0.0) * cycle
+        };
+        likely = past(cycle).map(meets).fold(likely, f64::min);
     }
     // Leaks come one by one: a count of n is uncertain by about its root.
     let doubt = (2.0 / evidence.max(1.0).sqrt()).min(0.9);
     TimeLeft {
         likely,
         earliest: left(crest(DAY) + WIDE * noise, pace.fastest * (1.0 + doubt)),
-        latest: left(lately.min(mean_and_deviation(&means(DAY)).0), SLOWER * pace.slowest * (1.0 - doubt)),
+        latest: left(
+            lately.min(mean_and_deviation(&means(totals.latest(DAY, LOOKS))).0),
+            SLOWER * pace.slowest * (1.0 - doubt),
+        ),
     }
 }
 
@@ -80,12 +87,17 @@ fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
     (mean, (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count).sqrt())
 }
 
-/// Growth over the last hours in connections per second, if it is more than the noise of a fifth and three connections.
+/// Growth in connections per second over the last minutes, if it is more than half and ten connections; else over the last hours, or
+/// over what there is of them, if it is more than the noise of a fifth and three connections.
 pub fn growth(totals: &Series, now: f64) -> Option<f64> {
-    let quarter = TREND / 4.0;
-    let past = totals.mean(now - TREND, now - TREND + quarter)?;
-    let present = totals.mean(now - quarter, now)?;
-    (present - past >= (0.2 * past).max(3.0)).then(|| (present - past) / (TREND - quarter))
+    let begin = totals.between(0.0, now).first()?.at;
+    let over = |span: f64, share: f64, least: f64| {
+        let quarter = span / 4.0;
+        let past = totals.mean(now - span, now - span + quarter)?;
+        let present = totals.mean(now - quarter, now)?;
+        (span >= QUICK && present - past >= (share * past).max(least)).then(|| (present - past) / (span - quarter))
+    };
+    over(QUICK, 0.5, 10.0).or_else(|| over(TREND.min(now - begin), 0.2, 3.0))
 }
 
 #[cfg(test)]
@@ -122,7 +134,32 @@ mod tests {
         let mut totals = Series::default();
         (0..=6).for_each(|i| totals.push(f64::from(i) * 300.0, if i % 2 == 0 { 110.0 } else { 90.0 }));
         let left = time_left(Leaking { onset: 1800.0, rate: 0.1, evidence: 100.0 }, &totals, 200.0, 1800.0);
-        assert!((left.likely - 750.0).abs() < 20.0, "up to 125 of them, 2.5 deviations above 100: {left:?}");
+        assert!((left.likely - 640.0).abs() < 20.0, "up to 136 of them, 3.5 deviations above 101: {left:?}");
+    }
+
+    #[test]
+    fn one_spike_is_not_the_noise_of_a_load_that_is_rarely_looked_at() {
+        let mut totals = Series::default();
+        (0..=48).for_each(|i| totals.push(f64::from(i) * 300.0, if i == 47 { 160.0 } else { 100.0 }));
+        let left = time_left(Leaking { onset: 14_400.0, rate: 0.1, evidence: 100.0 }, &totals, 200.0, 14_400.0);
+        assert!((left.likely - 400.0).abs() < 1.0, "160 may come again, 40 are left then: {left:?}");
+    }
+
+    /// 100 connections, 160 at noon, and a leak of ten a day since the second morning.
+    #[test]
+    fn the_crest_of_the_day_comes_back_each_day() {
+        let mut totals = Series::default();
+        let (onset, rate) = (1.25 * DAY, 10.0 / DAY);
+        let now = 2.0 * DAY;
+        (0..=576).map(|look| f64::from(look) * 300.0).for_each(|at| {
+            let healthy = if (at % DAY - DAY / 2.0).abs() < 1800.0 { 160.0 } else { 100.0 };
+            totals.push(at, healthy + rate * (at - onset).max(0.0));
+        });
+        let left = time_left(Leaking { onset, rate, evidence: 100.0 }, &totals, 200.0, now).likely / DAY;
+        assert!(
+            (3.4..=3.6).contains(&left),
+            "7.5 are lost by the second midnight, 40 by the noon after the fifth: {left}"
+        );
     }
 
     #[test]
@@ -184,5 +221,18 @@ mod tests {
         (400..800).for_each(|i| totals.push(f64::from(i) * 60.0, f64::from(i - 350)));
         let rate = growth(&totals, 799.0 * 60.0).expect("one a minute");
         assert!((rate * 60.0 - 1.0).abs() < 0.05, "{rate}");
+    }
+
+    #[test]
+    fn a_rise_of_minutes_is_no_steadiness() {
+        let risen = |calm: u32| {
+            let mut totals = Series::default();
+            (0..calm).for_each(|i| totals.push(f64::from(i) * 10.0, 210.0));
+            (0..78).for_each(|i| totals.push(f64::from(calm + i) * 10.0, 210.0 + f64::from(i) * 8.0));
+            growth(&totals, f64::from(calm + 77) * 10.0).map_or(0.0, |rate| rate * 60.0)
+        };
+        for calm in [0, 90, 8640] {
+            assert!((40.0..=50.0).contains(&risen(calm)), "48 a minute: {}", risen(calm));
+        }
     }
 }

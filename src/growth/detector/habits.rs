@@ -29,6 +29,9 @@ pub struct Group {
     pub ages: Histogram,
     /// Connections seen to be closed, faded like the ages.
     pub closed: f64,
+    /// Places that connections have left when their lifetime was over, and those of them that others took at once, faded likewise.
+    pub left: f64,
+    pub taken: f64,
     /// Connections that outlived the rush of short requests, by sample.
     pub settled: Series,
     /// Places taken for as long, by sample.
@@ -64,6 +67,11 @@ impl Habits {
                 group.ages.add(age);
             }
         }
+        for &(group, is_taken) in &changes.places {
+            let group = self.groups.entry(group).or_default();
+            group.left += 1.0;
+            group.taken += f64::from(u8::from(is_taken));
+        }
         self.count(table, now, settled_age);
     }
 
@@ -82,6 +90,8 @@ impl Habits {
         for group in self.groups.values_mut() {
             group.ages.fade(factor);
             group.closed *= factor;
+            group.left *= factor;
+            group.taken *= factor;
         }
     }
 

@@ -39,8 +39,10 @@ pub struct Step {
 }
 
 impl Places {
-    /// Gives the places of those that are `gone` to those that were opened meanwhile, the oldest places first.
-    pub fn pass_on(&mut self, gone: &[&Tracked], sockets: &mut [Tracked], step: Step) {
+    /// Gives the places of those that are `gone` to those that were opened meanwhile, the oldest places first. Tells of each
+    /// place of a group whether it was taken.
+    pub fn pass_on(&mut self, gone: &[&Tracked], sockets: &mut [Tracked], step: Step) -> Vec<(u32, bool)> {
+        let mut taken = Vec::new();
         let mut vacant: Vec<(Vacant, bool)> =
             std::mem::take(&mut self.vacant).into_iter().map(|old| (old, false)).collect();
         vacant.extend(gone.iter().filter_map(|socket| Some((step.vacate(socket)?, true))));
@@ -55,11 +57,13 @@ impl Places {
                 Some(first) => {
                     let heir = heirs.remove(first);
                     (heir.place, heir.suspect) = (empty.since, empty.suspect);
+                    taken.push((empty.group, true));
                 }
                 None if is_new => self.vacant.push(empty),
-                None => {}
+                None => taken.push((empty.group, false)),
             }
         }
+        taken
     }
 
     /// After a restart nobody takes a place of before.
@@ -82,5 +86,43 @@ impl Step {
             false => return None,
         };
         Some(Vacant { group: gone.key.group, since: gone.place, suspect: gone.suspect, from })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::growth::detector::Key;
+
+    fn socket(cookie: u64, born: f64, idle: f64, now: f64) -> Tracked {
+        Tracked {
+            cookie,
+            key: Key { group: 7, state: State::Established },
+            born,
+            birth_seen: true,
+            silent_since: now - idle,
+            idle,
+            silence_seen: true,
+            suspect: true,
+            place: Some(born),
+        }
+    }
+
+    #[test]
+    fn who_is_opened_within_a_step_takes_the_place() {
+        let (gone, mut heirs) = (socket(1, 100.0, 50.0, 1000.0), [socket(2, 1030.0, 30.0, 1060.0)]);
+        let step = Step { before: 1000.0, now: 1060.0, interval: 60.0 };
+        assert_eq!(Places::default().pass_on(&[&gone], &mut heirs, step), [(7, true)]);
+        assert_eq!(heirs[0].place, Some(100.0));
+    }
+
+    #[test]
+    fn a_place_that_nobody_takes_is_told_a_step_later() {
+        let (gone, mut places) = (socket(1, 100.0, 50.0, 1000.0), Places::default());
+        let step = Step { before: 1000.0, now: 1060.0, interval: 60.0 };
+        assert_eq!(places.pass_on(&[&gone], &mut [], step), []);
+        let later = Step { before: 1060.0, now: 1120.0, ..step };
+        assert_eq!(places.pass_on(&[], &mut [], later), [(7, false)]);
+        assert_eq!(places.pass_on(&[], &mut [], later), []);
     }
 }

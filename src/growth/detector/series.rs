@@ -45,6 +45,13 @@ impl Series {
         &self.points[first..end.max(first)]
     }
 
+    /// The points of the last `span` seconds, and older ones until there are `least`.
+    pub fn latest(&self, span: f64, least: usize) -> &[Point] {
+        let end = self.points.last().map_or(0.0, |point| point.at);
+        let first = self.points.partition_point(|point| point.at < end - span);
+        &self.points[first.min(self.points.len().saturating_sub(least))..]
+    }
+
     /// The highest sample within `from..=to`, 0 if there is none. A stretch that reaches into it counts whole.
     pub fn peak(&self, from: f64, to: f64) -> f64 {
         let end = self.points.partition_point(|point| point.at <= to);

@@ -34,6 +34,8 @@ pub struct Death {
 pub struct Changes {
     pub ended: Vec<Ended>,
     pub deaths: Vec<Death>,
+    /// By group, of each place that was left, whether another connection has taken it.
+    pub places: Vec<(u32, bool)>,
     /// Every socket but the new ones is gone, busy and lasting ones too: a restart nobody told of.
     pub wiped: bool,
 }
@@ -106,7 +108,8 @@ impl Table {
             self.places.forget();
         } else {
             gone.iter().for_each(|tracked| step.end(tracked, &mut changes));
-            self.places.pass_on(&gone, &mut self.sockets, places::Step { before: tick.before, now, interval });
+            let step = places::Step { before: tick.before, now, interval };
+            changes.places = self.places.pass_on(&gone, &mut self.sockets, step);
         }
         changes
     }
