@@ -2,7 +2,7 @@
 
 use connleak::base::duration::Span;
 use connleak::kernel::select::Selection;
-use connleak::kernel::socket::{Side, State, UnixName};
+use connleak::kernel::socket::{Age, Side, State, UnixName};
 use connleak::kernel::source::Coverage;
 use connleak::kernel::tally::Tally;
 use connleak::owners::blame::Suspect;
@@ -31,7 +31,7 @@ impl Rules {
             verdict.judge(&limits, ratio, || found.part(stuck));
         }
         if let Some(oldest) = oldest.filter(|_| found.ages_known()) {
-            verdict.judge(&self.oldest, seconds(oldest), || format!("oldest {}", age(oldest)));
+            verdict.judge(&self.oldest, seconds(oldest), || found.aged(oldest));
         }
         verdict
     }
@@ -116,6 +116,8 @@ impl Rules {
 pub struct Found {
     pub seen: Coverage,
     pub tally: Tally,
+    /// Inodes of TCP's connections, to know their descriptors by later.
+    pub inodes: Vec<u64>,
     /// In CLOSE_WAIT for the minimal age at least and no spares, and ghosts.
     pub stuck: Vec<Suspect>,
     pub spares: u64,
@@ -182,6 +184,13 @@ impl Found {
             1 => format!("{stuck} over {}", name.text()),
             _ => format!("{stuck} over {count} UNIX sockets, {most} over {}", name.text()),
         })
+    }
+
+    /// `oldest 2m`; `oldest at least 2m`.
+    pub fn aged(&self, oldest: u32) -> String {
+        let span = Age { at_least: oldest, at_most: self.oldest_at_most.unwrap_or(oldest) };
+        let or_more = if span.open_end().is_some() { "at least " } else { "" };
+        format!("oldest {or_more}{}", age(oldest))
     }
 
     pub fn ages_known(&self) -> bool {

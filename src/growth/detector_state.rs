@@ -1,13 +1,13 @@
 //! What the growth check remembers beside its samples: the detector, the names of groups, the pace.
 
 use crate::growth::detector::{Detector, Leak, Sample, Socket, TimeLeft, Verdict};
-use crate::growth::known::Known;
 use crate::growth::pool::{Connection, Pool, hashed, is_sampled};
+use crate::owners::known::Known;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// The version of [`DetectorState`] as it is stored; another one is begun anew.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 /// Sockets that are followed one by one; above it a sample of them.
 const MOST_SOCKETS: usize = 4096;
 /// Times between runs from which the schedule is told.

@@ -153,8 +153,9 @@ impl FirstSights {
         for (cookie, name) in self.connected.iter().take(MOST_SOCKETS) {
             text.push_str(&format!("{cookie:x} to {}\n", name.text().replace('\n', " ")));
         }
-        let written = state_dir::open(self.chosen.as_deref())
-            .and_then(|dir| atomic_file::write(&dir.join(FirstSights::name(&self.key)), &(text + "end\n"), 0o600));
+        let written = state_dir::open(self.chosen.as_deref()).and_then(|dir| {
+            atomic_file::write(&dir.join(FirstSights::name(&self.key)), (text + "end\n").as_bytes(), 0o600)
+        });
         // Where nothing is stuck nobody misses it.
         written.err().map(|why| FirstSights::describe(why.to_string())).filter(|_| !self.stuck.is_empty())
     }

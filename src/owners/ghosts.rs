@@ -5,6 +5,7 @@
 //! namespace knows. It has no addresses, no state and no age.
 
 mod found;
+mod others;
 mod processes;
 mod suspected;
 
@@ -14,6 +15,7 @@ use suspected::Suspected;
 use crate::base::error::{Error, Result};
 use crate::kernel::unhashed;
 use crate::kernel::world::World;
+use crate::owners::known::Known;
 use crate::service::target::Target;
 use std::thread;
 use std::time::Duration;
@@ -46,12 +48,18 @@ impl Looking<'_> {
 }
 
 /// Looks twice where the first look finds any. What can't be read is said, beside what is known already. `None`:
-/// not looked for, in a recorded dump. `known`: processes that are the service's, whether they have another socket
-/// of it or not.
+/// not looked for, in a recorded dump. `known` tells processes that are the service's, whether they have another
+/// socket of it or not. `before`: what earlier looks knew.
 ///
 /// # Errors
 /// When they were asked for there.
-pub fn find(world: &World, target: &Target, known: &[u32], looking: Looking) -> Result<Option<Ghosts>> {
+pub fn find(
+    world: &World,
+    target: &Target,
+    known: &dyn Fn() -> Vec<u32>,
+    before: &Known,
+    looking: Looking,
+) -> Result<Option<Ghosts>> {
     let was_asked = matches!(looking, Looking::Asked);
     match (world.replay.is_some(), was_asked) {
         (true, true) => {
@@ -67,11 +75,17 @@ pub fn find(world: &World, target: &Target, known: &[u32], looking: Looking) -> 
         return Ok(Some(Ghosts::not_sought(at_most)));
     }
     let nothing = |why: Error| Ghosts { missing: vec![format!("ghosts unknown: {why}")], ..Ghosts::default() };
-    let found = search(world, target, known, looking).unwrap_or_else(nothing);
+    let found = search(world, target, known, before, looking).unwrap_or_else(nothing);
     Ok(Some(Ghosts { was_asked, ..found }))
 }
 
-fn search(world: &World, target: &Target, known: &[u32], looking: Looking) -> Result<Ghosts> {
+fn search(
+    world: &World,
+    target: &Target,
+    known: &dyn Fn() -> Vec<u32>,
+    before: &Known,
+    looking: Looking,
+) -> Result<Ghosts> {
     let at_most = match looking {
         Looking::Asked => None,
         Looking::ByDefault { matters, .. } => unhashed::at_most(world, matters, false),
@@ -79,7 +93,7 @@ fn search(world: &World, target: &Target, known: &[u32], looking: Looking) -> Re
     if let Some(at_most) = at_most.filter(|at_most| !looking.needs(*at_most)) {
         return Ok(Ghosts::not_sought(at_most));
     }
-    let suspected = Suspected::new(world, target, known, looking, at_most)?;
+    let suspected = Suspected::new(world, target, known(), before, looking, at_most)?;
     let mut look = suspected.look(world)?;
     if !look.ghosts.is_empty() {
         thread::sleep(PAUSE.min(world.deadline.left() / 4));

@@ -6,6 +6,7 @@ use connleak::kernel::owner::{self, Holders, Process};
 use connleak::kernel::world::World;
 use connleak::owners::blame::Named;
 use connleak::owners::ghosts::{self, Looking};
+use connleak::owners::known::Known;
 use connleak::service::target::Target;
 
 pub struct Haunted {
@@ -15,7 +16,7 @@ pub struct Haunted {
 
 /// Most ghosts first. What is to be said of them goes to `notes`.
 pub fn find(target: &Target, looking: Looking, world: &World, notes: &mut Vec<String>) -> Result<Option<Vec<Haunted>>> {
-    let Some(found) = ghosts::find(world, target, &[], looking)? else { return Ok(None) };
+    let Some(found) = ghosts::find(world, target, &Vec::new, &Known::default(), looking)? else { return Ok(None) };
     let sockets: Vec<_> = found.sockets.iter().map(|ghost| (ghost.holder_inode, ghost.uid)).collect();
     let owners = owner::find(world, &sockets, Holders::First);
     let mut haunted: Vec<Haunted> = Vec::new();
@@ -39,7 +40,7 @@ pub fn find(target: &Target, looking: Looking, world: &World, notes: &mut Vec<St
     if found.elsewhere > 0 {
         notes.push(format!("{} more ghosts in processes that have no socket of the service", found.elsewhere));
     }
-    notes.extend(found.remarks);
+    notes.extend(found.remarks.into_iter().map(|(_, said)| said));
     notes.extend(found.missing);
     notes.extend(found.doubts.into_iter().map(|(_, why)| why));
     Ok(Some(haunted))
