@@ -14,6 +14,7 @@ use connleak::options::args::{Args, Speed};
 use connleak::options::growth::Growth;
 use connleak::owners::blame::{Blame, Grouping, Suspect};
 use connleak::owners::sockets;
+use connleak::report::words;
 use connleak::report::{Report, doubt};
 use connleak::service::listener;
 use connleak::service::target::{self, Target};
@@ -29,11 +30,11 @@ fn check(args: &Args<Growth>, world: &World) -> Result<Report> {
     }
     let measure = own.metric.unwrap_or_default();
     let target = match measure {
-        Measure::Connections => target::resolve_any(common.request(&own.pid), world)?,
-        Measure::Descriptors | Measure::Memory => target::name_any(common.request(&own.pid), world)?,
+        Measure::Connections => target::resolve_any(common.request(), world)?,
+        Measure::Descriptors | Measure::Memory => target::name_any(common.request(), world)?,
     };
     let limit = measure.limit(own.limit, target.profile.limit)?;
-    let baseline = own.baseline_warning.is_some();
+    let baseline = own.usual_warning.is_some();
     let speed = own.rehearse.map_or(1, |Speed(factor)| factor);
     let plan = Plan { target: &target, measure, limit, baseline, speed };
     plan.check(world)?;
@@ -56,7 +57,8 @@ fn check(args: &Args<Growth>, world: &World) -> Result<Report> {
 }
 
 fn present(seen: Observation, args: &Args<Growth>, target: &Target, world: &World) -> Report {
-    let Observation { found, view, suspects, owners, processes, ghosts, unread, unsure, lacking, .. } = seen;
+    let Observation { found, view, connections, suspects, owners, processes, ghosts, unread, unsure, lacking, .. } =
+        seen;
     let (rules, verbose) = (args.own.rules(&args.common, &target.profile), args.common.verbose);
     let silences: Vec<f64> = suspects.iter().filter_map(Connection::silence).collect();
     let age = |connection: &Connection| connection.silence().map(|seconds| (seconds * 1000.0) as u32);
@@ -67,6 +69,10 @@ fn present(seen: Observation, args: &Args<Growth>, target: &Target, world: &Worl
     let mut headline = found.headline(&rules, &verdict.reasons, Some(&blame));
     if let Some(ghosts) = ghosts.as_ref().filter(|ghosts| ghosts.count > 0) {
         headline.push_str(&format!(", {ghosts} among them"));
+    }
+    let over_unix = connections.iter().filter(|connection| connection.socket.is_unix()).count() as u64;
+    if let Some(over_unix) = words::over_unix(over_unix, target.selection.has_tcp()) {
+        headline.push_str(&format!(", {over_unix}"));
     }
     let mut report = Report::new("conn_growth", target.service.clone(), &view, verdict);
     report.headline = headline;
@@ -93,6 +99,7 @@ fn present(seen: Observation, args: &Args<Growth>, target: &Target, world: &Worl
     report.missing.extend(unread);
     if verbose > 0 {
         report.details.extend(found.evidence(&silences));
+        report.details.extend(found.offered());
     }
     report.details.extend(blame.details(&suspects, &owners, verbose));
     sockets::add_to(&mut report, &suspects, &owners, &target.request);

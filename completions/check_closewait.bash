@@ -20,7 +20,7 @@ _check_closewait() {
 
     case "${cmd}" in
         check_closewait)
-            opts="--min-age --expected --ratio-warning --ratio-critical --ratio-min-count --oldest-warning --oldest-critical --ghosts --no-ghosts --state-dir --port -p --unix --profile -P --warning -w --critical -c --side --peer --local --user --unit --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
+            opts="--min-age --expected --ratio-warning --ratio-critical --ratio-min-count --oldest-warning --oldest-critical --ghosts --no-ghosts --state-dir --port -p --unix --profile -P --warning -w --critical -c --side --peer --local --user --unit --pid --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
             case "${prev}" in
                 --min-age)
                     COMPREPLY=()
@@ -91,6 +91,10 @@ _check_closewait() {
                     return 0
                     ;;
                 --unit)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --pid)
                     COMPREPLY=()
                     return 0
                     ;;

@@ -3,7 +3,7 @@ function __fish_check_closewait_using_command
     set -e cmd[1]
     set -l target_cmd $argv
 
-    set -l known_value_flags 'P' 'by' 'c' 'critical' 'expected' 'extra-opts' 'local' 'min-age' 'netns' 'o' 'oldest-critical' 'oldest-warning' 'output' 'output-file' 'p' 'peer' 'port' 'proc-root' 'profile' 'ratio-critical' 'ratio-min-count' 'ratio-warning' 'replay' 'require-listener' 'side' 'source' 'state-dir' 't' 'timeout' 'top' 'unit' 'unix' 'user' 'w' 'warning' 
+    set -l known_value_flags 'P' 'by' 'c' 'critical' 'expected' 'extra-opts' 'local' 'min-age' 'netns' 'o' 'oldest-critical' 'oldest-warning' 'output' 'output-file' 'p' 'peer' 'pid' 'port' 'proc-root' 'profile' 'ratio-critical' 'ratio-min-count' 'ratio-warning' 'replay' 'require-listener' 'side' 'source' 'state-dir' 't' 'timeout' 'top' 'unit' 'unix' 'user' 'w' 'warning' 
 
     set -l i 1
     set -l cleaned_cmd
@@ -61,6 +61,7 @@ complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l peer
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l local -r -d 'only sockets whose local address is in this range; may be repeated'
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l user -r -d 'only sockets of this user'
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l unit -r -d 'only sockets of this systemd unit, or with a slash of this cgroup path and all below it'
+complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l pid -r -d 'only sockets that these processes hold; may be repeated'
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l require-listener -r -d 'be UNKNOWN, or with :critical CRITICAL, where nothing listens on the port; by default that is only said'
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l netns -r -d 'network namespace: self, all of this host\'s (containers), that of a process id, or a name from \'ip netns\'; default self'
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l source -r -d 'where sockets are read: auto, netlink or proc (without ages); default auto'

@@ -20,12 +20,8 @@ _check_conn_growth() {
 
     case "${cmd}" in
         check_conn_growth)
-            opts="--pid --metric --limit --left-warning --left-critical --baseline-warning --state-dir --rehearse --port -p --unix --profile -P --warning -w --critical -c --side --peer --local --user --unit --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
+            opts="--metric --limit --left-warning --left-critical --usual-warning --state-dir --rehearse --port -p --unix --profile -P --warning -w --critical -c --side --peer --local --user --unit --pid --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
             case "${prev}" in
-                --pid)
-                    COMPREPLY=()
-                    return 0
-                    ;;
                 --metric)
                     COMPREPLY=()
                     return 0
@@ -42,7 +38,7 @@ _check_conn_growth() {
                     COMPREPLY=()
                     return 0
                     ;;
-                --baseline-warning)
+                --usual-warning)
                     COMPREPLY=()
                     return 0
                     ;;
@@ -91,6 +87,10 @@ _check_conn_growth() {
                     return 0
                     ;;
                 --unit)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --pid)
                     COMPREPLY=()
                     return 0
                     ;;

@@ -3,7 +3,7 @@ function __fish_check_conn_growth_using_command
     set -e cmd[1]
     set -l target_cmd $argv
 
-    set -l known_value_flags 'P' 'baseline-warning' 'by' 'c' 'critical' 'extra-opts' 'left-critical' 'left-warning' 'limit' 'local' 'metric' 'netns' 'o' 'output' 'output-file' 'p' 'peer' 'pid' 'port' 'proc-root' 'profile' 'rehearse' 'replay' 'require-listener' 'side' 'source' 'state-dir' 't' 'timeout' 'top' 'unit' 'unix' 'user' 'w' 'warning' 
+    set -l known_value_flags 'P' 'by' 'c' 'critical' 'extra-opts' 'left-critical' 'left-warning' 'limit' 'local' 'metric' 'netns' 'o' 'output' 'output-file' 'p' 'peer' 'pid' 'port' 'proc-root' 'profile' 'rehearse' 'replay' 'require-listener' 'side' 'source' 'state-dir' 't' 'timeout' 'top' 'unit' 'unix' 'user' 'usual-warning' 'w' 'warning' 
 
     set -l i 1
     set -l cleaned_cmd
@@ -41,14 +41,13 @@ function __fish_check_conn_growth_using_command
     return 0
 end
 
-complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l pid -r -d 'only the sockets that these processes hold. Like --unit and --user it needs no port; may be repeated'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l metric -r -d 'what may leak: connections, fds (open descriptors) or rss (resident memory) of the processes of --pid, --unit, --user or the port; default connections'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l limit -r -d 'connections, descriptors or bytes (512M, 2G) that there can be, or auto: what runs out first of the profile\'s limit, the open files of its processes, the ephemeral ports and the cgroup\'s memory; default auto'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l left-warning -r -d 'warn when a leak leaves less time than this until the limit; default from the profile'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l left-critical -r -d 'be critical when a leak leaves less time than this until the limit; default from the profile'
-complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l baseline-warning -r -d 'warn when there are this many percent more than usual at this hour, once three days are known; default never'
+complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l usual-warning -r -d 'warn when there are this many percent more than usual at this hour, once three days are known; default never'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l state-dir -r -d 'where the history is kept; default /var/lib/connleak, see the man page'
-complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l rehearse -r -d 'for rehearsals: judge as if time ran this many times as fast, on a history of its own'
+complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l rehearse -r -d 'for rehearsals: judge as if time ran this many times as fast, thresholds too, on a history of its own'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l port -s p -r -d 'service port, several or a range as 8000-8100. A port finds its profile by itself; may be repeated'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l unix -r -d 'UNIX socket that the service listens on: its path, @NAME for an abstract one, or a pattern with * and ?; may be repeated'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l profile -s P -r -d 'thresholds of this service: a name such as memcached, or a YAML file. Without -p and --unix also its ports and UNIX sockets. Several, for -o prometheus only, are checked one after the other; may be repeated'
@@ -59,6 +58,7 @@ complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l 
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l local -r -d 'only sockets whose local address is in this range; may be repeated'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l user -r -d 'only sockets of this user'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l unit -r -d 'only sockets of this systemd unit, or with a slash of this cgroup path and all below it'
+complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l pid -r -d 'only sockets that these processes hold; may be repeated'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l require-listener -r -d 'be UNKNOWN, or with :critical CRITICAL, where nothing listens on the port; by default that is only said'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l netns -r -d 'network namespace: self, all of this host\'s (containers), that of a process id, or a name from \'ip netns\'; default self'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l source -r -d 'where sockets are read: auto, netlink or proc (without ages); default auto'

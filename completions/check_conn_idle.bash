@@ -20,7 +20,7 @@ _check_conn_idle() {
 
     case "${cmd}" in
         check_conn_idle)
-            opts="--min-age --expected --never-used-warning --never-used-critical --share-warning --share-critical --share-min-count --oldest-warning --oldest-critical --unread-age --unread-warning --unread-critical --unsent-age --unsent-warning --unsent-critical --keepalive --port -p --unix --profile -P --warning -w --critical -c --side --peer --local --user --unit --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
+            opts="--min-age --expected --never-used-warning --never-used-critical --ratio-warning --ratio-critical --ratio-min-count --oldest-warning --oldest-critical --unread-age --unread-warning --unread-critical --unsent-age --unsent-warning --unsent-critical --keepalive --port -p --unix --profile -P --warning -w --critical -c --side --peer --local --user --unit --pid --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
             case "${prev}" in
                 --min-age)
                     COMPREPLY=()
@@ -38,15 +38,15 @@ _check_conn_idle() {
                     COMPREPLY=()
                     return 0
                     ;;
-                --share-warning)
+                --ratio-warning)
                     COMPREPLY=()
                     return 0
                     ;;
-                --share-critical)
+                --ratio-critical)
                     COMPREPLY=()
                     return 0
                     ;;
-                --share-min-count)
+                --ratio-min-count)
                     COMPREPLY=()
                     return 0
                     ;;
@@ -119,6 +119,10 @@ _check_conn_idle() {
                     return 0
                     ;;
                 --unit)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --pid)
                     COMPREPLY=()
                     return 0
                     ;;

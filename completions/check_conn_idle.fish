@@ -3,7 +3,7 @@ function __fish_check_conn_idle_using_command
     set -e cmd[1]
     set -l target_cmd $argv
 
-    set -l known_value_flags 'P' 'by' 'c' 'critical' 'expected' 'extra-opts' 'local' 'min-age' 'netns' 'never-used-critical' 'never-used-warning' 'o' 'oldest-critical' 'oldest-warning' 'output' 'output-file' 'p' 'peer' 'port' 'proc-root' 'profile' 'replay' 'require-listener' 'share-critical' 'share-min-count' 'share-warning' 'side' 'source' 't' 'timeout' 'top' 'unit' 'unix' 'unread-age' 'unread-critical' 'unread-warning' 'unsent-age' 'unsent-critical' 'unsent-warning' 'user' 'w' 'warning' 
+    set -l known_value_flags 'P' 'by' 'c' 'critical' 'expected' 'extra-opts' 'local' 'min-age' 'netns' 'never-used-critical' 'never-used-warning' 'o' 'oldest-critical' 'oldest-warning' 'output' 'output-file' 'p' 'peer' 'pid' 'port' 'proc-root' 'profile' 'ratio-critical' 'ratio-min-count' 'ratio-warning' 'replay' 'require-listener' 'side' 'source' 't' 'timeout' 'top' 'unit' 'unix' 'unread-age' 'unread-critical' 'unread-warning' 'unsent-age' 'unsent-critical' 'unsent-warning' 'user' 'w' 'warning' 
 
     set -l i 1
     set -l cleaned_cmd
@@ -45,17 +45,17 @@ complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l min-
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l expected -r -d 'idle connections that each pool may keep as spares: each client host, on the host itself each unit and user; default from the profile, else 0'
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l never-used-warning -r -d 'warning range for idle connections that never carried a byte; default from the profile, else none'
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l never-used-critical -r -d 'critical range for idle connections that never carried a byte; default from the profile, else none'
-complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l share-warning -r -d 'warning range for the main number in percent of ESTABLISHED; default from the profile, else none'
-complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l share-critical -r -d 'critical range for the main number in percent of ESTABLISHED; default from the profile, else none'
-complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l share-min-count -r -d 'judge the percentage only from this number on; default from the profile, else 5'
+complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l ratio-warning -r -d 'warning range for the main number in percent of ESTABLISHED; default from the profile, else none'
+complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l ratio-critical -r -d 'critical range for the main number in percent of ESTABLISHED; default from the profile, else none'
+complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l ratio-min-count -r -d 'judge the percentage only from this number on; default from the profile, else 5'
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l oldest-warning -r -d 'warn when any of them has been idle for longer; default from the profile, else never'
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l oldest-critical -r -d 'be critical when any of them has been idle for longer; default from the profile, else never'
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l unread-age -r -d 'connections with data that came at least this long ago and is still unread (Recv-Q): their process has forgotten them; default from the profile, else 10m'
-complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l unread-warning -r -d 'warning range for how many these are'
-complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l unread-critical -r -d 'critical range for how many these are'
+complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l unread-warning -r -d 'warning range for how many these are; default from the profile'
+complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l unread-critical -r -d 'critical range for how many these are; default from the profile'
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l unsent-age -r -d 'connections with data of which the peer has taken nothing for this long (Send-Q); default from the profile, else 20m'
-complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l unsent-warning -r -d 'warning range for how many these are'
-complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l unsent-critical -r -d 'critical range for how many these are'
+complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l unsent-warning -r -d 'warning range for how many these are; default from the profile'
+complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l unsent-critical -r -d 'critical range for how many these are; default from the profile'
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l keepalive -d 'say which have no keepalive timer: nobody will notice when their peer dies'
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l port -s p -r -d 'service port, several or a range as 8000-8100. A port finds its profile by itself; may be repeated'
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l unix -r -d 'UNIX socket that the service listens on: its path, @NAME for an abstract one, or a pattern with * and ?; may be repeated'
@@ -67,6 +67,7 @@ complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l peer
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l local -r -d 'only sockets whose local address is in this range; may be repeated'
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l user -r -d 'only sockets of this user'
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l unit -r -d 'only sockets of this systemd unit, or with a slash of this cgroup path and all below it'
+complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l pid -r -d 'only sockets that these processes hold; may be repeated'
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l require-listener -r -d 'be UNKNOWN, or with :critical CRITICAL, where nothing listens on the port; by default that is only said'
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l netns -r -d 'network namespace: self, all of this host\'s (containers), that of a process id, or a name from \'ip netns\'; default self'
 complete -c check_conn_idle -n '__fish_check_conn_idle_using_command' -f -l source -r -d 'where sockets are read: auto, netlink or proc (without ages); default auto'

@@ -20,7 +20,7 @@ _check_conn_states() {
 
     case "${cmd}" in
         check_conn_states)
-            opts="--state --ratio-warning --ratio-critical --ratio-min-count --half-open-warning --half-open-critical --queue-warning --queue-critical --min-age --stuck-warning --stuck-critical --ports-warning --ports-critical --baseline --baseline-warning --baseline-critical --state-dir --port -p --unix --profile -P --warning -w --critical -c --side --peer --local --user --unit --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
+            opts="--state --ratio-warning --ratio-critical --ratio-min-count --half-open-warning --half-open-critical --queue-warning --queue-critical --stuck-age --stuck-warning --stuck-critical --ports-warning --ports-critical --usual --usual-warning --usual-critical --state-dir --port -p --unix --profile -P --warning -w --critical -c --side --peer --local --user --unit --pid --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
             case "${prev}" in
                 --state)
                     COMPREPLY=()
@@ -54,7 +54,7 @@ _check_conn_states() {
                     COMPREPLY=()
                     return 0
                     ;;
-                --min-age)
+                --stuck-age)
                     COMPREPLY=()
                     return 0
                     ;;
@@ -74,15 +74,15 @@ _check_conn_states() {
                     COMPREPLY=()
                     return 0
                     ;;
-                --baseline)
+                --usual)
                     COMPREPLY=()
                     return 0
                     ;;
-                --baseline-warning)
+                --usual-warning)
                     COMPREPLY=()
                     return 0
                     ;;
-                --baseline-critical)
+                --usual-critical)
                     COMPREPLY=()
                     return 0
                     ;;
@@ -127,6 +127,10 @@ _check_conn_states() {
                     return 0
                     ;;
                 --unit)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --pid)
                     COMPREPLY=()
                     return 0
                     ;;

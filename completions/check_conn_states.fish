@@ -3,7 +3,7 @@ function __fish_check_conn_states_using_command
     set -e cmd[1]
     set -l target_cmd $argv
 
-    set -l known_value_flags 'P' 'baseline' 'baseline-critical' 'baseline-warning' 'by' 'c' 'critical' 'extra-opts' 'half-open-critical' 'half-open-warning' 'local' 'min-age' 'netns' 'o' 'output' 'output-file' 'p' 'peer' 'port' 'ports-critical' 'ports-warning' 'proc-root' 'profile' 'queue-critical' 'queue-warning' 'ratio-critical' 'ratio-min-count' 'ratio-warning' 'replay' 'require-listener' 'side' 'source' 'state' 'state-dir' 'stuck-critical' 'stuck-warning' 't' 'timeout' 'top' 'unit' 'unix' 'user' 'w' 'warning' 
+    set -l known_value_flags 'P' 'by' 'c' 'critical' 'extra-opts' 'half-open-critical' 'half-open-warning' 'local' 'netns' 'o' 'output' 'output-file' 'p' 'peer' 'pid' 'port' 'ports-critical' 'ports-warning' 'proc-root' 'profile' 'queue-critical' 'queue-warning' 'ratio-critical' 'ratio-min-count' 'ratio-warning' 'replay' 'require-listener' 'side' 'source' 'state' 'state-dir' 'stuck-age' 'stuck-critical' 'stuck-warning' 't' 'timeout' 'top' 'unit' 'unix' 'user' 'usual' 'usual-critical' 'usual-warning' 'w' 'warning' 
 
     set -l i 1
     set -l cleaned_cmd
@@ -49,14 +49,14 @@ complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l 
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l half-open-critical -r -d 'critical range for half-open connections (SYN_RECV) in percent of the listener\'s backlog; default from the profile'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l queue-warning -r -d 'warning range for connections waiting to be accepted, in percent of the backlog; default from the profile'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l queue-critical -r -d 'critical range for connections waiting to be accepted, in percent of the backlog; default from the profile'
-complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l min-age -r -d 'closing sockets are stuck once their peer has not answered for this long; default from the profile, else 60s'
-complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l stuck-warning -r -d 'warning range for stuck sockets: FIN_WAIT1, FIN_WAIT2, CLOSING, LAST_ACK for --min-age; default from the profile'
+complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l stuck-age -r -d 'closing sockets are stuck once their peer has not answered for this long; default from the profile, else 60s'
+complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l stuck-warning -r -d 'warning range for stuck sockets: FIN_WAIT1, FIN_WAIT2, CLOSING, LAST_ACK for --stuck-age; default from the profile'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l stuck-critical -r -d 'critical range for stuck sockets; default from the profile'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l ports-warning -r -d 'warning range for ephemeral ports used from one address to one server, in percent of all; default from the profile'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l ports-critical -r -d 'critical range for ephemeral ports used from one address to one server, in percent of all; default from the profile'
-complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l baseline -r -d 'auto: compare with the usual numbers of this hour where check_conn_growth\'s history has them; default none'
-complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l baseline-warning -r -d 'warning range for how many percent more than usual a state counts; default 200'
-complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l baseline-critical -r -d 'critical range for how many percent more than usual a state counts; default none'
+complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l usual -r -d 'auto: compare with the usual numbers of this hour where check_conn_growth\'s history has them; default none'
+complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l usual-warning -r -d 'warning range for how many percent more than usual a state counts; default 200'
+complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l usual-critical -r -d 'critical range for how many percent more than usual a state counts; default none'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l state-dir -r -d 'where check_conn_growth keeps its history; default /var/lib/connleak, see its man page'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l port -s p -r -d 'service port, several or a range as 8000-8100. A port finds its profile by itself; may be repeated'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l unix -r -d 'UNIX socket that the service listens on: its path, @NAME for an abstract one, or a pattern with * and ?; may be repeated'
@@ -68,6 +68,7 @@ complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l 
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l local -r -d 'only sockets whose local address is in this range; may be repeated'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l user -r -d 'only sockets of this user'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l unit -r -d 'only sockets of this systemd unit, or with a slash of this cgroup path and all below it'
+complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l pid -r -d 'only sockets that these processes hold; may be repeated'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l require-listener -r -d 'be UNKNOWN, or with :critical CRITICAL, where nothing listens on the port; by default that is only said'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l netns -r -d 'network namespace: self, all of this host\'s (containers), that of a process id, or a name from \'ip netns\'; default self'
 complete -c check_conn_states -n '__fish_check_conn_states_using_command' -f -l source -r -d 'where sockets are read: auto, netlink or proc (without ages); default auto'

@@ -20,7 +20,7 @@ _check_conn_tenants() {
 
     case "${cmd}" in
         check_conn_tenants)
-            opts="--key --limit --min-age --close-wait-warning --close-wait-critical --idle-age --idle-warning --idle-critical --outliers-warning --outliers-critical --min-count --state-dir --port -p --unix --profile -P --warning -w --critical -c --side --peer --local --user --unit --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
+            opts="--key --limit --close-wait-age --close-wait-warning --close-wait-critical --idle-age --idle-warning --idle-critical --outliers-warning --outliers-critical --outliers-min-count --state-dir --port -p --unix --profile -P --warning -w --critical -c --side --peer --local --user --unit --pid --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
             case "${prev}" in
                 --key)
                     COMPREPLY=()
@@ -30,7 +30,7 @@ _check_conn_tenants() {
                     COMPREPLY=()
                     return 0
                     ;;
-                --min-age)
+                --close-wait-age)
                     COMPREPLY=()
                     return 0
                     ;;
@@ -62,7 +62,7 @@ _check_conn_tenants() {
                     COMPREPLY=()
                     return 0
                     ;;
-                --min-count)
+                --outliers-min-count)
                     COMPREPLY=()
                     return 0
                     ;;
@@ -107,6 +107,10 @@ _check_conn_tenants() {
                     return 0
                     ;;
                 --unit)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --pid)
                     COMPREPLY=()
                     return 0
                     ;;

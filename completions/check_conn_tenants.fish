@@ -3,7 +3,7 @@ function __fish_check_conn_tenants_using_command
     set -e cmd[1]
     set -l target_cmd $argv
 
-    set -l known_value_flags 'P' 'by' 'c' 'close-wait-critical' 'close-wait-warning' 'critical' 'extra-opts' 'idle-age' 'idle-critical' 'idle-warning' 'key' 'limit' 'local' 'min-age' 'min-count' 'netns' 'o' 'outliers-critical' 'outliers-warning' 'output' 'output-file' 'p' 'peer' 'port' 'proc-root' 'profile' 'replay' 'require-listener' 'side' 'source' 'state-dir' 't' 'timeout' 'top' 'unit' 'unix' 'user' 'w' 'warning' 
+    set -l known_value_flags 'P' 'by' 'c' 'close-wait-age' 'close-wait-critical' 'close-wait-warning' 'critical' 'extra-opts' 'idle-age' 'idle-critical' 'idle-warning' 'key' 'limit' 'local' 'netns' 'o' 'outliers-critical' 'outliers-min-count' 'outliers-warning' 'output' 'output-file' 'p' 'peer' 'pid' 'port' 'proc-root' 'profile' 'replay' 'require-listener' 'side' 'source' 'state-dir' 't' 'timeout' 'top' 'unit' 'unix' 'user' 'w' 'warning' 
 
     set -l i 1
     set -l cleaned_cmd
@@ -43,7 +43,7 @@ end
 
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l key -r -d 'what names a tenant: unit, user, container, cgroup:DEPTH, peer/24 or peer/24,64 (IPv6), cwd:REGEX, cmd:REGEX or map:FILE; default from the profile, else unit'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l limit -r -d 'connections that the service accepts; default from the profile, else shares are of all'
-complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l min-age -r -d 'count a tenant\'s CLOSE_WAIT only from this age on; default from the profile, else 60s'
+complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l close-wait-age -r -d 'count a tenant\'s CLOSE_WAIT only from this age on; default from the profile, else 60s'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l close-wait-warning -r -d 'warning range for each tenant\'s count in CLOSE_WAIT; default from the profile'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l close-wait-critical -r -d 'critical range for each tenant\'s count in CLOSE_WAIT; default from the profile'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l idle-age -r -d 'a connection without data for this long is idle; default from the profile, else 30m'
@@ -51,7 +51,7 @@ complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l idle-critical -r -d 'critical range for each tenant\'s idle connections; default from the profile'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l outliers-warning -r -d 'warning range for how many tenants stand out above the others; default 0'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l outliers-critical -r -d 'critical range for how many tenants stand out above the others; default none'
-complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l min-count -r -d 'a tenant with fewer connections doesn\'t stand out; default from the profile, else 10'
+complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l outliers-min-count -r -d 'a tenant with fewer connections doesn\'t stand out; default from the profile, else 10'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l state-dir -r -d 'where it is remembered since when UNIX sockets have been without their peer; default /var/lib/connleak, see the man page'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l port -s p -r -d 'service port, several or a range as 8000-8100. A port finds its profile by itself; may be repeated'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l unix -r -d 'UNIX socket that the service listens on: its path, @NAME for an abstract one, or a pattern with * and ?; may be repeated'
@@ -63,6 +63,7 @@ complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l local -r -d 'only sockets whose local address is in this range; may be repeated'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l user -r -d 'only sockets of this user'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l unit -r -d 'only sockets of this systemd unit, or with a slash of this cgroup path and all below it'
+complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l pid -r -d 'only sockets that these processes hold; may be repeated'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l require-listener -r -d 'be UNKNOWN, or with :critical CRITICAL, where nothing listens on the port; by default that is only said'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l netns -r -d 'network namespace: self, all of this host\'s (containers), that of a process id, or a name from \'ip netns\'; default self'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l source -r -d 'where sockets are read: auto, netlink or proc (without ages); default auto'

@@ -94,12 +94,8 @@ _connleak() {
             esac
             ;;
         connleak_who)
-            opts="--pid --by --tree --ghosts --no-ghosts --sockets --top --output -o --verbose -v --port -p --unix --profile -P --side --peer --local --user --unit --netns --source --proc-root --replay --timeout -t --help -h --version -V --extra-opts"
+            opts="--by --tree --ghosts --no-ghosts --sockets --top --output -o --verbose -v --port -p --unix --profile -P --side --peer --local --user --unit --pid --netns --source --proc-root --replay --timeout -t --help -h --version -V --extra-opts"
             case "${prev}" in
-                --pid)
-                    COMPREPLY=()
-                    return 0
-                    ;;
                 --by)
                     COMPREPLY=()
                     return 0
@@ -144,6 +140,10 @@ _connleak() {
                     COMPREPLY=()
                     return 0
                     ;;
+                --pid)
+                    COMPREPLY=()
+                    return 0
+                    ;;
                 --netns)
                     COMPREPLY=()
                     return 0
@@ -175,12 +175,8 @@ _connleak() {
             esac
             ;;
         connleak_watch)
-            opts="--pid --interval --for --csv --state-dir --sessions --by --port -p --unix --profile -P --side --peer --local --user --unit --netns --source --proc-root --timeout -t --help -h --version -V --extra-opts"
+            opts="--interval --for --csv --state-dir --sessions --by --port -p --unix --profile -P --side --peer --local --user --unit --pid --netns --source --proc-root --timeout -t --help -h --version -V --extra-opts"
             case "${prev}" in
-                --pid)
-                    COMPREPLY=()
-                    return 0
-                    ;;
                 --interval)
                     COMPREPLY=()
                     return 0
@@ -237,6 +233,10 @@ _connleak() {
                     COMPREPLY=()
                     return 0
                     ;;
+                --pid)
+                    COMPREPLY=()
+                    return 0
+                    ;;
                 --netns)
                     COMPREPLY=()
                     return 0
@@ -264,7 +264,7 @@ _connleak() {
             esac
             ;;
         connleak_sessions)
-            opts="--how --top --output -o --verbose -v --port -p --unix --profile -P --side --peer --local --user --unit --netns --source --proc-root --replay --timeout -t --help -h --version -V --extra-opts"
+            opts="--how --top --output -o --verbose -v --port -p --unix --profile -P --side --peer --local --user --unit --pid --netns --source --proc-root --replay --timeout -t --help -h --version -V --extra-opts"
             case "${prev}" in
                 --top)
                     COMPREPLY=()
@@ -303,6 +303,10 @@ _connleak() {
                     return 0
                     ;;
                 --unit)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --pid)
                     COMPREPLY=()
                     return 0
                     ;;

@@ -37,6 +37,28 @@ fn with_options(text: &str, binary: &str, subcommand: Option<&str>) -> String {
     format!("{before}{begin}{}{end}{after}", roff(&options(&help(binary, subcommand))))
 }
 
+/// What readers of performance data make of them, the same in each check's page.
+const PERFDATA: &str = r#"All performance data are on the first line, which stays below 1,023 bytes: the text is cut, and of very many or very long
+data there are fewer, never a number that is cut.
+A label whose value can't be known is left out, never
+.BR U :
+Icinga 2 drops the whole metric then.
+Of a threshold Icinga 2 keeps a plain number alone: ranges as
+.BR 10:20 ", " 5: ", " ~:5 " or " @5:10
+are judged by the check as they stand, but in Icinga's metrics and graphs they are null, without a word.
+Only the first line's data are read there, and units are
+.BR s ", " B " and " %
+alone, as it takes 5m for 300 seconds and 5k for kelvin.
+"#;
+
+/// The page with what it says of performance data between its marks.
+fn with_perfdata(text: &str, name: &str) -> String {
+    let (begin, end) = (".\\\" BEGIN PERFDATA\n", ".\\\" END PERFDATA\n");
+    let (before, rest) = text.split_once(begin).unwrap_or_else(|| panic!("{begin} is missing in {name}"));
+    let (_, after) = rest.split_once(end).unwrap_or_else(|| panic!("{end} is missing in {name}"));
+    format!("{before}{begin}{PERFDATA}{end}{after}")
+}
+
 #[test]
 fn man_pages_list_the_options_of_help() {
     for (name, binary) in suite::programs() {
@@ -44,7 +66,7 @@ fn man_pages_list_the_options_of_help() {
         let text = std::fs::read_to_string(&path).unwrap();
         let subcommands = subcommands(&help(binary, None));
         let wanted = match subcommands.is_empty() {
-            true => with_options(&text, binary, None),
+            true => with_perfdata(&with_options(&text, binary, None), name),
             false => subcommands.iter().fold(text.clone(), |text, (name, _)| with_options(&text, binary, Some(name))),
         };
         if std::env::var_os("BLESS").is_some() {

@@ -127,7 +127,14 @@ impl Contestant {
     /// Those that look at UNIX sockets.
     pub fn of_unix(bin: &Path, path: &str, state: &Path) -> Vec<Contestant> {
         let mut contestants = Contestant::starters(bin);
+        let anew = format!("exec \"$0\" --unix {path} --state-dir {}/$$ {CALM}", state.display());
         contestants.extend([
+            Contestant::example(bin, "kernel's dump with names", "unix_dump"),
+            Contestant::new(
+                "ours --unix, first run",
+                0,
+                &["sh", "-c", &anew, &bin.join("check_closewait").to_string_lossy()],
+            ),
             Contestant::ours(bin, "ours --unix", 0, &format!("--unix {path} --state-dir {} {CALM}", state.display())),
             Contestant::ours(bin, "ours --unix --side server", 0, &format!("--unix {path} --side server {CALM}")),
             Contestant::new("ss -Hxa src PATH", 0, &["ss", "-Hxa", "src", path]),
@@ -166,7 +173,9 @@ impl Contestant {
              nsenter -t $pid -n ss -Htan state close-wait '( sport = :{PORT} )'; done"
         );
         let mut all = Contestant::floor(bin);
+        let walk = bin.join("examples/empty_walk");
         all.extend([
+            Contestant::new("kernel's empty walk, 200 times", 0, &[&walk.to_string_lossy(), "200"]),
             Contestant::ours(bin, "ours, own namespace", 0, &format!("-p {PORT} --side server {CALM}")),
             Contestant::ours(bin, "ours --netns all", 0, &format!("-p {PORT} --side server --netns all {CALM}")),
             Contestant::ours(

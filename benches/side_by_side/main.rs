@@ -50,6 +50,7 @@ fn main() -> Result<()> {
         START,
         "1000",
         "10000",
+        "50000",
         "100000",
         MANY_PROCESSES,
         ONE_USER,
@@ -61,7 +62,7 @@ fn main() -> Result<()> {
         SESSIONS,
     ];
     if is_set("--large") {
-        cases.insert(4, "500000");
+        cases.insert(5, "500000");
     }
     if smoke {
         cases = vec!["1000", FEW_PROCESSES];
@@ -69,7 +70,7 @@ fn main() -> Result<()> {
     let folder = value("--against");
     if folder.is_some() {
         // What is only there to be compared with peers is left out.
-        cases = vec![START, "1000", "10000", ROWS, ONE_PROCESS, USED_NAMESPACES, WAITING];
+        cases = vec![START, "1000", "10000", "50000", ROWS, ONE_PROCESS, USED_NAMESPACES, WAITING];
     }
     let mut rows = Vec::new();
     for case in cases.iter().filter(|case| value("--only").is_none_or(|only| case.contains(&only))) {
@@ -139,7 +140,7 @@ fn measure(case: &str, rounds: usize, hold: bool, folder: Option<&Path>) -> Resu
         sockets => (Scene::of_sockets(&generator, sockets.parse()?)?, Contestant::counters(&bin)),
     };
     let mut contestants = contestants;
-    if case.parse::<u32>().is_ok_and(|sockets| sockets <= 10_000) {
+    if case.parse::<u32>().is_ok_and(|sockets| sockets <= 50_000) {
         past::record(state.path())?;
         contestants.push(Contestant::growth(&bin, state.path()));
     }

@@ -36,7 +36,11 @@ pub fn look_for(
         let shows_details = args.common.wants_owners(known != ServiceState::Ok).is_some();
         let (matters, exactly) = (&|more| rules.at_worst(found, more) > known, shows_details);
         let looking = if args.own.ghosts { Looking::Asked } else { Looking::ByDefault { matters, exactly } };
-        let alive = || memory.known.alive(&memory.boot_id, world);
+        let alive = || {
+            let mut pids = memory.known.alive(&memory.boot_id, world);
+            pids.extend(&target.request.pids);
+            pids
+        };
         ghosts::find(world, target, &alive, &memory.known, looking)?
     };
     if let Some(ghosts) = &mut ghosts

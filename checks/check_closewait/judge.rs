@@ -62,7 +62,7 @@ impl Rules {
     /// Should all that isn't known count: up to so many more sockets, of up to any age, and `ghosts`.
     pub fn at_worst(&self, found: &Found, ghosts: u64) -> ServiceState {
         let low = found.stuck.len() as u64;
-        let high = low + found.maybe_stuck + found.unsure + ghosts;
+        let high = low + found.maybe_stuck + found.unsure + found.strays + ghosts;
         let mut worst = self.count.at_worst(low as f64, high as f64);
         if high >= self.ratio_min_count {
             let count = self.count_at(low, high);
@@ -70,7 +70,8 @@ impl Rules {
             worst = worst.max(self.ratio.at_worst(low, high).min(count.max(ServiceState::Warning)));
         }
         let of = |age: Option<u32>| age.map_or(0.0, seconds);
-        let oldest = if found.ages_known() { of(found.oldest_at_most) } else { f64::INFINITY };
+        let are_known = found.ages_known() && found.strays == 0;
+        let oldest = if are_known { of(found.oldest_at_most) } else { f64::INFINITY };
         worst.max(self.oldest.at_worst(of(found.oldest).min(oldest), oldest))
     }
 
@@ -141,6 +142,8 @@ pub struct Found {
     pub ageless: u64,
     /// ESTABLISHED over UNIX sockets.
     pub over_unix: u64,
+    /// Clients' ends of UNIX sockets that may be the service's: their servers had closed before the first look.
+    pub strays: u64,
 }
 
 impl Found {

@@ -84,7 +84,7 @@ pub struct Closewait {
 
 impl Command for Closewait {
     const PROGRAM: &'static str = "check_closewait";
-    const ALSO: &'static [(&'static str, &'static str)] = &[("share-", "ratio-")];
+    const ALSO: &'static [(&'static str, &'static str)] = &[("share-", "ratio-"), ("close-wait-age", "min-age")];
 }
 
 fn main() {
@@ -93,7 +93,7 @@ fn main() {
 
 pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let common = &args.common;
-    let mut target = target::resolve(common.request(&[]), world)?.of_unit(world)?;
+    let mut target = target::resolve(common.request(), world)?.of_choice(world)?;
     listener::check_options(&target, world)?;
     let rules = rules(args, &target.profile);
     let mut sights = target.first_sights(args.own.state_dir.as_deref(), world)?;
@@ -105,7 +105,10 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
         target.selection.is_brief = false;
         found = gather(&target, &rules, &mut sights, world)?;
     }
-    let unkept = sights.keep(found.seen.missing.is_none());
+    let strays = target.strays(world);
+    let is_asked = target.selection.unix.iter().any(|target| target.asked);
+    found.strays = if is_asked { strays } else { 0 };
+    let unkept = sights.keep(&target.selection.unix_known.borrow(), found.seen.missing.is_none());
     found.ghosts = ghosts::look_for(args, &target, &rules, &mut found, world)?;
     if let Some(ghosts) = &mut found.ghosts {
         found.stuck.append(&mut ghosts.sockets);
@@ -116,6 +119,8 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let holding = Holding::find(world, &target, &mut found.stuck, wanted);
     let mut report = present(&target, &rules, &found, verdict, &holding.blame);
     report.missing.extend(unkept);
+    // Of a profile's usual sockets it is said only: nothing speaks for theirs but that the service could have them.
+    report.missing.extend((strays > found.strays).then(|| words::strayed(strays)));
     holding.add_to(&mut report, &found.stuck, &target, common.verbose);
     let established = found.tally.count(Side::Both, State::Established);
     let is_connected = established + found.young + found.unsure + found.spares > 0 || !found.stuck.is_empty();
@@ -230,6 +235,7 @@ fn gather(target: &Target, rules: &Rules, sights: &mut FirstSights, world: &Worl
         oldest_at_most,
         ageless,
         over_unix,
+        strays: 0,
     })
 }
 
@@ -274,6 +280,7 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
         unknown.push(rules.hidden(found, &target.selection));
     }
     unknown.extend(doubt::whose(found.unsure, "in CLOSE_WAIT"));
+    unknown.extend((found.strays > 0).then(|| words::strayed(found.strays)));
     report.doubt(at_worst, unknown);
     if let Some(ghosts) = &found.ghosts {
         ghosts.add_to(&mut report, |more| rules.at_worst(found, more).max(known));
@@ -301,10 +308,8 @@ fn headline(target: &Target, rules: &Rules, found: &Found, reasons: &[String], b
         parts.push(format!("{} younger{oldest}", found.young));
     }
     if !is_problem {
-        let over_unix = match found.over_unix {
-            count @ 1.. if target.selection.has_tcp() => format!(" ({count} over UNIX sockets)"),
-            _ => String::new(),
-        };
+        let over_unix = words::over_unix(found.over_unix, target.selection.has_tcp());
+        let over_unix = over_unix.map_or_else(String::new, |many| format!(" ({many})"));
         parts.push(format!("{} ESTABLISHED{over_unix}", found.tally.count(Side::Both, State::Established)));
     }
     parts.join(", ")

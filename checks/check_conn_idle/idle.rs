@@ -17,8 +17,8 @@ pub struct Rules {
     pub expected: u64,
     pub count: Limits,
     pub never_used: Limits,
-    pub share: Limits,
-    pub share_min_count: u64,
+    pub ratio: Limits,
+    pub ratio_min_count: u64,
     /// Seconds.
     pub oldest: Limits,
     pub unread: Rule,
@@ -40,9 +40,9 @@ impl Rules {
         let mut verdict = Verdict::default();
         verdict.judge(&self.count, idle as f64, counted);
         verdict.judge(&self.never_used, never_used as f64, || format!("{never_used} never used"));
-        if idle >= self.share_min_count {
+        if idle >= self.ratio_min_count {
             let share = share(idle, established);
-            verdict.judge(&self.share, share, || format!("{share}% of {established} ESTABLISHED"));
+            verdict.judge(&self.ratio, share, || format!("{share}% of {established} ESTABLISHED"));
         }
         if let Some(oldest) = oldest {
             verdict.judge(&self.oldest, seconds(oldest), || format!("oldest {}", age(oldest)));
@@ -56,9 +56,9 @@ impl Rules {
         let of = |limits: &Limits, low: u64, more: u64| limits.at_worst(low as f64, (low + more) as f64);
         let mut worst = known.max(of(&self.count, numbers.idle, unknown));
         worst = worst.max(of(&self.never_used, numbers.never_used, unknown + found.unused_unknown));
-        if unknown > 0 && numbers.idle + unknown >= self.share_min_count {
-            let [low, high] = [numbers.idle.max(self.share_min_count), numbers.idle + unknown];
-            worst = worst.max(self.share.at_worst(share(low, found.established), share(high, found.established)));
+        if unknown > 0 && numbers.idle + unknown >= self.ratio_min_count {
+            let [low, high] = [numbers.idle.max(self.ratio_min_count), numbers.idle + unknown];
+            worst = worst.max(self.ratio.at_worst(share(low, found.established), share(high, found.established)));
         }
         if unknown > 0 {
             worst = worst.max(self.oldest.at_worst(numbers.oldest.map_or(0.0, seconds), f64::INFINITY));
@@ -136,7 +136,7 @@ impl Found {
             Metric::new("no_keepalive", Unit::None, of_idlers(|idler| idler.unguarded)),
             Metric::new("spares", Unit::None, aged(self.spares as f64)),
             Metric::count("established", self.established),
-            Metric::new("idle_share", Unit::Percent, share).within(rules.share),
+            Metric::new("idle_share", Unit::Percent, share).within(rules.ratio),
             Metric::new("idle_oldest", Unit::Seconds, oldest).within(rules.oldest),
             self.unread.metric("unread", &rules.unread),
             self.unsent.metric("unsent", &rules.unsent),

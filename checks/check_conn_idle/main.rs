@@ -7,8 +7,9 @@ use connleak::base::duration::Span;
 use connleak::base::error::{Error, Result};
 use connleak::kernel::look;
 use connleak::kernel::owner::Owners;
-use connleak::kernel::select::Match;
+use connleak::kernel::select::{Match, Selection};
 use connleak::kernel::socket::{Side, State, StateSet};
+use connleak::kernel::unix_target::UnixTarget;
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping, Suspect};
@@ -49,15 +50,15 @@ struct Idle {
 
     /// warning range for the main number in percent of ESTABLISHED; default from the profile, else none
     #[argh(option, arg_name = "RANGE")]
-    share_warning: Option<Range>,
+    ratio_warning: Option<Range>,
 
     /// critical range for the main number in percent of ESTABLISHED; default from the profile, else none
     #[argh(option, arg_name = "RANGE")]
-    share_critical: Option<Range>,
+    ratio_critical: Option<Range>,
 
     /// judge the percentage only from this number on; default from the profile, else 5
     #[argh(option, arg_name = "N")]
-    share_min_count: Option<u64>,
+    ratio_min_count: Option<u64>,
 
     /// warn when any of them has been idle for longer; default from the profile, else never
     #[argh(option, arg_name = "DURATION")]
@@ -72,11 +73,11 @@ struct Idle {
     #[argh(option, arg_name = "DURATION")]
     unread_age: Option<Span>,
 
-    /// warning range for how many these are
+    /// warning range for how many these are; default from the profile
     #[argh(option, arg_name = "RANGE")]
     unread_warning: Option<Range>,
 
-    /// critical range for how many these are
+    /// critical range for how many these are; default from the profile
     #[argh(option, arg_name = "RANGE")]
     unread_critical: Option<Range>,
 
@@ -85,11 +86,11 @@ struct Idle {
     #[argh(option, arg_name = "DURATION")]
     unsent_age: Option<Span>,
 
-    /// warning range for how many these are
+    /// warning range for how many these are; default from the profile
     #[argh(option, arg_name = "RANGE")]
     unsent_warning: Option<Range>,
 
-    /// critical range for how many these are
+    /// critical range for how many these are; default from the profile
     #[argh(option, arg_name = "RANGE")]
     unsent_critical: Option<Range>,
 
@@ -100,7 +101,7 @@ struct Idle {
 
 impl Command for Idle {
     const PROGRAM: &'static str = "check_conn_idle";
-    const ALSO: &'static [(&'static str, &'static str)] = &[("ratio-", "share-"), ("idle-age", "min-age")];
+    const ALSO: &'static [(&'static str, &'static str)] = &[("share-", "ratio-"), ("idle-age", "min-age")];
 }
 
 fn main() {
@@ -109,19 +110,16 @@ fn main() {
 
 fn check(args: &Args<Idle>, world: &World) -> Result<Report> {
     let common = &args.common;
-    let mut target = target::resolve(common.request(&[]), world)?.of_unit(world)?;
+    let mut target = target::resolve(common.request(), world)?.of_choice(world)?;
     if !target.request.unix.is_empty() || target.selection.ports.is_empty() {
-        return Err(Error::Usage(
-            "the kernel doesn't tell when a UNIX socket last carried data: use check_closewait, check_conn_tenants or \
-             check_conn_growth --unix, or the service's own timeout"
-                .into(),
-        ));
+        return Err(Error::Usage(UNTOLD.into()));
     }
-    target.selection.unix.clear();
+    let unix = std::mem::take(&mut target.selection.unix);
     listener::check_options(&target, world)?;
     let generic = profile::named(GENERIC, &world.thresholds)?;
     let rules = rules(args, &target.profile, &generic);
     let found = gather(&target, &rules, world)?;
+    let over_unix = over_unix(unix, world);
     let gathered = world.deadline.elapsed();
     let mut verdict = rules.judge(&found.known(), found.established, || rules.counted(&found));
     let by_idlers = verdict.state;
@@ -140,7 +138,18 @@ fn check(args: &Args<Idle>, world: &World) -> Result<Report> {
     let holding = Holding::find(world, &target, &mut suspects, wanted);
     let mut report = present(&target, &rules, &found, verdict, &holding.blame);
     holding.add_to(&mut report, &suspects, &target, common.verbose);
-    listener::add_absence(&mut report, &target, world, found.established + found.unsure > 0);
+    let is_there = listener::add_absence(&mut report, &target, world, found.established + found.unsure > 0);
+    if !is_there && over_unix.as_ref().is_ok_and(|count| *count > 0) {
+        return Err(Error::Usage(UNTOLD.into()));
+    }
+    report.missing.extend(match over_unix {
+        Ok(0) => None,
+        Ok(count) => {
+            let connections = if count == 1 { "connection" } else { "connections" };
+            Some(format!("{count} {connections} over UNIX sockets not judged: no times are known of them"))
+        }
+        Err(why) => Some(format!("UNIX sockets not seen: {why}")),
+    });
     if args.own.keepalive && found.ages_known() {
         let unguarded = found.idlers.iter().filter(|idler| idler.unguarded);
         let unguarded: Vec<Suspect> = unguarded.map(|idler| idler.suspect).collect();
@@ -150,6 +159,23 @@ fn check(args: &Args<Idle>, world: &World) -> Result<Report> {
         report.details.extend(holding::stages(&found.seen, gathered, &holding.owners, world));
     }
     Ok(report)
+}
+
+const UNTOLD: &str = "the kernel doesn't tell when a UNIX socket last carried data: use check_closewait, check_conn_tenants or \
+                      check_conn_growth --unix, or the service's own timeout";
+
+/// How many connections a profile's service has by its UNIX sockets.
+fn over_unix(unix: Vec<UnixTarget>, world: &World) -> Result<u64> {
+    if unix.is_empty() || world.replay.is_some() {
+        return Ok(0);
+    }
+    let selection = Selection { unix, side: Side::Server, is_brief: true, ..Selection::default() };
+    let mut count = 0;
+    let seen = look::visit(world, &selection, (StateSet::of(&[State::Established]), false), &mut |_, matched, _| {
+        count += u64::from(matched != Match::No);
+    })?;
+    // What /proc lacks is who has closed.
+    seen.missing.filter(|_| count == 0).map_or(Ok(count), |why| Err(Error::Usage(why)))
 }
 
 /// `--keepalive`: in the first line how many, and who has them where that was looked for.
@@ -171,14 +197,14 @@ fn rules(args: &Args<Idle>, profile: &Profile, generic: &Profile) -> Rules {
     let of_unread = limits(own.unread_warning, own.unread_critical);
     let of_unsent = limits(own.unsent_warning, own.unsent_critical);
     let never_used = Limits { warning: own.never_used_warning, critical: own.never_used_critical };
-    let share = Limits { warning: own.share_warning, critical: own.share_critical };
+    let ratio = Limits { warning: own.ratio_warning, critical: own.ratio_critical };
     Rules {
         min_age: own.min_age.or(profile.min_age).unwrap_or(Span::seconds(1800)),
         expected: own.expected.or(profile.expected).unwrap_or(0),
         count: args.common.limits().or(profile.limits()),
         never_used: never_used.or(profile.never_used),
-        share: share.or(profile.share.limits()),
-        share_min_count: own.share_min_count.or(profile.share.min_count).unwrap_or(5),
+        ratio: ratio.or(profile.ratio.limits()),
+        ratio_min_count: own.ratio_min_count.or(profile.ratio.min_count).unwrap_or(5),
         oldest: profile.oldest.limits(own.oldest_warning, own.oldest_critical),
         unread: Rule::new(&unread, own.unread_age, of_unread, Span::seconds(600)),
         unsent: Rule::new(&unsent, own.unsent_age, of_unsent, Span::seconds(1200)),

@@ -1,5 +1,6 @@
 //! Is the mix of a service's TCP states healthy: churn, queues, stuck closings, ephemeral ports?
 
+mod gather;
 mod state_counts;
 mod state_limits;
 
@@ -10,26 +11,23 @@ use connleak::base::word;
 use connleak::growth::measure::Measure;
 use connleak::growth::observe::Plan;
 use connleak::history::state_dir;
-use connleak::kernel::headroom::{EphemeralPorts, PortUse};
-use connleak::kernel::look;
-use connleak::kernel::netns;
-use connleak::kernel::select::Match;
-use connleak::kernel::socket::{Side, State, StateSet};
+use connleak::kernel::socket::Side;
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
-use connleak::owners::blame::{Blame, Suspect};
+use connleak::owners::blame::Blame;
 use connleak::owners::holding::{self, Holding};
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
+use connleak::report::words;
 use connleak::report::{GENERIC, Report};
 use connleak::service::listener;
 use connleak::service::profile::{self, States};
 use connleak::service::target::{self, Target};
-use state_counts::found::{Found, MOST_KEPT};
+use gather::gather;
+use state_counts::found::Found;
 use state_counts::judge::{self, Doubt, Finding, Rules, Whose};
 use state_counts::usual::{self, Unusual};
-use state_counts::{StateCounts, TIME_WAIT_LASTS};
 use state_limits::StateLimits;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -81,9 +79,9 @@ struct ConnStates {
     /// closing sockets are stuck once their peer has not answered for this long; default from the
     /// profile, else 60s
     #[argh(option, arg_name = "DURATION")]
-    min_age: Option<Span>,
+    stuck_age: Option<Span>,
 
-    /// warning range for stuck sockets: FIN_WAIT1, FIN_WAIT2, CLOSING, LAST_ACK for --min-age; default
+    /// warning range for stuck sockets: FIN_WAIT1, FIN_WAIT2, CLOSING, LAST_ACK for --stuck-age; default
     /// from the profile
     #[argh(option, arg_name = "RANGE")]
     stuck_warning: Option<Range>,
@@ -105,22 +103,22 @@ struct ConnStates {
     /// auto: compare with the usual numbers of this hour where check_conn_growth's history has them;
     /// default none
     #[argh(option, arg_name = "auto|none")]
-    baseline: Option<Compare>,
+    usual: Option<Compare>,
 
     /// warning range for how many percent more than usual a state counts; default 200
     #[argh(option, arg_name = "RANGE")]
-    baseline_warning: Option<Range>,
+    usual_warning: Option<Range>,
 
     /// critical range for how many percent more than usual a state counts; default none
     #[argh(option, arg_name = "RANGE")]
-    baseline_critical: Option<Range>,
+    usual_critical: Option<Range>,
 
     /// where check_conn_growth keeps its history; default /var/lib/connleak, see its man page
     #[argh(option, arg_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
 
-/// `--baseline`.
+/// `--usual`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Compare {
     Auto,
@@ -131,13 +129,14 @@ impl FromStr for Compare {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        word::choose("baseline", text, &[("auto", Compare::Auto), ("none", Compare::None)])
+        word::choose("choice", text, &[("auto", Compare::Auto), ("none", Compare::None)])
     }
 }
 
 impl Command for ConnStates {
     const PROGRAM: &'static str = "check_conn_states";
-    const ALSO: &'static [(&'static str, &'static str)] = &[("share-", "ratio-")];
+    const ALSO: &'static [(&'static str, &'static str)] =
+        &[("share-", "ratio-"), ("min-age", "stuck-age"), ("baseline", "usual")];
 }
 
 fn main() {
@@ -146,14 +145,15 @@ fn main() {
 
 fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
     let common = &args.common;
-    if args.own.baseline == Some(Compare::Auto) && world.replay.is_some() {
-        return Err(Error::Usage("--baseline is of this host and hour: it can't be used with --replay".into()));
+    if args.own.usual == Some(Compare::Auto) && world.replay.is_some() {
+        return Err(Error::Usage("--usual is of this host and hour: it can't be used with --replay".into()));
     }
-    let target = target::resolve(common.request(&[]), world)?.of_unit(world)?;
+    let target = target::resolve(common.request(), world)?.of_choice(world)?;
     listener::check_options(&target, world)?;
     let rules = rules(args, target.profile.states.clone().or(&profile::named(GENERIC, &world.thresholds)?.states));
-    let needs_all = args.own.baseline == Some(Compare::Auto) || common.wants_owners(false).is_some();
-    let mut found = gather(&target, &rules, if needs_all { usize::MAX } else { MOST_KEPT }, world)?;
+    // Whose they are matters only where something is wrong, or where it is asked.
+    let keeps = args.own.usual == Some(Compare::Auto) || common.wants_owners(false).is_some();
+    let mut found = gather(&target, &rules, keeps, world)?;
     let gathered = world.deadline.elapsed();
     let usual = compare(args, &target, &found, world);
     let unusual = usual.as_ref().map_or(&[][..], |unusual| unusual.as_deref().unwrap_or_default());
@@ -161,11 +161,11 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
     let findings = rules.judge(&found.mix, unusual, range_known, Doubt::Known);
     let wanted = common.wants_owners(!findings.is_empty());
     let mut unnamed = None;
-    if wanted.is_some() && found.is_cut {
-        match gather(&target, &rules, usize::MAX, world) {
+    if wanted.is_some() && !keeps {
+        match gather(&target, &rules, true, world) {
             Ok(again) => found.sockets = again.sockets,
-            // The finding stands; those kept are named.
-            Err(error) => unnamed = Some(format!("owners are told of {MOST_KEPT} sockets only: {error}")),
+            // The finding stands.
+            Err(error) => unnamed = Some(format!("owners are not told: {error}")),
         }
     }
     let mut suspects = wanted.map(|_| found.of(findings.first(), &rules)).unwrap_or_default();
@@ -175,7 +175,7 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
     report.missing.extend(unnamed);
     match usual {
         Ok(Some(unusual)) => drop(report.extra.insert("unusual".into(), unusual.iter().map(Unusual::json).collect())),
-        Ok(None) if args.own.baseline == Some(Compare::Auto) => {
+        Ok(None) if args.own.usual == Some(Compare::Auto) => {
             report.missing.push("no history yet of this service at this hour: not compared with the usual".into());
         }
         Ok(None) => {}
@@ -207,56 +207,16 @@ fn rules(args: &Args<ConnStates>, profile: States) -> Rules {
         ratio_min_count: own.ratio_min_count.or(profile.ratio.min_count).unwrap_or(1000),
         half_open: limits(own.half_open_warning, own.half_open_critical).or(profile.half_open),
         accept_queue: limits(own.queue_warning, own.queue_critical).or(profile.accept_queue),
-        min_age: own.min_age.or(profile.stuck.min_age).unwrap_or(Span::seconds(60)),
+        min_age: own.stuck_age.or(profile.stuck.min_age).unwrap_or(Span::seconds(60)),
         stuck: limits(own.stuck_warning, own.stuck_critical).or(profile.stuck.limits()),
         ports: limits(own.ports_warning, own.ports_critical).or(profile.ephemeral_ports),
-        baseline: limits(own.baseline_warning.or(Some(Range::up_to(200.0))), own.baseline_critical),
+        usual: limits(own.usual_warning.or(Some(Range::up_to(200.0))), own.usual_critical),
     }
-}
-
-/// `most`: how many sockets are kept.
-fn gather(target: &Target, rules: &Rules, most: usize, world: &World) -> Result<Found> {
-    let selection = &target.selection;
-    let read = if world.replay.is_some() {
-        Err("a recording doesn't tell their range".to_owned())
-    } else {
-        EphemeralPorts::read(world).map_err(|error| error.to_string())
-    };
-    let (range, no_range) = match read {
-        Ok(range) => (range, None),
-        Err(why) => (EphemeralPorts::usual(), Some(why)),
-    };
-    let min_age = u32::try_from(rules.min_age.as_millis()).unwrap_or(u32::MAX);
-    let mut mix = StateCounts::new(min_age, fin_timeout(world), PortUse::new(range));
-    let (mut sockets, mut unsure, mut is_cut) = (Vec::new(), Vec::new(), false);
-    let seen = look::visit(world, selection, (StateSet::ALL, true), &mut |socket, matched, listeners| {
-        let is_listener = socket.state == State::Listen;
-        match if is_listener { selection.matches_listener(socket) } else { matched } {
-            Match::No => {}
-            Match::Yes(side) => {
-                mix.add(socket, side);
-                is_cut |= sockets.len() >= most;
-                sockets.extend((!is_cut).then(|| (side, Suspect::new(socket, mix.age(socket)))));
-            }
-            Match::Unsure => unsure.extend(selection.side_of(socket, listeners).map(|side| (side, *socket))),
-        }
-    })?;
-    let mut with_unsure = mix.clone();
-    unsure.iter().for_each(|(side, socket)| with_unsure.add(socket, *side));
-    Ok(Found { seen, mix, with_unsure, unsure: unsure.len() as u64, sockets, is_cut, no_range })
-}
-
-/// For how long the kernel keeps a FIN_WAIT2 without process, milliseconds.
-fn fin_timeout(world: &World) -> u32 {
-    let is_ours = world.replay.is_none() && netns::place(world).is_ok_and(|place| place.is_ours);
-    let path = world.proc_root.join("sys/net/ipv4/tcp_fin_timeout");
-    let text = if is_ours { std::fs::read_to_string(path).unwrap_or_default() } else { String::new() };
-    text.trim().parse().map_or(TIME_WAIT_LASTS, |seconds: u32| seconds.saturating_mul(1000))
 }
 
 /// States with more sockets than usual at this hour; `None`: not asked for, or nothing is usual yet.
 fn compare(args: &Args<ConnStates>, target: &Target, found: &Found, world: &World) -> Result<Option<Vec<Unusual>>> {
-    if args.own.baseline != Some(Compare::Auto) {
+    if args.own.usual != Some(Compare::Auto) {
         return Ok(None);
     }
     let Some(dir) = state_dir::existing(args.own.state_dir.as_deref())? else { return Ok(None) };
@@ -304,6 +264,7 @@ fn headline(target: &Target, found: &Found, findings: &[Finding], blame: &Blame)
     }
     parts.extend(reasons);
     parts.push(found.counted(target.selection.side, findings));
+    parts.extend(words::over_unix(found.mix.over_unix, target.selection.has_tcp()));
     parts.extend(judge::oddity(&found.mix));
     parts.join(", ")
 }

@@ -72,6 +72,8 @@ pub struct StateCounts {
     /// TIME_WAIT that will last longer than any kernel of Linus' lets it, and by how much at most.
     pub lasting: u64,
     pub longest_rest: u32,
+    /// Connected UNIX sockets.
+    pub over_unix: u64,
     pub ports: PortUse,
 }
 
@@ -89,12 +91,14 @@ impl StateCounts {
             oldest_closing: None,
             lasting: 0,
             longest_rest: 0,
+            over_unix: 0,
             ports,
         }
     }
 
     pub fn add(&mut self, socket: &Socket, side: Side) {
         self.tally.add(side, socket.state);
+        self.over_unix += u64::from(socket.is_unix() && socket.state != State::Listen);
         if side == Side::Client {
             self.ports.add(socket);
         }
@@ -108,8 +112,9 @@ impl StateCounts {
                 limit: queue.limit.map(u64::from),
             })),
             State::SynRecv => {
-                // A socket in SYN_RECV (TCP Fast Open) has a tcp_info, a mere request has none.
-                self.requests += u64::from(socket.inode == 0 && socket.times.is_none());
+                // A socket in SYN_RECV (TCP Fast Open) has a cgroup and, where it is asked for, a tcp_info; a mere request has none.
+                let is_request = socket.inode == 0 && socket.times.is_none() && socket.cgroup.is_none();
+                self.requests += u64::from(is_request);
                 *self.half_open.entry((socket.netns, socket.local, socket.interface)).or_default() += 1;
             }
             State::TimeWait => {

@@ -13,6 +13,7 @@ use connleak::owners::sockets;
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState};
+use connleak::report::words;
 use connleak::report::{Metric, Part, Report, Unit};
 use connleak::service::listener;
 use connleak::service::profile::Profile;
@@ -43,7 +44,7 @@ struct Tenants {
 
     /// count a tenant's CLOSE_WAIT only from this age on; default from the profile, else 60s
     #[argh(option, arg_name = "DURATION")]
-    min_age: Option<Span>,
+    close_wait_age: Option<Span>,
 
     /// warning range for each tenant's count in CLOSE_WAIT; default from the profile
     #[argh(option, arg_name = "RANGE")]
@@ -75,7 +76,7 @@ struct Tenants {
 
     /// a tenant with fewer connections doesn't stand out; default from the profile, else 10
     #[argh(option, arg_name = "N")]
-    min_count: Option<u64>,
+    outliers_min_count: Option<u64>,
 
     /// where it is remembered since when UNIX sockets have been without their peer; default
     /// /var/lib/connleak, see the man page
@@ -85,6 +86,8 @@ struct Tenants {
 
 impl Command for Tenants {
     const PROGRAM: &'static str = "check_conn_tenants";
+    const ALSO: &'static [(&'static str, &'static str)] =
+        &[("min-age", "close-wait-age"), ("min-count", "outliers-min-count")];
 }
 
 fn main() {
@@ -92,7 +95,7 @@ fn main() {
 }
 
 fn check(args: &Args<Tenants>, world: &World) -> Result<Report> {
-    let mut target = target::resolve(args.common.request(&[]), world)?.of_unit(world)?;
+    let mut target = target::resolve(args.common.request(), world)?.of_choice(world)?;
     listener::check_options(&target, world)?;
     let key = args.own.key.clone().or_else(|| target.profile.tenants.key.clone()).unwrap_or(Key::Plain(Plain::Unit));
     let naming = tenancy::naming(&key, world)?;
@@ -120,9 +123,9 @@ fn rules(args: &Args<Tenants>, profile: &Profile) -> Rules {
         close_wait: limits(own.close_wait_warning, own.close_wait_critical).or(profile.close_wait.limits()),
         idle: limits(own.idle_warning, own.idle_critical).or(idle),
         outliers: limits(own.outliers_warning, own.outliers_critical).or(limits(Some(Range::up_to(0.0)), None)),
-        min_count: own.min_count.or(profile.tenants.min_count).unwrap_or(10),
+        min_count: own.outliers_min_count.or(profile.tenants.min_count).unwrap_or(10),
         ages: Ages {
-            close_wait: own.min_age.or(profile.close_wait.min_age).unwrap_or(Span::seconds(60)),
+            close_wait: own.close_wait_age.or(profile.close_wait.min_age).unwrap_or(Span::seconds(60)),
             idle: own.idle_age.or(profile.idle.min_age).unwrap_or(Span::seconds(1800)),
         },
     }
@@ -137,7 +140,7 @@ fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, 
     let state = judged.verdict.state;
     let (named, outliers) = (judged.named, judged.outliers);
     let mut report = Report::new("conn_tenants", target.service.clone(), &found.look.seen, judged.verdict);
-    report.headline = headline(rules, found, &report.reasons, &blame);
+    report.headline = headline(rules, found, &report.reasons, &blame, target.selection.has_tcp());
     report.parts = parts(rules, found, &labels);
     report.metrics = metrics(rules, found, outliers.len(), report.parts.len());
     blame.add_to(&mut report);
@@ -186,7 +189,7 @@ fn doubts(rules: &Rules, found: &Found, has_tcp: bool, state: ServiceState, repo
     report.missing.extend(found.poolers_missing.iter().chain(&found.look.unkept).cloned());
 }
 
-fn headline(rules: &Rules, found: &Found, reasons: &[String], blame: &Blame) -> String {
+fn headline(rules: &Rules, found: &Found, reasons: &[String], blame: &Blame, has_tcp: bool) -> String {
     let census = &found.census;
     let mut parts = reasons.to_vec();
     // Of one tenant several numbers may be bad: its name is said once.
@@ -218,6 +221,8 @@ fn headline(rules: &Rules, found: &Found, reasons: &[String], blame: &Blame) -> 
         let share = rules.share(most, census);
         parts.push(format!("largest tenant {name}: {}, {share}%{of}", connections(most)));
     }
+    let over_unix = found.look.connections.iter().filter(|connection| connection.socket.is_unix()).count() as u64;
+    parts.extend(words::over_unix(over_unix, has_tcp));
     if census.pooled.connections > 0 {
         parts.push(format!("{} by poolers", census.pooled.connections));
     }

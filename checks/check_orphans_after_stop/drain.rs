@@ -1,9 +1,7 @@
 //! Look at what a service leaves behind: once, or until it is gone.
 
 use super::leftover::{self, Class, Left};
-use super::pacer::Pacer;
 use super::reload::{self, Reload};
-use super::stop_command::Interrupt;
 use connleak::base::duration::Span;
 use connleak::base::error::{Error, Result};
 use connleak::kernel::look;
@@ -15,7 +13,6 @@ use connleak::kernel::world::World;
 use connleak::report::verdict::Limits;
 use connleak::report::{Metric, Unit, rounded};
 use connleak::service::baseline::{Baseline, Listener};
-use std::time::Instant;
 
 /// What one look shows.
 #[derive(Debug)]
@@ -59,6 +56,19 @@ impl Leftovers {
     }
 }
 
+/// What a socket of the service is after its stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Ignored,
+    /// Not in the baseline.
+    New,
+    /// Only the kernel has it, and ends it.
+    Ending,
+    Left,
+    /// Whose it is can't be told.
+    Unsure,
+}
+
 /// Where to look, and what is no orphan.
 #[derive(Clone, Copy, Debug)]
 pub struct Drain<'a> {
@@ -79,6 +89,21 @@ impl Drain<'_> {
         })
     }
 
+    /// `is_sure`: whether it is known to be the service's.
+    pub fn fate(&self, found: &Left, is_sure: bool, baseline: Option<&Baseline>) -> Fate {
+        if self.ignore.contains(&found.socket.state) {
+            Fate::Ignored
+        } else if baseline.is_some_and(|baseline| !baseline.has(&found.socket)) {
+            Fate::New
+        } else if found.is_ending() && !self.ignore.is_empty() {
+            Fate::Ending
+        } else if is_sure {
+            Fate::Left
+        } else {
+            Fate::Unsure
+        }
+    }
+
     /// Everything but ignored states and, with a baseline, new sockets.
     pub fn look(&self, baseline: Option<&Baseline>) -> Result<Leftovers> {
         let (mut left, mut ending, mut listening) = (Vec::new(), Vec::new(), Vec::new());
@@ -87,15 +112,12 @@ impl Drain<'_> {
             let state = found.socket.state;
             time_wait += u64::from(is_sure && state == State::TimeWait);
             listening.extend((self.is_reload && is_sure && state == State::Listen).then_some(*found));
-            if self.ignore.contains(&state) {
-            } else if baseline.is_some_and(|baseline| !baseline.has(&found.socket)) {
-                new += 1;
-            } else if found.is_ending() && !self.ignore.is_empty() {
-                ending.extend(is_sure.then_some(*found));
-            } else if is_sure {
-                left.push(*found);
-            } else {
-                unsure += 1;
+            match self.fate(found, is_sure, baseline) {
+                Fate::Ignored => {}
+                Fate::New => new += 1,
+                Fate::Ending => ending.extend(is_sure.then_some(*found)),
+                Fate::Left => left.push(*found),
+                Fate::Unsure => unsure += 1,
             }
         })?;
         let mut view = Leftovers { seen, left, ending, listening, reload: None, time_wait, new, unsure };
@@ -107,40 +129,6 @@ impl Drain<'_> {
             view.reload = Some(reload);
         }
         Ok(view)
-    }
-
-    /// Looks until nothing is left or the wait is over. Between looks at everything it is enough to know that one
-    /// socket is still there; what came meanwhile the next look shows, and the last one in any case.
-    ///
-    /// # Errors
-    /// Besides what the source says: when `signals` ask to end.
-    pub fn settle(
-        &self,
-        baseline: Option<&Baseline>,
-        wait: Span,
-        signals: Option<&Interrupt>,
-    ) -> Result<(Leftovers, Span)> {
-        let started = Instant::now();
-        // A recorded dump doesn't change.
-        let wait = if self.world.replay.is_some() { Span::seconds(0) } else { wait };
-        let mut pacer = Pacer::new(self.world, self.selection, self.ignore, wait.0);
-        loop {
-            let elapsed = started.elapsed();
-            let view = pacer.timed(|| self.look(baseline))?;
-            let is_over = view.reload.is_none_or(|reload| reload.is_over());
-            if is_over && view.left.is_empty() && view.unsure == 0 && view.seen.missing.is_none() {
-                return Ok((view, Span(elapsed)));
-            }
-            if elapsed >= wait.0 {
-                return Ok((view, wait));
-            }
-            pacer.wait(&view.left, &view.seen, &mut || match signals {
-                Some(signals) if signals.came() => {
-                    Err(Error::Usage("ended by a signal while waiting for sockets to go".into()))
-                }
-                _ => Ok(()),
-            })?;
-        }
     }
 
     /// What there is now, with the processes that listen.
@@ -184,9 +172,10 @@ pub fn owners(world: &World, left: &[Left], holders: Holders) -> Owners {
     if world.replay.is_some() {
         return Owners::default();
     }
-    // A master and its workers share a listening socket: to know the master takes all of them.
+    // A master and its workers share a listening socket.
     let keeps_port = |left: &Left| matches!(left.class(), Class::Listen | Class::Bound);
-    let holders = if left.iter().any(keeps_port) { Holders::All } else { holders };
+    let is_shared = holders == Holders::First && left.iter().any(keeps_port);
+    let holders = if is_shared { Holders::Main } else { holders };
     let mut owners = owner::find(world, &inodes, holders);
     owners.put_main_first();
     owners

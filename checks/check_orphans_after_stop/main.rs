@@ -6,7 +6,9 @@ mod lifecycle;
 mod pacer;
 mod reload;
 mod rules;
+mod settle;
 mod stop_command;
+mod witness;
 
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
@@ -23,6 +25,7 @@ use connleak::owners::sockets;
 use connleak::report::Report;
 use connleak::report::doubt;
 use connleak::report::verdict::{ServiceState, Verdict, word};
+use connleak::report::words;
 use connleak::service::baseline::Baseline;
 use connleak::service::target::{self, Target};
 use drain::{Drain, Leftovers};
@@ -32,6 +35,7 @@ use rules::{Ignore, Rules};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use stop_command::Interrupt;
+use witness::Effort;
 
 /// assert that no socket of a service is left after its stop
 #[derive(FromArgs, ArgsInfo, Debug)]
@@ -87,8 +91,9 @@ pub struct Orphans {
 impl Command for Orphans {
     const PROGRAM: &'static str = "check_orphans_after_stop";
     const REST: Option<&'static str> = Some(" [-- STOP COMMAND]");
-    // That nothing listens is what it asserts.
-    const WITHOUT: &'static [&'static str] = &["--require-listener"];
+    // That nothing listens is what it asserts; and once a process has ended its number may be another's, which
+    // --pid-file tells by its time.
+    const WITHOUT: &'static [&'static str] = &["--require-listener", "--pid"];
 
     fn junit(&self) -> Option<&Path> {
         self.junit.as_deref()
@@ -101,7 +106,7 @@ fn main() {
 
 pub fn check(args: &Args<Orphans>, world: &World) -> Result<Report> {
     let own = &args.own;
-    let target = target::resolve(args.common.request(&[]), world)?;
+    let target = target::resolve(args.common.request(), world)?;
     let rules = Rules::new(args, &target);
     let watched = Watched { unit: own.unit.clone(), process: own.process.clone(), pid_file: own.pid_file.clone() };
     refuse_mixed_uses(args, &watched)?;
@@ -164,6 +169,7 @@ struct Settled {
     after: Span,
     /// What the service is doing, where that says that nothing is to be asserted yet.
     excuse: Option<String>,
+    effort: Effort,
 }
 
 struct Scene<'a> {
@@ -175,8 +181,8 @@ struct Scene<'a> {
 
 impl Scene<'_> {
     fn settle(&self, baseline: Option<&Baseline>, signals: Option<&Interrupt>) -> Result<Report> {
-        let (view, after) = self.drain.settle(baseline, self.rules.wait, signals)?;
-        Ok(self.judge(&Settled { view, after, excuse: None }, baseline))
+        let (view, after, effort) = settle::settle(&self.drain, baseline, self.rules.wait, signals)?;
+        Ok(self.judge(&Settled { view, after, excuse: None, effort }, baseline))
     }
 
     fn save_baseline(&self, path: &Path) -> Result<Report> {
@@ -186,7 +192,7 @@ impl Scene<'_> {
         view.left.clear();
         let count = baseline.count();
         let excuse = Some(format!("baseline of {count} sockets saved to {}", path.display()));
-        Ok(self.judge(&Settled { view, after: Span::seconds(0), excuse }, None))
+        Ok(self.judge(&Settled { view, after: Span::seconds(0), excuse, effort: Effort::default() }, None))
     }
 
     /// The regular check: nothing is asserted while the service runs or drains.
@@ -208,7 +214,7 @@ impl Scene<'_> {
                 (stopped.min(wait), (stopped < wait).then_some(draining))
             }
         };
-        let mut report = self.judge(&Settled { view, after, excuse }, None);
+        let mut report = self.judge(&Settled { view, after, excuse, effort: Effort::default() }, None);
         report.missing.extend(running.older_pid_file());
         Ok(report)
     }
@@ -243,6 +249,8 @@ impl Scene<'_> {
             report.headline += ", nothing was there before: is it the right port?";
         }
         report.missing.extend(leftover::files::silent(&self.target.selection, left, self.drain.world));
+        let strays = self.target.strays(self.drain.world);
+        report.missing.extend((strays > 0).then(|| words::strayed(strays)));
         report.metrics = settled.view.metrics(settled.after, rules.count);
         blame.add_to(&mut report);
         let remaining = left.iter().take(grouping.top).map(|left| leftover::json(left, &owners, &before));
@@ -271,6 +279,11 @@ impl Scene<'_> {
         if verbose > 2 {
             let seen = &settled.view.seen;
             report.details.push(format!("sockets: {}, {} rows; owners: {}", seen.how, seen.rows, owners.how()));
+            let Effort { looks, glances, asked } = settled.effort;
+            if looks + glances > 1 {
+                let what = format!("{looks} looks at everything, {glances} glances, {asked} sockets asked for alone");
+                report.details.push(format!("waited with {what}"));
+            }
         }
         report
     }
@@ -287,6 +300,8 @@ impl Scene<'_> {
                 vec![format!("{} after {}{limit}", leftover::counted(&view.left), settled.after)]
             }
         };
+        let over_unix = view.left.iter().filter(|left| left.socket.is_unix()).count() as u64;
+        parts.extend(words::over_unix(over_unix, self.target.selection.has_tcp()));
         if !is_ok {
             parts.extend(remains);
         }

@@ -27,9 +27,11 @@ mod forecast;
 mod habits;
 mod histogram;
 mod places;
+mod rise;
 mod sample;
 mod scene;
 mod series;
+pub mod stuck;
 mod survivors;
 mod table;
 mod tracked;
@@ -268,7 +270,8 @@ impl Detector {
         if self.samples <= LEARNING {
             return Verdict::Learning { samples: self.samples };
         }
-        forecast::growth(&self.totals, now).map_or(Verdict::Steady, |rate| Verdict::Growing { rate })
+        let growth = forecast::growth(&self.totals, now).or_else(|| rise::rate(&self.totals, now));
+        growth.map_or(Verdict::Steady, |rate| Verdict::Growing { rate })
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the growth check remembers beside its samples: the detector, the names of groups, the pace.
 
+use crate::growth::detector::stuck::{Resting, Rests, When};
 use crate::growth::detector::{Detector, Leak, Sample, Socket, TimeLeft, Verdict};
 use crate::growth::pool::{Connection, Pool, hashed, is_sampled};
 use crate::owners::known::Known;
@@ -34,6 +35,9 @@ pub struct DetectorState {
     /// The service's processes; kept behind all else, where earlier versions don't look.
     #[serde(skip)]
     pub processes: Known,
+    /// How pools rest; kept behind that.
+    #[serde(skip)]
+    pub rests: Rests,
 }
 
 /// When a sample was taken. Seconds.
@@ -85,19 +89,24 @@ impl DetectorState {
             last: None,
             turnover: None,
             processes: Known::default(),
+            rests: Rests::default(),
         }
     }
 
     /// From what the run before stored; `None`: it is unreadable or of another version.
     pub fn restore(version: u32, bytes: &[u8]) -> Option<DetectorState> {
         let (state, rest) = postcard::take_from_bytes::<DetectorState>(bytes).ok().filter(|_| version == VERSION)?;
-        Some(DetectorState { processes: postcard::from_bytes(rest).ok()?, ..state })
+        let (processes, rest) = postcard::take_from_bytes(rest).ok()?;
+        // Earlier versions kept none.
+        let rests = if rest.is_empty() { Rests::default() } else { postcard::from_bytes(rest).ok()? };
+        Some(DetectorState { processes, rests, ..state })
     }
 
     pub fn store(&self) -> Vec<u8> {
         // Serialising plain numbers into memory can't fail; an empty state would be begun anew, and said.
         let bytes = postcard::to_stdvec(self).unwrap_or_default();
-        postcard::to_extend(&self.processes, bytes).unwrap_or_default()
+        let bytes = postcard::to_extend(&self.processes, bytes).unwrap_or_default();
+        postcard::to_extend(&self.rests, bytes).unwrap_or_default()
     }
 
     /// Takes one look at the service, which can hold `limit` of what `seen` counts. `speed`: how many
@@ -130,6 +139,22 @@ impl DetectorState {
             sampled,
             watched: self.detector.watched(),
         }
+    }
+
+    /// Takes one look at how pools rest: the owner and the silence in seconds of each of their connections. The pools that may be stuck,
+    /// as the detector's time has it.
+    pub fn rest(&mut self, now: When, silences: impl Iterator<Item = (u32, f64)>, speed: f64) -> Vec<Resting> {
+        let interval = self.pace().unwrap_or(USUAL_PACE) * speed;
+        self.rests.learn(now, silences.map(|(group, silent)| (group, silent * speed)));
+        self.rests.resting(interval)
+    }
+
+    /// What [`DetectorState::rest`] would give.
+    pub fn would_rest(&self, now: When, silences: impl Iterator<Item = (u32, f64)>, speed: f64) -> Vec<Resting> {
+        let interval = self.pace().unwrap_or(USUAL_PACE) * speed;
+        let mut rests = self.rests.clone();
+        rests.learn(now, silences.map(|(group, silent)| (group, silent * speed)));
+        rests.resting(interval)
     }
 
     /// How long ghosts have been silent now, at least, in seconds of real time: since they were first followed.
@@ -383,6 +408,62 @@ mod tests {
         let silent = |witness: &Option<Witness>| *witness == Some(Witness::Silence);
         let first = leaks.iter().position(silent).expect("a leak");
         assert!(first < 60 && leaks[first..].iter().all(silent), "{leaks:?}");
+    }
+
+    /// A pool of four, of which two are replaced each second, and two leaked ones a second since the eighth: their cookies and since when they
+    /// have been silent.
+    fn leaking_service(at: f64) -> Vec<(u64, f64)> {
+        let second = at.max(0.0) as u64;
+        let pool = (0..4).map(|member| (1 + 4 * (second / 2) + member + 10_000 * (member / 2 % 2), at.floor()));
+        let leaked = (16..=2 * second).map(|number| (100_000 + number, number as f64 / 2.0));
+        pool.chain(leaked.filter(|(_, since)| *since <= at)).collect()
+    }
+
+    /// Whether a leak that was found stays found: looks each second, each late by chance; that of `second` by `stall` seconds, the next one `after` it.
+    fn stays_found(second: u32, stall: f64, after: f64, loaded: f64) -> Result<(), String> {
+        let (mut memory, mut chance, mut at, mut found) = (DetectorState::new(180), 7_u64, 0.0, None);
+        for look in 0..second + 12 {
+            chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let random = (chance >> 33) as f64 / (1_u64 << 31) as f64;
+            let took = if look == second { stall } else { loaded * random };
+            let connections = leaking_service(at);
+            let mut pool = pool(connections.iter().map(|(cookie, _)| *cookie));
+            for (connection, (_, since)) in pool.connections.iter_mut().zip(&connections) {
+                let age = ((at - since) * 1000.0) as u32;
+                let times = connection.socket.times.as_mut().unwrap();
+                (times.data_sent, times.data_recv) = (age, age);
+            }
+            let uptime = 1000.0 + at + took;
+            let moment = Moment { wall: 1e9 + uptime, uptime, boot_id: "b".to_owned() };
+            let seen = Sample { took, ..pool.sample() };
+            match memory.learn(&moment, seen, 180, 60.0).verdict {
+                Verdict::Leak(leak) => drop(found.get_or_insert((look, leak.suspects))),
+                other if found.is_some() => {
+                    return Err(format!(
+                        "stall {stall} in look {second}, next after {after}: {other:?} in look {look}"
+                    ));
+                }
+                _ => {}
+            }
+            at += if look == second { stall + after } else { 1.0 + took };
+        }
+        found.map(drop).ok_or_else(|| "no leak".to_owned())
+    }
+
+    /// Whatever the delay, and however soon the next look follows, beside load or not.
+    #[test]
+    fn no_stall_ends_a_leak_of_a_rehearsal() {
+        let mut lost = Vec::new();
+        for second in [26, 29, 32, 37, 43] {
+            for stall in [0.3, 0.6, 1.0, 1.7, 2.5, 4.5, 9.0] {
+                for after in [0.05, 0.2, 1.0] {
+                    for loaded in [0.0, 0.1, 0.4] {
+                        lost.extend(stays_found(second, stall, after, loaded).err());
+                    }
+                }
+            }
+        }
+        assert!(lost.is_empty(), "{} of 315: {lost:#?}", lost.len());
     }
 
     #[test]

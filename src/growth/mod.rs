@@ -8,3 +8,4 @@ pub mod observe;
 pub mod outcome;
 pub mod pool;
 pub mod process_usage;
+pub mod stuck_pool;

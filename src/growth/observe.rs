@@ -5,6 +5,7 @@
 
 mod connections;
 mod processes;
+mod stuck;
 
 use crate::base::error::{Error, Result};
 use crate::base::local_time;

@@ -5,6 +5,7 @@ use crate::growth::detector::{self, Leak, Verdict as Trend, Witness};
 use crate::growth::detector_state::{Learned, Turnover};
 use crate::growth::measure::Measure;
 use crate::growth::near;
+use crate::growth::stuck_pool::StuckPool;
 use crate::history::Usual;
 use crate::kernel::headroom::{self, Headroom, Resource};
 use crate::owners::blame::Blame;
@@ -20,7 +21,18 @@ pub struct Rules {
     pub left_warning: Option<Span>,
     pub left_critical: Option<Span>,
     /// Percent above the usual number at this hour.
-    pub baseline_warning: Option<u32>,
+    pub usual_warning: Option<u32>,
+}
+
+/// Seconds of silence after which a connection is no sign of load: two minutes is above common keep-alives.
+const UNUSED: f64 = 120.0;
+
+impl Rules {
+    /// For a rehearsal: what comes out of one is real time.
+    pub fn rehearsed(self, speed: u32) -> Rules {
+        let real = |limit: Option<Span>| limit.map(|limit| Span(limit.0 / speed.max(1)));
+        Rules { left_warning: real(self.left_warning), left_critical: real(self.left_critical), ..self }
+    }
 }
 
 /// One look and what it taught.
@@ -38,6 +50,12 @@ pub struct Outcome {
     pub headrooms: Vec<Headroom>,
     /// Seconds of the longest silence, where silences are known.
     pub idle_oldest: Option<f64>,
+    /// Seconds for which half of them have been silent at least, where silences are known.
+    pub idle_median: Option<f64>,
+    /// Pools that nothing moves in, though their processes work.
+    pub stuck: Vec<StuckPool>,
+    /// Pools that were seen full again and again: owner, connections, how often.
+    pub plateaus: Vec<(String, u32, u32)>,
     /// Full by design: a pool whose owner bounded it, or memory that a heap was given.
     pub may_be_full: bool,
     /// At this hour; `None`: not known yet, or not asked for.
@@ -86,7 +104,11 @@ impl Outcome {
                 verdict.reasons.push(format!("{}, {used}%{says}", self.level()));
             }
         }
-        if let (Some(percent), Some(usual)) = (rules.baseline_warning, &self.usual) {
+        for stuck in &self.stuck {
+            verdict.state = verdict.state.max(ServiceState::Warning);
+            verdict.reasons.push(stuck.reason());
+        }
+        if let (Some(percent), Some(usual)) = (rules.usual_warning, &self.usual) {
             let usual = usual.number * self.measure.each() as f64;
             let above = self.amount as f64 - usual;
             if above > usual * f64::from(percent) / 100.0 {
@@ -124,8 +146,10 @@ impl Outcome {
         let trend = match &self.learned.verdict {
             Trend::Learning { samples: 1 } => Some("learning, 1 sample".to_owned()),
             Trend::Learning { samples } => Some(format!("learning, {samples} samples")),
+            // Nothing goes on in it.
+            Trend::Steady if !self.stuck.is_empty() => None,
             Trend::Steady => Some("steady".to_owned()),
-            Trend::Growing { rate } => Some(format!("growing (load), {}/min", self.rate(*rate))),
+            Trend::Growing { rate } => Some(format!("growing{}, {}/min", self.why_growing(), self.rate(*rate))),
             Trend::Leak(_) => None,
         };
         let mut parts: Vec<String> = trend.into_iter().chain(reasons.iter().cloned()).collect();
@@ -133,7 +157,7 @@ impl Outcome {
         if !reasons.iter().any(|reason| reason.starts_with(&level)) {
             parts.push(level);
         }
-        if rules.baseline_warning.is_some() && self.usual.is_none() {
+        if rules.usual_warning.is_some() && self.usual.is_none() {
             parts.push("learning what is usual at this hour".to_owned());
         }
         parts.extend(blame.map(|blame| self.suspects(blame)).unwrap_or_default());
@@ -143,6 +167,14 @@ impl Outcome {
             Measure::Memory => "memory ",
         };
         format!("{what}{}", parts.join(", "))
+    }
+
+    /// Connections that nobody has used for long are no load.
+    fn why_growing(&self) -> String {
+        match self.idle_median.filter(|idle| *idle >= UNUSED) {
+            Some(idle) => format!(", half of them silent for {} or more", span(idle)),
+            None => " (load)".to_owned(),
+        }
     }
 
     /// Who has the connections that speak for the leak; its name is said already.
@@ -196,6 +228,15 @@ impl Outcome {
         Some(format!("evidence: {says}"))
     }
 
+    /// What a pool may be judged by, for `-v`.
+    pub fn offered(&self) -> impl Iterator<Item = String> {
+        self.plateaus.iter().map(|(name, connections, times)| {
+            format!(
+                "{name}: pool of {connections}, seen full {times} times; --side client --limit {connections} judges it by that"
+            )
+        })
+    }
+
     /// For `-vv`.
     pub fn by_group(&self) -> impl Iterator<Item = String> {
         self.groups.iter().map(|(name, amount)| format!("group {name}: {}", self.measure.amount(*amount, true)))
@@ -225,6 +266,13 @@ impl Outcome {
             });
             extra.insert("leak".into(), leak);
         }
+        if !self.stuck.is_empty() {
+            extra.insert("stuck".into(), self.stuck.iter().map(StuckPool::json).collect());
+        }
+        if !self.plateaus.is_empty() {
+            let plateau = |(group, connections, times): &(String, u32, u32)| json!({"group": group, "connections": connections, "times": times});
+            extra.insert("plateaus".into(), self.plateaus.iter().map(plateau).collect());
+        }
         if let Some(usual) = &self.usual {
             let number = rounded(usual.number * self.measure.each() as f64, 2);
             extra.insert("usual".into(), json!({ "number": number, "days": usual.days }));
@@ -248,12 +296,13 @@ impl Outcome {
         let turned = |count: fn(Turnover) -> f64| turnover.map(|turned| rounded(count(turned) / turned.minutes, 2));
         let unit = if self.measure == Measure::Memory { Unit::Bytes } else { Unit::None };
         let limit = self.first().map(|headroom| headroom.limit as f64);
+        let left = |leak: &Leak| leak.left.likely.round().min(LONGEST_LEFT);
         vec![
             Metric::new(self.measure.name(), unit, Some(self.amount as f64)),
             Metric::new("used", Unit::Percent, self.used()).within(rules.used),
             Metric::new("limit", unit, limit),
             Metric::new("growth", unit, Some(self.growth(rate))),
-            Metric::new("left", Unit::Seconds, leak.map(|leak| leak.left.likely.round())),
+            Metric::new("left", Unit::Seconds, limit.map(|_| leak.map_or(LONGEST_LEFT, left))),
             Metric::new("suspects", Unit::None, Some(leak.map_or(0.0, |leak| leak.suspects as f64))),
             Metric::new("idle_oldest", Unit::Seconds, self.idle_oldest.map(|idle| rounded(idle, 1))),
             Metric::new("opened", Unit::None, turned(|turned| turned.opened)),
@@ -261,6 +310,9 @@ impl Outcome {
         ]
     }
 }
+
+/// What is told where nothing leaks: a graph has one line, and no last value of a leak that has ended stays.
+const LONGEST_LEFT: f64 = 30.0 * 86_400.0;
 
 fn percent(used: u64, limit: u64) -> f64 {
     rounded(used as f64 * 100.0 / limit.max(1) as f64, 1)
@@ -290,6 +342,9 @@ mod tests {
             leaking,
             headrooms: vec![Headroom { what: Resource::Connections, used, limit }],
             idle_oldest: None,
+            idle_median: None,
+            stuck: Vec::new(),
+            plateaus: Vec::new(),
             may_be_full: false,
             usual: None,
         }
@@ -303,7 +358,7 @@ mod tests {
     fn rules() -> Rules {
         let minutes = |minutes: u64| Some(Span::seconds(minutes * 60));
         let used = Limits { warning: "80".parse().ok(), critical: None };
-        Rules { used, left_warning: minutes(60), left_critical: minutes(20), baseline_warning: Some(50) }
+        Rules { used, left_warning: minutes(60), left_critical: minutes(20), usual_warning: Some(50) }
     }
 
     #[test]
@@ -324,6 +379,47 @@ mod tests {
     }
 
     #[test]
+    fn a_rehearsal_rehearses_its_thresholds() {
+        let found = found(leak(1.0), 10, 512);
+        let state = |speed| found.judge(&rules().rehearsed(speed)).state;
+        assert_eq!([1, 10, 60].map(state), [ServiceState::Critical, ServiceState::Critical, ServiceState::Warning]);
+        let reasons = found.judge(&rules().rehearsed(10)).reasons;
+        assert!(reasons[1].ends_with(", critical under 2m)"), "{reasons:?}");
+    }
+
+    #[test]
+    fn connections_that_nobody_uses_are_no_load() {
+        let mut found = found(Trend::Growing { rate: 0.1 }, 30, 512);
+        let mut says = |idle| {
+            found.idle_median = idle;
+            found.headline(&Rules::default(), &[], None)
+        };
+        assert_eq!(says(None), "growing (load), +6/min, 30 of 512");
+        assert_eq!(says(Some(60.0)), "growing (load), +6/min, 30 of 512");
+        assert_eq!(says(Some(7200.0)), "growing, half of them silent for 2h or more, +6/min, 30 of 512");
+    }
+
+    #[test]
+    fn a_stuck_pool_is_a_warning_and_not_steady() {
+        let stuck = StuckPool { holder: "node[7]".into(), connections: 10, silent: 300.0, usual: 4.0, busy: 12 };
+        let found = Outcome { stuck: vec![stuck], ..found(Trend::Steady, 10, 97) };
+        let verdict = found.judge(&Rules::default());
+        assert_eq!(verdict.state, ServiceState::Warning);
+        assert_eq!(
+            found.headline(&Rules::default(), &verdict.reasons, None),
+            "all 10 connections of node[7] silent for 5m (usually under 4s), while its 12 others are busy, 10 of 97"
+        );
+        assert_eq!(found.extra()["stuck"][0]["busy_others"], 12);
+    }
+
+    #[test]
+    fn a_size_that_a_pool_has_is_offered_as_its_limit() {
+        let found = Outcome { plateaus: vec![("php-fpm".into(), 10, 40)], ..found(Trend::Steady, 10, 97) };
+        let offered: Vec<_> = found.offered().collect();
+        assert_eq!(offered, ["php-fpm: pool of 10, seen full 40 times; --side client --limit 10 judges it by that"]);
+    }
+
+    #[test]
     fn a_full_service_is_never_fine_and_a_full_pool_once_it_is_known() {
         let state = |trend, used| found(trend, used, 100).judge(&Rules::default()).state;
         let pool = |trend| Outcome { may_be_full: true, ..found(trend, 100, 100) }.judge(&Rules::default());
@@ -335,7 +431,11 @@ mod tests {
             ["100 of 100, 100%: hardly any is left"]
         );
         assert_eq!(pool(Trend::Steady).state, ServiceState::Ok);
-        assert_eq!(pool(Trend::Learning { samples: 2 }).state, ServiceState::Warning);
+        assert_eq!(
+            pool(Trend::Learning { samples: 2 }).state,
+            ServiceState::Ok,
+            "full by design from the first look on"
+        );
         assert_eq!(pool(leak(900.0)).state, ServiceState::Critical);
         assert_eq!((state(leak(900.0), 94), state(leak(900.0), 95)), (ServiceState::Warning, ServiceState::Critical));
         assert_eq!(state(Trend::Learning { samples: 2 }, 94), ServiceState::Ok);
@@ -359,7 +459,11 @@ mod tests {
         let value = |name: &str| metrics.iter().find(|metric| metric.name == name).and_then(|metric| metric.value);
         assert_eq!((value("used"), value("limit")), (Some(97.7), Some(1024.0)));
         assert_eq!(found.level(), "10 connections, 1000 of 1024 open files of x[3]");
-        assert_eq!((value("left"), value("opened")), (None, None));
+        assert_eq!((value("left"), value("opened")), (Some(2_592_000.0), None));
+        found.headrooms.clear();
+        let lacks = found.metrics(&rules()).into_iter().filter(|metric| metric.value.is_none());
+        let lacks: Vec<_> = lacks.map(|metric| metric.name).collect();
+        assert_eq!(lacks, ["used", "limit", "left", "idle_oldest", "opened", "closed"]);
     }
 
     #[test]

@@ -101,6 +101,13 @@ impl Pool {
         idle.filter(|_| !is_unix).map(|idle| idle.into_iter().fold(0.0, f64::max))
     }
 
+    /// Seconds for which half of the connections have been silent at least, where silences are known of all of them.
+    pub fn idle_median(&self) -> Option<f64> {
+        let mut idle: Vec<f64> = self.connections.iter().map(Connection::silence).collect::<Option<_>>()?;
+        idle.sort_unstable_by(|one, other| other.total_cmp(one));
+        idle.get(idle.len().saturating_sub(1) / 2).copied()
+    }
+
     /// Ghosts of the service count as connections in CLOSE_WAIT.
     pub fn add_ghosts(&mut self, ghosts: &[Suspect], selection: &Selection) {
         let side = if selection.side == Side::Client { Side::Client } else { Side::Server };

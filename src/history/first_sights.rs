@@ -8,15 +8,22 @@ use crate::base::read_limited;
 use crate::history::state_dir;
 use crate::kernel::boot;
 use crate::kernel::socket::{Age, Side, Socket, State, UnixName};
-use std::collections::{BTreeMap, HashMap};
+use crate::kernel::source::unix::File;
+use crate::kernel::unix_known::{Known, KnownListener, NumberMap};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
 use std::io::ErrorKind;
 use std::num::NonZeroU64;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Some 100,000 sockets.
 const LARGEST_FILE: u64 = 8 * 1024 * 1024;
 const MOST_SOCKETS: usize = 100_000;
-const HEADER: &str = "connleak UNIX sockets 1";
+const HEADER: &str = "connleak UNIX sockets 2";
+/// As wide as any number, so that it can be written in its place.
+const WIDTH: usize = 20;
 
 /// Milliseconds since the boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,11 +49,11 @@ pub struct FirstSights {
     now: u64,
     /// The last look; 0: there was none since the boot.
     looked: u64,
-    known: HashMap<NonZeroU64, Sight>,
-    /// Clients' ends that were connected, with what to.
-    pub clients: HashMap<NonZeroU64, UnixName>,
+    known: BTreeMap<NonZeroU64, Sight>,
+    /// Beside them.
+    pub sockets: Known,
     stuck: BTreeMap<NonZeroU64, Sight>,
-    connected: BTreeMap<NonZeroU64, UnixName>,
+    connected: NumberMap<NonZeroU64, UnixName>,
 }
 
 impl FirstSights {
@@ -87,22 +94,56 @@ impl FirstSights {
         if lines.next()? != HEADER || lines.next()? != key || lines.next()? != self.boot_id {
             return None;
         }
-        let looked = lines.next()?.parse().ok().filter(|looked| *looked <= self.now)?;
+        let looked = lines.next()?.trim_start().parse().ok().filter(|looked| *looked <= self.now)?;
         let (boot_id, now) = (self.boot_id.clone(), self.now);
         let mut sights = FirstSights { boot_id, now, looked, ..FirstSights::default() };
+        sights.sockets.has_looked = looked != 0;
+        let mut server = None;
         for line in lines {
-            let (cookie, rest) = line.split_once(' ')?;
-            let cookie = NonZeroU64::new(u64::from_str_radix(cookie, 16).ok()?)?;
-            if let Some(name) = rest.strip_prefix("to ") {
-                sights.clients.insert(cookie, UnixName::new(name));
-            } else {
-                let (first, before) = rest.split_once(' ')?;
-                let sight = Sight { first: first.parse().ok()?, before: before.parse().ok()? };
-                (sight.before <= sight.first && sight.first <= looked).then_some(())?;
-                sights.known.insert(cookie, sight);
+            let cookie = |text: &str| u64::from_str_radix(text, 16).ok().and_then(NonZeroU64::new);
+            let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+            match (word, server) {
+                ("busy", _) => sights.sockets.is_busy = true,
+                ("to", _) => server = Some(UnixName::new(rest)),
+                ("stray", _) => drop(sights.sockets.strays.insert(cookie(rest)?)),
+                ("listener", _) => sights.sockets.listeners.push(listener(rest, cookie)?),
+                (client, Some(name)) => drop(sights.sockets.clients.insert(cookie(client)?, name)),
+                (stuck, None) => {
+                    let (first, before) = rest.split_once(' ')?;
+                    let sight = Sight { first: first.parse().ok()?, before: before.parse().ok()? };
+                    (sight.before <= sight.first && sight.first <= looked).then_some(())?;
+                    sights.known.insert(cookie(stuck)?, sight);
+                }
             }
         }
         Some(sights)
+    }
+
+    /// As [`FirstSights::with`] reads it. Without `looked` what doesn't change is the same text.
+    fn text(&self, known: &Known, looked: u64) -> String {
+        let mut text = format!("{HEADER}\n{}\n{}\n{looked:>WIDTH$}\n", self.key, self.boot_id);
+        let mut add = |line: std::fmt::Arguments| text.write_fmt(line).unwrap_or_default();
+        if known.is_busy {
+            add(format_args!("busy\n"));
+        }
+        for KnownListener { cookie, file, name } in &known.listeners {
+            add(format_args!("listener {cookie:x} {} {} {name}\n", file.device, file.inode));
+        }
+        for cookie in known.strays.iter().take(MOST_SOCKETS) {
+            add(format_args!("stray {cookie:x}\n"));
+        }
+        for (cookie, Sight { first, before }) in self.stuck.iter().take(MOST_SOCKETS) {
+            add(format_args!("{cookie:x} {first} {before}\n"));
+        }
+        let mut servers: Vec<UnixName> = self.connected.values().copied().collect();
+        servers.sort_unstable();
+        servers.dedup();
+        for server in servers {
+            add(format_args!("to {}\n", server.text().replace('\n', " ")));
+            let clients = self.connected.iter().filter(|(_, name)| **name == server);
+            clients.take(MOST_SOCKETS).for_each(|(cookie, _)| add(format_args!("{cookie:x}\n")));
+        }
+        text + "end\n"
     }
 
     /// The socket with its age, where it is a UNIX socket without its peer and an earlier look tells it.
@@ -131,33 +172,46 @@ impl FirstSights {
         socket.first_seen(Age { at_least: since(sight.first), at_most: since(sight.before) })
     }
 
-    /// Remembers this look. `is_whole`: whether it saw all sockets; else what it didn't see stays known. Returns
-    /// why the next run won't know of it, where that is to be said.
-    pub fn keep(mut self, is_whole: bool) -> Option<String> {
+    /// Remembers this look, and what it tells of `known`. `is_whole`: whether it saw all sockets; else what it didn't see stays
+    /// known. Returns why the next run won't know of it, where that is to be said.
+    pub fn keep(mut self, known: &Known, is_whole: bool) -> Option<String> {
         if self.key.is_empty() || !self.is_used {
             return self.unkept.filter(|_| self.is_missed).map(FirstSights::describe);
         }
+        let (looked, known) = if is_whole { (self.now, known) } else { (self.looked, &self.sockets) };
         if !is_whole {
-            for (cookie, sight) in self.known.drain() {
-                self.stuck.entry(cookie).or_insert(sight);
+            for (cookie, sight) in &self.known {
+                self.stuck.entry(*cookie).or_insert(*sight);
             }
-            for (cookie, name) in self.clients.drain() {
-                self.connected.entry(cookie).or_insert(name);
+            for (cookie, name) in &self.sockets.clients {
+                self.connected.entry(*cookie).or_insert(*name);
             }
-        }
-        let looked = if is_whole { self.now } else { self.looked };
-        let mut text = format!("{HEADER}\n{}\n{}\n{looked}\n", self.key, self.boot_id);
-        for (cookie, Sight { first, before }) in self.stuck.iter().take(MOST_SOCKETS) {
-            text.push_str(&format!("{cookie:x} {first} {before}\n"));
-        }
-        for (cookie, name) in self.connected.iter().take(MOST_SOCKETS) {
-            text.push_str(&format!("{cookie:x} to {}\n", name.text().replace('\n', " ")));
         }
         let written = state_dir::open(self.chosen.as_deref()).and_then(|dir| {
-            atomic_file::write(&dir.join(FirstSights::name(&self.key)), (text + "end\n").as_bytes(), 0o600)
+            let file = dir.join(FirstSights::name(&self.key));
+            if is_whole && self.is_unchanged(known) && self.date(&file).is_ok() {
+                return Ok(());
+            }
+            atomic_file::write(&file, self.text(known, looked).as_bytes(), 0o600)
         });
         // Where nothing is stuck nobody misses it.
         written.err().map(|why| FirstSights::describe(why.to_string())).filter(|_| !self.stuck.is_empty())
+    }
+
+    /// Whether the file tells all of this look but its time.
+    fn is_unchanged(&self, known: &Known) -> bool {
+        let Known { clients, listeners, strays, has_looked, is_busy } = &self.sockets;
+        *has_looked
+            && self.stuck == self.known
+            && self.connected == *clients
+            && (listeners, strays, is_busy) == (&known.listeners, &known.strays, &known.is_busy)
+    }
+
+    /// Writes the time of this look in the place of the last one's: to make the file anew costs the disk, too.
+    fn date(&self, path: &Path) -> std::io::Result<()> {
+        let before = HEADER.len() + self.key.len() + self.boot_id.len() + 3;
+        let file = fs::OpenOptions::new().write(true).open(path)?;
+        file.write_all_at(format!("{:>WIDTH$}", self.now).as_bytes(), before as u64)
     }
 
     fn describe(why: String) -> String {
@@ -165,11 +219,18 @@ impl FirstSights {
     }
 }
 
+/// `COOKIE DEVICE INODE NAME`.
+fn listener(line: &str, cookie: impl Fn(&str) -> Option<NonZeroU64>) -> Option<KnownListener> {
+    let mut fields = line.splitn(4, ' ');
+    let (cookie, device, inode) = (cookie(fields.next()?)?, fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some(KnownListener { cookie, file: File { device, inode }, name: fields.next()?.to_owned() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::kernel::socket::{Protocol, UnixEnd};
-    use std::fs;
+    use std::os::unix::fs::MetadataExt;
 
     fn socket(cookie: u64, state: State, side: Side) -> Socket {
         let end = |name: Option<&str>| UnixEnd { name: name.map(UnixName::new), inode: 7 }.endpoint();
@@ -183,6 +244,12 @@ mod tests {
 
     fn age(sights: &mut FirstSights, cookie: u64) -> Option<Age> {
         sights.see(&socket(cookie, State::CloseWait, Side::Server), Side::Server).close_wait_age()
+    }
+
+    /// What a look leaves that showed no listener.
+    fn kept(sights: FirstSights, is_whole: bool) -> Option<String> {
+        let known = Known { has_looked: true, ..sights.sockets.clone() };
+        sights.keep(&known, is_whole)
     }
 
     /// As it is read again so many milliseconds later.
@@ -202,7 +269,7 @@ mod tests {
         assert_eq!(age(&mut first, 1), None, "it may have been so for long");
         let client = socket(9, State::Established, Side::Client);
         assert_eq!(first.see(&client, Side::Client), client);
-        assert_eq!(first.keep(true), None);
+        assert_eq!(kept(first, true), None);
         let near = |age: Option<Age>, at_least: u32, at_most: u32| {
             let age = age.unwrap();
             (at_least..at_least + 5000).contains(&age.at_least)
@@ -211,37 +278,46 @@ mod tests {
         let mut second = later(dir, 60_000);
         assert!(near(age(&mut second, 1), 60_000, boot::uptime() as u32 * 1000 + 60_000));
         assert!(near(age(&mut second, 2), 0, 60_000));
-        let clients = later(dir, 60_000).clients;
+        let clients = later(dir, 60_000).sockets.clients;
         assert_eq!(clients.get(&NonZeroU64::new(9).unwrap()).map(|name| name.text()), Some("/run/x".into()));
-        assert_eq!(second.keep(true), None);
+        assert_eq!(kept(second, true), None);
         let third = later(dir, 120_000);
-        assert_eq!((third.known.len(), third.clients.len()), (2, 0));
-        assert_eq!(third.keep(false), None);
+        assert_eq!((third.known.len(), third.sockets.clients.len()), (2, 0));
+        assert_eq!(kept(third, false), None);
         let mut fourth = later(dir, 180_000);
         assert!(near(age(&mut fourth, 2), 120_000, 180_000), "what was not seen by one stays known");
         let mut fifth = later(dir, 180_000);
         fifth.see(&socket(2, State::Established, Side::Server), Side::Server);
-        assert_eq!(fifth.keep(true), None);
+        assert_eq!(kept(fifth, true), None);
         assert_eq!(later(dir, 180_000).known.len(), 0);
     }
 
     #[test]
     fn what_is_not_ours_is_begun_anew() {
         let base = FirstSights { boot_id: "b".into(), now: 99, ..FirstSights::default() };
-        let text = format!("{HEADER}\nx\nb\n90\n1f 80 70\n2 to /run/x\nend\n");
+        let text = format!(
+            "{HEADER}\nx\nb\n90\nbusy\nlistener 3 4 5 /run/x y\nstray 6\n1f 80 70\nto /run/x\n2\n7\nto @y\n8\nend\n"
+        );
         let known = base.with(&text, "x").unwrap();
+        assert_eq!((known.sockets.is_busy, known.sockets.strays.len(), known.sockets.clients.len()), (true, 1, 3));
+        let listener = &known.sockets.listeners[0];
+        assert_eq!((listener.file, &listener.name[..]), (File { device: 4, inode: 5 }, "/run/x y"));
         let sight = Sight { first: 80, before: 70 };
         assert_eq!((known.looked, known.known.get(&NonZeroU64::new(0x1f).unwrap())), (90, Some(&sight)));
         for foreign in [
             "".to_owned(),
             "rubbish".to_owned(),
             text.replace("end\n", ""),
-            text.replace("sockets 1", "sockets 2"),
+            text.replace("sockets 2", "sockets 1"),
             text.replace("\nb\n", "\nc\n"),
             text.replace("\n90\n", "\n100\n"),
             text.replace("80 70", "80 81"),
             text.replace("80 70", "91 70"),
             text.replace("1f", "0"),
+            text.replace("stray 6", "stray x"),
+            text.replace("3 4 5", "3 4 x"),
+            text.replace("3 4 5 /run/x y", "3 4 5"),
+            text.replace("\n7\n", "\nx\n"),
             text.replace("80", "x"),
         ] {
             assert!(base.with(&foreign, "x").is_none(), "{foreign}");
@@ -249,22 +325,44 @@ mod tests {
         assert!(base.with(&text, "y").is_none(), "another service's");
     }
 
+    /// Only the time is written where a look shows what the one before did.
+    #[test]
+    fn what_stays_is_not_written_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let look = |mut sights: FirstSights, count| {
+            (1..=count).for_each(|cookie| _ = age(&mut sights, cookie));
+            sights.see(&socket(9, State::Established, Side::Client), Side::Client);
+            assert_eq!(kept(sights, true), None);
+            let file = fs::read_dir(dir.join(rustix::process::geteuid().as_raw().to_string())).unwrap().next();
+            let file = file.unwrap().unwrap();
+            (file.metadata().unwrap().ino(), fs::read_to_string(file.path()).unwrap())
+        };
+        let (first, text) = look(FirstSights::open(Some(dir), "x".into(), true), 2);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let (second, dated) = look(FirstSights::open(Some(dir), "x".into(), true), 2);
+        assert!(first == second && text != dated && text.len() == dated.len(), "{text} {dated}");
+        let again = FirstSights::open(Some(dir), "x".into(), true);
+        assert_eq!((again.known.len(), again.sockets.clients.len(), again.sockets.has_looked), (2, 1, true));
+        assert_ne!(look(again, 3).0, first, "one more");
+    }
+
     #[test]
     fn nothing_is_made_where_nothing_is_to_be_remembered() {
         let parent = tempfile::tempdir().unwrap();
         let at = |name: &str| parent.path().join(name);
         let open = |name: &str, has_any| FirstSights::open(Some(&at(name)), "x".into(), has_any);
-        assert_eq!(open("new", false).keep(true), None);
+        assert_eq!(kept(open("new", false), true), None);
         assert!(!at("new").exists());
-        assert_eq!(open("new", true).keep(true), None);
+        assert_eq!(kept(open("new", true), true), None);
         assert!(at("new").exists());
         fs::write(at("file"), "").unwrap();
         let mut unused = open("file", true);
         assert_eq!(unused.see(&socket(1, State::Established, Side::Client), Side::Client).times, None);
-        assert_eq!(unused.keep(true), None, "nobody misses it");
+        assert_eq!(kept(unused, true), None, "nobody misses it");
         let mut missed = open("file", true);
         assert_eq!(age(&mut missed, 1), None);
-        assert!(missed.keep(true).unwrap().contains("Not a directory"));
+        assert!(kept(missed, true).unwrap().contains("Not a directory"));
         assert_eq!(age(&mut FirstSights::default(), 1), None);
     }
 }

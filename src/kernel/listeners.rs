@@ -95,6 +95,20 @@ impl Listeners {
         connected.or(by_listeners)
     }
 
+    /// Whether [`Listeners::end_of`] tells it without a word of the kernel about who connected.
+    pub fn is_plain(&self, socket: &Socket) -> bool {
+        let Socket { state, local, remote, netns, .. } = *socket;
+        !matches!(state, State::Established | State::CloseWait)
+            || (self.takes(netns, local) && remote.port >= GIVEN_ELSEWHERE && !self.takes(netns, remote))
+    }
+
+    /// Whether it looks like one that connected, as far as addresses tell. One that came in by TPROXY may do so, too.
+    pub fn looks_connected(&self, socket: &Socket) -> bool {
+        let Socket { local, remote, netns, is_transparent, .. } = *socket;
+        let there = || remote.port < GIVEN_ELSEWHERE || self.takes(netns, remote);
+        local.port >= GIVEN_ELSEWHERE && !is_transparent && there() && !self.takes(netns, local)
+    }
+
     /// The listeners in one of whose accept queues a socket waits, as the kernel chooses: those of its
     /// interface, then of its exact address, then of all addresses of its family; one of all IPv6
     /// addresses takes IPv4 connections too. Several may share an address (SO_REUSEPORT): of them those

@@ -1,5 +1,6 @@
 //! Visit a service's sockets, each with what tells its side and whose it is: the listeners.
 
+pub mod here;
 mod transparent;
 pub mod unix;
 
@@ -36,7 +37,7 @@ pub fn visit(
         }
         each(socket, selection.matches(socket, &listeners), &listeners);
     })?;
-    transparent::visit(world, selection, (states, times), &listeners, &mut seen, each)?;
+    transparent::visit(world, selection, states, &listeners, &mut seen, each)?;
     if !selection.unix.is_empty()
         && let Err(why) = unix::visit(world, selection, states, &mut seen, each)
     {

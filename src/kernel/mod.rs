@@ -18,6 +18,7 @@ pub mod socket;
 pub mod source;
 pub mod tally;
 pub mod unhashed;
+pub mod unix_known;
 pub mod unix_target;
 pub mod user;
 pub mod world;

@@ -4,6 +4,7 @@
 //! counted and said. `pidfd_getfd` would be exact but delays the target's close(2): not used.
 
 pub mod descriptors;
+mod likely;
 pub mod lineage;
 pub mod listing;
 mod main_process;
@@ -49,6 +50,8 @@ pub struct Process {
 pub enum Holders {
     /// Stop as soon as every socket has one.
     First,
+    /// As [`Holders::First`], and their ancestors: of processes that share a socket by fork(2) the one that made it.
+    Main,
     /// Read every process: sockets are shared across fork(2).
     All,
 }
@@ -89,11 +92,17 @@ pub fn find(world: &World, sockets: &[(u64, u32)], wanted: Holders) -> Owners {
     let users = if world.is_foreign() { Users::default() } else { Users::read() };
     let mut sought = Sought { held: vec![false; inodes.len()], inodes, left: 0 };
     sought.left = sought.inodes.len();
-    let (first, then): (Vec<_>, Vec<_>) = processes(world).into_iter().partition(|process| uids.contains(&process.uid));
+    let (mut first, then): (Vec<_>, Vec<_>) =
+        processes(world).into_iter().partition(|process| uids.contains(&process.uid));
     owners.unlisted = first.is_empty() && then.is_empty();
-    let mut readable = Vec::new();
+    if wanted != Holders::All && first.len() > 1 {
+        likely::first(world, &mut first, &sought.inodes);
+    }
+    let (mut readable, mut tried) = (Vec::new(), Vec::new());
     for process in first.into_iter().chain(then) {
-        if wanted == Holders::First && sought.left == 0 {
+        // Who opens sockets for another is not who is looked for, if that one has them too.
+        let is_found = || wanted == Holders::First || !owners.processes.iter().any(main_process::opens);
+        if wanted != Holders::All && sought.left == 0 && is_found() {
             break;
         }
         if world.deadline.is_near() {
@@ -101,6 +110,7 @@ pub fn find(world: &World, sockets: &[(u64, u32)], wanted: Holders) -> Owners {
             break;
         }
         let pid = process.pid;
+        tried.push(pid);
         let read = open_process(world, pid).and_then(|dir| {
             owners.read(pid, dir.as_fd(), &mut sought, &users, &|each| each_descriptor(dir.as_fd(), each))
         });
@@ -109,6 +119,9 @@ pub fn find(world: &World, sockets: &[(u64, u32)], wanted: Holders) -> Owners {
         } else {
             readable.push(process);
         }
+    }
+    if wanted == Holders::Main {
+        owners.read_ancestors(world, &tried, &mut sought, &users);
     }
     owners.read_threads(world, &readable, &uids, &mut sought, &users);
     owners.is_nested = sought.left > 0 && !world.sees_the_hosts_processes();
@@ -139,6 +152,24 @@ impl Owners {
             });
             self.holders.push((inode, index as u32, place.fd));
         })
+    }
+
+    /// What the holders' ancestors have, but for those that were `tried`.
+    fn read_ancestors(&mut self, world: &World, tried: &[u32], sought: &mut Sought, users: &Users) {
+        let mut climbed = Vec::new();
+        for mut pid in self.processes.iter().map(|process| process.parent).collect::<Vec<_>>() {
+            while pid != 0 && !climbed.contains(&pid) {
+                climbed.push(pid);
+                let Ok(dir) = open_process(world, pid) else { break };
+                let dir = dir.as_fd();
+                if !tried.contains(&pid) {
+                    let read = self.read(pid, dir, sought, users, &|each| each_descriptor(dir, each));
+                    self.refused += usize::from(was_refused(&read));
+                }
+                let Ok(parent) = portrait::parent(dir) else { break };
+                pid = parent;
+            }
+        }
     }
 
     /// What no first thread has may be in another's own table: first in those that surely are others, then in

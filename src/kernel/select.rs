@@ -2,14 +2,13 @@
 
 use crate::kernel::listeners::Listeners;
 use crate::kernel::members::Members;
-use crate::kernel::socket::{Endpoint, Side, Socket, State, UnixName};
+use crate::kernel::socket::{Endpoint, Side, Socket, State};
+use crate::kernel::unix_known::Known;
 use crate::kernel::unix_target::UnixTarget;
 use ipnet::{IpNet, Ipv4Net};
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::num::NonZeroU64;
 use std::str::FromStr;
 
 /// An address range: `10.0.0.0/8`, `2001:db8::/32`, or one address.
@@ -61,9 +60,8 @@ pub struct Selection {
     pub ports: Vec<u16>,
     /// Listeners on UNIX sockets; none: only TCP.
     pub unix: Vec<UnixTarget>,
-    /// Clients' ends that earlier looks, of this run too, saw connected to them, by cookie: once the server has closed nothing else
-    /// tells whose they were.
-    pub unix_clients: RefCell<HashMap<NonZeroU64, UnixName>>,
+    /// What earlier looks, of this run too, told of them.
+    pub unix_known: RefCell<Known>,
     /// Only states of UNIX sockets are wanted, no other end and no user: the kernel takes half of the time.
     pub is_brief: bool,
     pub side: Side,

@@ -1,7 +1,7 @@
 //! Visit the sockets of a network namespace, or of all, once; say where the view came from and what it lacks.
 
 mod all;
-mod crowded;
+pub mod crowded;
 pub mod diag;
 pub mod exact;
 mod mptcp;

@@ -123,6 +123,10 @@ impl UnixTarget {
         self.files.iter().map(|(_, name)| *name).collect()
     }
 
+    pub fn files(&self) -> impl Iterator<Item = File> {
+        self.files.iter().map(|(file, _)| *file)
+    }
+
     /// Files on the same device: of one that was replaced meanwhile.
     pub fn is_on(&self, device: u32) -> bool {
         self.files.iter().any(|(file, _)| file.device == device)

@@ -2,9 +2,11 @@
 
 mod amounts;
 mod getopt;
+pub mod pids;
 
 pub use amounts::{Percent, Speed};
 pub use getopt::{HELP, Refused, all, parse};
+pub use pids::Pids;
 
 use crate::base::duration::Span;
 use crate::base::word;
@@ -19,7 +21,6 @@ use crate::report::range::Range;
 use crate::report::verdict::{self, Limits, ServiceState};
 use crate::service::request::{By, Request};
 use argh::{ArgsInfo, FromArgs};
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -68,6 +69,10 @@ pub struct Common {
     /// only sockets of this systemd unit, or with a slash of this cgroup path and all below it
     #[argh(option, arg_name = "NAME")]
     pub unit: Option<String>,
+
+    /// only sockets that these processes hold
+    #[argh(option, arg_name = "N[,N...]")]
+    pub pid: Vec<Pids>,
 
     /// be UNKNOWN, or with :critical CRITICAL, where nothing listens on the port; by default that is only
     /// said
@@ -127,15 +132,13 @@ impl Common {
         wants.then_some(if self.verbose > 1 { Holders::All } else { Holders::First })
     }
 
-    /// What is asked for, `pids` too.
-    pub fn request(&self, pids: &[Pids]) -> Request {
+    pub fn request(&self) -> Request {
         let mut ports: Vec<u16> = Vec::new();
         for port in self.port.iter().flat_map(|ports| &ports.0) {
             if !ports.contains(port) {
                 ports.push(*port);
             }
         }
-        let pids: BTreeSet<u32> = pids.iter().flat_map(|pids| pids.0.iter().copied()).collect();
         Request {
             ports,
             unix: self.unix.clone(),
@@ -145,7 +148,7 @@ impl Common {
             locals: self.local.clone(),
             user: self.user.clone(),
             unit: self.unit.clone(),
-            pids: pids.into_iter().collect(),
+            pids: pids::all(&self.pid),
             by: self.by.unwrap_or_default(),
             top: self.top.map_or(5, |Top(top)| top),
             lists_sockets: self.verbose > 1 && self.output == Some(Format::Json),
@@ -203,25 +206,6 @@ impl FromStr for RequireListener {
         word::choose("state", text, &states).map(RequireListener)
     }
 }
-
-/// `--pid`: one process or several.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pids(pub Vec<u32>);
-
-impl FromStr for Pids {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let pid = |part: &str| match part.parse::<u32>() {
-            Ok(pid @ 1..=MOST_PID) if part.bytes().all(|byte| byte.is_ascii_digit()) => Ok(pid),
-            _ => Err(format!("bad process id '{part}': use a number, several as 17,4711")),
-        };
-        text.split(',').map(pid).collect::<std::result::Result<_, _>>().map(Pids)
-    }
-}
-
-/// Linux gives none above (PID_MAX_LIMIT).
-const MOST_PID: u32 = 1 << 22;
 
 /// `--top`; of all where 0 was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

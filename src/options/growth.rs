@@ -3,7 +3,7 @@
 use crate::base::duration::Span;
 use crate::growth::measure::{LimitChoice, Measure};
 use crate::growth::outcome::Rules;
-use crate::options::args::{Command, Common, Percent, Pids, Speed};
+use crate::options::args::{Command, Common, Percent, Speed};
 use crate::service::profile::Profile;
 use argh::{ArgsInfo, FromArgs};
 use std::path::PathBuf;
@@ -13,12 +13,8 @@ use std::path::PathBuf;
 #[argh(note = "Each run adds one look at the service's sockets to a history, and judges whether sockets pile up that \
     fell silent and never come back while new ones are opened. A confirmed leak is at least WARNING.")]
 #[argh(note = "The main number (-w, -c) is the connections in percent of the limit; no range is set by default, as a \
-    full pool of fixed size is healthy.")]
+    full pool of fixed size is healthy. With --pid, --unit or --user it needs no port.")]
 pub struct Growth {
-    /// only the sockets that these processes hold. Like --unit and --user it needs no port
-    #[argh(option, arg_name = "N[,N...]")]
-    pub pid: Vec<Pids>,
-
     /// what may leak: connections, fds (open descriptors) or rss (resident memory) of the processes
     /// of --pid, --unit, --user or the port; default connections
     #[argh(option, arg_name = "METRIC")]
@@ -41,29 +37,31 @@ pub struct Growth {
     /// warn when there are this many percent more than usual at this hour, once three days are known;
     /// default never
     #[argh(option, arg_name = "PERCENT")]
-    pub baseline_warning: Option<Percent>,
+    pub usual_warning: Option<Percent>,
 
     /// where the history is kept; default /var/lib/connleak, see the man page
     #[argh(option, arg_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 
-    /// for rehearsals: judge as if time ran this many times as fast, on a history of its own
+    /// for rehearsals: judge as if time ran this many times as fast, thresholds too, on a history of its own
     #[argh(option, arg_name = "FACTOR")]
     pub rehearse: Option<Speed>,
 }
 
 impl Command for Growth {
     const PROGRAM: &'static str = "check_conn_growth";
+    const ALSO: &'static [(&'static str, &'static str)] = &[("baseline-", "usual-")];
 }
 
 impl Growth {
     /// The thresholds in force.
     pub fn rules(&self, common: &Common, profile: &Profile) -> Rules {
-        Rules {
+        let rules = Rules {
             used: common.limits(),
             left_warning: self.left_warning.or(profile.growth.warning),
             left_critical: self.left_critical.or(profile.growth.critical),
-            baseline_warning: self.baseline_warning.map(|Percent(percent)| percent),
-        }
+            usual_warning: self.usual_warning.map(|Percent(percent)| percent),
+        };
+        rules.rehearsed(self.rehearse.map_or(1, |Speed(factor)| factor))
     }
 }

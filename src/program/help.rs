@@ -22,11 +22,24 @@ pub fn text<A: Command>() -> String {
     }
     text.push_str("\nOptions:\n");
     text.push_str(&options(args::all::<A>().map(|(flag, _)| flag)));
-    text.push_str(&format!("\n{}", A::CLOSING));
+    text.push_str(&format!("\n{}{}", other_names(A::ALSO), A::CLOSING));
     // A subcommand is in its program's page.
     let page = program.split(' ').next().unwrap_or(program);
     text.push_str(&format!("See 'man {page}' for examples, output and profiles.\n"));
     text
+}
+
+/// By which earlier versions and other checks know its options.
+fn other_names(also: &[(&str, &str)]) -> String {
+    let mut text = String::new();
+    for (theirs, ours) in also {
+        text += if text.is_empty() { "Also taken: " } else { ", " };
+        let all = if theirs.ends_with('-') { "*" } else { "" };
+        for part in ["--", theirs, all, " for --", ours, all] {
+            text += part;
+        }
+    }
+    text + if also.is_empty() { "" } else { "\n" }
 }
 
 /// The list of options, as the man pages have it too.

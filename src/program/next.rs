@@ -2,9 +2,10 @@
 
 use crate::kernel::socket::Side;
 use crate::kernel::world::Netns;
-use crate::options::args::Common;
+use crate::options::args::{Common, pids};
 use crate::report::Report;
 use crate::report::verdict::ServiceState;
+use crate::service::request::pids_text;
 
 /// Services whose own session list `connleak sessions` reads, by their profiles.
 pub const WITH_SESSIONS: [&str; 5] = ["postgresql", "mysql", "redis", "memcached", "pgbouncer"];
@@ -17,7 +18,7 @@ pub fn add(report: &mut Report, common: &Common) {
     }
 }
 
-/// `connleak who -p 5432 --side client`; of what is only idle, what it was last asked.
+/// `connleak who -p 5432 --side client`, or by the profile that was asked for; of what is only idle, what it was last asked.
 fn command(report: &Report, common: &Common) -> Option<String> {
     let service = report.service.as_ref()?;
     let netns = match &common.netns {
@@ -27,18 +28,25 @@ fn command(report: &Report, common: &Common) -> Option<String> {
         Some(Netns::Named(name)) => Some(name.clone()),
     };
     let ports = (!service.ports.is_empty()).then(|| service.ports_text());
-    if ports.is_none() && common.unit.is_none() && common.user.is_none() {
+    let is_typed = !common.port.is_empty() || !common.unix.is_empty();
+    let profile = common.profile.first().filter(|_| !is_typed).cloned();
+    let has_service = ports.is_some() || profile.is_some() || !common.unix.is_empty();
+    let pids = pids_text(&pids::all(&common.pid));
+    if !has_service && common.unit.is_none() && common.user.is_none() && pids.is_none() {
         return None;
     }
     if report.check == "conn_idle" && WITH_SESSIONS.contains(&service.profile.as_str()) {
         return Some(format!("connleak sessions --how -p {}", ports?));
     }
-    let side = ports.is_some().then_some(service.side).filter(|side| *side != Side::Both);
+    let side = has_service.then_some(service.side).filter(|side| *side != Side::Both);
+    let unix = common.unix.iter().map(|path| ("--unix", Some(path.text().to_owned())));
     let choices = [
-        ("-p", ports),
+        ("-p", ports.filter(|_| profile.is_none())),
+        ("-P", profile),
         ("--side", side.map(|side| side.name().to_owned())),
         ("--unit", common.unit.clone()),
         ("--user", common.user.clone()),
+        ("--pid", pids),
         ("--netns", netns),
         ("--proc-root", common.proc_root.as_ref().map(|root| root.to_string_lossy().into_owned())),
     ];
@@ -48,7 +56,7 @@ fn command(report: &Report, common: &Common) -> Option<String> {
         !word.is_empty() && word.bytes().all(is_plain)
     };
     let mut command = "connleak who".to_owned();
-    for (option, value) in choices {
+    for (option, value) in unix.chain(choices) {
         if let Some(value) = value {
             if !is_plain(&value) {
                 return None;
@@ -86,6 +94,12 @@ mod tests {
         assert_eq!(last(of("closewait", Side::Both, &common)), "look: connleak who -p 5432 --unit app@1.service");
         assert_eq!(of("closewait", Side::Both, &verbose(Some("x; rm -rf /"))), ["owner"]);
         assert_eq!(of("closewait", Side::Both, &Common::default()), ["owner"], "one line stays one");
+        let path = "/run/x.sock".parse().unwrap();
+        let typed = Common { unix: vec![path], ..verbose(None) };
+        assert_eq!(last(of("closewait", Side::Both, &typed)), "look: connleak who --unix /run/x.sock -p 5432");
+        // What it has over UNIX sockets is shown by its name only.
+        let named = Common { profile: vec!["mysql".into()], ..verbose(None) };
+        assert_eq!(last(of("closewait", Side::Server, &named)), "look: connleak who -P mysql --side server");
         let all = Common { netns: Some(Netns::All), ..verbose(None) };
         assert_eq!(last(of("closewait", Side::Both, &all)), "look: connleak who -p 5432 --netns all");
     }

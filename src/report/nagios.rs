@@ -6,13 +6,21 @@ use crate::report::range::Range;
 /// NRPE version 2 carries 1,023 bytes; some schedulers cut earlier.
 const LONGEST_FIRST_LINE: usize = 900;
 
+/// What performance data may take of it: of the longest thresholds fewer labels, never a number that is cut.
+const MOST_PERFDATA: usize = 940;
+
 /// The longest long text that Nagios and Icinga keep whole is about 8 KiB.
 const LONGEST_OUTPUT: usize = 8000;
 
 pub fn render(report: &Report) -> String {
     let name = report.check.to_ascii_uppercase();
-    let perfdata: Vec<_> = report.labelled().filter_map(perfdata).collect();
-    let tail = if perfdata.is_empty() { String::new() } else { format!(" | {}", perfdata.join(" ")) };
+    let mut tail = String::new();
+    for data in report.labelled().filter_map(perfdata) {
+        if tail.len() + data.len() < MOST_PERFDATA {
+            tail.push_str(if tail.is_empty() { " | " } else { " " });
+            tail.push_str(&data);
+        }
+    }
     let head = format!("{name} {} - ", report.state);
     // Screening never makes a text longer.
     let summary = screened(&report.summary(LONGEST_FIRST_LINE.saturating_sub(head.len() + tail.len())));

@@ -33,7 +33,7 @@ const METRICS: &[(&str, &str)] = &[
     ("idle_share", "idle in percent of established."),
     ("kernel", "Sockets that only the kernel has, left or ending by themselves."),
     ("last_ack", "Sockets in LAST_ACK."),
-    ("left", "Seconds until the limit is reached."),
+    ("left", "Seconds until the limit is reached, 30 days at most and where nothing leaks."),
     ("limit", "The limit of what runs out first."),
     ("listen", "Sockets in LISTEN; of check orphans_after_stop those left."),
     ("never_used", "Of idle those that never carried a byte."),

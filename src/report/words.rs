@@ -14,6 +14,17 @@ fn all(total: u64) -> String {
     if total == 1 { String::new() } else { "all ".to_owned() }
 }
 
+/// `4 over UNIX sockets`, where TCP's are among the others.
+pub fn over_unix(count: u64, has_tcp: bool) -> Option<String> {
+    (has_tcp && count > 0).then(|| format!("{count} over UNIX sockets"))
+}
+
+/// What nothing ties to a service, and no earlier look knew.
+pub fn strayed(count: u64) -> String {
+    let ends = if count == 1 { "end of a UNIX client" } else { "ends of UNIX clients" };
+    format!("{count} closed {ends} from before the first run, whose can't be told")
+}
+
 /// `12 sockets (server 7, client 5)`; `12 client sockets` where they are all on one side. `sides`: of the
 /// server's and of the client's side, where both were asked for.
 pub fn sided(count: u64, noun: &str, sides: Option<[u64; 2]>) -> String {

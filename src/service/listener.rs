@@ -26,10 +26,11 @@ pub fn check_options(target: &Target, world: &World) -> Result<()> {
 }
 
 /// Says that nothing listens, where nobody is connected or a listener is required, and what else is missing
-/// of the choice.
-pub fn add_absence(report: &mut Report, target: &Target, world: &World, is_connected: bool) {
+/// of the choice. Returns whether anything of it is seen.
+pub fn add_absence(report: &mut Report, target: &Target, world: &World, is_connected: bool) -> bool {
     let is_there = listens(report, target, world, is_connected) || is_connected;
     target.add_to(world, is_there, report);
+    is_there
 }
 
 /// Whether anyone does on one of the ports, as far as it was asked. Listeners are asked for by themselves,

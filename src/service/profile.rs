@@ -322,7 +322,7 @@ mod tests {
         assert_ne!(aged.close_wait.oldest, generic.close_wait.oldest);
         assert_eq!((aged.idle.min_age, aged.idle.limits()), (Some(Span::seconds(7)), generic.idle.limits()));
         assert_eq!(of("tenants: {min_count: 9}").tenants.share, generic.tenants.share);
-        let own = of("close_wait: {ratio: {warning: \"9\"}}\nidle: {share: {warning: \"9\"}}");
+        let own = of("close_wait: {ratio: {warning: \"9\"}}\nidle: {ratio: {warning: \"9\"}}");
         assert_eq!(
             (own.close_wait.limits(), own.idle.limits()),
             (Limits::default(), Limits::default()),
@@ -364,7 +364,7 @@ mod tests {
             }
             let (idle, states) = (profile.idle, profile.states);
             assert!(rises(idle.limits()) && idle.min_age.is_some(), "{name}: idle");
-            assert!(rises(idle.share.limits()) && rises(idle.never_used), "{name}: idle");
+            assert!(rises(idle.ratio.limits()) && rises(idle.never_used), "{name}: idle");
             assert!(rises(idle.unread.limits()) && rises(idle.unsent.limits()), "{name}: idle");
             assert!(states.by_state.iter().all(|(_, limits)| rises(*limits)), "{name}: states");
             let others = [states.ratio.limits(), states.stuck.limits(), states.half_open, states.accept_queue];

@@ -46,6 +46,17 @@ impl Request {
     }
 }
 
+/// `17,4711`, where there are any.
+pub fn pids_text(pids: &[u32]) -> Option<String> {
+    let (first, others) = pids.split_first()?;
+    let mut text = first.to_string();
+    for pid in others {
+        text.push(',');
+        text.push_str(&pid.to_string());
+    }
+    Some(text)
+}
+
 /// `--by`: what sockets are grouped by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum By {

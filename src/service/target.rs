@@ -13,7 +13,7 @@ use crate::kernel::user::{self, Users};
 use crate::kernel::world::{Source, World};
 use crate::report::{GENERIC, Report, Service};
 use crate::service::profile::{self, Profile};
-use crate::service::request::{By, Request};
+use crate::service::request::{By, Request, pids_text};
 use crate::service::tenant_key::Key;
 use crate::service::unix;
 use std::path::Path;
@@ -31,6 +31,7 @@ pub struct Target {
 
 /// The service of a port or a profile.
 pub fn resolve(request: Request, world: &World) -> Result<Target> {
+    refuse_mixed(&request, world)?;
     if !request.names_service() {
         return Err(Error::Usage(
             "which service? give its port (-p 11211) or profile (-P memcached); see --help".into(),
@@ -41,14 +42,12 @@ pub fn resolve(request: Request, world: &World) -> Result<Target> {
 
 /// The service narrowed to a unit or processes; without port and profile whatever processes, unit or user have.
 pub fn resolve_any(request: Request, world: &World) -> Result<Target> {
-    name_any(request, world)?.of_unit(world)?.of_pids(world)
+    name_any(request, world)?.of_choice(world)
 }
 
 /// [`resolve_any`] before a process is looked at: it is named, but its sockets are not chosen yet.
 pub fn name_any(request: Request, world: &World) -> Result<Target> {
-    if !request.pids.is_empty() && (request.unit.is_some() || world.replay.is_some()) {
-        return Err(Error::Usage("--pid names this machine's processes: leave out --unit and --replay".into()));
-    }
+    refuse_mixed(&request, world)?;
     if request.names_service() {
         return of_service(request, world);
     }
@@ -59,6 +58,13 @@ pub fn name_any(request: Request, world: &World) -> Result<Target> {
         ));
     };
     on_all_ports(name, request, world)
+}
+
+fn refuse_mixed(request: &Request, world: &World) -> Result<()> {
+    if !request.pids.is_empty() && (request.unit.is_some() || world.replay.is_some()) {
+        return Err(Error::Usage("--pid names this machine's processes: leave out --unit and --replay".into()));
+    }
+    Ok(())
 }
 
 /// All ports under one name.
@@ -77,8 +83,7 @@ pub fn on_all_ports(name: String, request: Request, world: &World) -> Result<Tar
 
 /// What stands for a service's name where no port does.
 fn whose(request: &Request) -> Option<String> {
-    let all: Vec<_> = request.pids.iter().map(u32::to_string).collect();
-    let pids = (!all.is_empty()).then(|| format!("pid {}", all.join(",")));
+    let pids = pids_text(&request.pids).map(|pids| format!("pid {pids}"));
     let unit = request.unit.as_ref().map(|unit| format!("unit {unit}"));
     let user = request.user.as_ref().map(|user| format!("user {user}"));
     let parts: Vec<String> = [pids, unit, user].into_iter().flatten().collect();
@@ -160,12 +165,19 @@ impl Target {
         let has_any = selection.unix.iter().any(UnixTarget::has_file);
         let key = format!("{} side {} {}", paths.join(" "), self.service.side.name(), scope::key(world)?);
         let sights = FirstSights::open(state_dir, key.replace('\n', " "), has_any);
-        selection.unix_clients.get_mut().clone_from(&sights.clients);
+        selection.unix_known.get_mut().clone_from(&sights.sockets);
         Ok(sights)
     }
 
-    /// Narrowed to the sockets of the unit that is asked for, if one is.
-    pub fn of_unit(mut self, world: &World) -> Result<Target> {
+    /// Clients' ends of UNIX sockets whose servers had closed before the first look: where it has such a socket here, maybe its.
+    pub fn strays(&self, world: &World) -> u64 {
+        let selection = &self.selection;
+        let is_here = world.replay.is_none() && selection.unix.iter().any(|target| target.asked || target.has_file());
+        if is_here { selection.unix_known.borrow().strays.len() as u64 } else { 0 }
+    }
+
+    /// Narrowed to the sockets of the unit, or to those that the processes hold, that are asked for, if any are.
+    pub fn of_choice(mut self, world: &World) -> Result<Target> {
         if let Some(unit) = &self.request.unit {
             if world.replay.is_some() {
                 return Err(Error::Usage(
@@ -175,6 +187,11 @@ impl Target {
             let members = Members::find(world, unit)?;
             self.absent.extend(members.elsewhere());
             self.selection.unit = Some(members);
+        } else if !self.request.pids.is_empty() {
+            let (members, gone) = Members::of(world, &self.request.pids)?;
+            self.absent.extend(members.elsewhere());
+            self.selection.unit = Some(members);
+            self.absent.extend(gone.iter().map(|pid| format!("process {pid} (--pid) is gone")));
         }
         Ok(self)
     }
@@ -195,17 +212,6 @@ impl Target {
             Some(_) => report.missing.push("this network namespace is not the host's".to_owned()),
             None => {}
         }
-    }
-
-    /// Narrowed to the sockets that the processes asked for hold, if any are.
-    fn of_pids(mut self, world: &World) -> Result<Target> {
-        if !self.request.pids.is_empty() {
-            let (members, gone) = Members::of(world, &self.request.pids)?;
-            self.absent.extend(members.elsewhere());
-            self.selection.unit = Some(members);
-            self.absent.extend(gone.iter().map(|pid| format!("process {pid} (--pid) is gone")));
-        }
-        Ok(self)
     }
 }
 

@@ -10,8 +10,8 @@ pub const GOLDENS: Goldens = Goldens {
     labels: |case| match case {
         "unknown_no_limit" => &["closed", "connections", "growth", "opened", "suspects"],
         case if case.starts_with("unknown") => &[],
-        case if case.contains("first_run") => &["connections", "growth", "limit", "suspects", "used"],
-        _ => &["closed", "connections", "growth", "limit", "opened", "suspects", "used"],
+        case if case.contains("first_run") => &["connections", "growth", "left", "limit", "suspects", "used"],
+        _ => &["closed", "connections", "growth", "left", "limit", "opened", "suspects", "used"],
     },
 };
 
@@ -27,7 +27,7 @@ const CASES: &[(&str, &str)] = &[
     ("warning_full", "4 runs: -p 6379 --limit 25 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600"),
     (
         "ok_usual_not_known",
-        "4 runs: -p 11211 --limit 40 --baseline-warning 50 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600",
+        "4 runs: -p 11211 --limit 40 --usual-warning 50 --proc-root tests/fixtures/leak --state-dir @ --rehearse 3600",
     ),
     (
         "warning_used",

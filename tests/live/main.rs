@@ -28,6 +28,7 @@ mod growth {
     pub mod rights;
     pub mod series;
     pub mod stands;
+    pub mod stuck;
 }
 
 /// check_orphans_after_stop.
@@ -40,7 +41,9 @@ mod orphans {
     pub mod recipes;
     pub mod regular_check;
     pub mod reload;
+    pub mod reloads;
     pub mod stop_command;
+    pub mod waiting;
 }
 
 /// check_conn_states.
@@ -101,6 +104,7 @@ mod host {
     pub mod namespaces;
     pub mod nested_namespaces;
     pub mod own_namespaces;
+    pub mod pid;
     pub mod processes;
     pub mod queues;
     pub mod replay;

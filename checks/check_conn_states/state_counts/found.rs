@@ -9,9 +9,6 @@ use connleak::report::words;
 use serde_json::{Map, Value, json};
 use std::cmp::Reverse;
 
-/// So many sockets are kept at first: whose they are matters only where something is wrong.
-pub const MOST_KEPT: usize = 16_384;
-
 /// What the tables show of the service.
 pub struct Found {
     pub seen: Coverage,
@@ -19,9 +16,8 @@ pub struct Found {
     /// With those of which it can't be told whose they are.
     pub with_unsure: StateCounts,
     pub unsure: u64,
+    /// Where they are kept.
     pub sockets: Vec<(Side, Suspect)>,
-    /// Whether there are more than were kept.
-    pub is_cut: bool,
     /// Why the range of ephemeral ports isn't known; the usual one stands for it then.
     pub no_range: Option<String>,
 }

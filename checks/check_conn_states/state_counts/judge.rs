@@ -28,7 +28,7 @@ pub struct Rules {
     /// Percent of the range.
     pub ports: Limits,
     /// Percent above the usual number.
-    pub baseline: Limits,
+    pub usual: Limits,
 }
 
 /// Whose sockets a finding is about.
@@ -97,7 +97,7 @@ impl Rules {
             found.judge(&self.ratio, ratio, Whose::State(State::TimeWait), said);
         }
         for unusual in unusual {
-            found.judge(&self.baseline, unusual.percent_more(), Whose::State(unusual.state), || unusual.to_string());
+            found.judge(&self.usual, unusual.percent_more(), Whose::State(unusual.state), || unusual.to_string());
         }
         let count = mix.sockets(Side::Both);
         found.judge(&self.sockets, count as f64, Whose::All, || sockets(count));

@@ -79,8 +79,8 @@ pub fn look(world: &World, target: &mut Target, state_dir: Option<&Path>) -> Res
     let (mut listeners, mut unsure) = (Vec::new(), Vec::new());
     let (mut clients, mut servers, mut selected) = (Seen::default(), Seen::default(), Vec::new());
     // The other end too is wanted, whichever is chosen.
-    let (ports, unix, unix_clients) = (selection.ports.clone(), selection.unix.clone(), selection.unix_clients.clone());
-    let both = Selection { ports, unix, unix_clients, side: Side::Both, ..Selection::default() };
+    let (ports, unix, unix_known) = (selection.ports.clone(), selection.unix.clone(), selection.unix_known.clone());
+    let both = Selection { ports, unix, unix_known, side: Side::Both, ..Selection::default() };
     let states = StateSet::of(&[STATES, &[State::Listen]].concat());
     let seen = look::visit(world, &both, (states, true), &mut |socket, matched, known| {
         let Match::Yes(side) = matched else { return };
@@ -132,7 +132,7 @@ pub fn look(world: &World, target: &mut Target, state_dir: Option<&Path>) -> Res
         Connection { socket, client, server, peer }
     };
     let connections = selected.into_iter().map(connection).collect();
-    let unkept = sights.keep(seen.missing.is_none());
+    let unkept = sights.keep(&both.unix_known.borrow(), seen.missing.is_none());
     Ok(Snapshot { seen, connections, listeners, unsure, unkept })
 }
 

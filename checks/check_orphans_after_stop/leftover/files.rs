@@ -11,7 +11,7 @@ use connleak::service::baseline::Baseline;
 pub fn remember(selection: &Selection, baseline: &Baseline) {
     if let Some(target) = selection.unix.first() {
         let name = UnixName::new(target.path.text());
-        selection.unix_clients.borrow_mut().extend(baseline.unix_clients().map(|cookie| (cookie, name)));
+        selection.unix_known.borrow_mut().clients.extend(baseline.unix_clients().map(|cookie| (cookie, name)));
     }
 }
 

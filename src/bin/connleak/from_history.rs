@@ -55,7 +55,7 @@ impl Command for FromHistory {
     const PROGRAM: &'static str = "connleak backtest";
     const USAGE: &'static str = "--from-history -p PORT|-P PROFILE [OPTIONS]";
     // By counts alone no hour is compared with another.
-    const WITHOUT: &'static [&'static str] = &["--baseline-warning"];
+    const WITHOUT: &'static [&'static str] = &["--usual-warning"];
 }
 
 /// What tells this command line from that of files.
@@ -81,7 +81,7 @@ fn story(args: &Args<FromHistory>) -> Result<String> {
     world.source = common.source.unwrap_or_default();
     world.netns = common.netns.clone().unwrap_or_default();
     world.proc_root = common.proc_root.clone().unwrap_or(world.proc_root);
-    let target = target::name_any(common.request(&own.pid), &world)?;
+    let target = target::name_any(common.request(), &world)?;
     let measure = own.metric.unwrap_or_default();
     let limit = own.limit.map(|chosen| measure.limit(Some(chosen), None)).transpose()?.flatten();
     let speed = own.rehearse.map_or(1, |Speed(factor)| factor);
@@ -186,5 +186,18 @@ fn judge(run: &Recorded, plan: &Plan, memory: &mut DetectorState) -> Outcome {
     let (idle_oldest, usual) = (None, None);
     let may_be_full = plan.may_be_full();
     let headrooms = limit.map(headroom).into_iter().collect();
-    Outcome { measure, amount: items * each, groups, learned, leaking, headrooms, idle_oldest, may_be_full, usual }
+    Outcome {
+        measure,
+        amount: items * each,
+        groups,
+        learned,
+        leaking,
+        headrooms,
+        idle_oldest,
+        idle_median: None,
+        stuck: Vec::new(),
+        plateaus: Vec::new(),
+        may_be_full,
+        usual,
+    }
 }

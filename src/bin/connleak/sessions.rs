@@ -77,13 +77,13 @@ fn show(args: &Args<Sessions>, world: &World) -> Result<String> {
     let (common, own) = (&args.common, &args.own);
     let is_chosen = !common.port.is_empty() || !common.profile.is_empty() || !common.unix.is_empty();
     if own.how {
-        let target = is_chosen.then(|| target::resolve(common.request(&[]), world)).transpose()?;
+        let target = is_chosen.then(|| target::resolve(common.request(), world)).transpose()?;
         let port =
             |target: &Target| target.service.ports.first().or(target.profile.ports.first()).copied().unwrap_or(0);
         let service = target.as_ref().map(|target| (target.profile.service.as_str(), port(target)));
         return how::text(service.filter(|(name, _)| *name != GENERIC));
     }
-    let target = target::resolve(common.request(&[]), world)?.of_unit(world)?;
+    let target = target::resolve(common.request(), world)?.of_choice(world)?;
     if args.rest.is_empty() {
         let command = how::command(&target);
         return Err(Error::Usage(format!(

@@ -15,7 +15,7 @@ use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
 use connleak::base::error::plain;
 use connleak::kernel::world::World;
-use connleak::options::args::{Args, Command, Pids};
+use connleak::options::args::{Args, Command};
 use csv::Csv;
 use dashboard::Heading;
 use frame::Story;
@@ -36,14 +36,10 @@ use std::time::Duration;
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(
     note = "A live chart on a terminal (q or Ctrl-C ends it), else a line for each look. Each connection counts once: \
-    where both ends are here, the client's. At the end it says what grew, and whose."
+    where both ends are here, the client's. Of one --pid also its descriptors and memory are shown. At the end it \
+    says what grew, and whose."
 )]
 pub struct Watch {
-    /// only the connections of these processes. Like --unit and --user it needs no port;
-    /// of one process also its descriptors and memory are shown
-    #[argh(option, arg_name = "N[,N...]")]
-    pid: Vec<Pids>,
-
     /// time between two looks, 100ms to 1d; default 5s
     #[argh(option, arg_name = "DURATION")]
     interval: Option<Interval>,

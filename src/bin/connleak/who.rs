@@ -17,7 +17,7 @@ use connleak::base::error::{Error, Result};
 use connleak::base::word;
 use connleak::kernel::owner::Process;
 use connleak::kernel::world::World;
-use connleak::options::args::{Args, Command, Common, Pids, Top};
+use connleak::options::args::{Args, Command, Common, Top};
 use connleak::owners::blame::Named;
 use connleak::owners::ghosts::Looking;
 use connleak::service::profile::Profile;
@@ -35,10 +35,6 @@ use std::str::FromStr;
     has comes last."
 )]
 pub struct Who {
-    /// only the sockets that these processes hold
-    #[argh(option, arg_name = "N[,N...]")]
-    pid: Vec<Pids>,
-
     /// a row for each pid, unit, user, peer or tenant (the key in the profile); default pid
     #[argh(option, arg_name = "KEY")]
     by: Option<By>,
@@ -178,7 +174,7 @@ impl Who {
         if common.profile.len() > 1 {
             return Err(Error::Usage("who shows one service: give one --profile, or none for all of this host".into()));
         }
-        let request = common.request(&self.pid);
+        let request = common.request();
         let is_chosen = request.names_service() || !request.pids.is_empty();
         if is_chosen || request.unit.is_some() || request.user.is_some() {
             return target::resolve_any(request, world);

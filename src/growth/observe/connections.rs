@@ -1,12 +1,14 @@
 //! The connections of a service, by group of owners.
 
+use super::stuck::{self, Beside};
 use super::{KnownNow, Observation, Past, Plan, capacity, leaking, moment, sample, state, suspended};
 use crate::base::error::Result;
+use crate::growth::detector::stuck::When;
 use crate::growth::detector::{self, Verdict};
 use crate::growth::detector_state::{self, DetectorState, Learned, Moment};
 use crate::growth::measure::Measure;
 use crate::growth::outcome::Outcome;
-use crate::growth::pool::{self, Connection, Pool};
+use crate::growth::pool::{self, Connection, Pool, hashed};
 use crate::growth::process_usage;
 use crate::history::{History, Step, Updated};
 use crate::kernel::boot;
@@ -24,6 +26,8 @@ pub fn see(plan: &Plan, history: &mut History, holders: Holders, world: &World) 
     let known = past.known(plan, world);
     let look = PoolSample::new(plan, &known, world)?;
     let mut searched = Searched::new(plan, &look.pool, past.memory.as_ref(), known.is_sought, holders, world);
+    searched.beside =
+        stuck::beside(&look.pool, past.memory.as_ref(), look.instant(plan.speed), plan.speed.into(), world);
     searched.processes = known.met(&searched.owners, look.ghosts.looked_at.as_deref(), world);
     searched.processes.remember(look.pool.inodes(), look.ghosts.strangers.as_deref(), world);
     let anew = || PoolSample::new(plan, &known, world);
@@ -70,6 +74,17 @@ impl PoolSample {
         pool.add_ghosts(&ghosts.sockets, selection);
         Ok(PoolSample { pool, moment, took, suspended, unread, ghosts })
     }
+
+    /// When it was taken, on the detector's time.
+    fn instant(&self, speed: u32) -> When {
+        let speed = f64::from(speed);
+        When {
+            wall: self.moment.wall * speed,
+            awake: (self.moment.uptime - self.suspended) * speed,
+            late: self.took * speed,
+            boot: hashed(self.moment.boot_id.as_bytes()),
+        }
+    }
 }
 
 /// Processes of the service, as far as they are needed: reading them is dear.
@@ -83,6 +98,8 @@ struct Searched {
     unlimited: Vec<String>,
     /// Who is known to later looks.
     processes: Known,
+    /// What the processes of suspected pools do beside them.
+    beside: Beside,
 }
 
 impl Searched {
@@ -128,7 +145,8 @@ impl Searched {
         } else if everything && owners.late {
             files.unread.push("open files of some processes unknown: no time left to look".to_owned());
         }
-        Searched { owners, everything, files, unlimited, processes: Known::default() }
+        let (processes, beside) = (Known::default(), Beside::default());
+        Searched { owners, everything, files, unlimited, processes, beside }
     }
 
     /// Names of groups by their holders now, where all were looked for; else of those that have none
@@ -183,10 +201,12 @@ fn name_of(process: &Process) -> String {
 }
 
 fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Result<Step<Observation>> {
+    let now = look.instant(plan.speed);
     let PoolSample { pool, moment, took, suspended, mut unread, ghosts } = look;
     let Past { memory: known, state: before, usual, unread: of_past, .. } = past;
     unread.extend(of_past);
     unread.extend_from_slice(&searched.files.unread);
+    unread.extend_from_slice(&searched.beside.unread);
     let mut found = Outcome {
         measure: Measure::Connections,
         amount: pool.connections.len() as u64,
@@ -195,6 +215,9 @@ fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Resu
         leaking: None,
         headrooms: headrooms(plan, &pool, searched),
         idle_oldest: pool.idle_oldest(),
+        idle_median: pool.idle_median(),
+        stuck: Vec::new(),
+        plateaus: Vec::new(),
         may_be_full: plan.may_be_full(),
         usual,
     };
@@ -215,6 +238,14 @@ fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Resu
     }
     let names = searched.names(&memory, &pool);
     memory.names.extend(names);
+    let resting = memory.rest(now, stuck::silences(&pool), plan.speed.into());
+    found.stuck = searched.beside.stuck(resting, &mut memory, plan.speed.into());
+    // What its owner bounded is known.
+    if !plan.may_be_full() {
+        let plateaus = memory.rests.plateaus();
+        found.plateaus =
+            plateaus.map(|(group, seen)| (name(&pool, &memory.names, group), seen.connections, seen.times)).collect();
+    }
     found.groups = by_group(&pool, &memory.names);
     found.leaking = leaking(&found.learned, &moment, |group| name(&pool, &memory.names, group));
     let suspects = match found.learned.verdict {

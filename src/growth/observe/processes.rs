@@ -102,6 +102,9 @@ fn judge(plan: &Plan, look: UsageSample, past: Past) -> Result<Step<Observation>
         leaking: None,
         headrooms,
         idle_oldest: None,
+        idle_median: None,
+        stuck: Vec::new(),
+        plateaus: Vec::new(),
         may_be_full: plan.may_be_full(),
         usual: past.usual,
     };

@@ -17,7 +17,7 @@ use std::collections::HashSet;
 pub fn visit(
     world: &World,
     selection: &Selection,
-    (states, times): (StateSet, bool),
+    states: StateSet,
     listeners: &Listeners,
     seen: &mut Coverage,
     each: &mut dyn FnMut(&Socket, Match, &Listeners),
@@ -30,7 +30,8 @@ pub fn visit(
     }
     let held = Held::by_listeners(world, &own);
     let without_listeners = states.without(State::Listen);
-    let query = Query { states: without_listeners, ports: &[], side: Side::Both, times, listeners: false };
+    // Who connected is told beside tcp_info.
+    let query = Query { states: without_listeners, ports: &[], side: Side::Both, times: true, listeners: false };
     let more = source::visit(world, &query, &mut |socket| {
         let has_port = |port: u16| selection.ports.contains(&port);
         let is_known = has_port(socket.local.port) || (selection.side == Side::Both && has_port(socket.remote.port));

@@ -9,9 +9,9 @@ use crate::kernel::select::{Match, Selection};
 use crate::kernel::socket::{AcceptQueue, Protocol, Side, Socket, State, StateSet, UnixEnd, UnixName};
 use crate::kernel::source::unix::{self, Query, Row, diag};
 use crate::kernel::source::{Coverage, Origin};
+use crate::kernel::unix_known::{Known, KnownListener, NumberMap, NumberSet};
 use crate::kernel::unix_target::{Named, UnixTarget, bound_name};
 use crate::kernel::world::{Netns, World};
-use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU64;
 
 /// What is kept of a row.
@@ -23,12 +23,14 @@ struct Kept {
     uid: Option<u32>,
     peer: u32,
     shutdown: u8,
+    has_name: bool,
 }
 
 struct Listening {
     end: Kept,
     queue: Option<AcceptQueue>,
     waiting: Vec<u32>,
+    known: Option<KnownListener>,
 }
 
 /// A socket with the name of one of the targets.
@@ -46,7 +48,16 @@ enum Clients<'a> {
     All,
     /// Those of which an earlier look told whose they are, by cookie, so that nobody's peer need be asked; but for one that has
     /// bound a name, which is seldom.
-    Known(&'a HashMap<NonZeroU64, UnixName>),
+    Known(&'a NumberMap<NonZeroU64, UnixName>),
+}
+
+/// What a look asks for.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    query: Query,
+    clients: Clients<'a>,
+    /// All of the targets' listeners that have files, where those are not asked for.
+    listeners: Option<&'a [KnownListener]>,
 }
 
 /// Everything that one look shows of the targets.
@@ -58,6 +69,10 @@ pub struct Table {
     others: Vec<Kept>,
     /// Others that were shut down and are not known.
     strays: u64,
+    /// Of those that have no name the cookies.
+    nameless: Vec<NonZeroU64>,
+    /// Whether a name led to another file than an earlier look told.
+    is_renamed: bool,
     /// Connected, of which /proc doesn't tell whether their peer has closed.
     untold: u64,
     /// Names of all listeners.
@@ -71,7 +86,8 @@ impl Table {
     /// As [`unix::visit`].
     pub fn of_listeners(world: &World, targets: &[UnixTarget]) -> Result<(Table, Coverage)> {
         let mut names = Vec::new();
-        let (table, seen) = Table::read(world, targets, Query::LISTENERS, Clients::None, &mut |row| {
+        let asked = Asked { query: Query::LISTENERS, clients: Clients::None, listeners: None };
+        let (table, seen) = Table::read(world, targets, asked, &mut |row| {
             if row.listens && !row.name.is_empty() {
                 names.push(bound_name(row.name));
             }
@@ -79,42 +95,71 @@ impl Table {
         Ok((Table { names, ..table }, seen))
     }
 
-    /// All of a selection's. Peers are asked only where they are wanted, or tell clients of which nothing else does.
+    /// All of a selection's. Peers are asked only where they are wanted, or tell clients of which nothing else does; files
+    /// where no earlier look told them.
     fn of(world: &World, selection: &Selection) -> Result<(Table, Coverage)> {
-        let (targets, is_brief) = (&selection.unix, selection.is_brief);
-        let has_clients = selection.side != Side::Server;
-        let known = selection.unix_clients.borrow();
-        if is_brief && has_clients && !known.is_empty() {
-            let (table, seen) = Table::read(world, targets, Query::BRIEF, Clients::Known(&known), &mut |_| {})?;
-            if table.has_all_clients() {
-                return Ok((table, seen));
-            }
+        let targets = &selection.unix;
+        let (all, known) = (selection.side != Side::Server, selection.unix_known.borrow());
+        let read =
+            |query, clients, listeners| Table::read(world, targets, Asked { query, clients, listeners }, &mut |_| {});
+        let every = if all { Clients::All } else { Clients::None };
+        if !selection.is_brief {
+            return read(Query::ALL, every, None);
         }
-        let query = if is_brief { Query { peers: has_clients, ..Query::BRIEF } } else { Query::ALL };
-        let clients = if has_clients { Clients::All } else { Clients::None };
-        Table::read(world, targets, query, clients, &mut |_| {})
+        let listeners = has_all_files(world, targets, &known.listeners).then_some(&known.listeners[..]);
+        let peers = all && (!known.has_looked || known.is_busy);
+        let clients = if all && !peers { Clients::Known(&known.clients) } else { every };
+        let query = Query { peers, files: listeners.is_none(), ..Query::BRIEF };
+        let (table, seen) = read(query, clients, listeners)?;
+        if !table.is_renamed && (!all || peers || table.has_all_clients()) {
+            return Ok((table, seen));
+        }
+        let listeners = listeners.filter(|_| !table.is_renamed);
+        read(Query { peers: all, files: listeners.is_none(), ..Query::BRIEF }, every, listeners)
     }
 
     fn read(
         world: &World,
         targets: &[UnixTarget],
-        query: Query,
-        clients: Clients,
+        asked: Asked,
         also: &mut dyn FnMut(&Row),
     ) -> Result<(Table, Coverage)> {
         let mut table = Table::default();
-        let seen = unix::visit(world, query, &mut |row, netns| {
+        let mut heard = 0;
+        let seen = unix::visit(world, asked.query, &mut |row, netns| {
             also(row);
+            // Most are clients' ends: what has no name has no file.
+            let has_name = !row.name.is_empty();
+            let listeners = asked.listeners.filter(|_| has_name).unwrap_or_default();
+            let known = listeners.iter().find(|known| known.name.as_bytes() == row.name);
+            let told = known.map(|known| Row { file: row.file.or(Some(known.file)), ..*row });
+            let row = told.as_ref().unwrap_or(row);
             let of = |(index, target): (usize, &UnixTarget)| Some((index, target.matches(row)?));
-            let found = targets.iter().enumerate().filter_map(of).max_by_key(|(_, named)| named.by_file);
-            if let (Clients::Known(known), None) = (clients, found)
-                && (!row.name.is_empty() || row.cookie.is_none_or(|cookie| !known.contains_key(&cookie)))
+            let meant = if has_name { targets } else { &[] };
+            let found = meant.iter().enumerate().filter_map(of).max_by_key(|(_, named)| named.by_file);
+            if row.listens
+                && asked.listeners.is_some()
+                && (known.is_some() || found.is_some_and(|(index, _)| targets[index].has_file()))
             {
-                table.strays += u64::from(!row.listens && row.shutdown == Some(diag::BOTH));
-                return;
+                let is_it = known.is_some_and(|known| row.cookie == Some(known.cookie));
+                heard += usize::from(is_it);
+                table.is_renamed |= !is_it;
             }
-            table.add(row, netns, found, !matches!(clients, Clients::None));
+            let is_unknown = match asked.clients {
+                Clients::Known(known) if found.is_none() => {
+                    has_name || row.cookie.is_none_or(|cookie| !known.contains_key(&cookie))
+                }
+                _ => false,
+            };
+            if is_unknown {
+                let is_stray = !row.listens && row.shutdown == Some(diag::BOTH);
+                table.strays += u64::from(is_stray);
+                table.nameless.extend(row.cookie.filter(|_| is_stray && !has_name));
+            } else {
+                table.add(row, netns, found, !matches!(asked.clients, Clients::None));
+            }
         })?;
+        table.is_renamed |= asked.listeners.is_some_and(|listeners| heard != listeners.len());
         if world.netns != Netns::All {
             table.leave_namesakes(targets);
         }
@@ -127,7 +172,8 @@ impl Table {
     fn has_all_clients(&self) -> bool {
         let is_open = |socket: &Kept| socket.shutdown != diag::BOTH;
         let (open, shut): (Vec<_>, Vec<_>) = self.accepted.iter().partition(|one| is_open(&one.socket));
-        let waiting: HashSet<u32> = self.listening.iter().flat_map(|one| one.socket.waiting.iter().copied()).collect();
+        let waiting: NumberSet<u32> =
+            self.listening.iter().flat_map(|one| one.socket.waiting.iter().copied()).collect();
         let (waits, others): (Vec<_>, Vec<_>) = self.others.iter().partition(|one| waiting.contains(&one.inode));
         let has_all = waits.len() == waiting.iter().filter(|inode| **inode != 0).count();
         has_all
@@ -143,11 +189,13 @@ impl Table {
             uid: row.uid,
             peer: row.peer.unwrap_or(0),
             shutdown: row.shutdown.unwrap_or(0),
+            has_name: !row.name.is_empty(),
         };
         let device = row.file.map(|file| file.device);
         match found {
             Some((target, named)) if row.listens => {
-                let socket = Listening { end: kept, queue: row.queue, waiting: row.waiting().collect() };
+                let known = KnownListener::of(row);
+                let socket = Listening { end: kept, queue: row.queue, waiting: row.waiting().collect(), known };
                 self.listening.push(Candidate { socket, named, target, device });
             }
             Some((target, named)) => {
@@ -177,18 +225,50 @@ impl Table {
         self.listening.iter().any(|one| one.target == target)
     }
 
-    /// The clients' ends, each with the name of its service. `known`: cookies of those of earlier looks.
-    fn clients(&self, known: &HashMap<NonZeroU64, UnixName>) -> Vec<(Kept, UnixName)> {
-        let mut servers: HashMap<u32, UnixName> = HashMap::new();
+    /// The clients' ends, each with the name of its service. `known`: of earlier looks.
+    fn clients(&self, known: &Known) -> Vec<(Kept, UnixName)> {
+        let mut servers: NumberMap<u32, UnixName> = NumberMap::default();
         servers.extend(self.accepted.iter().map(|one| (one.socket.inode, one.named.name)));
         let waiting = self.listening.iter().flat_map(|one| one.socket.waiting.iter().map(|at| (*at, one.named.name)));
-        let waiting: HashMap<u32, UnixName> = waiting.filter(|(inode, _)| *inode != 0).collect();
+        let waiting: NumberMap<u32, UnixName> = waiting.filter(|(inode, _)| *inode != 0).collect();
         let whose = |one: &Kept| match one.peer {
-            0 => waiting.get(&one.inode).filter(|_| one.shutdown == 0).or_else(|| known.get(&one.cookie?)).copied(),
+            0 => {
+                let known = || known.clients.get(&one.cookie?);
+                waiting.get(&one.inode).filter(|_| one.shutdown == 0).or_else(known).copied()
+            }
             peer => servers.get(&peer).copied(),
         };
         self.others.iter().filter_map(|one| Some((*one, whose(one)?))).collect()
     }
+
+    /// What the next look is to know beside the clients that this one shows.
+    fn teach(&self, known: &mut Known, clients: &[(Kept, UnixName)]) {
+        known.listeners = self.listening.iter().filter_map(|one| one.socket.known.clone()).collect();
+        let cookies =
+            |all: &[(Kept, UnixName)]| all.iter().filter_map(|(one, name)| Some((one.cookie?, *name))).collect();
+        let mut clients: Vec<(NonZeroU64, UnixName)> = cookies(clients);
+        clients.retain(|(cookie, _)| !known.clients.contains_key(cookie));
+        known.is_busy = known.has_looked && !clients.is_empty();
+        known.clients.extend(clients);
+        let lost = self.others.iter().filter(|one| one.peer == 0 && one.shutdown == diag::BOTH && !one.has_name);
+        let lost = lost.filter_map(|one| one.cookie).chain(self.nameless.iter().copied());
+        let is_one = |cookie: &NonZeroU64| match known.has_looked {
+            true => known.strays.contains(cookie),
+            false => !known.clients.contains_key(cookie),
+        };
+        known.strays = lost.filter(is_one).collect();
+        known.has_looked = true;
+    }
+}
+
+/// Whether earlier looks tell the file of each of the targets' listeners, in one namespace.
+fn has_all_files(world: &World, targets: &[UnixTarget], known: &[KnownListener]) -> bool {
+    let is_known = |file| known.iter().any(|known| known.file == file);
+    let is_alone = |one: &KnownListener| known.iter().filter(|other| other.name == one.name).count() == 1;
+    world.netns != Netns::All
+        && world.replay.is_none()
+        && known.iter().all(is_alone)
+        && targets.iter().flat_map(UnixTarget::files).all(is_known)
 }
 
 /// Shows the rows of the selection's UNIX sockets, listeners first.
@@ -208,9 +288,9 @@ pub fn visit(
             each(socket, if is_unsure { matched.doubted() } else { matched }, &none);
         }
     };
-    let mut given = HashSet::new();
+    let mut given = NumberSet::<u32>::default();
     // Who is accepted meanwhile may be in both.
-    let taken: HashSet<u32> = table.accepted.iter().map(|one| one.socket.peer).filter(|peer| *peer != 0).collect();
+    let taken: NumberSet<u32> = table.accepted.iter().map(|one| one.socket.peer).filter(|peer| *peer != 0).collect();
     for Candidate { socket: listening, named, .. } in &table.listening {
         let listener =
             Socket { accept_queue: listening.queue, ..row(&listening.end, State::Listen, named.name, Side::Server) };
@@ -227,9 +307,8 @@ pub fn visit(
     for Candidate { socket, named, .. } in table.accepted.iter().filter(|one| given.insert(one.socket.inode)) {
         show(&row(socket, state(socket), named.name, Side::Server), Side::Server, socket.uid, &[]);
     }
-    let clients = table.clients(&selection.unix_clients.borrow());
-    let cookies = clients.iter().filter_map(|(socket, name)| Some((socket.cookie?, *name)));
-    selection.unix_clients.borrow_mut().extend(cookies);
+    let clients = table.clients(&selection.unix_known.borrow());
+    table.teach(&mut selection.unix_known.borrow_mut(), &clients);
     for (socket, name) in clients {
         show(&row(&socket, state(&socket), name, Side::Client), Side::Client, socket.uid, &[]);
     }
@@ -281,10 +360,11 @@ mod tests {
 
     /// What was shut down of each accepted socket and of each client's end, who waits, and how many strays there are.
     fn has_all(accepted: &[u8], clients: &[(u32, u8)], waiting: &[u32], strays: u64) -> bool {
-        let kept = |inode, shutdown| Kept { inode, cookie: None, netns: 0, uid: None, peer: 0, shutdown };
+        let kept =
+            |inode, shutdown| Kept { inode, cookie: None, netns: 0, uid: None, peer: 0, shutdown, has_name: false };
         let named = Named { name: UnixName::new("/run/x"), by_file: true };
         let candidate = |socket| Candidate { socket, named, target: 0, device: None };
-        let listener = Listening { end: kept(1, 0), queue: None, waiting: waiting.to_vec() };
+        let listener = Listening { end: kept(1, 0), queue: None, waiting: waiting.to_vec(), known: None };
         let table = Table {
             listening: vec![Candidate { socket: listener, named, target: 0, device: None }],
             accepted: accepted.iter().map(|shutdown| candidate(kept(2, *shutdown))).collect(),

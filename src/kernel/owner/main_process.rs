@@ -20,7 +20,7 @@ impl Owners {
 }
 
 /// Whether it is the system's or a user's systemd, which opens sockets there for other units.
-fn opens(process: &Process) -> bool {
+pub(super) fn opens(process: &Process) -> bool {
     process.cgroup.as_deref().is_some_and(|path| path.ends_with("/init.scope"))
 }
 

@@ -138,7 +138,7 @@ pub fn threads(process: BorrowedFd<'_>) -> Result<u64, Errno> {
 }
 
 /// Entries of a descriptor table: the directory's size since Linux 6.2, before that 0.
-fn table_size(thread: BorrowedFd<'_>) -> Result<u64, Errno> {
+pub(super) fn table_size(thread: BorrowedFd<'_>) -> Result<u64, Errno> {
     statat(thread, "fd", AtFlags::empty()).map(|fds| fds.st_size.cast_unsigned())
 }
 
@@ -164,7 +164,7 @@ pub fn each_thread(
     done
 }
 
-fn open_table(thread: BorrowedFd<'_>) -> Result<rustix::fd::OwnedFd, Errno> {
+pub(super) fn open_table(thread: BorrowedFd<'_>) -> Result<rustix::fd::OwnedFd, Errno> {
     openat(thread, "fd", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 

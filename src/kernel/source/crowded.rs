@@ -62,6 +62,11 @@ pub fn visit(
     Ok(seen)
 }
 
+/// Whether the calling thread's namespace may have such a table.
+pub fn may_be() -> bool {
+    small_table().is_some()
+}
+
 /// The chains of the table of the calling thread's namespace, where they may get long; not known before Linux 6.1: no
 /// small tables.
 fn small_table() -> Option<u64> {

@@ -211,12 +211,17 @@ fn mptcp_info(socket: &mut Socket, info: &[u8]) {
     }
 }
 
+/// What a request asks for beside what every answer has.
+pub(super) fn extensions(times: bool) -> u8 {
+    u8::from(times) << (INET_DIAG_INFO - 1)
+}
+
 /// A dump request for [`COMBINED`] (`family` 0) or [`BY_FAMILY`].
 ///
 /// The filters go from cheap to dear: the states' mask, then one port on one side in the socket
 /// id, else bytecode. The kernel's filter only saves work: [`crate::kernel::select`] judges every row.
 pub fn request(kind: u16, table: Table, family: u8, query: &Query) -> Vec<u8> {
-    let extensions = u8::from(query.times) << (INET_DIAG_INFO - 1);
+    let extensions = extensions(query.times);
     let mut id = [0u8; SOCK_ID];
     let mut code = Vec::new();
     match (query.ports, query.side) {

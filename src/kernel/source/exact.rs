@@ -5,11 +5,11 @@
 
 use super::diag::{self, AF_INET, AF_INET6, BY_FAMILY, Message, Table};
 use super::netlink;
-use crate::base::error::Result;
 use crate::kernel::netns;
 use crate::kernel::socket::{Protocol, Socket};
 use crate::kernel::world::{Netns, Source, World};
 use rustix::fd::OwnedFd;
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::net::IpAddr;
 
@@ -19,6 +19,7 @@ const IPPROTO_TCP: u8 = 6;
 const LONGEST_ANSWER: usize = 4096;
 
 /// The kernel of one's own network namespace.
+#[derive(Debug)]
 pub struct Asker(OwnedFd);
 
 impl Asker {
@@ -31,19 +32,33 @@ impl Asker {
 
     /// The socket as it is now, if it can be found alone and is the same one.
     pub fn find(&self, socket: &Socket) -> Option<Socket> {
-        let request = request(socket)?;
-        send(&self.0, &request, SendFlags::empty()).ok()?;
+        self.ask(socket, false).ok().flatten()
+    }
+
+    /// As [`Asker::find`], with [`Socket::times`] if they are wanted. `None`: the kernel finds none, or another.
+    ///
+    /// # Errors
+    /// Any other answer than that; [`Errno::NOTSUP`] where a socket can't be asked for alone.
+    pub fn ask(&self, socket: &Socket, times: bool) -> Result<Option<Socket>, Errno> {
+        send(&self.0, &request(socket, times).ok_or(Errno::NOTSUP)?, SendFlags::empty())?;
         let mut buffer = [0; LONGEST_ANSWER];
-        let (filled, _) = recv(&self.0, &mut buffer, RecvFlags::TRUNC).ok()?;
-        match diag::messages(buffer.get(..filled)?, Table::Tcp).next()?.ok()?.message {
-            Message::Socket(found) if found.cookie == socket.cookie => Some(found),
-            _ => None,
+        let filled = loop {
+            match recv(&self.0, &mut buffer, RecvFlags::TRUNC) {
+                Err(Errno::INTR) => {}
+                received => break received?.0,
+            }
+        };
+        let answer = buffer.get(..filled).and_then(|answer| diag::messages(answer, Table::Tcp).next());
+        match answer.and_then(Result::ok).ok_or(Errno::BADMSG)?.message {
+            Message::Socket(found) => Ok(Some(found).filter(|found| found.cookie == socket.cookie)),
+            Message::Refused(errno) if -errno == Errno::NOENT.raw_os_error() => Ok(None),
+            _ => Err(Errno::BADMSG),
         }
     }
 }
 
 /// `struct inet_diag_req_v2` for exactly one. `None`: it has no cookie to be known by, or isn't plain TCP's.
-fn request(socket: &Socket) -> Option<Vec<u8>> {
+fn request(socket: &Socket, times: bool) -> Option<Vec<u8>> {
     let cookie = socket.cookie.filter(|_| socket.protocol == Protocol::Tcp)?;
     // A mapped address is held as the IPv4 address, and so hashed by the kernel too.
     let family = if socket.local.ip.is_ipv4() && socket.remote.ip.is_ipv4() { AF_INET } else { AF_INET6 };
@@ -52,7 +67,7 @@ fn request(socket: &Socket) -> Option<Vec<u8>> {
     message.extend(BY_FAMILY.to_ne_bytes());
     message.extend(NLM_F_REQUEST.to_ne_bytes());
     message.extend([1, 0, 0, 0, 0, 0, 0, 0]); // sequence, port id
-    message.extend([family, IPPROTO_TCP, 0, 0]);
+    message.extend([family, IPPROTO_TCP, diag::extensions(times), 0]);
     message.extend(u32::MAX.to_ne_bytes()); // states
     message.extend(socket.local.port.to_be_bytes());
     message.extend(socket.remote.port.to_be_bytes());

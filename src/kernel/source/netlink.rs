@@ -124,6 +124,25 @@ fn dump(table: Table, by: Dump, socket: &OwnedFd, query: &Query, each: &mut dyn 
     Ok(seen)
 }
 
+/// Shows TCP's rows until `each` says no: what is behind them the kernel isn't asked for. Returns whether that was all.
+/// `socket`: a fresh one, of no more use when this ends.
+///
+/// # Errors
+/// Where [`visit`] would go another way, too.
+pub fn visit_while(socket: &OwnedFd, query: &Query, each: &mut dyn FnMut(&Socket) -> bool) -> Result<bool> {
+    let mut seen = Coverage::new(Origin::Netlink, String::new());
+    let mut buffer = Box::new_uninit_slice(RECEIVE_BUFFER);
+    let (mut repeats, mut goes_on) = (Repeats::default(), true);
+    send(socket, &diag::request(diag::COMBINED, Table::Tcp, 0, query), SendFlags::empty())
+        .map_err(refused("a sock_diag request"))?;
+    let ended = receive_all(socket, &mut buffer, &mut seen, &mut |filled, seen| {
+        let show = &mut |row: &Socket| goes_on = goes_on && each(row);
+        take(filled, Table::Tcp, &mut repeats, seen, show).or((!goes_on).then_some(Ok(())))
+    });
+    ended.map_err(refused("a sock_diag dump"))?;
+    Ok(goes_on && seen.missing.is_none())
+}
+
 /// Reads one dump to its end.
 fn receive(
     socket: &OwnedFd,

@@ -60,28 +60,27 @@ fn by_netlink(socket: &OwnedFd, query: Query, each: &mut dyn FnMut(&Row)) -> Res
 
 /// What one receive brought; the dump's end, where it is there.
 fn take(filled: &[u8], seen: &mut Coverage, each: &mut dyn FnMut(&Row)) -> Option<Ended> {
-    for framed in diag::messages(filled) {
-        let Framed { message, interrupted } = match framed {
-            Ok(framed) => framed,
-            Err(why) => {
-                seen.missing = Some(why);
-                return Some(Ok(()));
-            }
-        };
-        if interrupted {
+    let mut end = None;
+    let visited = diag::visit(filled, &mut |Framed { message, interrupted }| {
+        if *interrupted {
             seen.missing = Some("the socket table changed under the dump".to_owned());
         }
         match message {
             Message::Socket(row) => {
                 seen.rows += 1;
-                each(&row);
+                each(row);
             }
-            Message::Done(0..) => return Some(Ok(())),
-            Message::Done(errno) | Message::Refused(errno) => return Some(Err(Errno::from_raw_os_error(-errno))),
+            Message::Done(0..) => end = Some(Ok(())),
+            Message::Done(errno) | Message::Refused(errno) => end = Some(Err(Errno::from_raw_os_error(-errno))),
             Message::Other => {}
         }
+        end.is_none()
+    });
+    if let Err(why) = visited {
+        seen.missing = Some(why);
+        return Some(Ok(()));
     }
-    None
+    end
 }
 
 /// Each namespace that can be found, as [`super::visit_all`] finds them.

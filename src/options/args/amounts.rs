@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-/// `--baseline-warning`.
+/// `--usual-warning`.
 #[derive(Clone, Copy, Debug)]
 pub struct Percent(pub u32);
 

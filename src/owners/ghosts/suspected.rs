@@ -35,6 +35,8 @@ pub struct Suspected<'a> {
     clients: &'a [String],
     /// From earlier looks, or by the caller's choice.
     known: Vec<u32>,
+    /// Whether processes are chosen: no other's ghosts are the service's.
+    is_closed: bool,
     pub(super) before: &'a Known,
     pub(super) looking: Looking<'a>,
     /// The kernel's count of all sockets that no table shows.
@@ -93,8 +95,10 @@ impl<'a> Suspected<'a> {
         at_most: Option<u64>,
     ) -> Result<Suspected<'a>> {
         let (unit, uid) = (target.request.unit.as_deref(), target.selection.uid);
-        let (sockets, users, clients) = (HashSet::new(), HashSet::new(), &target.profile.clients[..]);
-        let mut suspected = Suspected { sockets, users, unit, uid, clients, known, before, looking, at_most };
+        let (sockets, users, is_closed) = (HashSet::new(), HashSet::new(), !target.request.pids.is_empty());
+        let clients = if is_closed { &[] } else { &target.profile.clients[..] };
+        let mut suspected =
+            Suspected { sockets, users, unit, uid, clients, known, is_closed, before, looking, at_most };
         look::visit(world, &target.selection, (StateSet::ALL, false), &mut |socket, matched, _| {
             if socket.inode != 0 && matches!(matched, Match::Yes(_)) {
                 suspected.sockets.insert(socket.inode);
@@ -157,7 +161,7 @@ impl<'a> Suspected<'a> {
         let clients = processes::mark(&mut open, self.clients, world);
         let mut has_service = meant.len() + clients > 0 || self.are_named();
         // Only where no process is known as the service's any other may be.
-        open.retain(|_, descriptor| descriptor.is_meant || !has_service || self.counts_all());
+        open.retain(|_, descriptor| descriptor.is_meant || (!self.is_closed && (!has_service || self.counts_all())));
         self.leave_other_namespaces(&mut open, world);
         let mut holders = processes::holders(open.values().filter(|descriptor| descriptor.is_meant));
         // The tables come second: what is in none of them now was open before.

@@ -63,8 +63,8 @@ pub struct Idle {
     /// Normal spares of one pool: of one client host, on the host itself of one unit and user.
     pub expected: Option<u64>,
     /// Idle connections in percent of ESTABLISHED.
-    #[serde(default)]
-    pub share: Ratio,
+    #[serde(default, alias = "share")]
+    pub ratio: Ratio,
     /// Idle ones that never carried a byte.
     #[serde(default)]
     pub never_used: Limits,
@@ -137,7 +137,7 @@ impl CloseWait {
 impl Idle {
     /// As [`CloseWait::judges`].
     pub fn judges(&self) -> bool {
-        [self.limits(), self.share.limits(), self.never_used].iter().any(|limits| *limits != Limits::default())
+        [self.limits(), self.ratio.limits(), self.never_used].iter().any(|limits| *limits != Limits::default())
     }
 
     /// As [`CloseWait::judged_as`].

@@ -1,6 +1,7 @@
 //! Ways to end: stuck inputs, and outputs that nobody reads. These need no namespace.
 
 use crate::lab::run::{CHECK, Outcome, PATIENCE, Started, check, finish, run};
+use crate::lab::{skip_test, test_name_of};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -97,6 +98,25 @@ fn a_reader_that_never_reads_ends_at_the_deadline() {
     let status = finish(&mut child, PATIENCE);
     assert_eq!(status.and_then(|status| status.code()), Some(3));
     assert!(patient.0.try_wait().unwrap().is_none(), "its own deadline ended it, and nothing else");
+}
+
+/// On a crowded machine the reader has the CPU before the check that woke it: the deadline came between its line and its exit.
+#[test]
+fn the_code_is_that_of_the_line_that_was_printed() {
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null"]);
+    if !strace.arg("true").status().is_ok_and(|done| done.success()) {
+        return skip_test(
+            test_name_of(&the_code_is_that_of_the_line_that_was_printed),
+            "no strace, or it may not trace",
+        );
+    }
+    let root = quiet_host();
+    let mut late = Command::new("strace");
+    late.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=write", "-e", "inject=write:delay_exit=1700000", CHECK]);
+    late.args(["-p11211", "-t1", "--proc-root"]).arg(root.path());
+    let outcome = run(&mut late);
+    assert!(outcome.code == 0 && outcome.stdout.starts_with("CLOSEWAIT OK"), "{outcome:?}");
 }
 
 fn all_of(stream: Option<impl Read>) -> String {

@@ -67,6 +67,28 @@ fn another_services_end_is_no_client_of_this_one() {
     });
 }
 
+/// As an FTP server does with its data: it connects from its port, and who listened for that listens no more. Mere counts
+/// are made without what the kernel tells of each socket; who connected is asked all the same.
+#[test]
+fn who_was_connected_to_is_no_client_also_where_only_counts_are_wanted() {
+    Lab::test(|lab| {
+        let (mut server, mut client) = (lab.peer(), lab.peer());
+        client.say("listen l 127.0.0.1:50001");
+        server.say("connect_from c 127.0.0.1:20 127.0.0.1:50001");
+        client.say("accept s l 1");
+        client.say("close l");
+        // With and without the ages of all.
+        for more in ["-t10", "-v"] {
+            let of = |side: &str| STATES.run(&["-p20", side, more]).value("established");
+            assert_eq!([of("--side=client"), of("--side=server")], [0.0, 0.0], "{more}");
+        }
+        // Many that look alike are those of one server.
+        let (_server, _client) = lab.connected("127.0.0.1:21", 300);
+        let of = |side: &str| STATES.run(&["-p21", side]).value("established");
+        assert_eq!([of("--side=client"), of("--side=server"), of("--side=both")], [300.0, 300.0, 600.0]);
+    });
+}
+
 #[test]
 fn a_connection_from_a_port_that_listens_too_is_the_clients() {
     Lab::test(|lab| {

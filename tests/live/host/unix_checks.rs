@@ -41,6 +41,39 @@ fn a_full_accept_queue_is_found_and_whose_it_is() {
     });
 }
 
+/// `-P mysql` judges both: the UNIX listener's queue is no less full for there being a port, and each check tells how many of its
+/// numbers are over UNIX sockets.
+#[test]
+fn beside_tcp_all_is_judged_too_and_told_apart() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let (path, profile) = (place.at("x.sock"), place.at("mine.yaml"));
+        fs::write(&profile, format!("service: mine\nports: [3306]\nunix: [{path}]\nlimit: 100\n")).unwrap();
+        let (mut server, mut client) = (lab.peer(), lab.peer());
+        server.say("listen t 127.0.0.1:3306");
+        client.say("connect t 127.0.0.1:3306 2");
+        server.say("accept t t 2");
+        server.say(&format!("listen l {path} 4"));
+        client.say(&format!("connect c {path} 3"));
+        server.say("accept s l 3");
+        let state = place.at("state");
+        let of = |more: &[&'static str]| [&["-P", profile.as_str()], more].concat();
+        let calm = STATES.run(&of(&[]));
+        says(&calm, 0, &["10 ESTABLISHED, 2 LISTEN", "6 over UNIX sockets"]);
+        let growth = GROWTH.run(&["-P", &profile, "--state-dir", &state]);
+        says(&growth, 0, &["5 of 100", "3 over UNIX sockets"]);
+        let tenants = TENANTS.run(&of(&["--key=user", "--limit=100"]));
+        says(&tenants, 0, &["5 connections", "3 over UNIX sockets"]);
+        let left = ORPHANS.run(&of(&["--wait=0s", "-v"]));
+        says(&left, 2, &["12 sockets left", "7 over UNIX sockets"]);
+        assert!(left.stdout.contains(&format!("look: connleak who -P {profile}")), "{left:?}");
+        client.say(&format!("connect c {path} 5"));
+        says(&STATES.run(&of(&[])), 2, &[&format!("accept queue of {path} at 5 of 4, 125%")]);
+        server.say("accept s l 5");
+        says(&STATES.run(&of(&[])), 0, &["2 LISTEN"]);
+    });
+}
+
 #[test]
 fn nothing_is_left_after_a_stop_or_it_is_said_what() {
     Lab::test(|lab| {
@@ -211,5 +244,12 @@ fn what_carried_no_data_can_not_be_told() {
         says(&IDLE.run(&["-P", "php-fpm"]), 3, &["doesn't tell when a UNIX socket"]);
         // A profile's TCP ports are judged as ever.
         says(&IDLE.run(&["-P", "mysql"]), 0, &["mysql:3306"]);
+        // Where it has connections by UNIX sockets only, none of them is judged; else the line says so.
+        let profile = place.at("mine.yaml");
+        fs::write(&profile, format!("service: mine\nports: [3306]\nunix: [{path}]\n")).unwrap();
+        says(&IDLE.run(&["-P", &profile]), 3, &["doesn't tell when a UNIX socket"]);
+        let mut tcp = lab.peer();
+        tcp.say("listen t 127.0.0.1:3306");
+        says(&IDLE.run(&["-P", &profile]), 0, &["1 connection over UNIX sockets not judged"]);
     });
 }

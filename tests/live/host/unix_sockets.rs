@@ -151,6 +151,102 @@ fn who_came_since_the_last_look_is_seen_too() {
     });
 }
 
+/// Where an earlier look told a listener's file, it isn't asked for again: what has come into its place since is seen as
+/// it is where all is asked.
+#[test]
+fn what_was_told_of_files_is_no_longer_believed_once_another_listens() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let [path, other, old] = ["x.sock", "y.sock", "old.sock"].map(|name| place.at(name));
+        let (mut server, _client) = place.connected(lab, &path, 3);
+        let both = |wanted: [f64; 2]| {
+            for whole in [&[][..], &["-v"], &[]] {
+                let seen = place.check(&[&["--unix", &path, "-w100"], whole].concat());
+                assert_eq!((seen.code, counts(&seen)), (0, wanted), "{whole:?}: {seen:?}");
+            }
+        };
+        both([0.0, 6.0]);
+        // Another service's socket is put into its place; old connections of the name are on the same device.
+        let (mut theirs, mut client) = place.connected(lab, &other, 2);
+        client.say("close c");
+        fs::rename(&other, &path).unwrap();
+        both([2.0, 6.0]);
+        theirs.say("close s");
+        both([0.0, 6.0]);
+        // A server that made its file anew, and still has what came by the old one.
+        fs::rename(&path, &old).unwrap();
+        server.say(&format!("listen m {path}"));
+        client.say(&format!("connect d {path} 1"));
+        server.say("accept t m 1");
+        both([0.0, 8.0]);
+        client.say("close d");
+        both([1.0, 6.0]);
+    });
+}
+
+/// The same name elsewhere in the same network namespace, after a look that told whose it was.
+#[test]
+fn a_namesake_that_comes_later_is_another_socket_too() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let dir = place.at("run");
+        fs::create_dir(&dir).unwrap();
+        let path = format!("{dir}/x.sock");
+        let (_server, _client) = place.connected(lab, &path, 1);
+        let both = || {
+            for whole in [&[][..], &["-v"], &[]] {
+                let seen = place.check(&[&["--unix", &path, "-w100"], whole].concat());
+                assert_eq!((seen.code, counts(&seen)), (0, [0.0, 2.0]), "{whole:?}: {seen:?}");
+            }
+        };
+        both();
+        let mut command = Command::new("unshare");
+        let script = format!("mount -t tmpfs none {dir} && exec \"$0\"");
+        command.args(["--mount", "sh", "-c", &script]).arg(crate::lab::example("peer"));
+        let mut theirs = lab.peer_by(command);
+        theirs.say(&format!("listen l {path}"));
+        theirs.say(&format!("connect c {path} 3"));
+        theirs.say("accept s l 3");
+        theirs.say("close c");
+        both();
+    });
+}
+
+/// Whose a client's end was whose server had closed before anybody looked nothing tells: it is no absence.
+#[test]
+fn closed_ends_from_before_the_first_run_are_doubt() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let path = place.at("x.sock");
+        let (mut server, client) = place.connected(lab, &path, 4);
+        server.say("close s");
+        let look = |more: &[&str]| place.check(&[&["--unix", &path], more].concat());
+        let words = "4 closed ends of UNIX clients from before the first run, whose can't be told";
+        let profile = place.at("mine.yaml");
+        fs::write(&profile, format!("service: mine\nports: [3306]\nunix: [{path}]\n")).unwrap();
+        for _ in 0..2 {
+            let outcome = look(&["-w3"]);
+            let seen = (outcome.code, counts(&outcome), outcome.text().contains(words));
+            assert_eq!(seen, (3, [0.0, 0.0], true), "{outcome:?}");
+            let calm = look(&["-w4"]);
+            assert_eq!((calm.code, calm.text().contains(words)), (0, true), "{calm:?}");
+            let of_server = look(&["-w3", "--side=server"]);
+            assert_eq!((of_server.code, of_server.text().contains("ends of")), (0, false), "{of_server:?}");
+            // Of a profile's usual sockets it is only said.
+            let of_profile = place.check(&["-P", &profile, "-w3"]);
+            assert_eq!((of_profile.code, of_profile.text().contains(words)), (0, true), "{of_profile:?}");
+        }
+        // Another service's clients that lose their server later are not its.
+        let (gone, _later) = place.connected(lab, &place.at("y.sock"), 7);
+        gone.end();
+        let later = look(&["-w3"]);
+        assert_eq!((later.code, later.text().contains(words)), (3, true), "{later:?}");
+        client.end();
+        let clear = look(&["-w3"]);
+        assert_eq!((clear.code, clear.text().contains("ends of")), (0, false), "{clear:?}");
+    });
+}
+
 #[test]
 fn half_closed_is_closed_at_one_end_only() {
     Lab::test(|lab| {

@@ -148,7 +148,7 @@ fn a_leak_is_seen_and_its_end_too() {
                     "spares",
                 ],
                 "memcached growth" => {
-                    &["connections", "used", "limit", "growth", "suspects", "idle_oldest", "opened", "closed"]
+                    &["connections", "used", "limit", "growth", "left", "suspects", "idle_oldest", "opened", "closed"]
                 }
                 "memcached states" => &[
                     "sockets",

@@ -106,7 +106,7 @@ fn lines(profile: &Profile) -> Vec<(&'static str, String)> {
         ("CLOSE_WAIT oldest", spans(&profile.close_wait.oldest)),
         ("time to the limit", spans(&profile.growth)),
         ("idle", format!("{}{}", age(profile.idle.min_age), limits(profile.idle.limits()))),
-        ("idle share", percent(profile.idle.share.limits())),
+        ("idle ratio", percent(profile.idle.ratio.limits())),
         ("never used", limits(profile.idle.never_used)),
         ("idle oldest", spans(&profile.idle.oldest)),
         ("accept queue", percent(profile.states.accept_queue)),

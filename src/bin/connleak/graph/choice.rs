@@ -62,9 +62,10 @@ impl Graph {
             local: self.local.clone(),
             user: self.user.clone(),
             unit: self.unit.clone(),
+            pid: self.pid.clone(),
             ..Common::default()
         };
-        common.request(&self.pid)
+        common.request()
     }
 }
 

@@ -92,7 +92,7 @@ impl Sampler {
         // Each look has its own time.
         self.world.deadline = Deadline::after(common.timeout.unwrap_or_default().after.0);
         let world = &self.world;
-        let target = target::resolve_any(common.request(&own.pid), world)?;
+        let target = target::resolve_any(common.request(), world)?;
         let plan = Plan::new(&target);
         let Looked { connections, counts, notes } = record(&plan, &mut self.history, world)?;
         let by = own.by.map(|by| by.of_profile(&target.profile)).transpose()?;
@@ -103,7 +103,7 @@ impl Sampler {
             after: self.begun.elapsed(),
             counts,
             owners: by_owner(&connections, &owners, by),
-            usage: usage(world, &own.pid),
+            usage: usage(world, &common.pid),
             notes,
             ..Frame::default()
         };
@@ -142,7 +142,7 @@ impl Sampler {
 
     /// Whether all processes that are watched are gone.
     fn has_ended(&self) -> bool {
-        let mut pids = self.args.own.pid.iter().flat_map(|pids| &pids.0).peekable();
+        let mut pids = self.args.common.pid.iter().flat_map(|pids| &pids.0).peekable();
         pids.peek().is_some() && pids.all(|pid| !self.world.proc_root.join(pid.to_string()).exists())
     }
 }

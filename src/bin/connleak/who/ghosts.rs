@@ -16,7 +16,8 @@ pub struct Haunted {
 
 /// Most ghosts first. What is to be said of them goes to `notes`.
 pub fn find(target: &Target, looking: Looking, world: &World, notes: &mut Vec<String>) -> Result<Option<Vec<Haunted>>> {
-    let Some(found) = ghosts::find(world, target, &Vec::new, &Known::default(), looking)? else { return Ok(None) };
+    let chosen = || target.request.pids.clone();
+    let Some(found) = ghosts::find(world, target, &chosen, &Known::default(), looking)? else { return Ok(None) };
     let sockets: Vec<_> = found.sockets.iter().map(|ghost| (ghost.holder_inode, ghost.uid)).collect();
     let owners = owner::find(world, &sockets, Holders::First);
     let mut haunted: Vec<Haunted> = Vec::new();
