@@ -2,7 +2,7 @@
 
 use connleak::base::duration::Span;
 use connleak::kernel::select::Selection;
-use connleak::kernel::socket::{Side, State, UnixName};
+use connleak::kernel::socket::{Age, Side, State, UnixName};
 use connleak::kernel::source::Coverage;
 use connleak::kernel::tally::Tally;
 use connleak::kernel::world::World;
@@ -33,7 +33,7 @@ impl Rules {
             verdict.judge(&limits, ratio, || found.part(stuck));
         }
         if let Some(oldest) = oldest.filter(|_| found.ages_known()) {
-            verdict.judge(&self.oldest, seconds(oldest), || format!("oldest {}", age(oldest)));
+            verdict.judge(&self.oldest, seconds(oldest), || found.aged(oldest));
         }
         verdict
     }
@@ -121,6 +121,8 @@ impl Rules {
 pub struct Found {
     pub seen: Coverage,
     pub tally: Tally,
+    /// Inodes of TCP's connections, to know their descriptors by later.
+    pub inodes: Vec<u64>,
     /// In CLOSE_WAIT for the minimal age at least and no spares, and ghosts.
     pub stuck: Vec<Suspect>,
     /// Those of them that a pool may keep, by user.
@@ -217,6 +219,13 @@ impl Found {
         let is_asked = target.selection.unix.iter().any(|target| target.asked);
         self.strays = if is_asked { count } else { 0 };
         (count > self.strays).then(|| words::strayed(count))
+    }
+
+    /// `oldest 2m`; `oldest at least 2m`.
+    pub fn aged(&self, oldest: u32) -> String {
+        let span = Age { at_least: oldest, at_most: self.oldest_at_most.unwrap_or(oldest) };
+        let or_more = if span.open_end().is_some() { "at least " } else { "" };
+        format!("oldest {or_more}{}", age(oldest))
     }
 
     pub fn ages_known(&self) -> bool {

@@ -1,10 +1,11 @@
 //! Does anyone hold sockets whose peer has already closed, for how long, and who?
 
+mod ghosts;
 mod judge;
 
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
-use connleak::base::error::{Error, Result};
+use connleak::base::error::Result;
 use connleak::history::first_sights::FirstSights;
 use connleak::kernel::look;
 use connleak::kernel::select::Match;
@@ -13,8 +14,6 @@ use connleak::kernel::tally::Tally;
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Suspect};
-use connleak::owners::ghosts::Ghosts;
-use connleak::owners::ghosts::{self, Looking};
 use connleak::owners::holding::{self, Holding};
 use connleak::owners::spares::{self, Spare};
 use connleak::report::Report;
@@ -25,9 +24,12 @@ use connleak::report::words;
 use connleak::service::listener;
 use connleak::service::profile::Profile;
 use connleak::service::target::{self, Target};
-use judge::{Found, Rules, age, metrics};
+use judge::{Found, Rules, metrics};
 use serde_json::json;
 use std::path::PathBuf;
+
+/// Sockets that are remembered: of very many each process has some among those that the kernel lists first.
+const MOST_INODES: usize = 100_000;
 
 /// find sockets in CLOSE_WAIT: their peer has closed, their process has forgotten them
 #[derive(FromArgs, ArgsInfo, Debug)]
@@ -74,8 +76,8 @@ pub struct Closewait {
     #[argh(switch)]
     no_ghosts: bool,
 
-    /// where it is remembered since when UNIX sockets have been without their peer; default
-    /// /var/lib/connleak, see the man page
+    /// where it is remembered which sockets the service had, to know their ghosts by, and since when UNIX
+    /// sockets have been without their peer; default /var/lib/connleak, see the man page
     #[argh(option, arg_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
@@ -105,7 +107,7 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     }
     let strays = found.count_strays(&target, world);
     let unkept = sights.keep(&target.selection.unix_known.borrow(), found.seen.missing.is_none());
-    found.ghosts = look_for_ghosts(args, &target, &rules, &found, world)?;
+    found.ghosts = ghosts::look_for(args, &target, &rules, &mut found, world)?;
     found.add_ghosts(rules.expected);
     let gathered = world.deadline.elapsed();
     let verdict = rules.judge(found.stuck.len() as u64, found.oldest, &found);
@@ -125,29 +127,6 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
         report.details.extend(holding::stages(&found.seen, gathered, &holding.owners, world));
     }
     Ok(report)
-}
-
-fn look_for_ghosts(
-    args: &Args<Closewait>,
-    target: &Target,
-    rules: &Rules,
-    found: &Found,
-    world: &World,
-) -> Result<Option<Ghosts>> {
-    if args.own.ghosts && args.own.no_ghosts {
-        return Err(Error::Usage("--ghosts and --no-ghosts contradict each other; give one".into()));
-    }
-    if !target.selection.has_tcp() && world.replay.is_none() {
-        return Ok(Some(Ghosts::default()));
-    }
-    if args.own.no_ghosts {
-        return Ok(None);
-    }
-    let known = rules.judge(found.stuck.len() as u64, found.oldest, found).state;
-    let shows_details = args.common.wants_owners(known != ServiceState::Ok).is_some();
-    let (matters, exactly) = (&|more| rules.at_worst(found, more) > known, shows_details);
-    let looking = if args.own.ghosts { Looking::Asked } else { Looking::ByDefault { matters, exactly } };
-    ghosts::find(world, target, &target.request.pids, looking)
 }
 
 /// The thresholds in force.
@@ -189,7 +168,7 @@ impl Spare for Stuck {
 fn gather(target: &Target, rules: &Rules, sights: &mut FirstSights, world: &World) -> Result<Found> {
     let (selection, min_age) = (&target.selection, rules.min_age);
     let states = StateSet::of(&[State::Established, State::CloseWait]);
-    let (mut tally, mut stuck) = (Tally::default(), Vec::new());
+    let (mut tally, mut stuck, mut inodes) = (Tally::default(), Vec::new(), Vec::new());
     let (mut young, mut maybe_stuck, mut unsure, mut probed, mut over_unix) = (0, 0, 0, 0, 0);
     let (mut oldest, mut oldest_at_most, mut unsure_oldest, mut ageless) = (None, None, None, 0);
     let seen = look::visit(world, selection, (states, true), &mut |socket, matched, _| {
@@ -206,6 +185,9 @@ fn gather(target: &Target, rules: &Rules, sights: &mut FirstSights, world: &Worl
             }
         };
         over_unix += u64::from(socket.is_unix() && socket.state == State::Established);
+        if !socket.is_unix() && socket.inode != 0 && inodes.len() < MOST_INODES {
+            inodes.push(socket.inode);
+        }
         let socket = &*sights.see(socket, side);
         tally.add(side, socket.state);
         if socket.state != State::CloseWait {
@@ -235,6 +217,7 @@ fn gather(target: &Target, rules: &Rules, sights: &mut FirstSights, world: &Worl
     Ok(Found {
         seen,
         tally,
+        inodes,
         stuck,
         spares_of,
         ghosts,
@@ -303,7 +286,7 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
 /// The number, how long and who come first: some pagers cut a line after 160 characters.
 fn headline(target: &Target, rules: &Rules, found: &Found, reasons: &[String], blame: &Blame) -> String {
     let counted = rules.counted(found.stuck.len() as u64, found);
-    let oldest = found.oldest.map(|oldest| format!("oldest {}", age(oldest)));
+    let oldest = found.oldest.map(|oldest| found.aged(oldest));
     // Where none is stuck it is that of the younger ones.
     let [oldest, of_young] = match found.stuck.is_empty() && !reasons.iter().any(|reason| reason.starts_with("oldest"))
     {

@@ -225,7 +225,7 @@ pub fn stopped_for(memory: &Path) -> Result<f64> {
         _ => {
             let seen = serde_json::to_string(&StopRecord { boot_id, uptime })
                 .map_err(|error| Error::content(memory, error))?;
-            atomic_file::write(memory, &seen, 0o600)?;
+            atomic_file::write(memory, seen.as_bytes(), 0o600)?;
             Ok(0.0)
         }
     }

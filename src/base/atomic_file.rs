@@ -16,7 +16,7 @@ const MOST_LINKS: usize = 40;
 ///
 /// # Errors
 /// When it can't be written, and for devices: the rename would put a file in the place of `/dev/null`.
-pub fn write(path: &Path, content: &str, mode: u32) -> Result<()> {
+pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let failed = |cause| Error::File { path: path.to_owned(), doing: "write", cause };
     let dir = dir_of(path);
     let is_device = |file: fs::Metadata| file.file_type().is_char_device() || file.file_type().is_block_device();
@@ -24,7 +24,7 @@ pub fn write(path: &Path, content: &str, mode: u32) -> Result<()> {
         return Err(Error::content(path, "a device can't be written whole; give a file's name, or leave it out"));
     }
     let mut file = tempfile::Builder::new().prefix(".connleak").tempfile_in(dir).map_err(failed)?;
-    file.write_all(content.as_bytes()).map_err(failed)?;
+    file.write_all(content).map_err(failed)?;
     // Not as it is made, which the umask would narrow.
     file.as_file().set_permissions(Permissions::from_mode(mode)).map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn devices_stay_devices() {
         for path in ["/dev/null", "/dev/stdout", "/dev/novel"] {
-            let refused = write(Path::new(path), "x", 0o644).unwrap_err().to_string();
+            let refused = write(Path::new(path), b"x", 0o644).unwrap_err().to_string();
             assert!(refused.contains(path) && refused.contains("device"), "{refused}");
         }
         assert!(fs::symlink_metadata("/dev/null").unwrap().file_type().is_char_device());

@@ -2,8 +2,8 @@
 
 use crate::growth::detector::stuck::{Resting, Rests, When};
 use crate::growth::detector::{Detector, Leak, Sample, Socket, TimeLeft, Verdict};
-use crate::growth::known::Known;
 use crate::growth::pool::{Connection, Pool, hashed, is_sampled};
+use crate::owners::known::Known;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 

@@ -2,7 +2,6 @@
 
 pub mod detector;
 pub mod detector_state;
-pub mod known;
 pub mod measure;
 pub mod near;
 pub mod observe;

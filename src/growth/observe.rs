@@ -11,7 +11,6 @@ use crate::base::error::{Error, Result};
 use crate::base::local_time;
 use crate::growth::detector::Verdict;
 use crate::growth::detector_state::{self, DetectorState, Learned, Moment};
-use crate::growth::known::Known;
 use crate::growth::measure::Measure;
 use crate::growth::outcome::Outcome;
 use crate::growth::pool::Connection;
@@ -24,8 +23,9 @@ use crate::kernel::owner::{Holders, Owners};
 use crate::kernel::scope;
 use crate::kernel::socket::{Side, State};
 use crate::kernel::source;
-use crate::kernel::world::{Source, World};
+use crate::kernel::world::World;
 use crate::owners::ghosts::Ghosts;
+use crate::owners::known::Known;
 use crate::service::target::Target;
 use rustix::time::{ClockId, clock_gettime};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -109,22 +109,13 @@ impl<'a> Plan<'a> {
 
     /// What is looked at, in words: other options see other sockets, or the same ones differently.
     pub fn name(&self, world: &World) -> String {
-        let (target, request) = (self.target, &self.target.request);
-        let mut name = match target.selection.is_any() {
-            true => "all ports".to_owned(),
-            false => format!("{} {}", target.service, target.service.side.name()),
-        };
-        let texts = [("user", &request.user), ("unit", &request.unit)];
-        let mut options: Vec<(&str, String)> =
-            texts.into_iter().filter_map(|(option, text)| Some((option, text.clone()?))).collect();
-        options.extend(request.pids.iter().map(|pid| ("pid", pid.to_string())));
-        options.extend(request.peers.iter().map(|range| ("peer", range.to_string())));
-        options.extend(request.locals.iter().map(|range| ("local", range.to_string())));
-        options.extend((world.source != Source::Auto).then(|| ("source", world.source.name().to_owned())));
-        options.extend(world.is_foreign().then(|| ("proc", world.proc_root.display().to_string())));
-        options.extend((self.measure != Measure::Connections).then(|| ("metric", self.measure.name().to_owned())));
-        options.extend((self.speed != 1).then(|| ("rehearsal", self.speed.to_string())));
-        options.iter().for_each(|(option, value)| name.push_str(&format!(" {option} {value}")));
+        let mut name = self.target.name(world);
+        if self.measure != Measure::Connections {
+            name.push_str(&format!(" metric {}", self.measure.name()));
+        }
+        if self.speed != 1 {
+            name.push_str(&format!(" rehearsal {}", self.speed));
+        }
         name
     }
 
@@ -214,7 +205,7 @@ impl Past {
     /// Who is known, and still runs; those that were chosen are.
     fn known(&self, plan: &Plan, world: &World) -> KnownNow {
         let boot_id = boot::boot_id().unwrap_or_default();
-        let before = self.memory.as_ref().map_or_else(Known::default, |memory| memory.processes.clone());
+        let before = self.memory.as_ref().map_or_else(Known::default, |memory| memory.processes.in_boot(&boot_id));
         let mut pids = before.alive(&boot_id, world);
         let is_sought = self.memory.is_none() || before.have_ended(&pids);
         pids.extend(&plan.target.request.pids);
@@ -298,6 +289,7 @@ fn capacity(found: &Outcome) -> u32 {
 mod tests {
     use super::*;
     use crate::base::deadline::Deadline;
+    use crate::kernel::world::Source;
     use crate::service::request::Request;
     use crate::service::target;
     use std::time::Duration;

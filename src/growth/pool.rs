@@ -14,6 +14,9 @@ use crate::kernel::world::World;
 use crate::owners::blame::Suspect;
 use std::collections::HashMap;
 
+/// Inodes that are remembered: of very many sockets each process has some among those that the kernel lists first.
+const MOST_INODES: usize = 16_384;
+
 /// One connection, by the end of it that is most telling.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection {
@@ -118,6 +121,12 @@ impl Pool {
         let ghost = |ghost: &Suspect| Connection::new(Socket { uid: ghost.uid, ..ghost.socket() }, side);
         self.connections.extend(ghosts.iter().map(ghost));
         self.counts[State::CloseWait as usize - 1] += ghosts.len() as u64;
+    }
+
+    /// By which a descriptor of one of them is known once no table shows it: a part of very many.
+    pub fn inodes(&self) -> Vec<u64> {
+        let of_tcp = self.connections.iter().filter(|one| !one.socket.is_unix() && !one.is_ghost());
+        of_tcp.map(|one| one.socket.inode).filter(|inode| *inode != 0).take(MOST_INODES).collect()
     }
 
     /// What the detector is shown of it; when it was taken is the caller's to say.

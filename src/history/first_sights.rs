@@ -193,7 +193,7 @@ impl FirstSights {
             if is_whole && self.is_unchanged(known) && self.date(&file).is_ok() {
                 return Ok(());
             }
-            atomic_file::write(&file, &self.text(known, looked), 0o600)
+            atomic_file::write(&file, self.text(known, looked).as_bytes(), 0o600)
         });
         // Where nothing is stuck nobody misses it.
         written.err().map(|why| FirstSights::describe(why.to_string())).filter(|_| !self.stuck.is_empty())

@@ -7,6 +7,7 @@
 
 mod connect;
 pub mod first_sights;
+pub mod last_look;
 mod place;
 mod read;
 mod sample;

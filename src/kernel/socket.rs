@@ -101,6 +101,14 @@ pub struct Age {
     pub at_most: u32,
 }
 
+impl Age {
+    /// The longer end where it is further off than what is shown of an age: then that is a lower bound, and said as one.
+    pub fn open_end(self) -> Option<u32> {
+        const SHOWN: u32 = 100;
+        Some(self.at_most).filter(|longest| *longest >= self.at_least.saturating_add(SHOWN))
+    }
+}
+
 /// Which table a row is of, and with it whether the row is a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
@@ -169,14 +177,25 @@ impl Socket {
     /// Then the age is at least `ack_recv` and at most `data_recv`, as data can't arrive after a FIN.
     /// Source: net/ipv4/tcp_input.c and tcp_timer.c, Linux 6.18.
     pub fn close_wait_age(&self) -> Option<Age> {
-        let Times { data_sent, data_recv, ack_recv, ack_delay, .. } = self.times?;
+        let Times { data_sent, data_recv, ack_recv, ack_delay, carried, .. } = self.times?;
         if self.protocol == Protocol::Unix {
             // Since it was first seen so, and since it last was not ([`Socket::first_seen`]).
             return Some(Age { at_least: ack_recv, at_most: data_recv });
         }
-        let may_be_of_a_write = data_sent <= ack_recv.saturating_add(ack_delay);
+        // Before the first write the time since the last one is that since the handshake.
+        let may_be_of_a_write = carried != Some(false) && data_sent <= ack_recv.saturating_add(ack_delay);
         let at_most = if self.keepalive || may_be_of_a_write { data_recv.max(ack_recv) } else { ack_recv };
         Some(Age { at_least: ack_recv, at_most })
+    }
+
+    /// The time in its state where two ends of it may be known: in CLOSE_WAIT, or in a process's FIN_WAIT2.
+    pub fn span(&self) -> Option<Age> {
+        match self.state {
+            State::CloseWait => self.close_wait_age(),
+            // The timeout is that of what no process has.
+            State::FinWait2 if self.inode != 0 => self.closing_age(0),
+            _ => None,
+        }
     }
 
     /// A UNIX socket with the age in its state that earlier looks tell: the kernel has none.
@@ -335,6 +354,9 @@ mod tests {
         socket.keepalive = false;
         socket.times = Some(times(100, 5_000, 70));
         assert_eq!(socket.close_wait_age(), Some(Age { at_least: 70, at_most: 5_000 }));
+        // Nothing was ever written.
+        socket.times = Some(Times { carried: Some(false), ..times(100, 5_000, 70) });
+        assert_eq!(socket.close_wait_age(), Some(Age { at_least: 70, at_most: 70 }));
         // A window update, of a peer that reads late.
         socket.times = Some(Times { ack_delay: 9_000, ..times(4_000, 5_000, 70) });
         assert_eq!(socket.close_wait_age(), Some(Age { at_least: 70, at_most: 5_000 }));

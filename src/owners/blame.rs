@@ -6,9 +6,9 @@ mod suspect;
 pub use share::Group;
 pub use suspect::Suspect;
 
-use crate::base::duration::Span;
 use crate::kernel::cgroup::{self, container};
 use crate::kernel::owner::{Owners, Process};
+use crate::kernel::socket::Age;
 use crate::report::{Owner, Peer, Report, Share, rounded, words};
 use crate::service::request::By;
 use crate::service::target::Target;
@@ -64,17 +64,21 @@ pub struct Blame {
 struct Count {
     sockets: u64,
     oldest: Option<u32>,
+    oldest_at_most: Option<u32>,
     peers: BTreeMap<IpAddr, u64>,
 }
 
 impl Count {
-    fn oldest_seconds(&self) -> Option<f64> {
-        self.oldest.map(|millis| rounded(f64::from(millis) / 1000.0, 1))
+    /// Seconds, and where that is what it is at least: what it is at most.
+    fn oldest_seconds(&self) -> [Option<f64>; 2] {
+        let span = Age { at_least: self.oldest.unwrap_or(0), at_most: self.oldest_at_most.unwrap_or(0) };
+        [self.oldest, span.open_end()].map(|age| age.map(|millis| rounded(f64::from(millis) / 1000.0, 1)))
     }
 
     fn add(&mut self, suspect: &Suspect) {
         self.sockets += 1;
         self.oldest = self.oldest.max(suspect.age);
+        self.oldest_at_most = self.oldest_at_most.max(suspect.age_at_most);
         // A UNIX socket's peer has no address.
         if !suspect.is_ghost() && suspect.unix_name().is_none() {
             *self.peers.entry(suspect.remote.ip).or_default() += 1;
@@ -84,6 +88,7 @@ impl Count {
     fn merge(&mut self, other: &Count) {
         self.sockets += other.sockets;
         self.oldest = self.oldest.max(other.oldest);
+        self.oldest_at_most = self.oldest_at_most.max(other.oldest_at_most);
         for (peer, sockets) in &other.peers {
             *self.peers.entry(*peer).or_default() += sockets;
         }
@@ -186,13 +191,14 @@ impl Blame {
             lines.extend(self.owners.iter().map(|owner| {
                 let peers: Vec<_> =
                     owner.peers.iter().map(|peer| format!("{} ({})", peer.address, peer.sockets)).collect();
-                let oldest = aged(owner.oldest_seconds);
+                let oldest = share::aged(owner.oldest_seconds, owner.oldest_at_most_seconds);
                 let peers = if peers.is_empty() { String::new() } else { format!(", peers {}", peers.join(", ")) };
                 format!("owner {owner}: {}{oldest}{peers}", sockets(owner.sockets))
             }));
             if self.grouping.by != By::Owner {
                 let line = |group: &Group| {
-                    format!("group {}: {}{}", group.key, sockets(group.sockets), aged(group.oldest_seconds))
+                    let oldest = share::aged(group.oldest_seconds, group.oldest_at_most_seconds);
+                    format!("group {}: {}{oldest}", group.key, sockets(group.sockets))
                 };
                 lines.extend(self.groups.iter().map(line));
             }
@@ -226,8 +232,9 @@ fn pid_of(suspect: &Suspect, owners: &Owners) -> Option<u32> {
 fn owner(process: &Process, count: Count, top: usize) -> Owner {
     let Process { pid, command, unit, cgroup, uid, user, .. } = process.clone();
     let container = cgroup.as_deref().and_then(container::name);
-    let (sockets, oldest_seconds, peers) = (count.sockets, count.oldest_seconds(), largest(count.peers, top));
-    Owner { pid, command, unit, container, uid, user, sockets, oldest_seconds, peers }
+    let [oldest_seconds, oldest_at_most_seconds] = count.oldest_seconds();
+    let (sockets, peers) = (count.sockets, largest(count.peers, top));
+    Owner { pid, command, unit, container, uid, user, sockets, oldest_seconds, oldest_at_most_seconds, peers }
 }
 
 /// In the order that text and data name them.
@@ -242,13 +249,9 @@ pub fn sockets(count: u64) -> String {
     format!("{count} socket{}", if count == 1 { "" } else { "s" })
 }
 
-fn aged(oldest_seconds: Option<f64>) -> String {
-    oldest_seconds.map_or(String::new(), |seconds| format!(", oldest {}", Span::millis((seconds * 1000.0) as u64)))
-}
-
 fn socket_line(suspect: &Suspect, owners: &Owners) -> String {
     let Suspect { state, local, remote, inode, .. } = *suspect;
-    let age = suspect.age.map_or(String::new(), |age| format!(" for {}", Span::millis(u64::from(age))));
+    let age = suspect.age_text();
     let holders: Vec<_> = owners.of(suspect.holder_inode).map(|process| Named(process).to_string()).collect();
     let held = match (suspect.is_waiting(), holders.is_empty()) {
         (true, true) => "not accepted yet".to_owned(),

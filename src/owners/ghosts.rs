@@ -5,6 +5,7 @@
 //! namespace knows. It has no addresses, no state and no age.
 
 mod found;
+mod others;
 mod processes;
 mod suspected;
 
@@ -15,6 +16,7 @@ use crate::base::error::{Error, Result};
 use crate::kernel::owner::descriptors::Earlier;
 use crate::kernel::unhashed;
 use crate::kernel::world::World;
+use crate::owners::known::Known;
 use crate::service::target::Target;
 use std::thread;
 use std::time::Duration;
@@ -47,13 +49,19 @@ impl Looking<'_> {
 }
 
 /// Looks twice where the first look finds any. What can't be read is said, beside what is known already. `None`:
-/// not looked for, in a recorded dump. `known`: processes that are the service's, whether they have another socket
-/// of it or not.
+/// not looked for, in a recorded dump. `known` tells processes that are the service's, whether they have another
+/// socket of it or not. `before`: what earlier looks knew.
 ///
 /// # Errors
 /// When they were asked for there.
-pub fn find(world: &World, target: &Target, known: &[u32], looking: Looking) -> Result<Option<Ghosts>> {
-    let suspected = |at_most| Ok((Suspected::new(world, target, known, looking, at_most)?, None));
+pub fn find(
+    world: &World,
+    target: &Target,
+    known: &dyn Fn() -> Vec<u32>,
+    before: &Known,
+    looking: Looking,
+) -> Result<Option<Ghosts>> {
+    let suspected = |at_most| Ok((Suspected::new(world, target, known(), before, looking, at_most)?, None));
     find_among(world, &suspected, looking)
 }
 
@@ -68,7 +76,9 @@ pub fn find_besides(
     earlier: &dyn Fn() -> Earlier,
     looking: Looking,
 ) -> Result<Option<Ghosts>> {
-    let suspected = |at_most| Ok((Suspected::with(target, sockets.clone(), looking, at_most), Some(earlier())));
+    let before = Known::default();
+    let suspected =
+        |at_most| Ok((Suspected::with(target, sockets.clone(), &before, looking, at_most), Some(earlier())));
     find_among(world, &suspected, looking)
 }
 

@@ -4,5 +4,6 @@ pub mod blame;
 pub mod ghosts;
 pub mod holders;
 pub mod holding;
+pub mod known;
 pub mod sockets;
 pub mod spares;

@@ -18,7 +18,7 @@ pub fn add_to(report: &mut Report, suspects: &[Suspect], owners: &Owners, reques
 }
 
 /// What of them CSV has as columns, in its order; the keys of each object in JSON.
-pub const COLUMNS: [&str; 14] = [
+pub const COLUMNS: [&str; 15] = [
     "protocol",
     "local",
     "remote",
@@ -33,6 +33,7 @@ pub const COLUMNS: [&str; 14] = [
     "command",
     "unit",
     "uid",
+    "age_at_most_seconds",
 ];
 
 /// One socket. What isn't known, or isn't there, is null: a socket that waits to be accepted has no inode and
@@ -66,6 +67,7 @@ pub fn row(suspect: &Suspect, owners: &Owners) -> Value {
         "command": process.map(|process| &process.command),
         "unit": process.and_then(|process| process.unit.as_ref()),
         "uid": suspect.uid,
+        "age_at_most_seconds": age.map(|age| seconds(suspect.age_at_most.unwrap_or(age))),
     })
 }
 
@@ -81,7 +83,18 @@ mod tests {
         let told = row(&queued, &Owners::default());
         assert!(COLUMNS.iter().all(|column| told.get(column).is_some()), "{told}");
         assert_eq!(told.as_object().map(serde_json::Map::len), Some(COLUMNS.len()));
-        for unknown in ["age_seconds", "idle_seconds", "inode", "cookie", "netns", "pid", "fd", "command", "unit"] {
+        for unknown in [
+            "age_seconds",
+            "age_at_most_seconds",
+            "idle_seconds",
+            "inode",
+            "cookie",
+            "netns",
+            "pid",
+            "fd",
+            "command",
+            "unit",
+        ] {
             assert_eq!(told[unknown], Value::Null, "{unknown}");
         }
         assert_eq!((&told["local"], &told["protocol"]), (&"10.0.0.1:80".into(), &"tcp".into()));

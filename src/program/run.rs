@@ -221,7 +221,7 @@ fn end(last: Report) -> ! {
         // node_exporter and CI systems read as other users.
         let format = if outlet.file.is_some() { Format::Nagios } else { outlet.format };
         for (path, content) in outlet.file.map(|path| (path, output)).into_iter().chain(junit) {
-            if let Err(error) = atomic_file::write(&path, &content, 0o644) {
+            if let Err(error) = atomic_file::write(&path, content.as_bytes(), 0o644) {
                 report.is_incomplete(error.to_string());
             }
         }

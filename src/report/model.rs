@@ -63,6 +63,9 @@ pub struct Owner {
     pub sockets: u64,
     /// `None`: ages are unknown.
     pub oldest_seconds: Option<f64>,
+    /// Where that is what it is at least: what it is at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_at_most_seconds: Option<f64>,
     /// The peers with most of them, largest first.
     pub peers: Vec<Peer>,
 }

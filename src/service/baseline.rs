@@ -153,7 +153,7 @@ impl Baseline {
             sockets: self.identities.clone(),
         };
         let json = content.to_json().map_err(|error| Error::content(path, error))?;
-        atomic_file::write(path, &json, 0o600)
+        atomic_file::write(path, json.as_bytes(), 0o600)
     }
 
     /// Reads a saved baseline; refuses one that says nothing about this boot, namespace or service.

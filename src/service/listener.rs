@@ -45,7 +45,8 @@ fn listens(report: &mut Report, target: &Target, world: &World, is_connected: bo
         return false;
     }
     if selection.side == Side::Client && !is_asked {
-        report.missing.push("nobody here is connected to it".to_owned());
+        let here = if selection.is_narrowed() { "of what was chosen" } else { "here" };
+        report.missing.push(format!("nobody {here} is connected to it"));
         return false;
     }
     let heard = (!selection.unix.is_empty()).then(|| unix::heard(selection, world, required.is_some() || are_several));
@@ -91,8 +92,9 @@ fn listens(report: &mut Report, target: &Target, world: &World, is_connected: bo
     if is_missing {
         let ports: Vec<_> = silent.iter().map(u16::to_string).collect();
         let (word, ports) = (if ports.len() == 1 { "port" } else { "ports" }, ports.join(","));
+        let chosen = if selection.is_narrowed() { " of what was chosen" } else { "" };
         let nobody = if is_connected { "" } else { ", and nobody is connected" };
-        report.missing.push(format!("nothing listens on {word} {ports} here{nobody}"));
+        report.missing.push(format!("nothing{chosen} listens on {word} {ports} here{nobody}"));
         report.state = report.state.max(required.unwrap_or(report.state));
     }
     silent.len() < selection.ports.len()

@@ -56,24 +56,31 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// With each section that is missing taken from `generic`: without thresholds all would be well for ever.
+    /// With each section that is missing taken from `generic`, and the thresholds of one that has none: without any
+    /// all would be well for ever.
     pub fn or(mut self, generic: &Profile) -> Profile {
-        fill(&mut self.close_wait, &generic.close_wait);
+        if !self.close_wait.judges() {
+            self.close_wait.judged_as(&generic.close_wait);
+        }
         fill(&mut self.growth, &generic.growth);
         fill(&mut self.orphans, &generic.orphans);
-        fill(&mut self.idle, &generic.idle);
-        fill(&mut self.tenants, &generic.tenants);
+        if !self.idle.judges() {
+            self.idle.judged_as(&generic.idle);
+        }
+        fill(&mut self.tenants.share, &generic.tenants.share);
+        self.tenants.key = self.tenants.key.take().or_else(|| generic.tenants.key.clone());
+        self.tenants.min_count = self.tenants.min_count.or(generic.tenants.min_count);
         self.states = self.states.or(&generic.states);
         self
     }
 
     /// Whether nothing would be taken from another one but counts by TCP state.
     fn has_all_sections(&self) -> bool {
-        !(is_missing(&self.close_wait)
+        !(!self.close_wait.judges()
             || is_missing(&self.growth)
             || is_missing(&self.orphans)
-            || is_missing(&self.idle)
-            || is_missing(&self.tenants))
+            || !self.idle.judges()
+            || is_missing(&self.tenants.share))
     }
 }
 
@@ -266,6 +273,29 @@ mod tests {
         let dir = installed_files(&[("generic.yaml", "service: generic\nports: []\nidle: {warning: \"3\"}\n")]);
         let whole = complete(parse(MINE, Path::new("mine")).unwrap(), dir.path()).unwrap();
         assert_eq!(whole.idle.limits().judge(4.0), Warning, "the installed one");
+    }
+
+    /// An age or a number of spares says when to count, and judges nothing.
+    #[test]
+    fn a_section_without_thresholds_has_those_of_generic() {
+        let generic = named(GENERIC, nowhere()).unwrap();
+        let of = |sections: &str| {
+            let yaml = format!("service: x\nports: [1]\n{sections}\n");
+            complete(parse(&yaml, Path::new("x")).unwrap(), nowhere()).unwrap()
+        };
+        let aged = of("close_wait: {min_age: 5s, expected: 2, oldest: {warning: 1h}}\nidle: {min_age: 7s}");
+        assert_eq!((aged.close_wait.min_age, aged.close_wait.expected), (Some(Span::seconds(5)), Some(2)));
+        assert_eq!(aged.close_wait.limits(), generic.close_wait.limits());
+        assert_eq!(aged.close_wait.ratio, generic.close_wait.ratio);
+        assert_ne!(aged.close_wait.oldest, generic.close_wait.oldest);
+        assert_eq!((aged.idle.min_age, aged.idle.limits()), (Some(Span::seconds(7)), generic.idle.limits()));
+        assert_eq!(of("tenants: {min_count: 9}").tenants.share, generic.tenants.share);
+        let own = of("close_wait: {ratio: {warning: \"9\"}}\nidle: {ratio: {warning: \"9\"}}");
+        assert_eq!(
+            (own.close_wait.limits(), own.idle.limits()),
+            (Limits::default(), Limits::default()),
+            "it is judged"
+        );
     }
 
     #[test]

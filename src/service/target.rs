@@ -10,7 +10,7 @@ use crate::kernel::socket::Side;
 use crate::kernel::source::diag::MOST_PORTS;
 use crate::kernel::unix_target::{UnixPath, UnixTarget};
 use crate::kernel::user::{self, Users};
-use crate::kernel::world::World;
+use crate::kernel::world::{Source, World};
 use crate::report::{GENERIC, Report, Service};
 use crate::service::profile::{self, Profile};
 use crate::service::request::{By, Request, pids_text};
@@ -136,6 +136,25 @@ fn selection(request: &Request, service: &Service, world: &World) -> Result<Sele
 }
 
 impl Target {
+    /// What is looked at, in words: other options see other sockets.
+    pub fn name(&self, world: &World) -> String {
+        let request = &self.request;
+        let mut name = match self.selection.is_any() {
+            true => "all ports".to_owned(),
+            false => format!("{} {}", self.service, self.service.side.name()),
+        };
+        let texts = [("user", &request.user), ("unit", &request.unit)];
+        let mut options: Vec<(&str, String)> =
+            texts.into_iter().filter_map(|(option, text)| Some((option, text.clone()?))).collect();
+        options.extend(request.pids.iter().map(|pid| ("pid", pid.to_string())));
+        options.extend(request.peers.iter().map(|range| ("peer", range.to_string())));
+        options.extend(request.locals.iter().map(|range| ("local", range.to_string())));
+        options.extend((world.source != Source::Auto).then(|| ("source", world.source.name().to_owned())));
+        options.extend(world.is_foreign().then(|| ("proc", world.proc_root.display().to_string())));
+        options.iter().for_each(|(option, value)| name.push_str(&format!(" {option} {value}")));
+        name
+    }
+
     /// What earlier runs saw of its UNIX sockets, where it has any and they are not a recording's.
     pub fn first_sights(&mut self, state_dir: Option<&Path>, world: &World) -> Result<FirstSights> {
         let selection = &mut self.selection;

@@ -16,6 +16,7 @@ mod closewait {
     pub mod holders;
     pub mod idle_pool;
     pub mod peer_has_closed;
+    pub mod remembered;
 }
 
 /// check_conn_growth.

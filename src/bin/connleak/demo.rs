@@ -22,6 +22,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// a leak found and fixed before your eyes in ten seconds, without any service or root
 #[derive(FromArgs, ArgsInfo)]
@@ -53,6 +54,8 @@ struct Scene {
     client: Vec<TcpStream>,
     /// The client's ends of what the server has closed.
     forgotten: Vec<TcpStream>,
+    /// What the checks remember of it goes with it.
+    state_dir: TempDir,
 }
 
 impl Scene {
@@ -65,7 +68,8 @@ impl Scene {
             listener.map_err(|why| format!("can't listen on 127.0.0.1: {}; {LOOPBACK}", plain(&why)))?;
         let (server, client, forgotten) = Default::default();
         let screen = Screen::of_stdout();
-        let mut scene = Scene { screen, address, listener: Some(listener), server, client, forgotten };
+        let state_dir = tempfile::tempdir().map_err(|why| format!("no temporary directory: {}", plain(&why)))?;
+        let mut scene = Scene { screen, address, listener: Some(listener), server, client, forgotten, state_dir };
         for _ in 0..POOL {
             scene.connect()?;
         }
@@ -146,7 +150,10 @@ impl Scene {
         check: fn(&Args<A>, &World) -> connleak::base::error::Result<Report>,
     ) -> Result<(), String> {
         let words = line.split(' ').skip(1).map(Into::into);
-        let Ok(Asked::Run(args)) = args::parse::<A>(words) else { return Err(format!("'{line}' is refused")) };
+        let state_dir = ["--state-dir".into(), self.state_dir.path().into()];
+        let Ok(Asked::Run(args)) = args::parse::<A>(words.chain(state_dir)) else {
+            return Err(format!("'{line}' is refused"));
+        };
         let begun = Instant::now();
         let report = loop {
             let world = World::here(Deadline::after(PATIENCE));

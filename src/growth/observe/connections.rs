@@ -1,12 +1,11 @@
 //! The connections of a service, by group of owners.
 
 use super::stuck::{self, Beside};
-use super::{Observation, Past, Plan, capacity, leaking, moment, sample, state, suspended};
+use super::{KnownNow, Observation, Past, Plan, capacity, leaking, moment, sample, state, suspended};
 use crate::base::error::Result;
 use crate::growth::detector::stuck::When;
 use crate::growth::detector::{self, Verdict};
 use crate::growth::detector_state::{self, DetectorState, Learned, Moment};
-use crate::growth::known::Known;
 use crate::growth::measure::Measure;
 use crate::growth::outcome::Outcome;
 use crate::growth::pool::{self, Connection, Pool, hashed};
@@ -19,19 +18,21 @@ use crate::kernel::owner::one_each::find_one_each;
 use crate::kernel::owner::{self, Holders, Owners, Process};
 use crate::kernel::world::World;
 use crate::owners::ghosts::{self, Ghosts, Looking};
+use crate::owners::known::Known;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub fn see(plan: &Plan, history: &mut History, holders: Holders, world: &World) -> Result<Updated<Observation>> {
     let past = plan.past(history, world)?;
     let known = past.known(plan, world);
-    let look = PoolSample::new(plan, &known.pids, world)?;
+    let look = PoolSample::new(plan, &known, world)?;
     // Whoever holds a socket of the service was met where ghosts were looked for.
     let seeks_all = known.is_sought && look.ghosts.looked_at.is_none();
     let mut searched = Searched::new(plan, &look.pool, past.memory.as_ref(), seeks_all, holders, world);
     searched.beside =
         stuck::beside(&look.pool, past.memory.as_ref(), look.instant(plan.speed), plan.speed.into(), world);
     searched.processes = known.met(&searched.owners, look.ghosts.looked_at.as_deref(), world);
-    let anew = || PoolSample::new(plan, &known.pids, world);
+    searched.processes.remember(look.pool.inodes(), look.ghosts.strangers.as_deref(), world);
+    let anew = || PoolSample::new(plan, &known, world);
     let mut updated = plan.record(history, world, past, look, anew, |look, past| judge(plan, look, &searched, past))?;
     let seen = &mut updated.value;
     seen.owners = match searched.everything || seen.suspects.is_empty() {
@@ -59,8 +60,8 @@ struct PoolSample {
 }
 
 impl PoolSample {
-    /// `known`: the service's processes, whatever they hold now.
-    fn new(plan: &Plan, known: &[u32], world: &World) -> Result<PoolSample> {
+    /// `known`: the service's processes, whatever they hold now, and what earlier looks knew.
+    fn new(plan: &Plan, known: &KnownNow, world: &World) -> Result<PoolSample> {
         let mut unread = Vec::new();
         let ports = EphemeralPorts::read(world).map(PortUse::new).map_err(|error| unread.push(error.to_string())).ok();
         let before = boot::uptime();
@@ -70,8 +71,8 @@ impl PoolSample {
         let (took, suspended) = (moment.uptime - before, suspended());
         // Fewer are no leak.
         let looking = Looking::ByDefault { matters: &|more| more >= detector::FEWEST, exactly: false };
-        let found = if selection.has_tcp() { ghosts::find(world, plan.target, known, looking)? } else { None };
-        let ghosts = found.unwrap_or_default();
+        let find = || ghosts::find(world, plan.target, &|| known.pids.clone(), &known.before, looking);
+        let ghosts = if selection.has_tcp() { find()?.unwrap_or_default() } else { Ghosts::default() };
         pool.add_ghosts(&ghosts.sockets, selection);
         Ok(PoolSample { pool, moment, took, suspended, unread, ghosts })
     }

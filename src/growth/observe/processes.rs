@@ -3,7 +3,6 @@
 use super::{KnownNow, Observation, Past, Plan, capacity, leaking, moment, sample, state};
 use crate::base::error::{Error, Result};
 use crate::growth::detector_state::{self, DetectorState, Learned, Moment};
-use crate::growth::known::Known;
 use crate::growth::measure::Measure;
 use crate::growth::outcome::Outcome;
 use crate::growth::pool;
@@ -14,6 +13,7 @@ use crate::kernel::owner::{self, Holders, Owners};
 use crate::kernel::socket::State;
 use crate::kernel::source::{Coverage, Origin};
 use crate::kernel::world::World;
+use crate::owners::known::Known;
 use std::collections::BTreeMap;
 
 pub fn see(plan: &Plan, history: &mut History, world: &World) -> Result<Updated<Observation>> {

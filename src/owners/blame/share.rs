@@ -2,6 +2,7 @@
 //! series each.
 
 use super::Count;
+use crate::base::duration::Span;
 use crate::kernel::owner::Process;
 use crate::report::Share;
 use serde::Serialize;
@@ -13,13 +14,16 @@ pub struct Group {
     pub key: String,
     pub sockets: u64,
     pub oldest_seconds: Option<f64>,
+    /// Where that is what it is at least: what it is at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_at_most_seconds: Option<f64>,
 }
 
 /// Equal counts are in the order of keys.
 pub(super) fn largest(counts: BTreeMap<String, Count>, top: usize) -> Vec<Group> {
     let group = |(key, count): (String, Count)| {
-        let oldest_seconds = count.oldest_seconds();
-        Group { key, sockets: count.sockets, oldest_seconds }
+        let [oldest_seconds, oldest_at_most_seconds] = count.oldest_seconds();
+        Group { key, sockets: count.sockets, oldest_seconds, oldest_at_most_seconds }
     };
     let mut groups: Vec<Group> = counts.into_iter().map(group).collect();
     groups.sort_unstable_by(|a, b| b.sockets.cmp(&a.sockets).then_with(|| a.key.cmp(&b.key)));
@@ -42,6 +46,12 @@ pub fn with_other(names: Vec<Group>, total: u64) -> Vec<Share> {
     let share = |Group { key, sockets, .. }: Group| Share { owner: key, sockets };
     let other = Share { owner: "other".to_owned(), sockets: total - named };
     names.into_iter().map(share).chain([other]).collect()
+}
+
+/// `, oldest 2m`; `, oldest at least 2m`; nothing, where it is unknown.
+pub fn aged(oldest: Option<f64>, at_most: Option<f64>) -> String {
+    let or_more = if at_most.is_some() { "at least " } else { "" };
+    oldest.map_or(String::new(), |seconds| format!(", oldest {or_more}{}", Span::millis((seconds * 1000.0) as u64)))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! A socket that someone is to be named for.
 
-use crate::kernel::socket::{Endpoint, Protocol, Socket, State, UnixName};
+use crate::base::duration::Span;
+use crate::kernel::socket::{Age, Endpoint, Protocol, Socket, State, UnixName};
 use std::num::NonZeroU64;
 
 /// There may be many: it keeps no more than is told.
@@ -27,6 +28,8 @@ pub struct Suspect {
     pub rivals: usize,
     /// Milliseconds; `None`: unknown.
     pub age: Option<u32>,
+    /// Where `age` is what it is at least: what it is at most. `None`: it is exact.
+    pub age_at_most: Option<u32>,
     /// [`Socket::silence`].
     pub silence: Option<u32>,
     /// [`Socket::unread_age`].
@@ -55,9 +58,16 @@ impl Suspect {
             holder_inode,
             rivals,
             age,
+            age_at_most: age.and(socket.span()).and_then(Age::open_end),
             silence: socket.silence(),
             unread: socket.unread_age(),
         }
+    }
+
+    /// ` for 2m`; ` for at least 2m`; nothing, where it is unknown.
+    pub fn age_text(&self) -> String {
+        let or_more = if self.age_at_most.is_some() { "at least " } else { "" };
+        self.age.map_or(String::new(), |age| format!(" for {or_more}{}", Span::millis(u64::from(age))))
     }
 
     /// The socket as far as listeners look at it.

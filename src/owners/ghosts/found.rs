@@ -1,7 +1,7 @@
 //! How many ghosts there are, what of that is doubt, and how a report says it.
 
 use super::processes;
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::kernel::owner::descriptors::Descriptor;
 use crate::kernel::socket::{Endpoint, Socket, State};
 use crate::kernel::world::World;
@@ -23,11 +23,13 @@ pub struct Ghosts {
     pub missing: Vec<String>,
     /// Why there may be more, and how many at most; `None`: that can't be told, and nobody asked.
     pub doubts: Vec<(Option<u64>, String)>,
-    /// What is said of others' ghosts, and changes nothing.
-    pub remarks: Vec<String>,
+    /// What is said of others' ghosts, and changes nothing, with their number.
+    pub remarks: Vec<(u64, String)>,
     /// The service's processes that have sockets; `None`: not looked for.
     pub looked_at: Option<Vec<u32>>,
     pub was_asked: bool,
+    /// Processes without any socket that had ghosts, and how many; `None`: not looked for.
+    pub strangers: Option<Vec<(u32, u64)>>,
     /// So many at most, too few for a look.
     pub not_sought: u64,
 }
@@ -35,7 +37,8 @@ pub struct Ghosts {
 impl Ghosts {
     /// None was looked for, as there are so few.
     pub fn not_sought(at_most: u64) -> Ghosts {
-        Ghosts { not_sought: at_most, ..Ghosts::default() }
+        let strangers = (at_most == 0).then(Vec::new);
+        Ghosts { not_sought: at_most, strangers, ..Ghosts::default() }
     }
 
     /// How many, where that is known.
@@ -58,6 +61,12 @@ impl Ghosts {
         format!("up to {count} sockets may be reset and not closed here, {why}")
     }
 
+    /// Makes others' ghosts a doubt: nothing tells the next run, nor told this one, which of them talked to the service.
+    pub fn are_not_remembered(&mut self, why: &Error) {
+        let doubt = |(count, said)| (Some(count), format!("{said}; what talked to it is not remembered: {why}"));
+        self.doubts.extend(self.remarks.drain(..).map(doubt));
+    }
+
     /// Makes what is missing a doubt. `at_most`: how many sockets may be ghosts by the kernel's counters.
     pub fn bound(&mut self, at_most: Result<Option<u64>>) {
         match at_most {
@@ -76,7 +85,7 @@ impl Ghosts {
             "ghosts".into(),
             json!({"sockets": self.count, "elsewhere": self.elsewhere, "looked_at": self.looked_at}),
         );
-        report.missing.extend(self.remarks.iter().cloned());
+        report.missing.extend(self.remarks.iter().map(|(_, said)| said.clone()));
         self.missing.iter().for_each(|why| report.is_incomplete(why.clone()));
         for (at_most, why) in &self.doubts {
             match at_most {

@@ -6,6 +6,7 @@ use crate::kernel::world::{Netns, World};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 /// Processes that a line names.
 const MOST_NAMED: usize = 3;
@@ -91,10 +92,22 @@ pub fn ghosts_of(holders: &[(u32, usize)]) -> u64 {
     holders.iter().map(|(_, count)| *count as u64).sum()
 }
 
-/// `4711, 4712, 4713`: the first few.
-pub fn pids(holders: &[(u32, usize)]) -> String {
-    let first: Vec<String> = holders.iter().take(MOST_NAMED).map(|(pid, _)| pid.to_string()).collect();
-    first.join(", ")
+/// Whose process it is and how it was called, up to the first argument that is no option: of an interpreter that is its
+/// program. Anyone may read it.
+pub fn call(pid: u32, world: &World) -> Option<(u32, Vec<u8>)> {
+    let process = world.proc_root.join(pid.to_string());
+    let uid = fs::metadata(&process).ok()?.uid();
+    let line = fs::read(process.join("cmdline")).ok()?;
+    let mut words = line.split(|byte| *byte == 0);
+    let mut call = words.next()?.to_vec();
+    for word in words {
+        call.push(0);
+        call.extend_from_slice(word);
+        if !word.starts_with(b"-") {
+            break;
+        }
+    }
+    Some((uid, call))
 }
 
 /// `goserver[4711], python3[4712] and 3 more`.

@@ -14,6 +14,7 @@ use crate::kernel::source::{self, Coverage, Query};
 use crate::kernel::unhashed;
 use crate::kernel::world::{Netns, World};
 use crate::owners::blame::Suspect;
+use crate::owners::known::Known;
 use crate::service::target::Target;
 use rustix::io::Errno;
 use rustix::process::getuid;
@@ -33,10 +34,11 @@ pub struct Suspected<'a> {
     /// The profile's: programs that are known to talk to the service.
     clients: &'a [String],
     /// From earlier looks, or by the caller's choice.
-    known: &'a [u32],
+    known: Vec<u32>,
     /// Whether processes are chosen: no other's ghosts are the service's.
     is_closed: bool,
-    looking: Looking<'a>,
+    pub(super) before: &'a Known,
+    pub(super) looking: Looking<'a>,
     /// The kernel's count of all sockets that no table shows.
     at_most: Option<u64>,
 }
@@ -48,11 +50,11 @@ pub struct Look {
     /// Network namespaces that descriptors keep.
     namespaces: Candidates,
     /// The service's processes that have sockets.
-    meant: Vec<u32>,
+    pub(super) meant: Vec<u32>,
     /// Whether any is known.
-    has_service: bool,
+    pub(super) has_service: bool,
     /// Processes that have sockets in the tables, of this service or of another.
-    talking: HashSet<u32>,
+    pub(super) talking: HashSet<u32>,
     missing: Vec<String>,
 }
 
@@ -87,11 +89,12 @@ impl<'a> Suspected<'a> {
     pub fn new(
         world: &World,
         target: &'a Target,
-        known: &'a [u32],
+        known: Vec<u32>,
+        before: &'a Known,
         looking: Looking<'a>,
         at_most: Option<u64>,
     ) -> Result<Suspected<'a>> {
-        let mut suspected = Suspected::of(target, known, looking, at_most);
+        let mut suspected = Suspected::of(target, known, before, looking, at_most);
         look::visit(world, &target.selection, (StateSet::ALL, false), &mut |socket, matched, _| {
             if socket.inode != 0 && matches!(matched, Match::Yes(_)) {
                 suspected.sockets.insert(socket.inode);
@@ -102,26 +105,33 @@ impl<'a> Suspected<'a> {
     }
 
     /// Before any socket of the service is known.
-    fn of(target: &'a Target, known: &'a [u32], looking: Looking<'a>, at_most: Option<u64>) -> Suspected<'a> {
+    fn of(
+        target: &'a Target,
+        known: Vec<u32>,
+        before: &'a Known,
+        looking: Looking<'a>,
+        at_most: Option<u64>,
+    ) -> Suspected<'a> {
         let (unit, uid) = (target.request.unit.as_deref(), target.selection.uid);
         let (sockets, users, is_closed) = (HashSet::new(), HashSet::new(), !target.request.pids.is_empty());
         let clients = if is_closed { &[] } else { &target.profile.clients[..] };
-        Suspected { is_closed, sockets, users, unit, uid, clients, known, looking, at_most }
+        Suspected { is_closed, sockets, users, unit, uid, clients, known, before, looking, at_most }
     }
 
     /// As [`Suspected::new`], with the service's sockets as they have been read: inode and user of each.
     pub fn with(
         target: &'a Target,
         sockets: impl Iterator<Item = (u64, u32)>,
+        before: &'a Known,
         looking: Looking<'a>,
         at_most: Option<u64>,
     ) -> Suspected<'a> {
-        let mut suspected = Suspected::of(target, &target.request.pids, looking, at_most);
+        let mut suspected = Suspected::of(target, target.request.pids.clone(), before, looking, at_most);
         (suspected.sockets, suspected.users) = sockets.unzip();
         suspected
     }
 
-    fn was_asked(&self) -> bool {
+    pub(super) fn was_asked(&self) -> bool {
         matches!(self.looking, Looking::Asked)
     }
 
@@ -162,11 +172,17 @@ impl<'a> Suspected<'a> {
         self.unit.map_or(Ok(true), in_unit)
     }
 
+    /// Sockets that a process has which is the service's: also those that were in the tables at the last look.
+    fn theirs(&self) -> HashSet<u64> {
+        self.sockets.iter().chain(&self.before.rows).copied().collect()
+    }
+
     /// What was read `earlier` needn't be read again.
     pub fn look(&self, world: &World, mut earlier: Option<Earlier>) -> Result<Look> {
+        let theirs = self.theirs();
         let belongs: &Belongs = &|process, cgroup| self.has(process, cgroup);
         let Descriptors { mut open, namespaces, meant, refused, refused_meant, is_hidden, late } =
-            descriptors::read(world, &self.sockets, self.scope(), belongs, earlier.as_mut());
+            descriptors::read(world, &theirs, self.scope(), belongs, earlier.as_mut());
         let clients = processes::mark(&mut open, self.clients, world);
         let mut has_service = meant.len() + clients > 0 || self.are_named();
         // Only where no process is known as the service's any other may be.
@@ -195,7 +211,7 @@ impl<'a> Suspected<'a> {
             );
         }
         if self.may_be_more(open.len(), world) {
-            let mut alike = descriptors::read_alike(world, &self.sockets, &self.users, &meant);
+            let mut alike = descriptors::read_alike(world, &theirs, &self.users, &meant);
             has_service |= alike.values().any(|descriptor| descriptor.is_meant);
             alike.retain(|inode, descriptor| descriptor.is_meant && !open.contains_key(inode));
             holders.extend(processes::holders(alike.values()));
@@ -291,39 +307,5 @@ impl<'a> Suspected<'a> {
         let (count, elsewhere) = (sockets.len() as u64, (look.ghosts.len() - sockets.len()) as u64);
         let (missing, looked_at) = (look.missing.clone(), Some(look.meant.clone()));
         Ghosts { count, sockets, elsewhere, missing, looked_at, ..Ghosts::default() }
-    }
-
-    /// Ghosts of processes that have no other socket: nothing tells of which service they were. Who has sockets of
-    /// another service may have forgotten that one's, but nothing tells that either.
-    pub fn judge_others(&self, look: &Look, found: &mut Ghosts, world: &World) {
-        let others = || look.ghosts.values().filter(|holder| !holder.is_meant);
-        if self.was_asked() && !look.has_service && found.elsewhere > 0 {
-            let why = "no process has a socket of the service, others have";
-            return found.missing.push(format!("{why} {} ghosts: name its --unit or --user", found.elsewhere));
-        }
-        let untold = processes::holders(others().filter(|holder| holder.is_untold));
-        let count = processes::ghosts_of(&untold);
-        if count > 0 {
-            let why =
-                format!("ghosts of processes whose cgroup can't be read, most of pid {}", processes::pids(&untold));
-            found.doubts.push((Some(count), why));
-        }
-        let others = || others().filter(|holder| !holder.is_untold);
-        let silent = processes::holders(others().filter(|holder| !look.talking.contains(&holder.pid)));
-        let count = processes::ghosts_of(&silent);
-        if count > 0 {
-            let why = "ghosts of processes without any socket may be the service's, most of pid";
-            let why = format!("{why} {}", processes::pids(&silent));
-            match self.looking {
-                Looking::Asked => found.missing.push(Ghosts::at_most(count, &why)),
-                Looking::ByDefault { .. } => found.doubts.push((Some(count), why)),
-            }
-        }
-        let talking = processes::holders(others().filter(|holder| look.talking.contains(&holder.pid)));
-        let count = processes::ghosts_of(&talking);
-        if count > 0 && self.looking.needs(count) {
-            let (of, service) = (processes::named(talking.iter().map(|(pid, _)| *pid), world), found.looked_at(world));
-            found.remarks.push(format!("{count} ghosts of processes with other sockets don't count ({of}): {service}"));
-        }
     }
 }

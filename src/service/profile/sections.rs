@@ -113,12 +113,46 @@ pub struct Tenants {
 }
 
 impl CloseWait {
+    /// Whether any number is judged: an age alone is none.
+    pub fn judges(&self) -> bool {
+        [self.limits(), self.ratio.limits()].iter().any(|limits| *limits != Limits::default())
+    }
+
+    /// The thresholds of `other`, and what else is missing here.
+    pub fn judged_as(&mut self, other: &CloseWait) {
+        let CloseWait { min_age, expected, oldest, .. } = self.clone();
+        *self = CloseWait {
+            min_age: min_age.or(other.min_age),
+            expected: expected.or(other.expected),
+            oldest: if oldest == Spans::default() { other.oldest.clone() } else { oldest },
+            ..other.clone()
+        };
+    }
+
     pub fn limits(&self) -> Limits {
         Limits { warning: self.warning, critical: self.critical }
     }
 }
 
 impl Idle {
+    /// As [`CloseWait::judges`].
+    pub fn judges(&self) -> bool {
+        [self.limits(), self.ratio.limits(), self.never_used].iter().any(|limits| *limits != Limits::default())
+    }
+
+    /// As [`CloseWait::judged_as`].
+    pub fn judged_as(&mut self, other: &Idle) {
+        let Idle { min_age, expected, unread, unsent, oldest, .. } = self.clone();
+        *self = Idle {
+            min_age: min_age.or(other.min_age),
+            expected: expected.or(other.expected),
+            unread: unread.or(&other.unread),
+            unsent: unsent.or(&other.unsent),
+            oldest: if oldest == Spans::default() { other.oldest.clone() } else { oldest },
+            ..other.clone()
+        };
+    }
+
     pub fn limits(&self) -> Limits {
         Limits { warning: self.warning, critical: self.critical }
     }

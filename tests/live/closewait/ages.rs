@@ -1,5 +1,6 @@
 //! How long ago the peer closed: exact where the kernel tells, never younger than the truth.
 
+use crate::companion::run::connleak;
 use crate::lab::run::{Outcome, check};
 use crate::lab::{CLOSE_WAIT, Lab, Peer};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
@@ -159,6 +160,21 @@ fn a_peer_that_reads_late_makes_no_leak_young() {
         let outcome = look("3s");
         assert!(outcome.value("close_wait_oldest") < 3.0, "no window update: {outcome:?}");
         assert_eq!(outcome.code, 3, "{outcome:?}");
+        assert!(outcome.text().contains("oldest at least "), "{outcome:?}");
+        // Wherever an age is told it is called what it is.
+        let all = ["-p11211", "--min-age=0s", "-w0", "-c9", "--ratio-min-count=9", "-vv"];
+        let told = check(&all);
+        let lines = told.output().long_text;
+        for [begin, age] in [["owner ", ", oldest at least "], ["socket 127.0.0.1:11211 ", " CLOSE_WAIT for at least "]]
+        {
+            assert!(lines.iter().any(|line| line.starts_with(begin) && line.contains(age)), "{lines:?}");
+        }
+        let json = check(&[&all[..], &["-ojson"]].concat()).json();
+        let socket = &json["sockets"][0];
+        let [at_least, at_most] = ["age_seconds", "age_at_most_seconds"].map(|key| socket[key].as_f64().unwrap());
+        assert!(at_most >= at_least + 0.5 && at_most >= 3.5, "{socket}");
+        assert!(json["owners"][0]["oldest_at_most_seconds"].as_f64().is_some_and(|oldest| oldest >= 3.5), "{json}");
+        assert!(connleak(&["who", "-p11211"]).contains(" >="), "the table");
     });
 }
 

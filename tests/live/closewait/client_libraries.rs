@@ -105,9 +105,13 @@ fn story(lab: &Lab, python: &Path, library: &str, port: u16) {
     leaking.say("drop");
     lab.wait_for(ESTABLISHED, port, 2);
     lab.wait_for(CLOSE_WAIT, port, 0);
+    // Earlier runs met it.
     let silent = look(&[]);
-    assert_eq!(silent.code, 3, "{silent:?}");
+    assert_eq!((silent.code, silent.value("ghosts")), (2, FORGOTTEN as f64), "{silent:?}");
     assert!(silent.text().contains(&pid.to_string()), "{silent:?}");
+    let state = tempfile::tempdir().unwrap();
+    let unmet = look(&["--state-dir", state.path().to_str().unwrap()]);
+    assert!(unmet.code == 3 && unmet.text().contains(&pid.to_string()), "called as one that talks to it: {unmet:?}");
     let named = look(&["--user=0"]);
     assert!(named.code != 0, "{named:?}");
     drop(leaking);

@@ -142,7 +142,7 @@ fn a_process_that_has_only_ghosts_left_is_named_by_its_user_or_unit() {
         lab.wait_for(CLOSE_WAIT, 27401, 0);
         let unnamed = look(&[]);
         assert_eq!((unnamed.code, unnamed.output().value("ghosts")), (3, None), "who knows the client: {unnamed:?}");
-        assert!(unnamed.text().contains(&format!("most of pid {}", client.pid())), "{unnamed:?}");
+        assert!(unnamed.text().contains(&format!("most of peer[{}]", client.pid())), "{unnamed:?}");
         let by_user = look(&["--user=nobody"]);
         assert_eq!((by_user.code, by_user.value("ghosts")), (1, 3.0), "{by_user:?}");
         assert!(by_user.text().contains(&format!("held by peer[{}]", client.pid())), "{by_user:?}");

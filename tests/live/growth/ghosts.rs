@@ -1,7 +1,8 @@
 //! What leaves the tables while its descriptor stays open is followed from run to run.
 
 use crate::lab::run::{GROWTH, Outcome};
-use crate::lab::{ESTABLISHED, Lab};
+use crate::lab::{ESTABLISHED, Lab, example};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -76,5 +77,48 @@ fn who_is_known_from_history_is_looked_at() {
         let ended = look(&state, &limit);
         assert_eq!((ended.code, ended.value("connections")), (0, 1.0), "{ended:?}");
         assert!(!ended.text().contains("ghost"), "{ended:?}");
+    });
+}
+
+/// One that came later is known by its sockets of the last look: no run searches all processes again.
+#[test]
+fn a_client_that_came_later_is_known_by_its_sockets() {
+    Lab::test(|lab| {
+        let state = tempfile::tempdir().unwrap();
+        let (mut server, _used) = lab.connected(ADDRESS, 1);
+        let limit = ["--limit=120", "--side=client"];
+        assert_eq!(look(&state, &limit).value("connections"), 1.0);
+        let mut leaker = lab.peer();
+        leaker.say("listen other 127.0.0.1:4251");
+        leaker.say(&format!("connect gone {ADDRESS} 6"));
+        server.say("accept gone l 6");
+        assert_eq!(look(&state, &limit).value("connections"), 7.0);
+        server.say("reset gone");
+        lab.wait_for(ESTABLISHED, 4250, 2);
+        for run in 0..2 {
+            let after = look(&state, &limit);
+            assert_eq!((after.code, after.value("connections")), (0, 7.0), "{run}: {after:?}");
+            assert!(after.text().contains("6 ghosts among them"), "{run}: {after:?}");
+        }
+    });
+}
+
+/// They would be a doubt of every service of the host.
+#[test]
+fn sockets_that_a_stranger_made_ahead_are_no_doubt() {
+    Lab::test(|lab| {
+        let state = tempfile::tempdir().unwrap();
+        let _service = lab.connected(ADDRESS, 1);
+        let mut stranger = Command::new(example("peer"));
+        stranger.arg("another");
+        let mut stranger = lab.peer_by(stranger);
+        stranger.say("socket ahead 8");
+        for run in 0..2 {
+            let outcome = look(&state, &["--limit=120"]);
+            assert_eq!((outcome.code, outcome.value("connections")), (0, 1.0), "{run}: {outcome:?}");
+        }
+        stranger.say("socket more 8");
+        let grown = look(&state, &["--limit=120"]);
+        assert!(grown.code == 3 && grown.text().contains("up to 8 sockets may be reset"), "{grown:?}");
     });
 }

@@ -35,7 +35,13 @@ fn nobody_listens_and_nobody_is_connected() {
                 assert!(outcome.code == 0 && !outcome.text().contains("listens"), "{outcome:?}");
             }
             let elsewhere = look(check, &["--require-listener", "--local=127.0.0.2"]);
-            assert!(elsewhere.code == 3 && elsewhere.text().contains("nothing listens"), "{elsewhere:?}");
+            assert!(
+                elsewhere.code == 3 && elsewhere.text().contains("nothing of what was chosen listens"),
+                "{elsewhere:?}"
+            );
+            let of_nobody = look(check, &["--user=nobody"]);
+            let said = "nothing of what was chosen listens on port 27901 here, and nobody is connected";
+            assert!(of_nobody.code == 0 && of_nobody.text().contains(said), "root's does: {of_nobody:?}");
         }
         let mut client = lab.peer();
         client.say("connect c 127.0.0.1:27901 1");

@@ -59,7 +59,7 @@ impl Target {
 
     pub fn write(&self, page: &str) -> Result<(), String> {
         match &self.path {
-            Some(path) => atomic_file::write(path, page, 0o644).map_err(|why| why.to_string()),
+            Some(path) => atomic_file::write(path, page.as_bytes(), 0o644).map_err(|why| why.to_string()),
             None => match io::stdout().lock().write_all(page.as_bytes()) {
                 // Whoever read it has seen enough.
                 Err(why) if why.kind() == io::ErrorKind::BrokenPipe => Ok(()),

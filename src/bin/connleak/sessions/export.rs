@@ -30,6 +30,7 @@ fn socket(end: &End, process: Option<&Process>) -> Value {
         "remote": suspect.remote.to_string(),
         "state": suspect.state.name(),
         "age_seconds": suspect.age.map(seconds),
+        "age_at_most_seconds": suspect.age_at_most.or(suspect.age).map(seconds),
         "idle_seconds": suspect.silence.map(seconds),
         "inode": Some(suspect.inode).filter(|inode| *inode != 0),
         "cookie": suspect.cookie,

@@ -106,8 +106,7 @@ impl Heading {
         let mut lines: Vec<Line> = Vec::new();
         for (state, name) in State::NAMES.into_iter().filter(|(state, _)| occurs(story, *state)) {
             let (colour, _, symbol) = look(state);
-            let oldest = last.close_wait.oldest.filter(|_| state == State::CloseWait);
-            let oldest = oldest.map_or(String::new(), |age| format!(" (oldest {})", Span::millis(age)));
+            let oldest = if state == State::CloseWait { last.close_wait.oldest_text() } else { String::new() };
             let name = Piece::styled(format!("{symbol} {name}"), self.style(colour));
             let count = Piece::raw(format!(" {}{oldest}  ", last.count(state)));
             let needed = name.width() + count.width();

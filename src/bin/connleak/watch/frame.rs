@@ -1,7 +1,7 @@
 //! What one look of a watch shows, and what the looks so far tell together. No I/O.
 
 use connleak::base::duration::Span;
-use connleak::kernel::socket::State;
+use connleak::kernel::socket::{Age, State};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -16,6 +16,8 @@ pub struct Ages {
     pub classes: [u64; CLASSES.len()],
     /// Milliseconds.
     pub oldest: Option<u64>,
+    /// Where some are what they are at least: what the oldest of those is at most.
+    pub at_most: Option<u32>,
 }
 
 impl Ages {
@@ -23,6 +25,14 @@ impl Ages {
         let class = CLASSES.iter().position(|(_, below)| seconds < *below).unwrap_or(CLASSES.len() - 1);
         self.classes[class] += 1;
         self.oldest = self.oldest.max(Some((seconds * 1000.0) as u64));
+    }
+
+    /// ` (oldest 2m)`; ` (oldest at least 2m)`; nothing, where there are none.
+    pub fn oldest_text(&self) -> String {
+        let Some(oldest) = self.oldest else { return String::new() };
+        let span = self.at_most.map(|at_most| Age { at_least: u32::try_from(oldest).unwrap_or(u32::MAX), at_most });
+        let or_more = if span.and_then(Age::open_end).is_some() { "at least " } else { "" };
+        format!(" (oldest {or_more}{})", Span::millis(oldest))
     }
 }
 
@@ -149,7 +159,7 @@ impl Story {
         parts.push(format!("opened {}, closed {}", self.opened, self.closed));
         let stuck = (first.count(State::CloseWait), last.count(State::CloseWait));
         if stuck != (0, 0) {
-            let oldest = last.close_wait.oldest.map_or(String::new(), |age| format!(" (oldest {})", Span::millis(age)));
+            let oldest = last.close_wait.oldest_text();
             parts.push(format!("CLOSE_WAIT {} to {}{oldest}", stuck.0, stuck.1));
         }
         if let (Some(before), Some(now)) = (first.usage, last.usage) {

@@ -16,8 +16,8 @@ pub fn line(story: &Story, frame: &Frame) -> String {
     for (state, name) in State::NAMES {
         let always = matches!(state, State::Established | State::CloseWait | State::TimeWait);
         let oldest = match state {
-            State::Established => aged("idle", frame.idle.oldest),
-            State::CloseWait => aged("oldest", frame.close_wait.oldest),
+            State::Established => idle(frame.idle.oldest),
+            State::CloseWait => frame.close_wait.oldest_text(),
             _ => String::new(),
         };
         if always || frame.count(state) > 0 {
@@ -37,8 +37,8 @@ pub fn line(story: &Story, frame: &Frame) -> String {
     format!("{} {}\n", humantime::format_rfc3339_seconds(wall), parts.join(", "))
 }
 
-fn aged(word: &str, oldest: Option<u64>) -> String {
-    oldest.map_or(String::new(), |age| format!(" ({word} {})", Span::millis(age)))
+fn idle(oldest: Option<u64>) -> String {
+    oldest.map_or(String::new(), |age| format!(" (idle {})", Span::millis(age)))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use connleak::growth::pool::{self, Connection};
 use connleak::history::state_dir;
 use connleak::history::{History, Updated};
 use connleak::kernel::owner::{self, Holders, Owners};
-use connleak::kernel::socket::{Socket, State};
+use connleak::kernel::socket::{Age, Socket, State};
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Pids};
 use connleak::report::doubt;
@@ -120,6 +120,7 @@ impl Sampler {
             let is_stuck = connection.socket.state == State::CloseWait;
             let ages = if is_stuck { &mut frame.close_wait } else { &mut frame.idle };
             connection.silence().into_iter().for_each(|seconds| ages.add(seconds));
+            ages.at_most = ages.at_most.max(connection.socket.span().and_then(Age::open_end));
         }
         // Where the first look fails there is nothing to watch.
         if self.known.is_none() {

@@ -81,6 +81,7 @@ fn owner(row: &Row) -> Value {
         "unread": row.unread,
         "ghosts": row.ghosts,
         "oldest_close_wait_seconds": row.oldest_close_wait.map(seconds),
+        "oldest_close_wait_at_most_seconds": row.open_end().or(row.oldest_close_wait).map(seconds),
         "longest_idle_seconds": row.longest_idle.map(seconds),
         "peers": peers.iter().map(|(peer, count)| json!({"address": peer, "sockets": count})).collect::<Vec<_>>(),
         "cwd": details.and_then(|details| details.cwd.as_ref().ok()),

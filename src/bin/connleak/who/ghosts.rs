@@ -65,7 +65,7 @@ pub fn find(
     if found.elsewhere > 0 {
         notes.push(format!("{} more ghosts in processes that have no socket of the service", found.elsewhere));
     }
-    notes.extend(found.remarks);
+    notes.extend(found.remarks.into_iter().map(|(_, said)| said));
     notes.extend(found.missing);
     notes.extend(found.doubts.into_iter().map(|(_, why)| why));
     Ok(Some(haunted))

@@ -3,7 +3,7 @@
 use connleak::base::capabilities;
 use connleak::base::error::plain;
 use connleak::kernel::owner::Process;
-use connleak::kernel::socket::{Side, State};
+use connleak::kernel::socket::{Age, Side, State};
 use connleak::kernel::world::World;
 use connleak::owners::blame::Suspect;
 use std::cmp::Reverse;
@@ -55,6 +55,8 @@ pub struct Row {
     pub ghosts: u64,
     /// Milliseconds.
     pub oldest_close_wait: Option<u32>,
+    /// Where some are what they are at least: what the oldest of those is at most.
+    pub oldest_at_most: Option<u32>,
     pub longest_idle: Option<u32>,
     pub peers: BTreeMap<IpAddr, u64>,
     /// The oldest in CLOSE_WAIT, then the longest idle.
@@ -97,6 +99,7 @@ impl Row {
             unread: 0,
             ghosts: 0,
             oldest_close_wait: None,
+            oldest_at_most: None,
             longest_idle: None,
             peers: BTreeMap::new(),
             sockets: Vec::new(),
@@ -120,6 +123,12 @@ impl Row {
         self.states.iter().sum()
     }
 
+    /// In CLOSE_WAIT, where the oldest may have been so for longer than is known: for how long at most.
+    pub fn open_end(&self) -> Option<u32> {
+        let (at_least, at_most) = (self.oldest_close_wait?, self.oldest_at_most?);
+        Age { at_least, at_most }.open_end()
+    }
+
     /// `suspect.age` is the time in CLOSE_WAIT or without data.
     pub fn add(&mut self, suspect: &Suspect, bounds: Bounds) {
         let is_beyond = |bound: u64| suspect.age.is_some_and(|age| u64::from(age) >= bound);
@@ -129,6 +138,7 @@ impl Row {
             State::CloseWait => {
                 self.stuck += u64::from(is_beyond(bounds.stuck));
                 self.oldest_close_wait = self.oldest_close_wait.max(suspect.age);
+                self.oldest_at_most = self.oldest_at_most.max(suspect.age_at_most);
             }
             State::Established => {
                 self.idle += u64::from(is_beyond(bounds.idle));
@@ -166,6 +176,7 @@ impl Row {
         self.unread += other.unread;
         self.ghosts += other.ghosts;
         self.oldest_close_wait = self.oldest_close_wait.max(other.oldest_close_wait);
+        self.oldest_at_most = self.oldest_at_most.max(other.oldest_at_most);
         self.longest_idle = self.longest_idle.max(other.longest_idle);
         for (peer, count) in other.peers {
             *self.peers.entry(peer).or_default() += count;

@@ -79,7 +79,7 @@ fn columns(view: &View, target: &Target) -> Vec<Column> {
         columns.push(column("GHOSTS", true, Box::new(|row| row.ghosts.to_string())));
     }
     if view.ages_known {
-        columns.push(column("CW_OLDEST", true, Box::new(|row| age_text(row.oldest_close_wait))));
+        columns.push(column("CW_OLDEST", true, Box::new(oldest)));
         columns.push(column("IDLE_MAX", true, Box::new(|row| age_text(row.longest_idle))));
     }
     columns.push(column("PEERS", false, Box::new(|row| peers_text(row, MOST_PEERS))));
@@ -115,4 +115,10 @@ fn table(view: &View, branches: &[Branch], columns: &[Column], verbose: u8, scre
         }
     }
     (text, widest)
+}
+
+/// `>=2s` where it is known only that it is so old at least.
+fn oldest(row: &Row) -> String {
+    let or_more = if row.open_end().is_some() { ">=" } else { "" };
+    format!("{or_more}{}", age_text(row.oldest_close_wait))
 }

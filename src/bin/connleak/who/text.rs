@@ -11,7 +11,8 @@ pub fn states(row: &Row) -> String {
     let part = |(state, name): (State, &str)| {
         let count = row.count(state);
         let oldest = row.oldest_close_wait.filter(|_| state == State::CloseWait);
-        let oldest = oldest.map_or(String::new(), |age| format!(" (oldest {})", age_text(Some(age))));
+        let or_more = if row.open_end().is_some() { "at least " } else { "" };
+        let oldest = oldest.map_or(String::new(), |age| format!(" (oldest {or_more}{})", age_text(Some(age))));
         (count > 0).then(|| format!("{count} {name}{oldest}"))
     };
     State::NAMES.into_iter().filter_map(part).collect::<Vec<_>>().join(", ")
@@ -63,7 +64,7 @@ pub fn more(row: &Row, verbose: u8) -> Vec<String> {
 fn socket_line(suspect: &Suspect) -> String {
     let Suspect { local, remote, state, age, .. } = suspect;
     let age = match (state, age) {
-        (State::CloseWait, Some(_)) => format!(" for {}", age_text(*age)),
+        (State::CloseWait, _) => suspect.age_text(),
         (_, Some(_)) => format!(" idle {}", age_text(*age)),
         _ => String::new(),
     };

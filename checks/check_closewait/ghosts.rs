@@ -1,0 +1,87 @@
+//! The service's ghosts, and what is remembered between runs to know them by: its sockets of the last look and its processes.
+
+use super::Closewait;
+use super::judge::{Found, Rules};
+use connleak::base::error::{Error, Result};
+use connleak::history::last_look::LastLook;
+use connleak::kernel::boot;
+use connleak::kernel::scope;
+use connleak::kernel::world::World;
+use connleak::options::args::Args;
+use connleak::owners::ghosts::{self, Ghosts, Looking};
+use connleak::owners::known::Known;
+use connleak::report::verdict::ServiceState;
+use connleak::service::target::Target;
+
+/// Looks for them, and remembers this look.
+pub fn look_for(
+    args: &Args<Closewait>,
+    target: &Target,
+    rules: &Rules,
+    found: &mut Found,
+    world: &World,
+) -> Result<Option<Ghosts>> {
+    if args.own.ghosts && args.own.no_ghosts {
+        return Err(Error::Usage("--ghosts and --no-ghosts contradict each other; give one".into()));
+    }
+    if !target.selection.has_tcp() && world.replay.is_none() {
+        return Ok(Some(Ghosts::default()));
+    }
+    if args.own.no_ghosts {
+        return Ok(None);
+    }
+    let memory = Memory::read(args, target, world);
+    let mut ghosts = {
+        let known = rules.judge(found.stuck.len() as u64, found.oldest, found).state;
+        let shows_details = args.common.wants_owners(known != ServiceState::Ok).is_some();
+        let (matters, exactly) = (&|more| rules.at_worst(found, more) > known, shows_details);
+        let looking = if args.own.ghosts { Looking::Asked } else { Looking::ByDefault { matters, exactly } };
+        let alive = || {
+            let mut pids = memory.known.alive(&memory.boot_id, world);
+            pids.extend(&target.request.pids);
+            pids
+        };
+        ghosts::find(world, target, &alive, &memory.known, looking)?
+    };
+    if let Some(ghosts) = &mut ghosts
+        && let Err(why) = memory.keep(found, ghosts, world)
+    {
+        ghosts.are_not_remembered(&why);
+    }
+    Ok(ghosts)
+}
+
+/// As an earlier run left it.
+struct Memory {
+    boot_id: String,
+    known: Known,
+    file: Result<LastLook>,
+}
+
+impl Memory {
+    fn read(args: &Args<Closewait>, target: &Target, world: &World) -> Memory {
+        let boot_id = boot::boot_id().unwrap_or_default();
+        let key = scope::key(world).map(|scope| format!("{} {scope}", target.name(world)));
+        let file = key.and_then(|key| LastLook::read(args.own.state_dir.as_deref(), &key, &boot_id));
+        let numbers = file.as_ref().ok().and_then(LastLook::numbers);
+        let known = numbers.and_then(|numbers| Known::of_numbers(&boot_id, &numbers)).unwrap_or_default();
+        Memory { boot_id, known, file }
+    }
+
+    /// Processes are known once one of their ghosts is, or a look met them.
+    fn keep(mut self, found: &mut Found, ghosts: &Ghosts, world: &World) -> Result<()> {
+        let mut inodes = std::mem::take(&mut found.inodes);
+        if found.seen.missing.is_some() {
+            inodes.append(&mut self.known.rows);
+        }
+        if let Some(met) = &ghosts.looked_at {
+            let alive = self.known.alive(&self.boot_id, world);
+            self.known.meet(&self.boot_id, &alive, met.iter().copied(), world);
+        }
+        self.known.remember(inodes, ghosts.strangers.as_deref(), world);
+        match self.file? {
+            file if file.is_there() || !self.known.is_empty() => file.keep(&self.known.numbers()),
+            _ => Ok(()),
+        }
+    }
+}

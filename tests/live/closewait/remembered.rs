@@ -1,0 +1,104 @@
+//! What earlier runs saw tells whose a descriptor is whose socket has left the tables.
+
+use crate::lab::run::{CLOSEWAIT, Outcome};
+use crate::lab::{ESTABLISHED, Lab, Peer, example};
+use std::process::Command;
+use tempfile::TempDir;
+
+const ADDRESS: &str = "127.0.0.1:27421";
+
+fn look(state: &TempDir, more: &[&str]) -> Outcome {
+    CLOSEWAIT.run(&[&["-p27421", "--state-dir", state.path().to_str().unwrap()], more].concat())
+}
+
+/// One that is called otherwise than all who talk to the service.
+fn stranger(lab: &Lab) -> Peer {
+    let mut command = Command::new(example("peer"));
+    command.arg("another");
+    lab.peer_by(command)
+}
+
+/// MariaDB's `wait_timeout` resets at once: of a client that has connections to others nothing else tells.
+#[test]
+fn a_connection_that_was_seen_is_the_services_after_its_reset() {
+    Lab::test(|lab| {
+        let state = tempfile::tempdir().unwrap();
+        let (mut server, _used) = lab.connected(ADDRESS, 1);
+        let mut leaker = stranger(lab);
+        leaker.say("listen other 127.0.0.1:27422");
+        leaker.say(&format!("connect gone {ADDRESS} 30"));
+        server.say("accept t l 30");
+        let healthy = look(&state, &[]);
+        assert_eq!((healthy.code, healthy.value("established")), (0, 62.0), "{healthy:?}");
+        server.say("reset t");
+        lab.wait_for(ESTABLISHED, 27421, 2);
+        // Known by its sockets, then by itself.
+        for run in 0..3 {
+            let found = look(&state, &[]);
+            assert_eq!((found.code, found.value("ghosts")), (2, 30.0), "{run}: {found:?}");
+            assert!(found.text().contains(&format!("all held by peer[{}]", leaker.pid())), "{run}: {found:?}");
+        }
+        let narrowed = look(&state, &["--peer=10.0.0.0/8"]);
+        assert_eq!((narrowed.code, narrowed.value("close_wait")), (0, 0.0), "another choice's memory: {narrowed:?}");
+        leaker.say("close gone");
+        assert_eq!(look(&state, &[]).code, 0);
+    });
+}
+
+/// Sockets that a program makes ahead look the same as those that were reset, but neither grow nor are of who talks
+/// to the service.
+#[test]
+fn sockets_made_ahead_by_a_stranger_are_no_alarm() {
+    Lab::test(|lab| {
+        let state = tempfile::tempdir().unwrap();
+        let _service = lab.connected(ADDRESS, 1);
+        let mut other = stranger(lab);
+        other.say("socket ahead 8");
+        for run in 0..2 {
+            let outcome = look(&state, &[]);
+            assert_eq!((outcome.code, outcome.value("close_wait")), (0, 0.0), "{run}: {outcome:?}");
+            let said = format!("8 ghosts of processes not known to talk to it don't count (peer[{}])", other.pid());
+            assert!(outcome.text().contains(&said), "{run}: {outcome:?}");
+        }
+        other.say("socket more 8");
+        for run in 0..2 {
+            let grown = look(&state, &[]);
+            assert_eq!(grown.code, 3, "{run}: {grown:?}");
+            let said = format!(
+                "up to 8 sockets may be reset and not closed here, ghosts of processes without any socket may be the service's, most of peer[{}]",
+                other.pid()
+            );
+            assert!(grown.text().contains(&said), "{run}: {grown:?}");
+        }
+        other.say("close more");
+        assert_eq!(look(&state, &[]).code, 0);
+        // One that ran at an earlier look without any has them since.
+        let mut later = stranger(lab);
+        assert_eq!(look(&TempDir::new().unwrap(), &[]).code, 0);
+        let fresh = tempfile::tempdir().unwrap();
+        assert_eq!(look(&fresh, &[]).code, 0);
+        later.say("socket ahead 8");
+        assert_eq!(look(&fresh, &[]).code, 3);
+    });
+}
+
+#[test]
+fn without_a_memory_ghosts_of_processes_with_other_sockets_are_doubt() {
+    Lab::test(|lab| {
+        let (mut server, _used) = lab.connected(ADDRESS, 1);
+        let mut leaker = stranger(lab);
+        leaker.say("listen other 127.0.0.1:27422");
+        leaker.say(&format!("connect gone {ADDRESS} 30"));
+        server.say("accept t l 30");
+        server.say("reset t");
+        lab.wait_for(ESTABLISHED, 27421, 2);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let blind = CLOSEWAIT.run(&["-p27421", "--state-dir", file.path().to_str().unwrap()]);
+        assert_eq!(blind.code, 3, "{blind:?}");
+        assert!(blind.text().contains("what talked to it is not remembered: "), "{blind:?}");
+        assert!(blind.text().contains(&format!("peer[{}]", leaker.pid())), "{blind:?}");
+        leaker.say("close gone");
+        let healthy = CLOSEWAIT.run(&["-p27421", "--state-dir", file.path().to_str().unwrap()]);
+        assert_eq!(healthy.code, 0, "nothing is missed: {healthy:?}");
+    });
+}
