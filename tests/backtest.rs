@@ -247,7 +247,7 @@ fn its_options_are_the_checks() {
     assert!(here.len() > 20, "{here:?}");
     let apart: Vec<_> = here.symmetric_difference(&of_check).collect();
     // What was usual is not judged again.
-    assert_eq!(apart, ["--baseline-warning PERCENT"]);
+    assert_eq!(apart, ["--usual-warning PERCENT"]);
 }
 
 #[test]
