@@ -5,8 +5,9 @@ use super::judge::{Found, Rules};
 use connleak::base::error::{Error, Result};
 use connleak::history::last_look::LastLook;
 use connleak::kernel::boot;
+
 use connleak::kernel::scope;
-use connleak::kernel::world::World;
+use connleak::kernel::world::{Netns, World};
 use connleak::options::args::Args;
 use connleak::owners::ghosts::{self, Ghosts, Looking};
 use connleak::owners::known::Known;
@@ -37,7 +38,11 @@ pub fn look_for(
         let (matters, exactly) = (&|more| rules.at_worst(found, more) > known, shows_details);
         let looking = if args.own.ghosts { Looking::Asked } else { Looking::ByDefault { matters, exactly } };
         let alive = || {
-            let mut pids = memory.known.alive(&memory.boot_id, world);
+            let mut pids = match world.netns {
+                // Their sockets may live on in a namespace that can't be entered any more.
+                Netns::All => Vec::new(),
+                _ => memory.known.alive(&memory.boot_id, world),
+            };
             pids.extend(&target.request.pids);
             pids
         };

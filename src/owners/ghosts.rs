@@ -15,7 +15,7 @@ use suspected::Suspected;
 use crate::base::error::{Error, Result};
 use crate::kernel::owner::descriptors::Earlier;
 use crate::kernel::unhashed;
-use crate::kernel::world::World;
+use crate::kernel::world::{Netns, World};
 use crate::owners::known::Known;
 use crate::service::target::Target;
 use std::thread;
@@ -61,6 +61,9 @@ pub fn find(
     before: &Known,
     looking: Looking,
 ) -> Result<Option<Ghosts>> {
+    // What is in no table may live on in a namespace that could be entered then and can't be now.
+    let nothing = Known::default();
+    let before = if world.netns == Netns::All { &nothing } else { before };
     let suspected = |at_most| Ok((Suspected::new(world, target, known(), before, looking, at_most)?, None));
     find_among(world, &suspected, looking)
 }

@@ -2,7 +2,7 @@
 
 use super::suspected::{Look, Suspected};
 use super::{Ghosts, Looking, processes};
-use crate::kernel::world::World;
+use crate::kernel::world::{Netns, World};
 use std::collections::HashSet;
 
 impl Suspected<'_> {
@@ -61,7 +61,9 @@ impl Suspected<'_> {
             false => look.meant.iter().filter_map(|pid| processes::call(*pid, world)).collect(),
         };
         for (pid, count) in silent {
-            let is_stranger = processes::call(pid, world).is_some_and(|call| !calls.contains(&call));
+            // Of all namespaces: they may be living sockets of one that nobody can enter any more.
+            let is_stranger =
+                world.netns != Netns::All && processes::call(pid, world).is_some_and(|call| !calls.contains(&call));
             let usual = if is_stranger { self.before.at_first(pid, count as u64, world) as usize } else { 0 };
             strangers.extend(is_stranger.then_some((pid, count as u64)));
             let usual = if self.was_asked() { 0 } else { usual };

@@ -58,7 +58,7 @@ pub fn masked(text: &str) -> String {
 }
 
 fn word(word: &str) -> String {
-    let bare = word.trim_matches(['(', ')', ',', ';']);
+    let bare = word.trim_matches(['(', ')', ',', ';', '>', '=']);
     let is_age = bare.ends_with(|last: char| last.is_alphabetic()) && bare.parse::<Span>().is_ok();
     if is_age {
         return word.replace(bare, "AGE");
