@@ -29,7 +29,7 @@ use serde_json::json;
 use std::path::PathBuf;
 
 /// Sockets that are remembered: of very many each process has some among those that the kernel lists first.
-const MOST_INODES: usize = 100_000;
+const MOST_INODES: usize = 16_384;
 
 /// find sockets in CLOSE_WAIT: their peer has closed, their process has forgotten them
 #[derive(FromArgs, ArgsInfo, Debug)]

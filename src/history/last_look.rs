@@ -30,7 +30,8 @@ impl LastLook {
     pub fn read(chosen: Option<&Path>, key: &str, boot_id: &str) -> Result<LastLook> {
         let begin = format!("{HEADER}\n{}\n{boot_id}\n", key.replace('\n', " "));
         let name = format!("tcp-{:016x}.bin", fnv64(key.as_bytes()));
-        let mut content = Vec::new();
+        // Of a thousand sockets: one call reads them.
+        let mut content = Vec::with_capacity(8 * 1024);
         if let Some(dir) = state_dir::existing(chosen)? {
             let path = dir.join(&name);
             match File::open(&path).and_then(|file| file.take(LARGEST).read_to_end(&mut content)) {
