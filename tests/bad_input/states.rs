@@ -24,7 +24,7 @@ fn thresholds_by_state() {
         ("--min-age 5x", &["--min-age", "'5x'", "60s, 20m"]),
         ("--baseline always", &["--baseline", "'always'", "auto or none"]),
         ("--baseline-warning x", &["--baseline-warning", "'x'"]),
-        ("--baseline auto --replay tests/fixtures/mixed/dump.nl", &["--baseline", "--replay"]),
+        ("--usual auto --replay tests/fixtures/mixed/dump.nl", &["--usual", "--replay"]),
         ("--baseline auto --state-dir ''", &["--state-dir has no name"]),
         ("--side left", &["--side", "'left'"]),
     ];

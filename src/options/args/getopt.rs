@@ -14,6 +14,8 @@ use std::path::PathBuf;
 /// One option as it was given.
 #[derive(Clone)]
 struct Given {
+    /// As it was written, without dashes: its own name or one that is also taken.
+    name: String,
     flag: &'static FlagInfo<'static>,
     /// Whether it is the check's own.
     own: bool,
@@ -159,19 +161,19 @@ fn split<A: Command>(words: Vec<String>, given: &mut Vec<Given>) -> Result<Vec<S
             } else {
                 value = Some(value.or_else(|| words.next()).ok_or_else(|| needs_value(flag))?);
             }
-            given.push(Given { flag, own, value });
+            given.push(Given { name: name.to_owned(), flag, own, value });
         } else if let Some(cluster) = word.strip_prefix('-').filter(|cluster| !cluster.is_empty() && word != "--") {
             for (at, letter) in cluster.char_indices() {
                 let (flag, own) = find::<A>(|flag| flag.short == Some(letter))
                     .ok_or_else(|| Error::Usage(format!("unknown option '-{letter}' in '{word}'; see --help")))?;
                 if matches!(flag.kind, FlagInfoKind::Switch) {
-                    given.push(Given { flag, own, value: None });
+                    given.push(Given { name: letter.into(), flag, own, value: None });
                     continue;
                 }
                 let attached = &cluster[at + letter.len_utf8()..];
                 let attached = Some(attached.to_owned()).filter(|value| !value.is_empty());
                 let value = Some(attached.or_else(|| words.next()).ok_or_else(|| needs_value(flag))?);
-                given.push(Given { flag, own, value });
+                given.push(Given { name: letter.into(), flag, own, value });
                 break;
             }
         } else if A::FILES && word != "--" && !word.is_empty() {
@@ -200,8 +202,10 @@ fn from_file<A: Command>(key: &str, value: String, place: &str) -> Result<Given>
     let (flag, own) = find::<A>(|flag| has_name(flag) && !ALWAYS.iter().any(|always| always.long == flag.long))
         .ok_or_else(|| Error::Usage(format!("unknown option '{key}' in {place}; {}see --help", meant::<A>(key))))?;
     match flag.kind {
-        FlagInfoKind::Option { .. } => Ok(Given { flag, own, value: Some(value) }),
-        FlagInfoKind::Switch if value.is_empty() || value == "true" => Ok(Given { flag, own, value: None }),
+        FlagInfoKind::Option { .. } => Ok(Given { name: key.to_owned(), flag, own, value: Some(value) }),
+        FlagInfoKind::Switch if value.is_empty() || value == "true" => {
+            Ok(Given { name: key.to_owned(), flag, own, value: None })
+        }
         FlagInfoKind::Switch => {
             Err(Error::Usage(format!("option '{key}' in {place} takes no value but 'true'; found '{value}'")))
         }
@@ -220,7 +224,17 @@ fn build<T: FromArgs>(given: &[Given], own: bool, program: &str) -> Result<T> {
         words.push(option.flag.long);
         words.extend(option.value.as_deref());
     }
-    T::from_args(&[program], &words).map_err(|exit| Error::Usage(explain(&exit.output, &words)))
+    T::from_args(&[program], &words).map_err(|exit| Error::Usage(as_written(explain(&exit.output, &words), given)))
+}
+
+/// The message about an option by the name that was written.
+fn as_written(message: String, given: &[Given]) -> String {
+    let rest_of = |option: &Given| Some((option.name.clone(), message.strip_prefix(option.flag.long)?.to_owned()));
+    let written = given.iter().filter(|option| option.name.len() > 1).rev().find_map(rest_of);
+    match written {
+        Some((name, rest)) if rest.starts_with(':') => format!("--{name}{rest}"),
+        _ => message,
+    }
 }
 
 /// argh's message with the value told once: our own types name it, the standard library's don't.
