@@ -1,11 +1,10 @@
 //! The service's ghosts, and what is remembered between runs to know them by: its sockets of the last look and its processes.
 
-use super::Closewait;
 use super::judge::{Found, Rules};
+use super::{Closewait, MOST_INODES};
 use connleak::base::error::{Error, Result};
 use connleak::history::last_look::LastLook;
 use connleak::kernel::boot;
-
 use connleak::kernel::scope;
 use connleak::kernel::world::{Netns, World};
 use connleak::options::args::Args;
@@ -13,6 +12,7 @@ use connleak::owners::ghosts::{self, Ghosts, Looking};
 use connleak::owners::known::Known;
 use connleak::report::verdict::ServiceState;
 use connleak::service::target::Target;
+use std::collections::HashSet;
 
 /// Looks for them, and remembers this look.
 pub fn look_for(
@@ -77,7 +77,11 @@ impl Memory {
     fn keep(mut self, found: &mut Found, ghosts: &Ghosts, world: &World) -> Result<()> {
         let mut inodes = std::mem::take(&mut found.inodes);
         if found.seen.missing.is_some() {
+            // What couldn't be read now stays known, once and as many as ever.
             inodes.append(&mut self.known.rows);
+            let mut met = HashSet::new();
+            inodes.retain(|inode| met.insert(*inode));
+            inodes.truncate(MOST_INODES);
         }
         if let Some(met) = &ghosts.looked_at {
             let alive = self.known.alive(&self.boot_id, world);

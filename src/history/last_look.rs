@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-const HEADER: &str = "connleak last look 1";
+const HEADER: &str = "connleak last look 2";
 /// Larger is none of ours.
 const LARGEST: u64 = 8 * 1024 * 1024;
 
@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(inode(), before, "the same again is not written");
         read("x", "b").keep(&[8]).unwrap();
         assert_ne!(inode(), before);
-        for broken in [&b""[..], b"connleak last look 1\nx\nb\n1234567", b"other"] {
+        for broken in [&b""[..], b"connleak last look 2\nx\nb\n1234567", b"other"] {
             fs::write(&file, broken).unwrap();
             assert_eq!(read("x", "b").numbers(), None);
         }

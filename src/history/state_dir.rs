@@ -3,7 +3,7 @@
 use crate::base::capabilities;
 use crate::base::error::{Error, Result};
 use rustix::process::geteuid;
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -36,8 +36,9 @@ pub fn existing(chosen: Option<&Path>) -> Result<Option<PathBuf>> {
     let uid = geteuid().as_raw().to_string();
     let mut refused = None;
     for dir in parents(chosen)?.into_iter().map(|parent| parent.join(&uid)) {
-        match fs::metadata(&dir) {
-            Ok(_) => return Ok(Some(dir)),
+        match fs::symlink_metadata(&dir) {
+            Ok(meta) if is_own(&meta) => return Ok(Some(dir)),
+            Ok(_) => refused = Some(foreign(&dir)),
             Err(cause) if cause.kind() == ErrorKind::NotFound => {}
             Err(cause) => refused = Some(Error::reading(&dir, cause)),
         }
@@ -103,11 +104,16 @@ fn of_user(parent: &Path) -> Result<PathBuf> {
     };
     DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(failed)?;
     DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(failed)?;
-    let owner = fs::symlink_metadata(&dir).map_err(failed)?;
-    if !owner.is_dir() || owner.uid() != uid {
-        return Err(Error::content(&dir, "not a directory of our own; name another with --state-dir"));
-    }
-    Ok(dir)
+    if is_own(&fs::symlink_metadata(&dir).map_err(failed)?) { Ok(dir) } else { Err(foreign(&dir)) }
+}
+
+/// Another user's folder, or a link, tells and keeps what that one likes.
+fn is_own(dir: &Metadata) -> bool {
+    dir.is_dir() && dir.uid() == geteuid().as_raw()
+}
+
+fn foreign(dir: &Path) -> Error {
+    Error::content(dir, "not a directory of our own; name another with --state-dir")
 }
 
 #[cfg(test)]
@@ -134,6 +140,8 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let elsewhere = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(elsewhere.path(), parent.path().join(geteuid().as_raw().to_string())).unwrap();
-        assert!(open(Some(parent.path())).unwrap_err().to_string().contains("not a directory of our own"));
+        for refused in [open(Some(parent.path())).unwrap_err(), existing(Some(parent.path())).unwrap_err()] {
+            assert!(refused.to_string().contains("not a directory of our own"), "{refused}");
+        }
     }
 }

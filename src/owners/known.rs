@@ -102,18 +102,21 @@ impl Known {
 
     /// As numbers, for [`Known::of_numbers`].
     pub fn numbers(&self) -> Vec<u64> {
-        let mut numbers = vec![self.looked, self.processes.len() as u64, self.strangers.len() as u64];
+        let lengths = [self.processes.len(), self.strangers.len(), self.rows.len()];
+        let mut numbers = vec![self.looked];
+        numbers.extend(lengths.map(|length| length as u64));
         numbers.extend(self.processes.iter().flat_map(|(pid, start)| [u64::from(*pid), *start]));
         numbers.extend(self.strangers.iter().flat_map(|(pid, start, first)| [u64::from(*pid), *start, *first]));
         numbers.extend(&self.rows);
         numbers
     }
 
-    /// `None`: they are none of ours.
+    /// `None`: they are none of ours, or not all of them.
     pub fn of_numbers(boot_id: &str, numbers: &[u64]) -> Option<Known> {
-        let (&[looked, processes, strangers], rest) = numbers.split_first_chunk()?;
+        let (&[looked, processes, strangers, count], rest) = numbers.split_first_chunk()?;
         let (processes, rest) = rest.split_at_checked(usize::try_from(processes).ok()?.checked_mul(2)?)?;
         let (strangers, rows) = rest.split_at_checked(usize::try_from(strangers).ok()?.checked_mul(3)?)?;
+        (rows.len() as u64 == count).then_some(())?;
         let pid = |number: u64| u32::try_from(number).unwrap_or(0);
         Some(Known {
             boot_id: boot_id.to_owned(),
@@ -188,8 +191,8 @@ mod tests {
         known.remember(vec![3, 4], None, &world);
         assert_eq!(known.at_first(me, 20, &world), 8, "nobody looked");
         assert_eq!(Known::of_numbers("b", &known.numbers()), Some(known.clone()));
-        for cut in 0..6 {
-            assert_eq!(Known::of_numbers("b", &known.numbers()[..cut]), None);
+        for cut in 0..known.numbers().len() {
+            assert_eq!(Known::of_numbers("b", &known.numbers()[..cut]), None, "{cut}");
         }
         let begun_anew = known.in_boot("c");
         assert_eq!((begun_anew.rows.len(), begun_anew.at_first(me, 20, &world)), (0, 20));

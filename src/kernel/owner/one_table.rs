@@ -13,6 +13,8 @@ use std::mem::MaybeUninit;
 const MANY: u64 = 64;
 /// As long as there is no more than one gap for so many descriptors.
 const DENSE: u64 = 8;
+
+/// The table of a thread, by its folder in /proc.
 pub fn open(thread: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     openat(thread, "fd", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
