@@ -436,6 +436,13 @@ mod tests {
             ServiceState::Ok,
             "full by design from the first look on"
         );
+        for trend in [Trend::Steady, Trend::Learning { samples: 2 }] {
+            let beyond = Outcome { may_be_full: true, ..found(trend, 101, 100) }.judge(&Rules::default());
+            assert_eq!(
+                (beyond.state, &beyond.reasons[0][..]),
+                (ServiceState::Warning, "101 of 100, 101%: more than the pool's bound")
+            );
+        }
         assert_eq!(pool(leak(900.0)).state, ServiceState::Critical);
         assert_eq!((state(leak(900.0), 94), state(leak(900.0), 95)), (ServiceState::Warning, ServiceState::Critical));
         assert_eq!(state(Trend::Learning { samples: 2 }, 94), ServiceState::Ok);
