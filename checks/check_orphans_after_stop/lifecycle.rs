@@ -1,6 +1,5 @@
-//! Whether a service runs, told from cgroups and `/proc` alone, and since when it was seen stopped.
+//! Whether a service runs, told from cgroups and `/proc` alone.
 
-use connleak::base::atomic_file;
 use connleak::base::error::{Error, Result, plain};
 use connleak::base::fnv::fnv64;
 use connleak::base::read_limited;
@@ -15,7 +14,6 @@ use connleak::kernel::world::World;
 use connleak::report::Service;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -34,6 +32,17 @@ pub struct Watched {
 impl Watched {
     pub fn is_nothing(&self) -> bool {
         self.unit.is_none() && self.process.is_none() && self.pid_file.is_none()
+    }
+
+    /// The options that are given: `--unit and --process`.
+    pub fn options(&self) -> String {
+        let given = [
+            ("--unit", self.unit.is_some()),
+            ("--process", self.process.is_some()),
+            ("--pid-file", self.pid_file.is_some()),
+        ];
+        let given = given.iter().filter(|(_, is_given)| *is_given).map(|(option, _)| *option);
+        given.collect::<Vec<_>>().join(" and ")
     }
 
     /// A process of the service; none: it is stopped.
@@ -192,66 +201,10 @@ impl PidFile {
     }
 }
 
-/// When a stop was first seen.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StopRecord {
-    boot_id: String,
-    /// Seconds since the boot.
-    uptime: f64,
-}
-
-/// Forgets a stop: the service runs.
-pub fn started(memory: &Path) -> Result<()> {
-    match fs::remove_file(memory) {
-        Err(cause) if cause.kind() != ErrorKind::NotFound => {
-            Err(Error::File { path: memory.to_owned(), doing: "remove", cause })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Seconds since the stop was first seen: 0 when that is now. A stop of an earlier boot, or a file
-/// that is not ours, is begun anew.
-pub fn stopped_for(memory: &Path) -> Result<f64> {
-    let (boot_id, uptime) = (boot::boot_id()?, boot::uptime());
-    let known = match read_limited::read(memory, 4096) {
-        Ok(text) => serde_json::from_str::<StopRecord>(&text).ok(),
-        Err(Error::File { cause, .. }) if cause.kind() == ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
-    };
-    match known {
-        Some(seen) if seen.boot_id == boot_id && seen.uptime <= uptime => Ok(uptime - seen.uptime),
-        _ => {
-            let seen = serde_json::to_string(&StopRecord { boot_id, uptime })
-                .map_err(|error| Error::content(memory, error))?;
-            atomic_file::write(memory, seen.as_bytes(), 0o600)?;
-            Ok(0.0)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use connleak::kernel::socket::Side;
-
-    #[test]
-    fn remembers_the_first_sight_of_a_stop_and_nothing_else() {
-        let dir = tempfile::tempdir().unwrap();
-        let memory = dir.path().join("m.json");
-        started(&memory).unwrap();
-        assert_eq!(stopped_for(&memory).unwrap(), 0.0);
-        let old = StopRecord { boot_id: boot::boot_id().unwrap(), uptime: boot::uptime() - 40.0 };
-        fs::write(&memory, serde_json::to_string(&old).unwrap()).unwrap();
-        assert!((40.0..50.0).contains(&stopped_for(&memory).unwrap()));
-        for foreign in ["rubbish", "{\"boot_id\":\"x\",\"uptime\":1.0}", "{\"boot_id\":\"x\"}"] {
-            fs::write(&memory, foreign).unwrap();
-            assert_eq!(stopped_for(&memory).unwrap(), 0.0, "{foreign}");
-        }
-        started(&memory).unwrap();
-        assert!(!memory.exists());
-    }
 
     /// What is on disk goes by these words.
     #[test]

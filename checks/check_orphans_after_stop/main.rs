@@ -4,19 +4,19 @@ mod drain;
 mod leftover;
 mod lifecycle;
 mod pacer;
+mod regular_check;
 mod reload;
 mod rules;
 mod settle;
 mod stop_command;
+mod stop_memory;
 mod witness;
 
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
 use connleak::base::error::{Error, Result};
-use connleak::history::state_dir;
 use connleak::kernel::netns;
 use connleak::kernel::owner::Holders;
-use connleak::kernel::scope;
 use connleak::kernel::socket::State;
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
@@ -169,7 +169,15 @@ struct Settled {
     after: Span,
     /// What the service is doing, where that says that nothing is to be asserted yet.
     excuse: Option<String>,
+    /// What came after the stop, where that is known.
+    newcomers: Option<String>,
     effort: Effort,
+}
+
+impl Settled {
+    fn new(view: Leftovers, after: Span) -> Settled {
+        Settled { view, after, excuse: None, newcomers: None, effort: Effort::default() }
+    }
 }
 
 struct Scene<'a> {
@@ -182,7 +190,7 @@ struct Scene<'a> {
 impl Scene<'_> {
     fn settle(&self, baseline: Option<&Baseline>, signals: Option<&Interrupt>) -> Result<Report> {
         let (view, after, effort) = settle::settle(&self.drain, baseline, self.rules.wait, signals)?;
-        Ok(self.judge(&Settled { view, after, excuse: None, effort }, baseline))
+        Ok(self.judge(&Settled { effort, ..Settled::new(view, after) }, baseline))
     }
 
     fn save_baseline(&self, path: &Path) -> Result<Report> {
@@ -192,31 +200,7 @@ impl Scene<'_> {
         view.left.clear();
         let count = baseline.count();
         let excuse = Some(format!("baseline of {count} sockets saved to {}", path.display()));
-        Ok(self.judge(&Settled { view, after: Span::seconds(0), excuse, effort: Effort::default() }, None))
-    }
-
-    /// The regular check: nothing is asserted while the service runs or drains.
-    fn watch(&self, watched: &Watched) -> Result<Report> {
-        let memory = state_dir::open(self.args.own.state_dir.as_deref())?
-            .join(watched.memory_name(&self.target.service, &scope::key(self.drain.world)?));
-        let wait = self.rules.wait;
-        let running = watched.running(self.drain.world)?;
-        let mut view = self.drain.look(None)?;
-        let (after, excuse) = match &running.process {
-            Some(process) => {
-                lifecycle::started(&memory)?;
-                view.left.clear();
-                (Span::seconds(0), Some(format!("running as {process}, nothing to assert")))
-            }
-            None => {
-                let stopped = Span::millis((lifecycle::stopped_for(&memory)? * 1000.0) as u64);
-                let draining = format!("draining, seen stopped for {stopped}, {}", leftover::counted(&view.left));
-                (stopped.min(wait), (stopped < wait).then_some(draining))
-            }
-        };
-        let mut report = self.judge(&Settled { view, after, excuse, effort: Effort::default() }, None);
-        report.missing.extend(running.older_pid_file());
-        Ok(report)
+        Ok(self.judge(&Settled { excuse, ..Settled::new(view, Span::seconds(0)) }, None))
     }
 
     fn judge(&self, settled: &Settled, baseline: Option<&Baseline>) -> Report {
@@ -269,6 +253,7 @@ impl Scene<'_> {
         let is_there = !left.is_empty()
             || !settled.view.ending.is_empty()
             || settled.view.time_wait > 0
+            || settled.view.new > 0
             || settled.excuse.is_some();
         self.target.add_to(self.drain.world, is_there, &mut report);
         report.details = blame.details(&held, &owners, verbose.min(1));
@@ -310,8 +295,10 @@ impl Scene<'_> {
         if view.time_wait > 0 && self.rules.ignore.contains(&State::TimeWait) {
             parts.push(format!("{} in TIME_WAIT ignored", view.time_wait));
         }
-        if view.new > 0 {
-            parts.push(format!("{} new", view.new));
+        match &settled.newcomers {
+            Some(newcomers) => parts.push(newcomers.clone()),
+            None if view.new > 0 => parts.push(format!("{} new", view.new)),
+            None => {}
         }
         parts.join(", ")
     }

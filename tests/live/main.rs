@@ -42,6 +42,7 @@ mod orphans {
     pub mod regular_check;
     pub mod reload;
     pub mod reloads;
+    pub mod starts_again;
     pub mod stop_command;
     pub mod waiting;
 }

@@ -1,0 +1,72 @@
+//! As a regular service check: the service runs, drains, is judged, or starts.
+
+use super::drain::Leftovers;
+use super::leftover::{self, Class, Left};
+use super::lifecycle::Watched;
+use super::stop_memory::StopMemory;
+use super::{Scene, Settled};
+use connleak::base::duration::Span;
+use connleak::base::error::Result;
+use connleak::history::state_dir;
+use connleak::kernel::{netns, scope};
+use connleak::report::Report;
+
+impl Scene<'_> {
+    /// The regular check: nothing is asserted while the service runs, drains or starts.
+    pub fn watch(&self, watched: &Watched) -> Result<Report> {
+        let (world, wait) = (self.drain.world, self.rules.wait);
+        let path = state_dir::open(self.args.own.state_dir.as_deref())?
+            .join(watched.memory_name(&self.target.service, &scope::key(world)?));
+        let running = watched.running(world)?;
+        let mut settled = Settled::new(self.drain.look(None)?, Span::seconds(0));
+        if let Some(process) = &running.process {
+            StopMemory::forget(&path)?;
+            settled.view.left.clear();
+            settled.excuse = Some(format!("running as {process}, nothing to assert"));
+        } else {
+            let memory = match StopMemory::open(&path)? {
+                Some(memory) => memory,
+                None => StopMemory::begin(&path, &settled.view, &self.target.service, netns::identity(world)?)?,
+            };
+            let stopped = memory.seen_for();
+            settled.after = stopped.min(wait);
+            if stopped < wait {
+                let left = leftover::counted(&settled.view.left);
+                settled.excuse = Some(format!("draining, seen stopped for {stopped}, {left}"));
+            } else {
+                settled.newcomers = self.set_newcomers_aside(&mut settled.view, memory, watched)?;
+            }
+        }
+        let mut report = self.judge(&settled, None);
+        report.missing.extend(running.older_pid_file());
+        Ok(report)
+    }
+
+    /// What came after the stop is a start that `watched` doesn't show yet: a service may listen before its pid file
+    /// names it. Like what is left it has the time of --wait. Returns what is to be said of it.
+    fn set_newcomers_aside(
+        &self,
+        view: &mut Leftovers,
+        mut memory: StopMemory,
+        watched: &Watched,
+    ) -> Result<Option<String>> {
+        let Some(at_stop) = memory.sockets(&self.target.service, netns::identity(self.drain.world)?) else {
+            return Ok(None);
+        };
+        let is_old = |left: &Left| at_stop.has(&left.socket);
+        let newcomers = view.left.iter().filter(|left| !is_old(left)).count();
+        let seen_for = memory.newcomers_for(newcomers > 0)?;
+        // Who still listens as before accepts what comes.
+        let is_kept = view.left.iter().any(|left| left.class() == Class::Listen && is_old(left));
+        if newcomers == 0 || is_kept {
+            return Ok(None);
+        }
+        let what = format!("{newcomers} new, first seen {seen_for} ago");
+        if seen_for >= self.rules.wait {
+            return Ok(Some(format!("{what}: no start that {} shows", watched.options())));
+        }
+        view.left.retain(is_old);
+        view.new = newcomers as u64;
+        Ok(Some(format!("{what}: maybe a start that {} doesn't show yet", watched.options())))
+    }
+}
