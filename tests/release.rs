@@ -1,6 +1,8 @@
 //! What a release is made of: its files and their checksums, what is left out, and a tarball that unpacks and runs. The
 //! programs are those of the tests; a stand-in for cargo builds and packs nothing, `packages.rs` does that.
 
+#[path = "support/action.rs"]
+mod action;
 #[path = "support/run.rs"]
 mod run;
 
@@ -222,4 +224,33 @@ fn a_tag_makes_a_release() {
     let steps = workflow["jobs"]["files"]["steps"].as_sequence().unwrap();
     let run: Vec<_> = steps.iter().filter_map(|step| step["run"].as_str()).collect();
     assert!(run.contains(&"packaging/release --all --tag \"$GITHUB_REF_NAME\""), "{run:?}");
+}
+
+/// The action's first step: a release of its own tag, only where the checksum fits, and nothing where a check is there.
+#[test]
+fn the_action_takes_a_release_whose_checksum_fits() {
+    let place = Place::new();
+    let (tag, arch) = (format!("v{VERSION}"), std::env::consts::ARCH);
+    let releases = place.path("OWNER/connleak/releases/download").join(&tag);
+    fs::create_dir_all(&releases).unwrap();
+    succeed(place.command("packaging/tarball").arg(place.path("programs")).arg(arch).arg(&releases));
+    let sums = succeed(Command::new("sh").args(["-c", "sha256sum -- *"]).current_dir(&releases));
+    let server = format!("file://{}", place.dir.path().display());
+    let (url, repository) = (("github.server_url", server.as_str()), ("github.action_repository", "OWNER/connleak"));
+    let values = [url, repository, ("github.action_ref", tag.as_str())];
+    // A download that somebody changed, one that has no sum, and the right one.
+    for (sums, is_good) in [(sums.replace(['0', '1', '2'], "3"), false), (String::new(), false), (sums, true)] {
+        fs::write(releases.join("SHA256SUMS"), sums).unwrap();
+        let runner = action::Runner::new(&values);
+        let outcome = run::run(&mut runner.step("Install"));
+        assert_eq!((outcome.code == 0, !runner.written("GITHUB_PATH").is_empty()), (is_good, is_good), "{outcome:?}");
+        if is_good {
+            // The stand-in's exit: it is found.
+            assert_eq!(run::run(&mut runner.step("Check")).code, 3);
+        }
+    }
+    let mut runner = action::Runner::new(&values);
+    runner.install(&place.path("programs"));
+    let outcome = run::run(&mut runner.step("Install"));
+    assert_eq!((outcome.code, runner.written("GITHUB_PATH").as_str()), (0, ""), "{outcome:?}");
 }
