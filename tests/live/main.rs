@@ -33,6 +33,7 @@ mod growth {
 
 /// check_orphans_after_stop.
 mod orphans {
+    pub mod action;
     pub mod around_a_restart;
     pub mod bound;
     pub mod client_pool;
@@ -125,6 +126,7 @@ mod host {
 /// Real monitoring systems and other programs that run the checks.
 mod integrations {
     pub mod agents;
+    pub mod ansible;
     pub mod containers;
     pub mod daemon;
     pub mod database;
