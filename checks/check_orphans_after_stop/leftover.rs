@@ -85,7 +85,7 @@ impl Left {
     pub fn class(&self) -> Class {
         match self.socket {
             Socket { state: State::Listen, .. } => Class::Listen,
-            Socket { state: State::Close, .. } => Class::Bound,
+            socket if socket.is_bound() => Class::Bound,
             Socket { inode: 0, .. } => Class::Kernel,
             _ => Class::Held,
         }

@@ -15,6 +15,11 @@ pub fn read_small(path: &Path) -> io::Result<String> {
 /// The whole file as text, at most `largest` bytes.
 pub fn read(path: &Path, largest: u64) -> Result<String> {
     let file = File::open(path).map_err(|cause| Error::reading(path, cause))?;
+    read_open(&file, path, largest)
+}
+
+/// [`read`] of a file that is open, and is called `path`.
+pub fn read_open(file: &File, path: &Path, largest: u64) -> Result<String> {
     let mut bytes = Vec::new();
     file.take(largest + 1).read_to_end(&mut bytes).map_err(|cause| Error::reading(path, cause))?;
     if bytes.len() as u64 > largest {

@@ -16,12 +16,14 @@ use std::fmt::Write;
 use std::fs;
 use std::io::ErrorKind;
 use std::num::NonZeroU64;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// Some 100,000 sockets.
 const LARGEST_FILE: u64 = 8 * 1024 * 1024;
-const MOST_SOCKETS: usize = 100_000;
+/// Of these the names of their servers take most.
+const MOST_SOCKETS: u64 = 100_000;
+/// More than any line has.
+const LINE: u64 = 1024;
 const HEADER: &str = "connleak UNIX sockets 2";
 /// As wide as any number, so that it can be written in its place.
 const WIDTH: usize = 20;
@@ -46,9 +48,11 @@ pub struct FirstSights {
     unkept: Option<String>,
     /// Whether it was wanted.
     is_missed: bool,
+    /// What was read, open still: another run may have put another in its place since.
+    file: Option<fs::File>,
     boot_id: String,
     now: u64,
-    /// The last look; 0: there was none since the boot.
+    /// The last look of which all is known; 0: there was none since the boot.
     looked: u64,
     known: BTreeMap<NonZeroU64, Sight>,
     /// Beside them.
@@ -77,16 +81,19 @@ impl FirstSights {
         let now = (boot::uptime() * 1000.0) as u64;
         let mut sights = FirstSights { boot_id: boot::boot_id()?, now, ..FirstSights::default() };
         let Some(dir) = dir else { return Ok(sights) };
-        let file = dir.join(FirstSights::name(key));
-        let text = read_limited::read(&file, LARGEST_FILE);
+        let path = dir.join(FirstSights::name(key));
+        let file = match fs::File::open(&path) {
+            Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(sights),
+            file => file.map_err(|cause| Error::reading(&path, cause))?,
+        };
+        let text = read_limited::read_open(&file, &path, LARGEST_FILE);
         sights.is_used = text.is_ok();
         let text = match text {
-            Err(Error::File { cause, .. }) if cause.kind() == ErrorKind::NotFound => return Ok(sights),
             // What is no text, or too long, is not ours.
             Err(Error::Content { .. }) => return Ok(sights),
             text => text?,
         };
-        Ok(sights.with(&text, key).map_or(sights, |known| FirstSights { is_used: true, ..known }))
+        Ok(sights.with(&text, key).map_or(sights, |known| FirstSights { is_used: true, file: Some(file), ..known }))
     }
 
     /// `None`: of another boot, or not ours.
@@ -99,12 +106,13 @@ impl FirstSights {
         let (boot_id, now) = (self.boot_id.clone(), self.now);
         let mut sights = FirstSights { boot_id, now, looked, ..FirstSights::default() };
         sights.sockets.has_looked = looked != 0;
-        let mut server = None;
+        let (mut server, mut is_partial) = (None, false);
         for line in lines {
             let cookie = |text: &str| u64::from_str_radix(text, 16).ok().and_then(NonZeroU64::new);
             let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
             match (word, server) {
                 ("busy", _) => sights.sockets.is_busy = true,
+                ("partial", _) => is_partial = true,
                 ("to", _) => server = Some(UnixName::new(rest)),
                 ("stray", _) => drop(sights.sockets.strays.insert(cookie(rest)?)),
                 ("listener", _) => sights.sockets.listeners.push(listener(rest, cookie)?),
@@ -117,23 +125,36 @@ impl FirstSights {
                 }
             }
         }
+        if is_partial {
+            // What it left out is not to be taken for new: as if this were the first look.
+            (sights.looked, sights.sockets.has_looked) = (0, false);
+        }
         Some(sights)
     }
 
-    /// As [`FirstSights::with`] reads it. Without `looked` what doesn't change is the same text.
-    fn text(&self, known: &Known, looked: u64) -> String {
+    /// As [`FirstSights::with`] reads it, and how many sockets were too many for it. Without `looked` what doesn't change is
+    /// the same text.
+    fn text(&self, known: &Known, looked: u64) -> (String, u64) {
         let mut text = format!("{HEADER}\n{}\n{}\n{looked:>WIDTH$}\n", self.key, self.boot_id);
-        let mut add = |line: std::fmt::Arguments| text.write_fmt(line).unwrap_or_default();
+        let (mut kept, mut left) = (0, 0);
+        let mut add = |line: std::fmt::Arguments| {
+            if kept == MOST_SOCKETS || text.len() as u64 > LARGEST_FILE - 2 * LINE {
+                left += 1;
+            } else {
+                kept += 1;
+                text.write_fmt(line).unwrap_or_default();
+            }
+        };
         if known.is_busy {
             add(format_args!("busy\n"));
         }
         for KnownListener { cookie, file, name } in &known.listeners {
             add(format_args!("listener {cookie:x} {} {} {name}\n", file.device, file.inode));
         }
-        for cookie in known.strays.iter().take(MOST_SOCKETS) {
+        for cookie in &known.strays {
             add(format_args!("stray {cookie:x}\n"));
         }
-        for (cookie, Sight { first, before }) in self.stuck.iter().take(MOST_SOCKETS) {
+        for (cookie, Sight { first, before }) in &self.stuck {
             add(format_args!("{cookie:x} {first} {before}\n"));
         }
         let mut servers: Vec<UnixName> = self.connected.values().copied().collect();
@@ -142,9 +163,12 @@ impl FirstSights {
         for server in servers {
             add(format_args!("to {}\n", server.text().replace('\n', " ")));
             let clients = self.connected.iter().filter(|(_, name)| **name == server);
-            clients.take(MOST_SOCKETS).for_each(|(cookie, _)| add(format_args!("{cookie:x}\n")));
+            clients.for_each(|(cookie, _)| add(format_args!("{cookie:x}\n")));
         }
-        text + "end\n"
+        if left > 0 {
+            text.push_str("partial\n");
+        }
+        (text + "end\n", left)
     }
 
     /// The socket with its age, where it is a UNIX socket without its peer and an earlier look tells it.
@@ -191,12 +215,17 @@ impl FirstSights {
         let written = state_dir::open(self.chosen.as_deref()).and_then(|dir| {
             let file = dir.join(FirstSights::name(&self.key));
             if is_whole && self.is_unchanged(known) && self.date(&file).is_ok() {
-                return Ok(());
+                return Ok(0);
             }
-            atomic_file::write(&file, self.text(known, looked).as_bytes(), 0o600)
+            let (text, left) = self.text(known, looked);
+            atomic_file::write(&file, text.as_bytes(), 0o600).map(|()| left)
         });
-        // Where nothing is stuck nobody misses it.
-        written.err().map(|why| FirstSights::describe(why.to_string())).filter(|_| !self.stuck.is_empty())
+        match written {
+            Ok(0) => None,
+            Ok(left) => Some(FirstSights::describe(format!("{left} UNIX sockets more than fit the file"))),
+            // Where nothing is stuck nobody misses it.
+            Err(why) => Some(FirstSights::describe(why.to_string())).filter(|_| !self.stuck.is_empty()),
+        }
     }
 
     /// Whether the file tells all of this look but its time.
@@ -208,10 +237,16 @@ impl FirstSights {
             && (listeners, strays, is_busy) == (&known.listeners, &known.strays, &known.is_busy)
     }
 
-    /// Writes the time of this look in the place of the last one's: to make the file anew costs the disk, too.
+    /// Writes the time of this look in the place of the last one's: to make the file anew costs the disk, too. Where another
+    /// run's file stands there by now, that one's tells more: it is left as it is.
     fn date(&self, path: &Path) -> std::io::Result<()> {
         let before = HEADER.len() + self.key.len() + self.boot_id.len() + 3;
         let file = fs::OpenOptions::new().write(true).open(path)?;
+        let identity = |file: &fs::File| file.metadata().map(|meta| (meta.dev(), meta.ino()));
+        let read = self.file.as_ref().map(identity).transpose()?;
+        if read.is_some_and(|read| identity(&file).is_ok_and(|now| now != read)) {
+            return Ok(());
+        }
         file.write_all_at(format!("{:>WIDTH$}", self.now).as_bytes(), before as u64)
     }
 
@@ -346,6 +381,44 @@ mod tests {
         let again = FirstSights::open(Some(dir), "x".into(), true);
         assert_eq!((again.known.len(), again.sockets.clients.len(), again.sockets.has_looked), (2, 1, true));
         assert_ne!(look(again, 3).0, first, "one more");
+    }
+
+    /// Each tells its own look: a time of one before the sights of another would make that file nobody's.
+    #[test]
+    fn a_run_that_is_late_dates_no_other_runs_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || FirstSights::open(Some(dir.path()), "x".into(), true);
+        let seen = |mut sights: FirstSights, count| {
+            (1..=count).for_each(|cookie| _ = age(&mut sights, cookie));
+            sights
+        };
+        assert_eq!(kept(seen(open(), 2), true), None);
+        let late = open();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert_eq!(kept(seen(open(), 3), true), None);
+        assert_eq!(kept(seen(late, 2), true), None);
+        assert_eq!(open().known.len(), 3);
+    }
+
+    #[test]
+    fn more_than_can_be_remembered_is_said_and_never_taken_for_new() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || FirstSights::open(Some(dir.path()), "x".into(), true);
+        let mut many = open();
+        (1..=MOST_SOCKETS + 7).for_each(|cookie| _ = age(&mut many, cookie));
+        let said = kept(many, true).unwrap();
+        assert!(said.contains("not remembered: 7 UNIX sockets more than fit"), "{said}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let mut next = open();
+        assert!(!next.sockets.has_looked, "clients' ends that it doesn't know may be the service's");
+        assert!(age(&mut next, 1).is_some());
+        assert_eq!(age(&mut next, MOST_SOCKETS + 1), None, "it may have been so for long");
+        let mut clients = FirstSights::open(Some(dir.path()), "y".into(), true);
+        for cookie in 1..=MOST_SOCKETS {
+            clients.see(&socket(cookie, State::Established, Side::Client), Side::Client);
+        }
+        assert!(kept(clients, true).is_some(), "no line for their server");
+        assert!(!FirstSights::open(Some(dir.path()), "y".into(), true).sockets.has_looked);
     }
 
     #[test]

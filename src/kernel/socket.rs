@@ -288,6 +288,11 @@ impl Socket {
         }
     }
 
+    /// Whether it keeps its port without listening or being connected.
+    pub fn is_bound(&self) -> bool {
+        self.state == State::Close && self.local.port != 0
+    }
+
     /// Whether it waits in a listener's accept queue, or is about to: only there what no process has is in these states.
     pub fn is_waiting(&self) -> bool {
         self.inode == 0 && matches!(self.state, State::Established | State::CloseWait | State::SynRecv)

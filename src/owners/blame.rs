@@ -79,8 +79,7 @@ impl Count {
         self.sockets += 1;
         self.oldest = self.oldest.max(suspect.age);
         self.oldest_at_most = self.oldest_at_most.max(suspect.age_at_most);
-        // A UNIX socket's peer has no address.
-        if !suspect.is_ghost() && suspect.unix_name().is_none() {
+        if !suspect.is_peerless() {
             *self.peers.entry(suspect.remote.ip).or_default() += 1;
         }
     }
@@ -266,6 +265,9 @@ fn socket_line(suspect: &Suspect, owners: &Owners) -> String {
     if suspect.is_ghost() {
         return format!("ghost, {held}");
     }
+    if suspect.is_bound() {
+        return format!("socket {local} bound without listening, {held}");
+    }
     format!("socket {local} from {remote} {state}{age}, {held}")
 }
 
@@ -300,9 +302,7 @@ fn key(suspect: &Suspect, holder: Option<&Process>, grouping: Grouping) -> Strin
             None if suspect.inode != 0 => suspect.uid.to_string(),
             _ => of_holder(&user),
         },
-        (By::Peer, _) | (By::Tenant, Plain::Peer(_)) if suspect.is_ghost() || suspect.unix_name().is_some() => {
-            UNKNOWN.to_owned()
-        }
+        (By::Peer, _) | (By::Tenant, Plain::Peer(_)) if suspect.is_peerless() => UNKNOWN.to_owned(),
         (By::Peer, _) => suspect.remote.ip.to_string(),
         (By::Tenant, tenant) => {
             let cgroup = holder.and_then(|process| process.cgroup.as_deref());

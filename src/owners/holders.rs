@@ -30,8 +30,9 @@ pub fn find_and_tell(
         let listeners = listeners(world).unwrap_or_default();
         give_to_queues(suspects, &listeners);
     }
-    // A master and its workers share a listening socket: to know the master takes all of them.
-    if suspects.iter().any(|suspect| suspect.is_waiting() || suspect.state == State::Listen) {
+    // A master and its workers share a listening socket, also once it is shut down: to know the master takes all of them.
+    let keeps_port = |suspect: &Suspect| suspect.state == State::Listen || suspect.is_bound();
+    if suspects.iter().any(|suspect| suspect.is_waiting() || keeps_port(suspect)) {
         holders = Holders::All;
     }
     let wanted: Vec<_> = suspects.iter().map(|suspect| (suspect.holder_inode, suspect.uid)).collect();

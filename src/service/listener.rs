@@ -1,7 +1,8 @@
 //! Whether the service is there at all: a zero looks like health also where nobody listens.
 
 use crate::base::error::{Error, Result};
-use crate::kernel::select::Match;
+use crate::kernel::owner::{self, Holders};
+use crate::kernel::select::{Match, Selection};
 use crate::kernel::socket::{Side, State, StateSet};
 use crate::kernel::source::{self, Query};
 use crate::kernel::world::World;
@@ -94,8 +95,30 @@ fn listens(report: &mut Report, target: &Target, world: &World, is_connected: bo
         let (word, ports) = (if ports.len() == 1 { "port" } else { "ports" }, ports.join(","));
         let chosen = if selection.is_narrowed() { " of what was chosen" } else { "" };
         let nobody = if is_connected { "" } else { ", and nobody is connected" };
-        report.missing.push(format!("nothing{chosen} listens on {word} {ports} here{nobody}"));
+        let bound = bound(selection, &silent, world).map_or_else(String::new, |bound| format!(" ({bound})"));
+        report.missing.push(format!("nothing{chosen} listens on {word} {ports} here{bound}{nobody}"));
         report.state = report.state.max(required.unwrap_or(report.state));
     }
     silent.len() < selection.ports.len()
+}
+
+/// What keeps one of these ports without listening there, as a listener that was shut down does: `bound without listening
+/// by haproxy[7]`. `None`: nothing, as far as the kernel tells it.
+fn bound(selection: &Selection, ports: &BTreeSet<u16>, world: &World) -> Option<String> {
+    let ports: Vec<u16> = ports.iter().copied().collect();
+    let query = Query { states: StateSet::BOUND, ports: &ports, side: Side::Server, times: false, listeners: false };
+    let mut bound = Vec::new();
+    let seen = source::visit(world, &query, &mut |socket| {
+        if socket.is_bound() && selection.matches_listener(socket) == Match::Yes(Side::Server) {
+            bound.push((socket.inode, socket.uid));
+        }
+    });
+    // It only explains: what can't be read changes nothing.
+    seen.ok()?;
+    bound.first()?;
+    let mut owners = owner::find(world, &bound, Holders::Main);
+    owners.put_main_first();
+    let holder = bound.iter().find_map(|(inode, _)| owners.of(*inode).next());
+    let by = holder.map_or_else(String::new, |process| format!(" by {}[{}]", process.command, process.pid));
+    Some(format!("bound without listening{by}"))
 }

@@ -96,7 +96,9 @@ impl StateSet {
     pub const ALL: StateSet = StateSet(0xfff);
     /// And what is bound without listening or being connected, where the kernel tells it (6.8); it
     /// is shown in state CLOSE.
-    pub const ALL_AND_BOUND: StateSet = StateSet(Self::ALL.0 | 1 << 13);
+    pub const ALL_AND_BOUND: StateSet = StateSet(Self::ALL.0 | Self::BOUND.0);
+    /// That alone: neither the listeners' table nor the connections' is walked for it.
+    pub const BOUND: StateSet = StateSet(1 << 13);
 
     pub fn of(states: &[State]) -> StateSet {
         StateSet(states.iter().fold(0, |mask, state| mask | 1 << *state as u8))
@@ -112,7 +114,12 @@ impl StateSet {
     }
 
     pub fn contains(self, state: State) -> bool {
-        self.0 & (1 << state as u8) != 0
+        self.0 & (1 << state as u8) != 0 || (state == State::Close && self.has_bound())
+    }
+
+    /// Whether what is only bound is wanted too.
+    pub fn has_bound(self) -> bool {
+        self.0 & Self::BOUND.0 != 0
     }
 
     /// Whether there is none beside `states`.

@@ -5,7 +5,7 @@ use crate::base::error::Result;
 use crate::kernel::netns::host::{self, LivedIn};
 use crate::kernel::netns::kept::{self, Candidates};
 use crate::kernel::netns::{self, Inside};
-use crate::kernel::socket::{Socket, StateSet};
+use crate::kernel::socket::Socket;
 use crate::kernel::world::{Source, World};
 use rustix::fd::OwnedFd;
 use std::fs::File;
@@ -195,7 +195,7 @@ impl Tour<'_> {
 
     /// The counters don't count what is only bound.
     fn skips_empty(&self) -> bool {
-        self.query.states != StateSet::ALL_AND_BOUND
+        !self.query.states.has_bound()
     }
 
     fn add(&mut self, view: NamespaceView) {

@@ -91,8 +91,18 @@ impl Suspect {
         self.inode == 0 && !self.is_waiting()
     }
 
-    /// Whether only its descriptor is left: no table shows one in this state.
+    /// Whether only its descriptor is left: no table has it, so its address isn't known either.
     pub fn is_ghost(&self) -> bool {
-        self.state == State::Close
+        self.state == State::Close && !self.is_bound()
+    }
+
+    /// [`Socket::is_bound`].
+    pub fn is_bound(&self) -> bool {
+        self.socket().is_bound()
+    }
+
+    /// Whether it has no peer, or that one no address.
+    pub fn is_peerless(&self) -> bool {
+        self.state == State::Close || self.unix_name().is_some()
     }
 }

@@ -97,6 +97,10 @@ impl View {
             };
             notes.push(format!("ages unknown: {why}"));
         }
+        // A recording may have been made without it, too.
+        if sockets.held.is_empty() && seen.origin != Origin::Netlink && target.selection.has_tcp() {
+            notes.push("only what listens or is connected: /proc doesn't show what is only bound".to_owned());
+        }
         if sockets.undated > 0 {
             notes.push(format!("{} in CLOSE_WAIT over UNIX sockets: the kernel tells no ages", sockets.undated));
         }
@@ -160,18 +164,19 @@ impl Sockets {
         let mut sockets = Sockets { held, ends, kernel, unsure: 0, ages_known: true, undated: 0 };
         // Where no port was asked for each socket's ends are looked up again once all are known.
         let mut all = Listeners::default();
-        let seen = look::visit(world, selection, (StateSet::ALL, true), &mut |socket, matched, listeners| {
-            all.add(socket);
-            match matched {
-                Match::No => {}
-                Match::Yes(side) => sockets.add(socket, side),
-                Match::Unsure => match selection.port_is_theirs(socket, listeners) {
-                    Some(true) => sockets.add(socket, Side::Server),
-                    Some(false) => {}
-                    None => sockets.unsure += 1,
-                },
-            }
-        })?;
+        let seen =
+            look::visit(world, selection, (StateSet::ALL_AND_BOUND, true), &mut |socket, matched, listeners| {
+                all.add(socket);
+                match matched {
+                    Match::No => {}
+                    Match::Yes(side) => sockets.add(socket, side),
+                    Match::Unsure => match selection.port_is_theirs(socket, listeners) {
+                        Some(true) => sockets.add(socket, Side::Server),
+                        Some(false) => {}
+                        None => sockets.unsure += 1,
+                    },
+                }
+            })?;
         if selection.is_any() {
             // Those of a recording's host aren't in it.
             let ports = if world.replay.is_none() { EphemeralPorts::read(world).ok() } else { None };
@@ -187,7 +192,7 @@ impl Sockets {
             let Suspect { local, remote, netns, .. } = suspect;
             let has_listener = |end: &Endpoint| listeners.has_port(*netns, end.port);
             let is_left = remote.port >= GIVEN_ELSEWHERE && !given.has(local.port) && !has_listener(remote);
-            let is_server = has_listener(local) || is_left;
+            let is_server = has_listener(local) || is_left || suspect.is_bound();
             if is_server { (Side::Server, local.port) } else { (Side::Client, remote.port) }
         };
         self.ends = self.held.iter().map(end).collect();
@@ -266,6 +271,9 @@ impl Sockets {
 fn label(holder: &Holder, process: Option<&Process>, user: Option<&str>, suspect: &Suspect, by: By) -> String {
     if by.is_by_peer() && suspect.state == State::Listen {
         return "(listening)".to_owned();
+    }
+    if by.is_by_peer() && suspect.is_bound() {
+        return "(bound)".to_owned();
     }
     if by.is_by_peer() && suspect.unix_name().is_some() {
         return "(UNIX socket)".to_owned();

@@ -65,7 +65,12 @@ fn columns(view: &View, target: &Target) -> Vec<Column> {
     for (state, name) in State::NAMES {
         let always = matches!(state, State::Established | State::CloseWait);
         if always || view.all.count(state) > 0 {
-            let head = if state == State::Established { "ESTAB" } else { name };
+            let head = match state {
+                State::Established => "ESTAB",
+                // In no state of a connection.
+                State::Close => "BOUND",
+                _ => name,
+            };
             columns.push(column(head, true, Box::new(move |row| row.count(state).to_string())));
         }
     }

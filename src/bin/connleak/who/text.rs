@@ -13,6 +13,7 @@ pub fn states(row: &Row) -> String {
         let oldest = row.oldest_close_wait.filter(|_| state == State::CloseWait);
         let or_more = if row.open_end().is_some() { "at least " } else { "" };
         let oldest = oldest.map_or(String::new(), |age| format!(" (oldest {or_more}{})", age_text(Some(age))));
+        let name = if state == State::Close { "bound without listening" } else { name };
         (count > 0).then(|| format!("{count} {name}{oldest}"))
     };
     State::NAMES.into_iter().filter_map(part).collect::<Vec<_>>().join(", ")
@@ -54,7 +55,7 @@ pub fn more(row: &Row, verbose: u8) -> Vec<String> {
     }
     if verbose > 1 {
         lines.extend(row.sockets.iter().map(socket_line));
-        let counted = row.total() - row.count(State::Listen);
+        let counted = row.total() - row.count(State::Listen) - row.count(State::Close);
         let rest = counted.saturating_sub(row.sockets.len() as u64);
         lines.extend((rest > 0).then(|| format!("... {rest} more")));
     }
