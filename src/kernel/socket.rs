@@ -123,6 +123,8 @@ pub enum Protocol {
     /// A UNIX stream. Its ends are those of [`UnixEnd`], its state is what TCP would call it: CLOSE_WAIT once
     /// nothing more will come from the peer (RCV_SHUTDOWN).
     Unix,
+    /// A UNIX socket of datagrams at a service's name.
+    Datagram,
 }
 
 /// One socket of one source. Which fields a source can't know is said at each.

@@ -8,7 +8,7 @@ pub use suspect::Suspect;
 
 use crate::kernel::cgroup::{self, container};
 use crate::kernel::owner::{Owners, Process};
-use crate::kernel::socket::Age;
+use crate::kernel::socket::{Age, State};
 use crate::report::{Owner, Peer, Report, Share, rounded, words};
 use crate::service::request::By;
 use crate::service::target::Target;
@@ -80,7 +80,7 @@ impl Count {
         self.oldest = self.oldest.max(suspect.age);
         self.oldest_at_most = self.oldest_at_most.max(suspect.age_at_most);
         // A UNIX socket's peer has no address.
-        if !suspect.is_ghost() && suspect.unix_name().is_none() {
+        if suspect.state != State::Close && suspect.unix_name().is_none() {
             *self.peers.entry(suspect.remote.ip).or_default() += 1;
         }
     }
@@ -266,6 +266,9 @@ fn socket_line(suspect: &Suspect, owners: &Owners) -> String {
     if suspect.is_ghost() {
         return format!("ghost, {held}");
     }
+    if suspect.state == State::Close {
+        return format!("bound {local}, {held}");
+    }
     format!("socket {local} from {remote} {state}{age}, {held}")
 }
 
@@ -300,7 +303,9 @@ fn key(suspect: &Suspect, holder: Option<&Process>, grouping: Grouping) -> Strin
             None if suspect.inode != 0 => suspect.uid.to_string(),
             _ => of_holder(&user),
         },
-        (By::Peer, _) | (By::Tenant, Plain::Peer(_)) if suspect.is_ghost() || suspect.unix_name().is_some() => {
+        (By::Peer, _) | (By::Tenant, Plain::Peer(_))
+            if suspect.state == State::Close || suspect.unix_name().is_some() =>
+        {
             UNKNOWN.to_owned()
         }
         (By::Peer, _) => suspect.remote.ip.to_string(),

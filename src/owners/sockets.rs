@@ -43,15 +43,14 @@ pub fn row(suspect: &Suspect, owners: &Owners) -> Value {
     let process = holder.map(|(process, _)| process);
     // Of whom is named for it, but holds another socket, the descriptor is another's.
     let fd = holder.filter(|_| suspect.inode == suspect.holder_inode && suspect.inode != 0).map(|(_, fd)| fd);
-    // A port that is only bound is in no state either, but it has its address.
-    let is_ghost = suspect.is_ghost() && suspect.local.port == 0;
+    let is_ghost = suspect.is_ghost();
     let end = |end: Endpoint| (!is_ghost).then(|| end.to_string());
     // The time in a state is told of those that are closing; of others the age is the silence.
     let age = suspect.age.filter(|_| suspect.state != State::Established);
     json!({
         "protocol": match suspect.protocol {
             Protocol::Mptcp => "mptcp",
-            Protocol::Unix => "unix",
+            Protocol::Unix | Protocol::Datagram => "unix",
             _ => "tcp",
         },
         "local": end(suspect.local),

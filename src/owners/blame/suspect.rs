@@ -91,8 +91,8 @@ impl Suspect {
         self.inode == 0 && !self.is_waiting()
     }
 
-    /// Whether only its descriptor is left: no table shows one in this state.
+    /// Whether only its descriptor is left: of what is in this state, but bound, the address is known.
     pub fn is_ghost(&self) -> bool {
-        self.state == State::Close
+        self.state == State::Close && self.local.port == 0 && self.local.unix().is_none()
     }
 }

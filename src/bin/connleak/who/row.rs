@@ -134,7 +134,7 @@ impl Row {
         let is_beyond = |bound: u64| suspect.age.is_some_and(|age| u64::from(age) >= bound);
         self.states[suspect.state as usize - 1] += 1;
         match suspect.state {
-            State::Listen => return,
+            State::Listen | State::Close => return,
             State::CloseWait => {
                 self.stuck += u64::from(is_beyond(bounds.stuck));
                 self.oldest_close_wait = self.oldest_close_wait.max(suspect.age);

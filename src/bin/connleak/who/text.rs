@@ -54,7 +54,7 @@ pub fn more(row: &Row, verbose: u8) -> Vec<String> {
     }
     if verbose > 1 {
         lines.extend(row.sockets.iter().map(socket_line));
-        let counted = row.total() - row.count(State::Listen);
+        let counted = row.total() - row.count(State::Listen) - row.count(State::Close);
         let rest = counted.saturating_sub(row.sockets.len() as u64);
         lines.extend((rest > 0).then(|| format!("... {rest} more")));
     }
