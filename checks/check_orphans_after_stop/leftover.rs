@@ -1,11 +1,12 @@
 //! Sort what is left after a stop: who has it, and so what to do next.
 
 pub mod files;
+pub mod managers;
 
 use connleak::base::duration::Span;
 use connleak::kernel::cgroup;
 use connleak::kernel::owner::{Owners, Process};
-use connleak::kernel::socket::{Side, Socket, State};
+use connleak::kernel::socket::{Protocol, Side, Socket, State};
 use connleak::owners::blame::{Named, sockets};
 use connleak::report::words;
 use connleak::service::baseline::Listener;
@@ -42,6 +43,8 @@ impl Class {
 pub enum Role {
     /// It listened itself: the service still runs.
     Service,
+    /// A service manager that listens for it (socket activation): the socket unit's, not the service's.
+    Manager,
     /// It listened until a reload.
     OldWorker,
     /// It has the server's end and did not open the port, or its parent did.
@@ -56,6 +59,7 @@ impl Role {
     pub fn name(self) -> &'static str {
         match self {
             Role::Service => "service",
+            Role::Manager => "manager",
             Role::OldWorker => "old-worker",
             Role::Heir => "heir",
             Role::Server => "server",
@@ -66,6 +70,7 @@ impl Role {
     fn words(self) -> &'static str {
         match self {
             Role::Service => "the service itself, still running",
+            Role::Manager => "whose socket unit starts the service anew, and is stopped apart from it",
             Role::OldWorker => "an old worker that still serves",
             Role::Heir => "a process that inherited it",
             Role::Server => "the service or a process that inherited it",
@@ -103,14 +108,19 @@ impl Left {
 #[derive(Clone, Debug, Default)]
 pub struct Before {
     pub listeners: Vec<Listener>,
+    /// Those of them that are a service manager's.
+    pub managers: Vec<u32>,
     /// Whether the service goes on: then who listened and has something left is an old worker.
     pub is_reload: bool,
 }
 
 pub fn role(side: Side, holder: &Process, before: &Before) -> Role {
-    let listened = |pid: u32| before.listeners.iter().find(|listener| listener.pid == pid);
+    // A manager makes the socket that its services inherit, and is none of them.
+    let is_manager = |pid: u32| before.managers.contains(&pid);
+    let listened = |pid: u32| before.listeners.iter().find(|listener| listener.pid == pid && !is_manager(pid));
     match (side, listened(holder.pid)) {
         (Side::Client, _) => Role::Client,
+        _ if is_manager(holder.pid) => Role::Manager,
         (_, Some(_)) if before.is_reload => Role::OldWorker,
         // A worker inherits the listening socket too; its parent is the service.
         (_, Some(listener)) if listened(listener.parent).is_none() => Role::Service,
@@ -149,7 +159,9 @@ pub fn headline(left: &[Left], owners: &Owners, before: &Before) -> Vec<String> 
     if bound > 0 {
         let holder = of(Class::Bound).find_map(|left| owners.of(left.socket.inode).next());
         let by = holder.map_or(String::new(), |process| format!(" by {}", named(process)));
-        parts.push(format!("{bound} bound without listening{by}: a restart may get EADDRINUSE"));
+        let of_datagrams = of(Class::Bound).filter(|left| left.socket.protocol == Protocol::Datagram).count();
+        let what = if of_datagrams == bound { "bound for datagrams" } else { "bound without listening" };
+        parts.push(format!("{bound} {what}{by}: a restart may get EADDRINUSE"));
     }
     let mut holders: BTreeMap<u32, (u64, &Process, Role)> = BTreeMap::new();
     for left in of(Class::Held) {
@@ -263,7 +275,7 @@ mod tests {
     #[test]
     fn roles_are_told_by_who_listened() {
         let listeners = vec![Listener { pid: 10, parent: 1 }, Listener { pid: 11, parent: 10 }];
-        let mut before = Before { listeners, is_reload: false };
+        let mut before = Before { listeners, ..Before::default() };
         assert_eq!(role(Side::Server, &process(10, 1), &before), Role::Service);
         assert_eq!(role(Side::Server, &process(11, 1), &before), Role::Heir, "a worker whose parent is gone");
         assert_eq!(role(Side::Server, &process(12, 1), &before), Role::Heir, "never listened");
@@ -271,6 +283,9 @@ mod tests {
         assert_eq!(role(Side::Server, &process(10, 1), &Before::default()), Role::Server, "nothing is known of before");
         before.is_reload = true;
         assert_eq!(role(Side::Server, &process(11, 10), &before), Role::OldWorker);
+        let before = Before { is_reload: false, managers: vec![10], ..before };
+        assert_eq!(role(Side::Server, &process(10, 1), &before), Role::Manager, "it made the socket for the service");
+        assert_eq!(role(Side::Server, &process(11, 10), &before), Role::Service);
     }
 
     #[test]

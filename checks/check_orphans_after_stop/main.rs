@@ -221,7 +221,8 @@ impl Scene<'_> {
         let owners = drain::owners(self.drain.world, left, holders);
         let is_told = !before.is_empty();
         let listeners = if is_told { before.to_vec() } else { leftover::listeners(left, &owners) };
-        let before = Before { listeners, is_reload: self.args.own.reload };
+        let managers = leftover::managers::of(&listeners, self.drain.world);
+        let before = Before { listeners, managers, is_reload: self.args.own.reload };
         let suspect = |left: &Left| Suspect::new(&left.socket, None);
         let held: Vec<_> = left.iter().filter(|left| left.class() != Class::Kernel).map(suspect).collect();
         let grouping = Grouping::new(self.target);
@@ -232,7 +233,9 @@ impl Scene<'_> {
         if baseline.is_some_and(|baseline| baseline.count() == 0) {
             report.headline += ", nothing was there before: is it the right port?";
         }
-        report.missing.extend(leftover::files::silent(&self.target.selection, left, self.drain.world));
+        if settled.excuse.is_none() {
+            report.missing.extend(leftover::files::silent(&self.target.selection, left, self.drain.world));
+        }
         let strays = self.target.strays(self.drain.world);
         report.missing.extend((strays > 0).then(|| words::strayed(strays)));
         report.metrics = settled.view.metrics(settled.after, rules.count);

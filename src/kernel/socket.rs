@@ -123,6 +123,8 @@ pub enum Protocol {
     /// A UNIX stream. Its ends are those of [`UnixEnd`], its state is what TCP would call it: CLOSE_WAIT once
     /// nothing more will come from the peer (RCV_SHUTDOWN).
     Unix,
+    /// A UNIX socket of datagrams at a service's name.
+    Datagram,
 }
 
 /// One socket of one source. Which fields a source can't know is said at each.
@@ -288,9 +290,9 @@ impl Socket {
         }
     }
 
-    /// Whether it keeps its port without listening or being connected.
+    /// Whether it keeps its port or path without listening or being connected.
     pub fn is_bound(&self) -> bool {
-        self.state == State::Close && self.local.port != 0
+        self.state == State::Close && (self.local.port != 0 || self.local.unix().is_some())
     }
 
     /// Whether it waits in a listener's accept queue, or is about to: only there what no process has is in these states.

@@ -84,9 +84,9 @@ pub struct KnownListener {
 
 impl KnownListener {
     /// `None`: it has no file, or a name that is no line of text.
-    pub fn of(row: &Row) -> Option<KnownListener> {
+    pub fn of(row: &Row, file: Option<File>) -> Option<KnownListener> {
         let name = std::str::from_utf8(row.name).ok().filter(|name| !name.contains('\n') && !name.is_empty())?;
-        Some(KnownListener { cookie: row.cookie?, file: row.file?, name: name.to_owned() })
+        Some(KnownListener { cookie: row.cookie?, file: file?, name: name.to_owned() })
     }
 }
 

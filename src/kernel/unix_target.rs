@@ -5,7 +5,7 @@
 
 use crate::base::error::{Error, Result};
 use crate::kernel::socket::UnixName;
-use crate::kernel::source::unix::{File, Row};
+use crate::kernel::source::unix::File;
 use crate::kernel::world::{Netns, World};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, major, minor, openat2, stat};
 use rustix::io::Errno;
@@ -132,17 +132,18 @@ impl UnixTarget {
         self.files.iter().any(|(file, _)| file.device == device)
     }
 
-    pub fn matches(&self, row: &Row) -> Option<Named> {
-        if let Some(file) = row.file
+    /// By the name that a socket was bound to, and the file that it then made.
+    pub fn matches(&self, name: &[u8], file: Option<File>) -> Option<Named> {
+        if let Some(file) = file
             && let Some((_, name)) = self.files.iter().find(|(known, _)| *known == file)
         {
             return Some(Named { name: *name, by_file: true });
         }
         // Most names are told apart by their last byte.
-        if row.name.is_empty() || !self.is_pattern && row.name.last() != self.path.0.as_bytes().last() {
+        if name.is_empty() || !self.is_pattern && name.last() != self.path.0.as_bytes().last() {
             return None;
         }
-        let bound = bound_name(row.name);
+        let bound = bound_name(name);
         let is_it = if self.is_pattern { is_like(&bound, &self.path.0) } else { bound == self.path.0 };
         is_it.then(|| Named { name: UnixName::new(&bound), by_file: false })
     }
@@ -279,23 +280,22 @@ mod tests {
         fs::write(at("file"), "").unwrap();
         let meta = fs::metadata(at("a.sock")).unwrap();
         let file = File::of_stat(major(meta.dev()), minor(meta.dev()), meta.ino());
-        let row = |name: &'static [u8], file| Row { file, ..Row::bare(true, 1, name) };
         for path in ["a.sock", "link", "*", "?.sock"] {
             let target = resolve(&at(path)).unwrap();
             assert!(target.has_file() && target.is_on(file.device) && !target.is_on(0), "{path}");
-            let named = target.matches(&row(b"elsewhere", Some(file))).unwrap();
+            let named = target.matches(b"elsewhere", Some(file)).unwrap();
             assert!(named.by_file && named.name.text().starts_with(&at("")), "{path}");
-            assert_eq!(target.matches(&row(b"elsewhere", None)), None);
+            assert_eq!(target.matches(b"elsewhere", None), None);
         }
         for (path, what) in [("file", "a file"), ("", "a directory")] {
             assert!(resolve(&at(path)).unwrap_err().to_string().ends_with(&format!("that is {what} and no socket")));
         }
         let gone = resolve("/nonexistent/x.sock").unwrap();
-        let named = gone.matches(&row(b"/nonexistent/x.sock", Some(file))).unwrap();
+        let named = gone.matches(b"/nonexistent/x.sock", Some(file)).unwrap();
         assert_eq!((named.by_file, named.name.text(), gone.has_file()), (false, "/nonexistent/x.sock".into(), false));
-        assert_eq!(gone.matches(&row(b"/nonexistent/y.sock", None)), None);
-        let named = resolve("@a*").unwrap().matches(&row(b"\0a\0b", None)).unwrap();
+        assert_eq!(gone.matches(b"/nonexistent/y.sock", None), None);
+        let named = resolve("@a*").unwrap().matches(b"\0a\0b", None).unwrap();
         assert_eq!(named.name.text(), "@a@b");
-        assert_eq!(resolve("@ab").unwrap().matches(&row(b"@ab", None)).map(|named| named.by_file), Some(false));
+        assert_eq!(resolve("@ab").unwrap().matches(b"@ab", None).map(|named| named.by_file), Some(false));
     }
 }

@@ -50,7 +50,7 @@ pub fn row(suspect: &Suspect, owners: &Owners) -> Value {
     json!({
         "protocol": match suspect.protocol {
             Protocol::Mptcp => "mptcp",
-            Protocol::Unix => "unix",
+            Protocol::Unix | Protocol::Datagram => "unix",
             _ => "tcp",
         },
         "local": end(suspect.local),

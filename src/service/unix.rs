@@ -1,7 +1,8 @@
 //! The UNIX sockets of a service: those of `--unix`, else of its profile.
 
 use crate::base::error::{Error, Result};
-use crate::kernel::look::unix::Table;
+use crate::kernel::look::unix::{Instead, Table};
+use crate::kernel::owner::{self, Holders};
 use crate::kernel::select::Selection;
 use crate::kernel::unix_target::{UnixPath, UnixTarget};
 use crate::kernel::world::World;
@@ -56,23 +57,40 @@ pub fn heard(selection: &Selection, world: &World, wants_all: bool) -> Result<He
     if let Some(missing) = seen.missing {
         return Err(Error::Usage(missing));
     }
-    let silent: Vec<&UnixTarget> = (0..selection.unix.len())
-        .filter(|index| !table.has_listener(*index))
-        .map(|index| &selection.unix[index])
-        .collect();
+    let silent: Vec<usize> = (0..selection.unix.len()).filter(|index| !table.has_listener(*index)).collect();
     let is_missing = if wants_all { !silent.is_empty() } else { silent.len() == selection.unix.len() };
     if !is_missing {
         return Ok(Heard::Some);
     }
-    let asked: Vec<&UnixTarget> = silent.into_iter().filter(|target| target.asked).collect();
-    Ok(Heard::None((!asked.is_empty()).then(|| words(&asked, table.names))))
+    let asked: Vec<usize> = silent.into_iter().filter(|index| selection.unix[*index].asked).collect();
+    if asked.is_empty() {
+        return Ok(Heard::None(None));
+    }
+    let at_names = Table::of_names(world, &selection.unix).ok();
+    let silent: Vec<(&UnixTarget, Option<String>)> = asked
+        .into_iter()
+        .map(|index| {
+            (&selection.unix[index], at_names.as_ref().and_then(|table| Some(described(&table.instead(index)?, world))))
+        })
+        .collect();
+    Ok(Heard::None(Some(words(&silent, table.names))))
+}
+
+/// `a datagram socket, which has no connections, held by syslogd[1]`.
+fn described(found: &Instead, world: &World) -> String {
+    let socket = (u64::from(found.inode), found.uid.unwrap_or(owner::UNKNOWN_UID));
+    let owners = owner::find(world, &[socket], Holders::Main);
+    let process = owners.of(socket.0).next();
+    let by = process.map_or_else(String::new, |process| format!(", held by {}[{}]", process.command, process.pid));
+    format!("{}{by}", found.what)
 }
 
 /// `no such listener: /run/x.sock; listening: /run/y.sock and 12 more`.
-fn words(silent: &[&UnixTarget], names: Vec<String>) -> String {
-    let said = |target: &&UnixTarget| match target.has_file() {
-        true => format!("{} (its file is there, nobody listens on it)", target.path.text()),
-        false => target.path.text().to_owned(),
+fn words(silent: &[(&UnixTarget, Option<String>)], names: Vec<String>) -> String {
+    let said = |(target, instead): &(&UnixTarget, Option<String>)| match (instead, target.has_file()) {
+        (Some(instead), _) => format!("{} is {instead}", target.path.text()),
+        (None, true) => format!("{} (its file is there, nobody listens on it)", target.path.text()),
+        (None, false) => target.path.text().to_owned(),
     };
     let paths: Vec<String> = silent.iter().map(said).collect();
     let names: BTreeSet<String> = names.into_iter().collect();
@@ -81,7 +99,7 @@ fn words(silent: &[&UnixTarget], names: Vec<String>) -> String {
         let same = |a: &mut dyn Iterator<Item = u8>, b: &mut dyn Iterator<Item = u8>| {
             a.zip(b).take_while(|(a, b)| a == b).count()
         };
-        let of = |target: &&UnixTarget| {
+        let of = |(target, _): &(&UnixTarget, Option<String>)| {
             let text = target.path.text();
             same(&mut name.bytes(), &mut text.bytes()) + same(&mut name.bytes().rev(), &mut text.bytes().rev())
         };

@@ -19,7 +19,7 @@ pub fn remember(selection: &Selection, baseline: &Baseline) {
 pub fn silent(selection: &Selection, left: &[Left], world: &World) -> Option<String> {
     let listening: Vec<UnixName> = left
         .iter()
-        .filter(|left| left.socket.state == State::Listen)
+        .filter(|left| matches!(left.socket.state, State::Listen | State::Close))
         .filter_map(|left| left.socket.local.unix()?.name)
         .collect();
     let now = |target: &UnixTarget| UnixTarget::resolve(&target.path, false, world).ok();

@@ -5,17 +5,17 @@
 
 mod table;
 
-pub use table::Table;
+pub use table::{Instead, Table};
 
 use crate::base::error::Result;
 use crate::kernel::listeners::Listeners;
 use crate::kernel::select::{Match, Selection};
 use crate::kernel::socket::{Protocol, Side, Socket, State, StateSet, UnixEnd, UnixName};
-use crate::kernel::source::unix::diag;
+use crate::kernel::source::unix::{Kind, diag};
 use crate::kernel::source::{Coverage, Origin};
 use crate::kernel::unix_known::NumberSet;
 use crate::kernel::world::World;
-use table::{Candidate, Kept};
+use table::{Candidate, Idle, Kept};
 
 /// Shows the rows of the selection's UNIX sockets, listeners first.
 pub fn visit(
@@ -25,7 +25,8 @@ pub fn visit(
     seen: &mut Coverage,
     each: &mut dyn FnMut(&Socket, Match, &Listeners),
 ) -> Result<()> {
-    let (table, more) = Table::of(world, selection)?;
+    let wants_idle = states.has_bound();
+    let (table, more) = Table::of(world, selection, wants_idle)?;
     let none = Listeners::default();
     let mut show = |socket: &Socket, side: Side, uid: Option<u32>, waits_at: &[&Socket]| {
         if states.contains(socket.state) {
@@ -52,6 +53,10 @@ pub fn visit(
     }
     for Candidate { socket, named, .. } in table.accepted.iter().filter(|one| given.insert(one.socket.inode)) {
         show(&row(socket, state(socket), named.name, Side::Server), Side::Server, socket.uid, &[]);
+    }
+    for Candidate { socket: Idle { end, kind }, named, .. } in &table.idle {
+        let protocol = if *kind == Kind::Datagram { Protocol::Datagram } else { Protocol::Unix };
+        show(&Socket { protocol, ..row(end, State::Close, named.name, Side::Server) }, Side::Server, end.uid, &[]);
     }
     let clients = table.clients(&selection.unix_known.borrow());
     table.teach(&mut selection.unix_known.borrow_mut(), &clients);

@@ -100,6 +100,11 @@ impl StateSet {
     /// That alone: neither the listeners' table nor the connections' is walked for it.
     pub const BOUND: StateSet = StateSet(1 << 13);
 
+    /// Whether what is bound without listening or being connected is in it.
+    pub fn has_bound(self) -> bool {
+        self.0 & 1 << 13 != 0
+    }
+
     pub fn of(states: &[State]) -> StateSet {
         StateSet(states.iter().fold(0, |mask, state| mask | 1 << *state as u8))
     }

@@ -66,7 +66,7 @@ pub fn visit_unix(path: &Path, each: &mut dyn FnMut(&Row)) -> Result<Coverage> {
             return Err(Error::content(path, "not a netlink dump"));
         };
         match message {
-            unix::diag::Message::Socket(row) => {
+            unix::diag::Message::Socket(row) if row.kind.is_of_connections() => {
                 (is_open, seen.rows) = (true, seen.rows + 1);
                 if interrupted {
                     seen.missing = Some("the socket table changed under the replayed dump".to_owned());

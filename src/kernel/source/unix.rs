@@ -1,24 +1,24 @@
-//! Visit the UNIX streams of a network namespace, or of all, once: a socket is in that of the process that
+//! Visit the UNIX sockets of a network namespace, or of all, once: a socket is in that of the process that
 //! connected.
 
 pub mod diag;
 mod proc;
 
-pub use diag::{File, Query, Row};
+pub use diag::{File, Kind, Query, Row};
 
 use super::netlink::{Ended, RECEIVE_BUFFER, receive_all, refused};
 use super::{Coverage, Namespaces, Origin, netlink, replay};
 use crate::base::error::{Error, Result};
 use crate::kernel::netns::{self, counters, kept};
 use crate::kernel::world::{Netns, Source, World};
-use diag::{Framed, Message};
+use diag::{Framed, Message, Messages};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use std::path::Path;
 
-/// Shows the streams that are asked for, and the namespace that each is in: 0, or where several are
-/// looked at, its [`netns::identity_of`]. /proc and a recording show all that they have.
+/// Shows the sockets that are asked for, and the namespace that each is in: 0, or where several are looked at, its
+/// [`netns::identity_of`]. /proc and a recording show all connections that they have, whatever is asked.
 ///
 /// # Errors
 /// When no row could be read at all.
@@ -37,10 +37,10 @@ pub fn visit(world: &World, query: Query, each: &mut dyn FnMut(&Row, u32)) -> Re
             Err(refused) => Err(refused),
         }
         .or_else(|refused| {
-            if world.source == Source::Auto { proc::visit(&place.net_dir, &mut here) } else { Err(refused) }
+            if world.source == Source::Auto { proc::visit(&place.net_dir, query.idle, &mut here) } else { Err(refused) }
         }),
         Source::Netlink => Err(Error::Usage("--source netlink can't see another network namespace".into())),
-        Source::Auto | Source::Proc => proc::visit(&place.net_dir, &mut here),
+        Source::Auto | Source::Proc => proc::visit(&place.net_dir, query.idle, &mut here),
     }
 }
 
@@ -49,7 +49,7 @@ fn by_netlink(socket: &OwnedFd, query: Query, each: &mut dyn FnMut(&Row)) -> Res
     let mut seen = Coverage::new(Origin::Netlink, "a sock_diag dump of UNIX sockets".to_owned());
     let mut buffer = Box::new_uninit_slice(RECEIVE_BUFFER);
     send(socket, &diag::request(query), SendFlags::empty()).map_err(refused("a sock_diag request"))?;
-    let ended = receive_all(socket, &mut buffer, &mut seen, &mut |filled, seen| take(filled, seen, each));
+    let ended = receive_all(socket, &mut buffer, &mut seen, &mut |filled, seen| take(filled, query.idle, seen, each));
     match ended {
         Ok(()) => {}
         Err(errno) if seen.rows == 0 => return Err(refused("a sock_diag dump of UNIX sockets")(errno)),
@@ -59,28 +59,30 @@ fn by_netlink(socket: &OwnedFd, query: Query, each: &mut dyn FnMut(&Row)) -> Res
 }
 
 /// What one receive brought; the dump's end, where it is there.
-fn take(filled: &[u8], seen: &mut Coverage, each: &mut dyn FnMut(&Row)) -> Option<Ended> {
-    let mut end = None;
-    let visited = diag::visit(filled, &mut |Framed { message, interrupted }| {
-        if *interrupted {
+fn take(filled: &[u8], wants_idle: bool, seen: &mut Coverage, each: &mut dyn FnMut(&Row)) -> Option<Ended> {
+    let mut messages = Messages::new(filled);
+    while let Some(framed) = messages.next() {
+        let Framed { message, interrupted } = match framed {
+            Ok(framed) => framed,
+            Err(why) => {
+                seen.missing = Some(why);
+                return Some(Ok(()));
+            }
+        };
+        if interrupted {
             seen.missing = Some("the socket table changed under the dump".to_owned());
         }
         match message {
-            Message::Socket(row) => {
+            Message::Socket(()) if wants_idle || messages.row.kind.is_of_connections() => {
                 seen.rows += 1;
-                each(row);
+                each(&messages.row);
             }
-            Message::Done(0..) => end = Some(Ok(())),
-            Message::Done(errno) | Message::Refused(errno) => end = Some(Err(Errno::from_raw_os_error(-errno))),
-            Message::Other => {}
+            Message::Done(0..) => return Some(Ok(())),
+            Message::Done(errno) | Message::Refused(errno) => return Some(Err(Errno::from_raw_os_error(-errno))),
+            Message::Socket(()) | Message::Other => {}
         }
-        end.is_none()
-    });
-    if let Err(why) = visited {
-        seen.missing = Some(why);
-        return Some(Ok(()));
     }
-    end
+    None
 }
 
 /// Each namespace that can be found, as [`super::visit_all`] finds them.
@@ -107,7 +109,7 @@ fn visit_all(world: &World, query: Query, each: &mut dyn FnMut(&Row, u32)) -> Re
             false => inside(&process.join("ns/net"), namespace.identity),
         };
         let seen = socket.and_then(|socket| by_netlink(&socket, query, &mut there).ok());
-        let seen = seen.or_else(|| proc::visit(&net_dir, &mut there).ok());
+        let seen = seen.or_else(|| proc::visit(&net_dir, query.idle, &mut there).ok());
         add(&mut all, seen, || namespace.process().is_some());
     }
     for path in &host.mounted {

@@ -89,7 +89,7 @@ pub fn look(world: &World) -> Result<(Vec<Listening>, Vec<String>, Vec<String>)>
     })?;
     missing.extend(seen.missing.map(|why| format!("TCP listeners: {why}")));
     let unseen = unix::visit(world, unix::Query { uids: true, ..unix::Query::LISTENERS }, &mut |row, netns| {
-        if row.listens && !row.name.is_empty() {
+        if row.listens() && !row.name.is_empty() {
             let place = Place::Unix(bound_name(row.name));
             doors.push(Door { place, netns, is_mptcp: false, inode: u64::from(row.inode), uid: row.uid });
         }

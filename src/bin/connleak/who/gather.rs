@@ -11,7 +11,7 @@ use connleak::kernel::look;
 use connleak::kernel::owner::beside::Beside;
 use connleak::kernel::owner::{Holders, Owners, Process, Told};
 use connleak::kernel::select::Match;
-use connleak::kernel::socket::{Endpoint, Side, Socket, State, StateSet};
+use connleak::kernel::socket::{Endpoint, Protocol, Side, Socket, State, StateSet};
 use connleak::kernel::source::{Coverage, Origin};
 use connleak::kernel::user::Users;
 use connleak::kernel::world::World;
@@ -59,6 +59,9 @@ struct Sockets {
     ages_known: bool,
     /// In CLOSE_WAIT over UNIX sockets, which have no ages.
     undated: u64,
+    /// Bound, neither listening nor connected; and of those the UNIX sockets of datagrams.
+    bound: u64,
+    datagram: u64,
 }
 
 impl View {
@@ -103,6 +106,13 @@ impl View {
         }
         if sockets.undated > 0 {
             notes.push(format!("{} in CLOSE_WAIT over UNIX sockets: the kernel tells no ages", sockets.undated));
+        }
+        if sockets.datagram > 0 {
+            notes.push(format!("{} of datagrams, which have no connections", sockets.datagram));
+        }
+        let bound = sockets.bound - sockets.datagram;
+        if bound > 0 {
+            notes.push(format!("{bound} bound without listening: nobody can connect there"));
         }
         if sockets.unsure > 0 {
             notes.push(format!("{} more have no process: whose they were can't be told", sockets.unsure));
@@ -158,25 +168,35 @@ pub fn replayed(seen: &Coverage) -> String {
 }
 
 impl Sockets {
+    /// What is only bound is in a table of its own, whose walk is spared where there is anything else.
     fn read(target: &Target, world: &World) -> Result<(Sockets, Coverage)> {
+        let states = if target.selection.has_tcp() { StateSet::ALL } else { StateSet::ALL_AND_BOUND };
+        let (sockets, seen) = Sockets::read_in(states, target, world)?;
+        if sockets.held.is_empty() && sockets.kernel.is_empty() && !states.has_bound() {
+            return Sockets::read_in(StateSet::ALL_AND_BOUND, target, world);
+        }
+        Ok((sockets, seen))
+    }
+
+    fn read_in(states: StateSet, target: &Target, world: &World) -> Result<(Sockets, Coverage)> {
         let selection = &target.selection;
         let (held, ends, kernel) = Default::default();
-        let mut sockets = Sockets { held, ends, kernel, unsure: 0, ages_known: true, undated: 0 };
+        let mut sockets =
+            Sockets { held, ends, kernel, unsure: 0, ages_known: true, undated: 0, bound: 0, datagram: 0 };
         // Where no port was asked for each socket's ends are looked up again once all are known.
         let mut all = Listeners::default();
-        let seen =
-            look::visit(world, selection, (StateSet::ALL_AND_BOUND, true), &mut |socket, matched, listeners| {
-                all.add(socket);
-                match matched {
-                    Match::No => {}
-                    Match::Yes(side) => sockets.add(socket, side),
-                    Match::Unsure => match selection.port_is_theirs(socket, listeners) {
-                        Some(true) => sockets.add(socket, Side::Server),
-                        Some(false) => {}
-                        None => sockets.unsure += 1,
-                    },
-                }
-            })?;
+        let seen = look::visit(world, selection, (states, true), &mut |socket, matched, listeners| {
+            all.add(socket);
+            match matched {
+                Match::No => {}
+                Match::Yes(side) => sockets.add(socket, side),
+                Match::Unsure => match selection.port_is_theirs(socket, listeners) {
+                    Some(true) => sockets.add(socket, Side::Server),
+                    Some(false) => {}
+                    None => sockets.unsure += 1,
+                },
+            }
+        })?;
         if selection.is_any() {
             // Those of a recording's host aren't in it.
             let ports = if world.replay.is_none() { EphemeralPorts::read(world).ok() } else { None };
@@ -214,6 +234,8 @@ impl Sockets {
         };
         let is_aged = matches!(socket.state, State::CloseWait | State::Established);
         self.ages_known &= age.is_some() || !is_aged || socket.is_unix();
+        self.bound += u64::from(socket.state == State::Close);
+        self.datagram += u64::from(socket.protocol == Protocol::Datagram);
         self.undated += u64::from(socket.is_unix() && socket.state == State::CloseWait);
         let suspect = Suspect::new(socket, age);
         // Without a process: what waits in an accept queue is its listener's, all else the kernel's.

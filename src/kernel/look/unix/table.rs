@@ -1,12 +1,14 @@
 //! What one look shows of UNIX sockets: listeners, what they accepted, and the clients' ends, which only their peers or an
 //! earlier look tell.
 
+mod clients;
+
 use crate::base::error::Result;
 use crate::kernel::select::Selection;
 use crate::kernel::socket::{AcceptQueue, Side, UnixName};
 use crate::kernel::source::Coverage;
-use crate::kernel::source::unix::{self, Query, Row, diag};
-use crate::kernel::unix_known::{Known, KnownListener, NumberMap, NumberSet, Sieve};
+use crate::kernel::source::unix::{self, File, Kind, Query, Row, diag};
+use crate::kernel::unix_known::{KnownListener, NumberMap, Sieve};
 use crate::kernel::unix_target::{Named, UnixTarget, bound_name};
 use crate::kernel::world::{Netns, World};
 use std::num::NonZeroU64;
@@ -23,11 +25,37 @@ pub(super) struct Kept {
     pub(super) has_name: bool,
 }
 
+impl Kept {
+    fn of(row: &Row, netns: u32) -> Kept {
+        Kept {
+            inode: row.inode,
+            cookie: row.cookie,
+            netns,
+            uid: row.uid,
+            peer: row.peer.unwrap_or(0),
+            shutdown: row.shutdown.unwrap_or(0),
+            has_name: !row.name.is_empty(),
+        }
+    }
+}
+
+/// Whether nothing of a connected socket says any more whose it was: both ways are shut.
+#[inline(always)]
+fn is_stray(row: &Row) -> bool {
+    row.kind == Kind::Connected && row.shutdown == Some(diag::BOTH)
+}
+
 pub(super) struct Listening {
     pub(super) end: Kept,
     pub(super) queue: Option<AcceptQueue>,
     pub(super) waiting: Vec<u32>,
     pub(super) known: Option<KnownListener>,
+}
+
+/// A socket that has a target's name and no connections.
+pub(super) struct Idle {
+    pub(super) end: Kept,
+    pub(super) kind: Kind,
 }
 
 /// A socket with the name of one of the targets.
@@ -36,6 +64,14 @@ pub(super) struct Candidate<T> {
     pub(super) named: Named,
     pub(super) target: usize,
     pub(super) device: Option<u32>,
+}
+
+/// A socket at a target's name where a listener was looked for.
+pub struct Instead {
+    /// In words.
+    pub what: &'static str,
+    pub inode: u32,
+    pub uid: Option<u32>,
 }
 
 /// Which clients' ends a [`Table`] is of. They have no name of their own: their peer's tells whose they are.
@@ -62,6 +98,8 @@ struct Asked<'a> {
 pub struct Table {
     pub(super) listening: Vec<Candidate<Listening>>,
     pub(super) accepted: Vec<Candidate<Kept>>,
+    /// Where they are asked for.
+    pub(super) idle: Vec<Candidate<Idle>>,
     /// What has no name of theirs: a client's end, or of no interest.
     others: Vec<Kept>,
     /// Others that were shut down and are not known.
@@ -82,23 +120,28 @@ impl Table {
     /// # Errors
     /// As [`unix::visit`].
     pub fn of_listeners(world: &World, targets: &[UnixTarget]) -> Result<(Table, Coverage)> {
-        let mut names = Vec::new();
         let asked = Asked { query: Query::LISTENERS, clients: Clients::None, listeners: None };
-        let (table, seen) = Table::read(world, targets, asked, &mut |row| {
-            if row.listens && !row.name.is_empty() {
-                names.push(bound_name(row.name));
-            }
-        })?;
-        Ok((Table { names, ..table }, seen))
+        Table::read(world, targets, asked)
+    }
+
+    /// Whatever has the targets' names, listening or not, with users.
+    ///
+    /// # Errors
+    /// As [`unix::visit`].
+    pub fn of_names(world: &World, targets: &[UnixTarget]) -> Result<Table> {
+        let query = Query { idle: true, uids: true, ..Query::BRIEF };
+        Ok(Table::read(world, targets, Asked { query, clients: Clients::None, listeners: None })?.0)
     }
 
     /// All of a selection's. Peers are asked only where they are wanted, or tell clients of which nothing else does; files
     /// where no earlier look told them.
-    pub(super) fn of(world: &World, selection: &Selection) -> Result<(Table, Coverage)> {
+    pub(super) fn of(world: &World, selection: &Selection, wants_idle: bool) -> Result<(Table, Coverage)> {
         let targets = &selection.unix;
         let (all, known) = (selection.side != Side::Server, selection.unix_known.borrow());
-        let read =
-            |query, clients, listeners| Table::read(world, targets, Asked { query, clients, listeners }, &mut |_| {});
+        let read = |query, clients, listeners| {
+            let query = Query { idle: wants_idle, ..query };
+            Table::read(world, targets, Asked { query, clients, listeners })
+        };
         let every = if all { Clients::All } else { Clients::None };
         if !selection.is_brief {
             return read(Query::ALL, every, None);
@@ -116,26 +159,23 @@ impl Table {
         read(Query { peers: all, files: listeners.is_none(), ..Query::BRIEF }, every, listeners)
     }
 
-    fn read(
-        world: &World,
-        targets: &[UnixTarget],
-        asked: Asked,
-        also: &mut dyn FnMut(&Row),
-    ) -> Result<(Table, Coverage)> {
+    fn read(world: &World, targets: &[UnixTarget], asked: Asked) -> Result<(Table, Coverage)> {
         let mut table = Table::default();
         let mut heard = 0;
         let seen = unix::visit(world, asked.query, &mut |row, netns| {
-            also(row);
-            // Most are clients' ends: what has no name has no file.
-            let has_name = !row.name.is_empty();
-            let listeners = asked.listeners.filter(|_| has_name).unwrap_or_default();
-            let known = listeners.iter().find(|known| known.name.as_bytes() == row.name);
-            let told = known.map(|known| Row { file: row.file.or(Some(known.file)), ..*row });
-            let row = told.as_ref().unwrap_or(row);
-            let of = |(index, target): (usize, &UnixTarget)| Some((index, target.matches(row)?));
-            let meant = if has_name { targets } else { &[] };
-            let found = meant.iter().enumerate().filter_map(of).max_by_key(|(_, named)| named.by_file);
-            if row.listens
+            // Most are others' clients' ends, which are to cost the least: what has no name has no file.
+            if row.name.is_empty() {
+                table.add_nameless(row, netns, asked.clients);
+                return;
+            }
+            if row.listens() && !asked.query.connected {
+                table.names.push(bound_name(row.name));
+            }
+            let known = asked.listeners.unwrap_or_default().iter().find(|known| known.name.as_bytes() == row.name);
+            let file = row.file.or(known.map(|known| known.file));
+            let of = |(index, target): (usize, &UnixTarget)| Some((index, target.matches(row.name, file)?));
+            let found = targets.iter().enumerate().filter_map(of).max_by_key(|(_, named)| named.by_file);
+            if row.listens()
                 && asked.listeners.is_some()
                 && (known.is_some() || found.is_some_and(|(index, _)| targets[index].has_file()))
             {
@@ -143,18 +183,12 @@ impl Table {
                 heard += usize::from(is_it);
                 table.is_renamed |= !is_it;
             }
-            let is_unknown = match asked.clients {
-                Clients::Known(known, sieve) if found.is_none() => {
-                    has_name || row.cookie.is_none_or(|cookie| !sieve.may_have(cookie) || !known.contains_key(&cookie))
-                }
-                _ => false,
-            };
-            if is_unknown {
-                let is_stray = !row.listens && row.shutdown == Some(diag::BOTH);
-                table.strays += u64::from(is_stray);
-                table.nameless.extend(row.cookie.filter(|_| is_stray && !has_name));
-            } else {
-                table.add(row, netns, found, !matches!(asked.clients, Clients::None));
+            match (found, asked.clients) {
+                (Some((target, named)), _) => table.add(row, netns, file, (target, named)),
+                // One that has bound a name may be a client's end.
+                (None, Clients::All) if row.kind == Kind::Connected => table.others.push(Kept::of(row, netns)),
+                (None, Clients::Known(..)) => table.strays += u64::from(is_stray(row)),
+                (None, _) => {}
             }
         })?;
         table.is_renamed |= asked.listeners.is_some_and(|listeners| heard != listeners.len());
@@ -164,44 +198,39 @@ impl Table {
         Ok((table, seen))
     }
 
-    /// Whether the client of each accepted socket is among those that are kept, and each that waits. Both ends of a connection are in
-    /// the same network namespace, what one shuts down is shut down at the other, and with both ways shut its peer has closed, unless
-    /// one asked for just that.
-    fn has_all_clients(&self) -> bool {
-        let is_open = |socket: &Kept| socket.shutdown != diag::BOTH;
-        let (open, shut): (Vec<_>, Vec<_>) = self.accepted.iter().partition(|one| is_open(&one.socket));
-        let waiting: NumberSet<u32> =
-            self.listening.iter().flat_map(|one| one.socket.waiting.iter().copied()).collect();
-        let (waits, others): (Vec<_>, Vec<_>) = self.others.iter().partition(|one| waiting.contains(&one.inode));
-        let has_all = waits.len() == waiting.iter().filter(|inode| **inode != 0).count();
-        has_all
-            && others.into_iter().filter(|one| is_open(one)).count() == open.len()
-            && (self.strays == 0 || shut.is_empty())
+    #[inline(always)]
+    fn add_nameless(&mut self, row: &Row, netns: u32, clients: Clients) {
+        let is_wanted = match clients {
+            Clients::None => return,
+            Clients::All => true,
+            Clients::Known(known, sieve) => {
+                row.cookie.is_some_and(|cookie| sieve.may_have(cookie) && known.contains_key(&cookie))
+            }
+        };
+        if is_wanted && row.kind == Kind::Connected {
+            self.others.push(Kept::of(row, netns));
+        } else if !is_wanted && is_stray(row) {
+            self.strays += 1;
+            self.nameless.extend(row.cookie);
+        }
     }
 
-    fn add(&mut self, row: &Row, netns: u32, found: Option<(usize, Named)>, wants_others: bool) {
-        let kept = Kept {
-            inode: row.inode,
-            cookie: row.cookie,
-            netns,
-            uid: row.uid,
-            peer: row.peer.unwrap_or(0),
-            shutdown: row.shutdown.unwrap_or(0),
-            has_name: !row.name.is_empty(),
-        };
-        let device = row.file.map(|file| file.device);
-        match found {
-            Some((target, named)) if row.listens => {
-                let known = KnownListener::of(row);
+    fn add(&mut self, row: &Row, netns: u32, file: Option<File>, (target, named): (usize, Named)) {
+        let (kept, device) = (Kept::of(row, netns), file.map(|file| file.device));
+        match row.kind {
+            Kind::Listener => {
+                let known = KnownListener::of(row, file);
                 let socket = Listening { end: kept, queue: row.queue, waiting: row.waiting().collect(), known };
                 self.listening.push(Candidate { socket, named, target, device });
             }
-            Some((target, named)) => {
+            Kind::Connected => {
                 self.untold += u64::from(row.shutdown.is_none());
                 self.accepted.push(Candidate { socket: kept, named, target, device });
             }
-            None if wants_others && !row.listens => self.others.push(kept),
-            None => {}
+            Kind::Idle | Kind::Datagram => {
+                let socket = Idle { end: kept, kind: row.kind };
+                self.idle.push(Candidate { socket, named, target, device });
+            }
         }
     }
 
@@ -216,46 +245,24 @@ impl Table {
         };
         self.listening.retain(|one| is_its(&one.named, one.target, one.device));
         self.accepted.retain(|one| is_its(&one.named, one.target, one.device));
+        self.idle.retain(|one| is_its(&one.named, one.target, one.device));
     }
 
-    /// Which targets have a listener.
+    /// Whether a target has a listener that anyone can connect to.
     pub fn has_listener(&self, target: usize) -> bool {
-        self.listening.iter().any(|one| one.target == target)
+        self.listening.iter().any(|one| one.target == target && one.socket.end.shutdown & diag::NO_MORE_IN == 0)
     }
 
-    /// The clients' ends, each with the name of its service. `known`: of earlier looks.
-    pub(super) fn clients(&self, known: &Known) -> Vec<(Kept, UnixName)> {
-        let mut servers: NumberMap<u32, UnixName> = NumberMap::default();
-        servers.extend(self.accepted.iter().map(|one| (one.socket.inode, one.named.name)));
-        let waiting = self.listening.iter().flat_map(|one| one.socket.waiting.iter().map(|at| (*at, one.named.name)));
-        let waiting: NumberMap<u32, UnixName> = waiting.filter(|(inode, _)| *inode != 0).collect();
-        let whose = |one: &Kept| match one.peer {
-            0 => {
-                let known = || known.clients.get(&one.cookie?);
-                waiting.get(&one.inode).filter(|_| one.shutdown == 0).or_else(known).copied()
-            }
-            peer => servers.get(&peer).copied(),
-        };
-        self.others.iter().filter_map(|one| Some((*one, whose(one)?))).collect()
-    }
-
-    /// What the next look is to know beside the clients that this one shows.
-    pub(super) fn teach(&self, known: &mut Known, clients: &[(Kept, UnixName)]) {
-        known.listeners = self.listening.iter().filter_map(|one| one.socket.known.clone()).collect();
-        let cookies =
-            |all: &[(Kept, UnixName)]| all.iter().filter_map(|(one, name)| Some((one.cookie?, *name))).collect();
-        let mut clients: Vec<(NonZeroU64, UnixName)> = cookies(clients);
-        clients.retain(|(cookie, _)| !known.clients.contains_key(cookie));
-        known.is_busy = known.has_looked && !clients.is_empty();
-        known.clients.extend(clients);
-        let lost = self.others.iter().filter(|one| one.peer == 0 && one.shutdown == diag::BOTH && !one.has_name);
-        let lost = lost.filter_map(|one| one.cookie).chain(self.nameless.iter().copied());
-        let is_one = |cookie: &NonZeroU64| match known.has_looked {
-            true => known.strays.contains(cookie),
-            false => !known.clients.contains_key(cookie),
-        };
-        known.strays = lost.filter(is_one).collect();
-        known.has_looked = true;
+    /// What has a target's name instead of a listener; `None`: nothing.
+    pub fn instead(&self, target: usize) -> Option<Instead> {
+        let listening = self.listening.iter().filter(|one| one.target == target);
+        let shut = listening.map(|one| (one.socket.end, "a listener that was shut down: nobody can connect"));
+        let idle = self.idle.iter().filter(|one| one.target == target).map(|one| match one.socket.kind {
+            Kind::Datagram => (one.socket.end, "a datagram socket, which has no connections"),
+            _ => (one.socket.end, "a socket that is bound but doesn't listen"),
+        });
+        let (end, what) = shut.chain(idle).next()?;
+        Some(Instead { what, inode: end.inode, uid: end.uid })
     }
 }
 
@@ -267,37 +274,4 @@ fn has_all_files(world: &World, targets: &[UnixTarget], known: &[KnownListener])
         && world.replay.is_none()
         && known.iter().all(is_alone)
         && targets.iter().flat_map(UnixTarget::files).all(is_known)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What was shut down of each accepted socket and of each client's end, who waits, and how many strays there are.
-    fn has_all(accepted: &[u8], clients: &[(u32, u8)], waiting: &[u32], strays: u64) -> bool {
-        let kept =
-            |inode, shutdown| Kept { inode, cookie: None, netns: 0, uid: None, peer: 0, shutdown, has_name: false };
-        let named = Named { name: UnixName::new("/run/x"), by_file: true };
-        let candidate = |socket| Candidate { socket, named, target: 0, device: None };
-        let listener = Listening { end: kept(1, 0), queue: None, waiting: waiting.to_vec(), known: None };
-        let table = Table {
-            listening: vec![Candidate { socket: listener, named, target: 0, device: None }],
-            accepted: accepted.iter().map(|shutdown| candidate(kept(2, *shutdown))).collect(),
-            others: clients.iter().map(|(inode, shutdown)| kept(*inode, *shutdown)).collect(),
-            strays,
-            ..Table::default()
-        };
-        table.has_all_clients()
-    }
-
-    #[test]
-    fn clients_are_all_known_where_each_accepted_socket_has_one() {
-        assert!(has_all(&[], &[], &[], 0) && has_all(&[], &[], &[], 9));
-        assert!(has_all(&[0, 1], &[(7, 0), (8, 2)], &[], 9));
-        assert!(!has_all(&[0, 1], &[(7, 0)], &[], 0), "one is new");
-        assert!(!has_all(&[0], &[(7, 0), (8, 0)], &[], 0), "accepted meanwhile");
-        assert!(has_all(&[0, 3], &[(7, 0), (8, 3), (9, 3)], &[], 0), "clients and servers that are alone");
-        assert!(!has_all(&[0, 3], &[(7, 0)], &[], 1), "the stray may be its client");
-        assert!(has_all(&[0], &[(7, 0), (8, 0)], &[8, 0], 0) && !has_all(&[0], &[(7, 0)], &[8], 0), "who waits");
-    }
 }

@@ -1,6 +1,6 @@
 //! UNIX sockets from `/proc/net/unix`: names and listeners, but neither peers nor what was shut down.
 
-use super::diag::Row;
+use super::diag::{Kind, Row};
 use crate::base::error::{Error, Result};
 use crate::kernel::socket::AcceptQueue;
 use crate::kernel::source::{Coverage, Origin};
@@ -16,6 +16,7 @@ const CONNECTING: u32 = 2;
 /// `SS_CONNECTED`.
 const CONNECTED: u32 = 3;
 const SOCK_STREAM: u32 = 1;
+const SOCK_DGRAM: u32 = 2;
 const SOCK_SEQPACKET: u32 = 5;
 
 enum Parsed<'a> {
@@ -23,11 +24,11 @@ enum Parsed<'a> {
     Waiting(&'a [u8]),
 }
 
-/// Shows the sockets listed in `net_dir`'s `unix`. A kernel without them has no such file beside that of TCP.
+/// Shows the sockets listed in `net_dir`'s `unix`; `wants_idle`: what has no connections ([`Kind`]), too. A kernel without them has no such file beside that of TCP.
 ///
 /// # Errors
 /// When it can't be read.
-pub fn visit(net_dir: &Path, each: &mut dyn FnMut(&Row)) -> Result<Coverage> {
+pub fn visit(net_dir: &Path, wants_idle: bool, each: &mut dyn FnMut(&Row)) -> Result<Coverage> {
     let path = net_dir.join("unix");
     let mut seen = Coverage::new(Origin::Proc, path.display().to_string());
     let table = match fs::read(&path) {
@@ -47,7 +48,10 @@ pub fn visit(net_dir: &Path, each: &mut dyn FnMut(&Row)) -> Result<Coverage> {
         *waiting.entry(name).or_default() += 1;
     }
     for mut row in rows.into_iter().filter_map(|row| if let Parsed::Socket(row) = row { Some(row) } else { None }) {
-        if row.listens {
+        if !wants_idle && !row.kind.is_of_connections() {
+            continue;
+        }
+        if row.listens() {
             let waiting = waiting.get(row.name).copied().unwrap_or(0);
             row.queue = Some(AcceptQueue { waiting, limit: None });
         }
@@ -71,14 +75,19 @@ fn row(line: &[u8]) -> Option<Parsed<'_>> {
     field()?.strip_suffix(':')?;
     let (_, _, flags) = (field()?, field()?, hexadecimal(field())?);
     let (kind, state, inode) = (hexadecimal(field())?, hexadecimal(field())?, field()?.parse().ok()?);
-    let listens = flags & LISTENS != 0;
-    let is_told = matches!(kind, SOCK_STREAM | SOCK_SEQPACKET) && (listens || state == CONNECTED);
+    let kind = match kind {
+        SOCK_STREAM | SOCK_SEQPACKET if flags & LISTENS != 0 => Some(Kind::Listener),
+        SOCK_STREAM | SOCK_SEQPACKET if state == CONNECTED => Some(Kind::Connected),
+        SOCK_STREAM | SOCK_SEQPACKET => Some(Kind::Idle),
+        SOCK_DGRAM => Some(Kind::Datagram),
+        _ => None,
+    };
     // One blank parts it from the path, which may begin with others.
     let name = rest.strip_prefix(b" ").unwrap_or_default();
     if inode == 0 && state == CONNECTING && !name.is_empty() {
         return Some(Parsed::Waiting(name));
     }
-    is_told.then(|| Parsed::Socket(Row::bare(listens, inode, name)))
+    Some(Parsed::Socket(Row::bare(kind?, inode, name)))
 }
 
 #[cfg(test)]
@@ -103,7 +112,7 @@ more of a name
         let read = |text: &str| {
             fs::write(dir.path().join("unix"), text).unwrap();
             let mut rows = Vec::new();
-            let seen = visit(dir.path(), &mut |row| {
+            let seen = visit(dir.path(), false, &mut |row| {
                 rows.push((
                     row.queue.map(|queue| queue.waiting),
                     row.inode,
@@ -123,6 +132,6 @@ more of a name
         assert_eq!((count, &rows[..]), (4, &wanted[..]));
         assert!(read("").is_err() && read("sl local_address\n").is_err());
         fs::remove_file(dir.path().join("unix")).unwrap();
-        assert!(visit(dir.path(), &mut |_| {}).is_err());
+        assert!(visit(dir.path(), false, &mut |_| {}).is_err());
     }
 }
