@@ -107,6 +107,11 @@ impl StateSet {
     }
 
     #[must_use]
+    /// Without all of `others`.
+    pub fn less(self, others: StateSet) -> StateSet {
+        StateSet(self.0 & !others.0)
+    }
+
     pub fn with(self, state: State) -> StateSet {
         StateSet(self.0 | 1 << state as u8)
     }
