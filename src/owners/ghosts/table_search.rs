@@ -51,7 +51,7 @@ impl<'a> TableSearch<'a> {
         let seen = source::visit_beside(world, of_ports, states, &mut |socket| self.tables.forget(open, socket));
         let is_done = seen.is_some_and(|seen| seen.is_ok());
         if is_done {
-            self.leave_tcp(open);
+            open.retain(|_, descriptor| descriptor.is_tcp(world).unwrap_or(true));
         }
         is_done
     }
@@ -90,7 +90,7 @@ impl<'a> TableSearch<'a> {
             untold += u64::from(is_tcp.is_err() && (descriptor.is_meant || was_asked));
             is_tcp.unwrap_or(false)
         });
-        self.tables.untold += untold;
+        self.tables.untold = untold;
     }
 }
 
