@@ -5,6 +5,7 @@ use super::{Closewait, MOST_INODES};
 use connleak::base::error::{Error, Result};
 use connleak::history::last_look::LastLook;
 use connleak::kernel::boot;
+use connleak::kernel::owner::read_tables::ReadTables;
 use connleak::kernel::scope;
 use connleak::kernel::world::{Netns, World};
 use connleak::options::args::Args;
@@ -19,7 +20,7 @@ pub fn look_for(
     args: &Args<Closewait>,
     target: &Target,
     rules: &Rules,
-    found: &mut Found,
+    (found, tables): (&mut Found, &mut ReadTables),
     world: &World,
 ) -> Result<Option<Ghosts>> {
     if args.own.ghosts && args.own.no_ghosts {
@@ -32,6 +33,7 @@ pub fn look_for(
         return Ok(None);
     }
     let memory = Memory::read(args, target, world);
+    let rows = std::mem::take(&mut found.rows);
     let mut ghosts = {
         let known = rules.judge(found.stuck.len() as u64, found.oldest, found).state;
         let shows_details = args.common.wants_owners(known != ServiceState::Ok).is_some();
@@ -46,7 +48,7 @@ pub fn look_for(
             pids.extend(&target.request.pids);
             pids
         };
-        ghosts::find(world, target, &alive, &memory.known, looking)?
+        ghosts::find(world, target, rows, &alive, &memory.known, looking, tables)?
     };
     if let Some(ghosts) = &mut ghosts
         && let Err(why) = memory.keep(found, ghosts, world)

@@ -7,7 +7,7 @@ use connleak::kernel::source::Coverage;
 use connleak::kernel::tally::Tally;
 use connleak::kernel::world::World;
 use connleak::owners::blame::Suspect;
-use connleak::owners::ghosts::Ghosts;
+use connleak::owners::ghosts::{Ghosts, Rows};
 use connleak::report::verdict::{Limits, ServiceState, Verdict, word};
 use connleak::report::{Metric, Unit, rounded, seconds, words};
 use connleak::service::target::Target;
@@ -121,6 +121,8 @@ impl Rules {
 pub struct Found {
     pub seen: Coverage,
     pub tally: Tally,
+    /// All of TCP, and the listeners.
+    pub rows: Rows,
     /// Inodes of TCP's connections, to know their descriptors by later.
     pub inodes: Vec<u64>,
     /// In CLOSE_WAIT for the minimal age at least and no spares, and ghosts.

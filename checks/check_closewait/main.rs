@@ -8,12 +8,14 @@ use connleak::base::duration::Span;
 use connleak::base::error::Result;
 use connleak::history::first_sights::FirstSights;
 use connleak::kernel::look;
+use connleak::kernel::owner::read_tables::ReadTables;
 use connleak::kernel::select::Match;
 use connleak::kernel::socket::{Age, Side, Socket, State, StateSet};
 use connleak::kernel::tally::Tally;
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Suspect};
+use connleak::owners::ghosts::Rows;
 use connleak::owners::holding::{self, Holding};
 use connleak::owners::spares::{self, Spare};
 use connleak::report::Report;
@@ -107,12 +109,15 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     }
     let strays = found.count_strays(&target, world);
     let unkept = sights.keep(&target.selection.unix_known.borrow(), found.seen.missing.is_none());
-    found.ghosts = ghosts::look_for(args, &target, &rules, &mut found, world)?;
+    let mut tables = ReadTables::default();
+    found.ghosts = ghosts::look_for(args, &target, &rules, (&mut found, &mut tables), world)?;
     found.add_ghosts(rules.expected);
     let gathered = world.deadline.elapsed();
     let verdict = rules.judge(found.stuck.len() as u64, found.oldest, &found);
     let wanted = common.wants_owners(verdict.state != ServiceState::Ok);
-    let holding = Holding::find(world, &target, &mut found.stuck, wanted);
+    // What was read for ghosts needn't be read again.
+    let mut tables = Some(tables).filter(|tables| !tables.is_empty());
+    let holding = Holding::find_in(world, &target, &mut found.stuck, wanted, tables.as_mut());
     let mut report = present(&target, &rules, &found, verdict, &holding.blame);
     report.missing.extend(unkept);
     report.missing.extend(strays);
@@ -167,8 +172,9 @@ impl Spare for Stuck {
 
 fn gather(target: &Target, rules: &Rules, sights: &mut FirstSights, world: &World) -> Result<Found> {
     let (selection, min_age) = (&target.selection, rules.min_age);
-    let states = StateSet::of(&[State::Established, State::CloseWait]);
+    let states = StateSet::of(&[State::Established, State::CloseWait, State::Listen]);
     let (mut tally, mut stuck, mut inodes) = (Tally::default(), Vec::new(), Vec::new());
+    let mut rows = Rows::of(states);
     let (mut young, mut maybe_stuck, mut unsure, mut probed, mut over_unix) = (0, 0, 0, 0, 0);
     let (mut oldest, mut oldest_at_most, mut unsure_oldest, mut ageless) = (None, None, None, 0);
     let seen = look::visit(world, selection, (states, true), &mut |socket, matched, _| {
@@ -184,6 +190,10 @@ fn gather(target: &Target, rules: &Rules, sights: &mut FirstSights, world: &Worl
                 return;
             }
         };
+        rows.add(socket);
+        if socket.state == State::Listen {
+            return;
+        }
         over_unix += u64::from(socket.is_unix() && socket.state == State::Established);
         if !socket.is_unix() && socket.inode != 0 && inodes.len() < MOST_INODES {
             inodes.push(socket.inode);
@@ -217,6 +227,7 @@ fn gather(target: &Target, rules: &Rules, sights: &mut FirstSights, world: &Worl
     Ok(Found {
         seen,
         tally,
+        rows,
         inodes,
         stuck,
         spares_of,

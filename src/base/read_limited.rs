@@ -12,6 +12,14 @@ pub fn read_small(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
+/// One of the kernel's files of a line or two, or an id: what the first call gives is all of it.
+pub fn read_line(path: &Path) -> io::Result<String> {
+    let mut bytes = [0; 512];
+    let length = File::open(path)?.read(&mut bytes)?;
+    let text = str::from_utf8(&bytes[..length]).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
+    Ok(text.trim().to_owned())
+}
+
 /// The whole file as text, at most `largest` bytes.
 pub fn read(path: &Path, largest: u64) -> Result<String> {
     let file = File::open(path).map_err(|cause| Error::reading(path, cause))?;

@@ -253,6 +253,7 @@ mod tests {
     use crate::growth::detector::Witness;
     use crate::kernel::socket::{Endpoint, Side, State as TcpState, Times};
     use crate::kernel::source::{Coverage, Origin};
+    use crate::owners::ghosts::Rows;
 
     fn pool(cookies: impl Iterator<Item = u64>) -> Pool {
         let end = |port| Endpoint::new([127, 0, 0, 1].into(), port);
@@ -268,7 +269,8 @@ mod tests {
         let mut counts = [0; 11];
         counts[TcpState::Established as usize - 1] = connections.len() as u64;
         let seen = Coverage::new(Origin::Netlink, String::new());
-        Pool { seen, connections, counts, instance: 7, listeners: Vec::new(), ports: None, unsure: 0 }
+        let rows = Rows::default();
+        Pool { seen, connections, counts, instance: 7, listeners: Vec::new(), ports: None, rows, unsure: 0 }
     }
 
     /// Runs of one boot at these seconds, each with the connections of these cookies.

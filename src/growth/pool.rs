@@ -12,6 +12,7 @@ use crate::kernel::socket::{Side, Socket, State, StateSet};
 use crate::kernel::source::Coverage;
 use crate::kernel::world::World;
 use crate::owners::blame::Suspect;
+use crate::owners::ghosts::Rows;
 use std::collections::HashMap;
 
 /// Inodes that are remembered: of very many sockets each process has some among those that the kernel lists first.
@@ -93,6 +94,8 @@ pub struct Pool {
     /// The service's own listeners: inode and user of each.
     pub listeners: Vec<(u64, u32)>,
     pub ports: Option<PortUse>,
+    /// All sockets of the service that a process has.
+    pub rows: Rows,
     /// Connections of which it can't be told whether they are selected.
     pub unsure: u64,
 }
@@ -170,6 +173,7 @@ impl Pool {
 pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) -> Result<Pool> {
     let (mut connections, mut counts, mut unsure) = (Vec::new(), [0; 11], 0);
     let (mut listeners, mut instance) = (Vec::new(), None::<u64>);
+    let mut rows = Rows::of(StateSet::ALL);
     let mut closing = Vec::new();
     let seen = look::visit(world, selection, (StateSet::ALL, true), &mut |socket, matched, _| {
         let side = match matched {
@@ -180,6 +184,7 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
                 return;
             }
         };
+        rows.add(socket);
         if let Some(ports) = ports.as_mut().filter(|_| side == Side::Client) {
             ports.add(socket);
         }
@@ -202,7 +207,7 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
         counts[connection.socket.state as usize - 1] += 1;
     }
     let instance = instance.unwrap_or(0);
-    Ok(Pool { seen, connections, counts, instance, listeners, ports, unsure })
+    Ok(Pool { seen, connections, counts, instance, listeners, ports, rows, unsure })
 }
 
 /// Takes out the server's ends of connections whose client's end is there too. `closing`: clients' ends

@@ -1,15 +1,14 @@
 //! Which boot this is and how long it has lasted: a time that no clock step moves.
 
 use crate::base::error::{Error, Result};
+use crate::base::read_limited::read_line;
 use rustix::time::{ClockId, clock_gettime};
-use std::fs;
 use std::path::Path;
 
 /// The kernel's random id of this boot.
 pub fn boot_id() -> Result<String> {
     let path = Path::new("/proc/sys/kernel/random/boot_id");
-    let id = fs::read_to_string(path).map_err(|cause| Error::reading(path, cause))?;
-    Ok(id.trim().to_owned())
+    read_line(path).map_err(|cause| Error::reading(path, cause))
 }
 
 /// Seconds since the boot, suspended time included (CLOCK_BOOTTIME).

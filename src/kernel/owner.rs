@@ -3,7 +3,6 @@
 //! Reading other users' processes needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; what is refused is
 //! counted and said. `pidfd_getfd` would be exact but delays the target's close(2): not used.
 
-pub mod beside;
 pub mod descriptors;
 mod likely;
 pub mod lineage;
@@ -13,13 +12,17 @@ pub mod one_each;
 mod one_table;
 mod places;
 pub mod portrait;
+pub mod read_tables;
 pub mod reading;
+mod sought;
 pub mod tables;
 
 pub use listing::{Listed, UNKNOWN_UID, open_process, processes};
 use places::Places;
 pub use portrait::{cgroup_of, describe, stat};
+use read_tables::{ReadTables, Sockets, still_leads};
 pub use reading::{is_gone, open, was_refused};
+pub use sought::Sought;
 pub use tables::{each_descriptor, each_socket};
 
 use crate::kernel::user::Users;
@@ -83,35 +86,34 @@ pub struct Owners {
 /// Processes of the sockets' own users come first, as most often one of them is the holder; what
 /// then is left is looked for in all others (a service may open sockets as root and drop to a user).
 pub fn find(world: &World, sockets: &[(u64, u32)], wanted: Holders) -> Owners {
-    find_and_tell(world, sockets, wanted, &mut |_, _| {})
+    find_in(world, sockets, wanted, None)
 }
 
-/// [`find`], which tells what else it reads.
-pub fn find_and_tell(world: &World, sockets: &[(u64, u32)], wanted: Holders, tell: &mut Tell<'_>) -> Owners {
-    let mut inodes: Vec<u64> = sockets.iter().map(|(inode, _)| *inode).filter(|inode| *inode != 0).collect();
-    inodes.sort_unstable();
-    inodes.dedup();
+/// [`find`]. What is in `tables` isn't read again, and what is read is kept there.
+pub fn find_in(world: &World, sockets: &[(u64, u32)], wanted: Holders, mut tables: Option<&mut ReadTables>) -> Owners {
+    let mut sought = Sought::new(sockets.iter().map(|(inode, _)| *inode).collect());
     let mut uids: Vec<u32> = sockets.iter().map(|(_, uid)| *uid).collect();
     uids.sort_unstable();
     uids.dedup();
     let mut owners = Owners::default();
-    if inodes.is_empty() {
+    if sought.left() == 0 {
         return owners;
     }
     let _rights = world.raise();
     let users = if world.is_foreign() { Users::default() } else { Users::read() };
-    let mut sought = Sought { held: vec![false; inodes.len()], left: inodes.len(), next: 0, inodes };
-    let (mut first, then): (Vec<_>, Vec<_>) =
-        processes(world).into_iter().partition(|process| uids.contains(&process.uid));
-    owners.unlisted = first.is_empty() && then.is_empty();
-    if wanted != Holders::All && first.len() > 1 {
-        likely::first(world, &mut first, &sought.inodes);
+    let was_read = |process: &Listed| tables.as_ref().is_some_and(|tables| tables.has(process.pid));
+    let (mut read, unread): (Vec<_>, Vec<_>) = processes(world).into_iter().partition(was_read);
+    read.sort_by_key(|process| !uids.contains(&process.uid));
+    let (mut first, then): (Vec<_>, Vec<_>) = unread.into_iter().partition(|process| uids.contains(&process.uid));
+    owners.unlisted = read.is_empty() && first.is_empty() && then.is_empty();
+    if wanted != Holders::All && first.len() > 1 && read.is_empty() {
+        likely::first(world, &mut first, sought.inodes());
     }
     let (mut readable, mut tried) = (Vec::new(), Vec::new());
-    for process in first.into_iter().chain(then) {
+    for process in read.into_iter().chain(first).chain(then) {
         // Who opens sockets for another is not who is looked for, if that one has them too.
         let is_found = || wanted == Holders::First || !owners.processes.iter().any(main_process::opens);
-        if wanted != Holders::All && sought.left == 0 && is_found() {
+        if wanted != Holders::All && sought.left() == 0 && is_found() {
             break;
         }
         if world.deadline.is_near() {
@@ -120,11 +122,9 @@ pub fn find_and_tell(world: &World, sockets: &[(u64, u32)], wanted: Holders, tel
         }
         let pid = process.pid;
         tried.push(pid);
-        let read = open_process(world, pid).and_then(|dir| {
-            let descriptors: &Descriptors = &|each| each_descriptor(dir.as_fd(), each);
-            owners.read(pid, dir.as_fd(), &mut sought, &users, (descriptors, tell))?;
-            tell(pid, Told::Whole);
-            Ok(())
+        let read = open_process(world, pid).and_then(|dir| match tables.as_deref_mut() {
+            Some(tables) => owners.read_in(world, (pid, dir.as_fd()), &mut sought, &users, tables),
+            None => owners.read(pid, dir.as_fd(), &mut sought, &users, &|each| each_descriptor(dir.as_fd(), each)),
         });
         if was_refused(&read) {
             owners.refused += 1;
@@ -136,48 +136,66 @@ pub fn find_and_tell(world: &World, sockets: &[(u64, u32)], wanted: Holders, tel
         owners.read_ancestors(world, &tried, &mut sought, &users);
     }
     owners.read_threads(world, &readable, &uids, &mut sought, &users);
-    owners.is_nested = sought.left > 0 && !world.sees_the_hosts_processes();
+    owners.is_nested = sought.left() > 0 && !world.sees_the_hosts_processes();
     owners.holders.sort_unstable();
     owners.holders.dedup_by_key(|(inode, index, _)| (*inode, *index));
     owners.places = Places::of(&owners.holders);
     owners
 }
 
-/// What a search reads of a process beside what it looks for.
-pub enum Told<'a> {
-    /// A descriptor of its first table, and where that leads.
-    Other(Place, &'a [u8]),
-    /// That table was read to its end.
-    Whole,
-}
-
-/// Is told of which process, and what.
-pub type Tell<'a> = dyn FnMut(u32, Told<'_>) + 'a;
-
 /// Calls back with descriptors.
 type Descriptors<'a> = dyn Fn(&mut Each<'_>) -> Result<(), Errno> + 'a;
 
 impl Owners {
-    /// Adds what one process holds of the inodes; all else is told.
+    /// Adds what one process holds of the inodes.
     fn read(
         &mut self,
         pid: u32,
         dir: BorrowedFd<'_>,
         sought: &mut Sought,
         users: &Users,
-        (descriptors, tell): (&Descriptors<'_>, &mut Tell<'_>),
+        descriptors: &Descriptors<'_>,
     ) -> Result<(), Errno> {
-        let mut index = self.processes.iter().rposition(|known| known.pid == pid);
         descriptors(&mut |place, link| {
-            let Some(inode) = tables::inode(link).filter(|inode| sought.take(*inode)) else {
-                return tell(pid, Told::Other(place, link));
-            };
-            let index = *index.get_or_insert_with(|| {
-                self.processes.push(describe(pid, dir, users));
-                self.processes.len() - 1
-            });
-            self.holders.push((inode, index as u32, place.fd));
+            if let Some(inode) = tables::inode(link).filter(|inode| sought.take(*inode)) {
+                self.add_holder((pid, dir), users, inode, place.fd);
+            }
         })
+    }
+
+    /// [`Owners::read`], unless it was read before.
+    fn read_in(
+        &mut self,
+        world: &World,
+        (pid, dir): (u32, BorrowedFd<'_>),
+        sought: &mut Sought,
+        users: &Users,
+        tables: &mut ReadTables,
+    ) -> Result<(), Errno> {
+        // One of those that are looked for shows whether it still is that process.
+        let is_known = |known: &Sockets| {
+            let one = known.held.iter().find(|(inode, _)| sought.has(*inode));
+            one.is_none_or(|(inode, place)| still_leads(world, pid, *place, *inode))
+        };
+        let (sockets, done) = tables.read(world, (pid, Ok(dir)), false, is_known);
+        for (inode, place) in &sockets.held {
+            if sought.take(*inode) {
+                self.add_holder((pid, dir), users, *inode, place.fd);
+            }
+        }
+        if done.is_ok() {
+            tables.keep(pid, sockets);
+        }
+        done
+    }
+
+    fn add_holder(&mut self, (pid, dir): (u32, BorrowedFd<'_>), users: &Users, inode: u64, fd: u32) {
+        // Most often it is the last one.
+        let index = self.processes.iter().rposition(|known| known.pid == pid).unwrap_or_else(|| {
+            self.processes.push(describe(pid, dir, users));
+            self.processes.len() - 1
+        });
+        self.holders.push((inode, index as u32, fd));
     }
 
     /// What the holders' ancestors have, but for those that were `tried`.
@@ -190,7 +208,7 @@ impl Owners {
                 let dir = dir.as_fd();
                 if !tried.contains(&pid) {
                     let descriptors: &Descriptors = &|each| each_descriptor(dir, each);
-                    let read = self.read(pid, dir, sought, users, (descriptors, &mut |_, _| {}));
+                    let read = self.read(pid, dir, sought, users, descriptors);
                     self.refused += usize::from(was_refused(&read));
                 }
                 let Ok(parent) = portrait::parent(dir) else { break };
@@ -205,7 +223,7 @@ impl Owners {
         for (others, mut links) in MOST_LINKS {
             let is_likely = |process: &&Listed| others == Others::Differing || uids.contains(&process.uid);
             for process in readable.iter().filter(is_likely) {
-                if sought.left == 0 || self.late {
+                if sought.left() == 0 || self.late {
                     return;
                 }
                 if links == 0 {
@@ -220,7 +238,7 @@ impl Owners {
                         left.set(links);
                         read.map(drop)
                     };
-                    self.read(process.pid, dir.as_fd(), sought, users, (descriptors, &mut |_, _| {}))
+                    self.read(process.pid, dir.as_fd(), sought, users, descriptors)
                 });
                 links = left.get();
                 self.refused += usize::from(was_refused(&read));
@@ -276,32 +294,6 @@ impl Owners {
         let from = self.places.of_inode(&self.holders, inode);
         let same = self.holders[from..].iter().take_while(move |(held, ..)| *held == inode);
         same.map(|(_, index, fd)| (&self.processes[*index as usize], *fd))
-    }
-}
-
-/// The inodes that are looked for, and which of them have been met.
-struct Sought {
-    /// Sorted.
-    inodes: Vec<u64>,
-    held: Vec<bool>,
-    left: usize,
-    /// Behind the last that was met: what is opened in turn has descriptors in turn.
-    next: usize,
-}
-
-impl Sought {
-    /// Whether `inode` is looked for.
-    fn take(&mut self, inode: u64) -> bool {
-        let at = match self.inodes.get(self.next) {
-            Some(next) if *next == inode => self.next,
-            _ => match self.inodes.binary_search(&inode) {
-                Ok(at) => at,
-                Err(_) => return false,
-            },
-        };
-        self.next = at + 1;
-        self.left -= usize::from(!std::mem::replace(&mut self.held[at], true));
-        true
     }
 }
 

@@ -5,6 +5,7 @@
 
 use crate::base::error::Result;
 use crate::base::fnv::fnv64;
+use crate::base::read_limited::read_line;
 use crate::kernel::netns::{self, identity_of};
 use crate::kernel::world::{Netns, World};
 use std::fs;
@@ -22,9 +23,9 @@ pub fn key(world: &World) -> Result<String> {
 /// machine-id(5) and the host's name, as images are cloned with the one and containers lack it. Hashed:
 /// a machine-id is not to be shown. 48 bits.
 fn host_id() -> String {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let read = |path: &str| read_line(Path::new(path)).unwrap_or_default();
     let parts = [read("/etc/machine-id"), read("/proc/sys/kernel/hostname")];
-    let text = format!("connleak {}", parts.map(|part| part.trim().to_owned()).join(" "));
+    let text = format!("connleak {}", parts.join(" "));
     format!("{:012x}", fnv64(text.as_bytes()) >> 16)
 }
 

@@ -11,7 +11,7 @@ mod repeats;
 pub mod replay;
 pub mod unix;
 
-pub use all::visit as visit_all;
+pub use all::{visit as visit_all, visit_but as visit_all_but};
 
 use crate::base::error::{Error, Result};
 use crate::kernel::netns;
@@ -131,6 +131,21 @@ pub fn visit(world: &World, query: &Query, each: &mut dyn FnMut(&Socket)) -> Res
             seen => seen,
         },
     }
+}
+
+/// Shows sockets in `states` that [`visit`] doesn't show for these ports, as far as one dump of TCP's table does: what
+/// the others cost is spared. `None`: here that can't be asked.
+pub fn visit_beside(
+    world: &World,
+    (ports, side): (&[u16], Side),
+    states: StateSet,
+    each: &mut dyn FnMut(&Socket),
+) -> Option<Result<Coverage>> {
+    if world.replay.is_some() || world.netns == Netns::All || world.source == Source::Proc {
+        return None;
+    }
+    netns::place(world).ok().filter(|place| place.is_ours)?;
+    Some(netlink::open().and_then(|socket| netlink::visit_without(&socket, (ports, side), states, each)))
 }
 
 /// The calling thread's namespace.

@@ -5,6 +5,7 @@
 //! never bound or connected, or are of a namespace that wasn't counted.
 
 use crate::base::error::{Error, Result};
+use crate::base::read_limited::read_small;
 use crate::kernel::netns::host::LivedIn;
 use crate::kernel::netns::{self, Counters, counters, host, in_tables};
 use crate::kernel::release;
@@ -118,7 +119,7 @@ pub fn unlisted(world: &World) -> Result<Option<u64>> {
     let used = || counters(&netns::place(world).ok()?.net_dir, "sockstat", "sockets:", ["used"]).map(|[used]| used);
     let once = || {
         let before = used();
-        let listed = listed(&fs::read_to_string(&protocols).map_err(unread)?);
+        let listed = listed(&read_small(&protocols).map_err(unread)?);
         let count = || Some(used()?.max(before?).saturating_sub(listed?));
         count().ok_or_else(|| Error::content(&protocols, "its sockets and those in use can't be told"))
     };

@@ -8,7 +8,7 @@ pub use suspect::Suspect;
 
 use crate::kernel::cgroup::{self, container};
 use crate::kernel::owner::{Owners, Process};
-use crate::kernel::socket::{Age, State};
+use crate::kernel::socket::Age;
 use crate::report::{Owner, Peer, Report, Share, rounded, words};
 use crate::service::request::By;
 use crate::service::target::Target;

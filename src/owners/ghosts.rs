@@ -7,13 +7,16 @@
 mod found;
 mod others;
 mod processes;
+mod rows;
 mod suspected;
+mod table_search;
 
 pub use found::Ghosts;
+pub use rows::Rows;
 use suspected::Suspected;
 
 use crate::base::error::{Error, Result};
-use crate::kernel::owner::descriptors::Earlier;
+use crate::kernel::owner::read_tables::ReadTables;
 use crate::kernel::unhashed;
 use crate::kernel::world::{Netns, World};
 use crate::owners::known::Known;
@@ -49,46 +52,24 @@ impl Looking<'_> {
 }
 
 /// Looks twice where the first look finds any. What can't be read is said, beside what is known already. `None`:
-/// not looked for, in a recorded dump. `known` tells processes that are the service's, whether they have another
-/// socket of it or not. `before`: what earlier looks knew.
+/// not looked for, in a recorded dump. `rows`: the service's sockets as they have been read. `known` tells processes
+/// that are the service's, whether they have another socket of it or not. `before`: what earlier looks knew. `tables`:
+/// what was read of processes, and is.
 ///
 /// # Errors
 /// When they were asked for there.
 pub fn find(
     world: &World,
     target: &Target,
+    rows: Rows,
     known: &dyn Fn() -> Vec<u32>,
     before: &Known,
     looking: Looking,
+    tables: &mut ReadTables,
 ) -> Result<Option<Ghosts>> {
     // What is in no table may live on in a namespace that could be entered then and can't be now.
     let nothing = Known::default();
     let before = if world.netns == Netns::All { &nothing } else { before };
-    let suspected = |at_most| Ok((Suspected::new(world, target, known(), before, looking, at_most)?, None));
-    find_among(world, &suspected, looking)
-}
-
-/// [`find`] where the service's sockets, inode and user of each, and some processes have been read a moment ago.
-///
-/// # Errors
-/// As [`find`].
-pub fn find_besides(
-    world: &World,
-    target: &Target,
-    sockets: impl Iterator<Item = (u64, u32)> + Clone,
-    earlier: &dyn Fn() -> Earlier,
-    looking: Looking,
-) -> Result<Option<Ghosts>> {
-    let before = Known::default();
-    let suspected =
-        |at_most| Ok((Suspected::with(target, sockets.clone(), &before, looking, at_most), Some(earlier())));
-    find_among(world, &suspected, looking)
-}
-
-/// Whose ghosts they may be, and what was read of that; given is how many there are at most.
-type Whose<'a> = dyn Fn(Option<u64>) -> Result<(Suspected<'a>, Option<Earlier>)> + 'a;
-
-fn find_among(world: &World, whose: &Whose<'_>, looking: Looking) -> Result<Option<Ghosts>> {
     let was_asked = matches!(looking, Looking::Asked);
     match (world.replay.is_some(), was_asked) {
         (true, true) => {
@@ -103,12 +84,22 @@ fn find_among(world: &World, whose: &Whose<'_>, looking: Looking) -> Result<Opti
     if let Some(at_most) = bound.filter(|at_most| !looking.needs(*at_most)) {
         return Ok(Some(Ghosts::not_sought(at_most)));
     }
+    let suspected = |at_most| {
+        let rows = rows.complete(world, target)?;
+        Ok(Suspected::new(target, rows, known(), before, looking, at_most))
+    };
     let nothing = |why: Error| Ghosts { missing: vec![format!("ghosts unknown: {why}")], ..Ghosts::default() };
-    let found = search(world, whose, looking).unwrap_or_else(nothing);
+    let found = search(world, suspected, looking, tables).unwrap_or_else(nothing);
     Ok(Some(Ghosts { was_asked, ..found }))
 }
 
-fn search(world: &World, whose: &Whose<'_>, looking: Looking) -> Result<Ghosts> {
+/// `whose`: whose ghosts they may be; given is how many there are at most.
+fn search<'a>(
+    world: &World,
+    whose: impl FnOnce(Option<u64>) -> Result<Suspected<'a>>,
+    looking: Looking,
+    tables: &mut ReadTables,
+) -> Result<Ghosts> {
     let at_most = match looking {
         Looking::Asked => None,
         Looking::ByDefault { matters, .. } => unhashed::at_most(world, matters, false),
@@ -116,11 +107,11 @@ fn search(world: &World, whose: &Whose<'_>, looking: Looking) -> Result<Ghosts> 
     if let Some(at_most) = at_most.filter(|at_most| !looking.needs(*at_most)) {
         return Ok(Ghosts::not_sought(at_most));
     }
-    let (suspected, earlier) = whose(at_most)?;
-    let mut look = suspected.look(world, earlier)?;
+    let mut suspected = whose(at_most)?;
+    let mut look = suspected.look(world, tables)?;
     if !look.ghosts.is_empty() {
         thread::sleep(PAUSE.min(world.deadline.left() / 4));
-        suspected.look_again(&mut look, world)?;
+        suspected.look_again(&mut look, world, tables)?;
     }
     let mut found = suspected.finish(&look);
     suspected.judge_others(&look, &mut found, world);

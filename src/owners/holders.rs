@@ -2,6 +2,7 @@
 
 use crate::base::error::Result;
 use crate::kernel::listeners::Listeners;
+use crate::kernel::owner::read_tables::ReadTables;
 use crate::kernel::owner::{self, Holders, Owners};
 use crate::kernel::socket::{Side, Socket, State, StateSet};
 use crate::kernel::source::{self, Query};
@@ -10,17 +11,8 @@ use crate::owners::blame::Suspect;
 use std::collections::BTreeMap;
 
 /// A socket that nobody accepted is its listener's fault: the listener's inode stands for it.
-pub fn find(world: &World, suspects: &mut [Suspect], holders: Holders) -> Owners {
-    find_and_tell(world, suspects, holders, &mut |_, _| {})
-}
-
-/// [`find`], which tells what else it reads.
-pub fn find_and_tell(
-    world: &World,
-    suspects: &mut [Suspect],
-    mut holders: Holders,
-    tell: &mut owner::Tell<'_>,
-) -> Owners {
+/// `tables`: what was read of processes.
+pub fn find(world: &World, suspects: &mut [Suspect], mut holders: Holders, tables: Option<&mut ReadTables>) -> Owners {
     // The inodes of a recorded dump are another time's, maybe another machine's.
     if world.replay.is_some() {
         return Owners::default();
@@ -36,7 +28,7 @@ pub fn find_and_tell(
         holders = Holders::All;
     }
     let wanted: Vec<_> = suspects.iter().map(|suspect| (suspect.holder_inode, suspect.uid)).collect();
-    let mut owners = owner::find_and_tell(world, &wanted, holders, tell);
+    let mut owners = owner::find_in(world, &wanted, holders, tables);
     owners.put_main_first();
     owners
 }

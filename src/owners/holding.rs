@@ -1,5 +1,6 @@
 //! Who holds what a check found: looked for where the state or the caller wants it, and put into the report.
 
+use crate::kernel::owner::read_tables::ReadTables;
 use crate::kernel::owner::{Holders, Owners};
 use crate::kernel::source::Coverage;
 use crate::kernel::world::World;
@@ -22,7 +23,18 @@ pub struct Holding {
 impl Holding {
     /// `wanted`: whether, and whether all holders of a socket or its first.
     pub fn find(world: &World, target: &Target, suspects: &mut [Suspect], wanted: Option<Holders>) -> Holding {
-        let owners = wanted.map(|which| holders::find(world, suspects, which)).unwrap_or_default();
+        Holding::find_in(world, target, suspects, wanted, None)
+    }
+
+    /// [`Holding::find`]. `tables`: what was read of processes.
+    pub fn find_in(
+        world: &World,
+        target: &Target,
+        suspects: &mut [Suspect],
+        wanted: Option<Holders>,
+        tables: Option<&mut ReadTables>,
+    ) -> Holding {
+        let owners = wanted.map(|which| holders::find(world, suspects, which, tables)).unwrap_or_default();
         let blamed = if wanted.is_some() { suspects } else { &mut [] };
         let blame = Blame::new(blamed, &owners, Grouping::new(target));
         Holding { owners, blame, is_wanted: wanted.is_some() }

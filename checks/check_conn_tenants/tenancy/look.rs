@@ -120,6 +120,8 @@ pub fn look(world: &World, target: &mut Target, state_dir: Option<&Path>) -> Res
     selected.iter().filter(of_clients).filter_map(|one| one.index).for_each(|index| is_selected[index] = true);
     let client_of = |one: &Selected| one.index.and_then(|index| client_of[index]);
     selected.retain(|one| one.side == Side::Client || client_of(one).is_none_or(|client| !is_selected[client]));
+    // Of most connections both ends were.
+    selected.shrink_to_fit();
     let connection = |one: Selected| {
         let Selected { socket, side, index } = one;
         let own = Some(End::of(&socket));

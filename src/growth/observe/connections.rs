@@ -15,6 +15,7 @@ use crate::kernel::boot;
 use crate::kernel::cgroup;
 use crate::kernel::headroom::{self, EphemeralPorts, Headroom, OpenFiles, PortUse, Resource};
 use crate::kernel::owner::one_each::find_one_each;
+use crate::kernel::owner::read_tables::ReadTables;
 use crate::kernel::owner::{self, Holders, Owners, Process};
 use crate::kernel::world::World;
 use crate::owners::ghosts::{self, Ghosts, Looking};
@@ -24,20 +25,24 @@ use std::collections::{BTreeMap, BTreeSet};
 pub fn see(plan: &Plan, history: &mut History, holders: Holders, world: &World) -> Result<Updated<Observation>> {
     let past = plan.past(history, world)?;
     let known = past.known(plan, world);
-    let look = PoolSample::new(plan, &known, world)?;
+    let mut tables = ReadTables::default();
+    let look = PoolSample::new(plan, &known, &mut tables, world)?;
     // Whoever holds a socket of the service was met where ghosts were looked for.
     let seeks_all = known.is_sought && look.ghosts.looked_at.is_none();
-    let mut searched = Searched::new(plan, &look.pool, past.memory.as_ref(), seeks_all, holders, world);
-    searched.beside =
-        stuck::beside(&look.pool, past.memory.as_ref(), look.instant(plan.speed), plan.speed.into(), world);
+    let mut searched = Searched::new(plan, &look.pool, past.memory.as_ref(), seeks_all, (holders, &mut tables), world);
+    let (memory, now) = (past.memory.as_ref(), look.instant(plan.speed));
+    searched.beside = stuck::beside(&look.pool, memory, now, plan.speed.into(), (world, &mut tables));
     searched.processes = known.met(&searched.owners, look.ghosts.looked_at.as_deref(), world);
     searched.processes.remember(look.pool.inodes(), look.ghosts.strangers.as_deref(), world);
-    let anew = || PoolSample::new(plan, &known, world);
+    let anew = || PoolSample::new(plan, &known, &mut ReadTables::default(), world);
     let mut updated = plan.record(history, world, past, look, anew, |look, past| judge(plan, look, &searched, past))?;
     let seen = &mut updated.value;
     seen.owners = match searched.everything || seen.suspects.is_empty() {
         true => searched.owners,
-        false => owner::find(world, &seen.suspects.iter().map(of_inode).collect::<Vec<_>>(), holders),
+        false => {
+            let suspects: Vec<_> = seen.suspects.iter().map(of_inode).collect();
+            owner::find_in(world, &suspects, holders, Some(&mut tables))
+        }
     };
     // A group is named once; who leaks now may be another process of the same unit and user.
     if let (Verdict::Leak(leak), Some((name, _))) = (&seen.found.learned.verdict, &mut seen.found.leaking) {
@@ -60,8 +65,9 @@ struct PoolSample {
 }
 
 impl PoolSample {
-    /// `known`: the service's processes, whatever they hold now, and what earlier looks knew.
-    fn new(plan: &Plan, known: &KnownNow, world: &World) -> Result<PoolSample> {
+    /// `known`: the service's processes, whatever they hold now, and what earlier looks knew. `tables`: what was read of
+    /// processes, and is.
+    fn new(plan: &Plan, known: &KnownNow, tables: &mut ReadTables, world: &World) -> Result<PoolSample> {
         let mut unread = Vec::new();
         let ports = EphemeralPorts::read(world).map(PortUse::new).map_err(|error| unread.push(error.to_string())).ok();
         let before = boot::uptime();
@@ -71,7 +77,8 @@ impl PoolSample {
         let (took, suspended) = (moment.uptime - before, suspended());
         // Fewer are no leak.
         let looking = Looking::ByDefault { matters: &|more| more >= detector::FEWEST, exactly: false };
-        let find = || ghosts::find(world, plan.target, &|| known.pids.clone(), &known.before, looking);
+        let (rows, pids) = (std::mem::take(&mut pool.rows), || known.pids.clone());
+        let find = || ghosts::find(world, plan.target, rows, &pids, &known.before, looking, tables);
         let ghosts = if selection.has_tcp() { find()?.unwrap_or_default() } else { Ghosts::default() };
         pool.add_ghosts(&ghosts.sockets, selection);
         Ok(PoolSample { pool, moment, took, suspended, unread, ghosts })
@@ -111,7 +118,7 @@ impl Searched {
         pool: &Pool,
         known: Option<&DetectorState>,
         seeks_all: bool,
-        holders: Holders,
+        (holders, tables): (Holders, &mut ReadTables),
         world: &World,
     ) -> Searched {
         let (fresh, suspects) = (DetectorState::new(0), known.map_or_else(Vec::new, |memory| memory.suspects(pool)));
@@ -122,7 +129,8 @@ impl Searched {
             if plan.limit.is_none() {
                 sockets.extend(&pool.listeners);
             }
-            owner::find(world, &sockets, if suspects.is_empty() { Holders::First } else { holders })
+            let holders = if suspects.is_empty() { Holders::First } else { holders };
+            owner::find_in(world, &sockets, holders, Some(tables))
         } else {
             one_each(world, known.unwrap_or(&fresh), pool)
         };

@@ -4,6 +4,7 @@ use crate::growth::detector::stuck::{Resting, When};
 use crate::growth::detector_state::DetectorState;
 use crate::growth::pool::{Connection, Pool};
 use crate::growth::stuck_pool::StuckPool;
+use crate::kernel::owner::read_tables::ReadTables;
 use crate::kernel::owner::{self, Holders, Process, open_process, sockets_held};
 use crate::kernel::socket::{Side, State, StateSet};
 use crate::kernel::source::{self, Query};
@@ -43,7 +44,14 @@ fn is_pooled(connection: &Connection) -> bool {
 }
 
 /// Reads the processes of the pools that this look makes suspect. It is dear: a look at all connections of the namespace.
-pub fn beside(pool: &Pool, memory: Option<&DetectorState>, now: When, speed: f64, world: &World) -> Beside {
+/// `tables`: what was read of processes.
+pub fn beside(
+    pool: &Pool,
+    memory: Option<&DetectorState>,
+    now: When,
+    speed: f64,
+    (world, tables): (&World, &mut ReadTables),
+) -> Beside {
     let mut found = Beside::default();
     let Some(memory) = memory else { return found };
     let suspected = memory.would_rest(now, silences(pool), speed);
@@ -57,7 +65,7 @@ pub fn beside(pool: &Pool, memory: Option<&DetectorState>, now: When, speed: f64
         .flat_map(|resting| of_group(resting.group))
         .map(|one| (one.socket.inode, one.socket.uid))
         .collect();
-    let owners = owner::find(world, &inodes, Holders::First);
+    let owners = owner::find_in(world, &inodes, Holders::First, Some(tables));
     let service: HashSet<u64> = pool.connections.iter().map(|one| one.socket.inode).collect();
     for Resting { group, is_told, .. } in suspected {
         let mut holders: BTreeMap<u32, (u64, &Process)> = BTreeMap::new();

@@ -1,14 +1,13 @@
 //! The sockets that each process has open, whatever the tables show of them.
 
-use super::beside::Beside;
-use super::tables::{Each, Others, Place, each_descriptor_of_others, inode, is_registered};
-use super::{Listed, cgroup_of, each_descriptor, is_gone, open_process, processes, was_refused};
-use crate::kernel::netns::kept::{self, Candidates};
+use super::read_tables::ReadTables;
+use super::tables::{Others, Place, each_descriptor_of_others, inode, is_registered};
+use super::{Listed, Sought, cgroup_of, is_gone, open_process, processes, was_refused};
 use crate::kernel::world::World;
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::AsFd;
 use rustix::fs::{getxattr, readlink};
 use rustix::io::Errno;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
 /// Descriptors that are read in threads' tables of the first one's size: almost always that one again.
@@ -29,10 +28,10 @@ pub struct Descriptor {
 
 #[derive(Debug, Default)]
 pub struct Descriptors {
-    /// By the socket's inode.
+    /// By the socket's inode, but for the service's rows.
     pub open: HashMap<u64, Descriptor>,
-    /// Network namespaces that the descriptors keep.
-    pub namespaces: Candidates,
+    /// How many sockets those processes have that are meant, as far as they have some.
+    pub holders: BTreeMap<u32, usize>,
     /// Which processes are meant, as far as they could be read.
     pub meant: Vec<u32>,
     /// Processes that may not be read; one more where they are hidden (hidepid).
@@ -50,7 +49,7 @@ pub struct Descriptors {
 pub enum Scope<'a> {
     All,
     /// Processes of these users, and of others while a socket of the service has not been met.
-    Users(&'a HashSet<u32>),
+    Users(&'a BTreeSet<u32>),
 }
 
 /// Reads a process's cgroup path.
@@ -59,24 +58,15 @@ pub type Cgroup<'a> = dyn Fn() -> Result<Option<String>, Errno> + 'a;
 /// Tells whether a process belongs to the service.
 pub type Belongs<'a> = dyn Fn(&Listed, &Cgroup<'_>) -> Result<bool, Errno> + 'a;
 
-/// What was read a moment ago, of processes and of the sockets in question.
-#[derive(Debug, Default)]
-pub struct Earlier {
-    pub beside: Beside,
-    /// Processes that hold some of those, and how many.
-    pub holders: BTreeMap<u32, usize>,
-    /// Those that nobody holds who was read.
-    pub unheld: HashSet<u64>,
-}
-
-/// Reads processes, each thread's table that surely isn't the first's too; of what was read `earlier` only the sockets
-/// that were not in question then. Those are meant that hold one of the sockets `theirs`, or that `belongs` knows.
+/// Reads processes, each thread's table that surely isn't the first's too, unless they are in `tables`, which keeps what
+/// is read. Those are meant that hold one of the service's `rows` or of its sockets `before`, or that `belongs` knows.
 pub fn read(
     world: &World,
-    theirs: &HashSet<u64>,
+    rows: &mut Sought,
+    before: &HashSet<u64>,
     scope: Scope,
     belongs: &Belongs,
-    mut earlier: Option<&mut Earlier>,
+    tables: &mut ReadTables,
 ) -> Descriptors {
     let _rights = world.raise();
     let is_hidden = world.hides_processes();
@@ -84,23 +74,16 @@ pub fn read(
     if let Scope::Users(users) = scope {
         listed.sort_by_key(|process| !users.contains(&process.uid));
     }
-    let mut unmet = match (scope, &earlier) {
-        (Scope::All, _) => HashSet::new(),
-        (Scope::Users(_), Some(earlier)) => earlier.unheld.clone(),
-        (Scope::Users(_), None) => theirs.clone(),
-    };
+    let mut unmet = if matches!(scope, Scope::Users(_)) { before.clone() } else { HashSet::new() };
     let refused_meant = usize::from(listed.is_empty());
     let mut all = Descriptors { refused: usize::from(is_hidden), is_hidden, refused_meant, ..Descriptors::default() };
-    if let Some(earlier) = earlier.as_deref_mut() {
-        all.namespaces.extend(earlier.beside.namespaces.drain());
-    }
     for process in listed {
         let Listed { pid, uid } = process;
         if world.deadline.is_near() {
             all.late = true;
             break;
         }
-        if matches!(scope, Scope::Users(users) if !users.contains(&uid)) && unmet.is_empty() {
+        if matches!(scope, Scope::Users(users) if !users.contains(&uid)) && unmet.is_empty() && rows.left() == 0 {
             break;
         }
         let dir = match open_process(world, pid) {
@@ -110,39 +93,35 @@ pub fn read(
         let dir = dir.as_ref().map(AsFd::as_fd).map_err(|errno| *errno);
         // Whose cgroup can't be read may belong.
         let belongs = belongs(&process, &|| cgroup_of(dir?));
-        let known = earlier.as_deref_mut().and_then(|earlier| earlier.beside.take(pid));
-        let was_read = known.is_some();
-        let held_some = was_read && earlier.as_ref().is_some_and(|earlier| earlier.holders.contains_key(&pid));
-        let mut sockets = known.unwrap_or_default();
-        let done = dir.and_then(|dir| {
-            each_table(dir, was_read, &mut |place, link| match inode(link) {
-                Some(inode) => sockets.push((inode, place)),
-                None => kept::add(&mut all.namespaces, world, pid, place, link),
-            })
-        });
-        let holds = held_some || sockets.iter().any(|(inode, _)| theirs.contains(inode));
+        let (sockets, done) = tables.read(world, (pid, dir), true, |_| true);
+        let (mut holds, mut others) = (false, Vec::new());
+        for (inode, place) in &sockets.held {
+            if rows.take(*inode) {
+                holds = true;
+            } else {
+                holds |= before.contains(inode);
+                unmet.remove(inode);
+                others.push((*inode, *place));
+            }
+        }
         if was_refused(&done) || (was_refused(&belongs) && !holds) {
             all.refused += usize::from(was_refused(&done));
             all.refused_meant += usize::from(holds || belongs != Ok(false));
         }
         let is_meant = holds || belongs == Ok(true);
         let is_untold = !is_meant && belongs != Ok(false);
-        all.meant.extend((is_meant && !was_refused(&done)).then_some(pid));
-        for (inode, place) in &sockets {
-            unmet.remove(inode);
-            all.add(*inode, Descriptor { pid, place: *place, uid, is_meant, is_untold });
+        if is_meant {
+            all.meant.extend((!was_refused(&done)).then_some(pid));
+            all.holders.extend((!sockets.held.is_empty()).then_some((pid, sockets.held.len())));
+        }
+        for (inode, place) in others {
+            all.add(inode, Descriptor { pid, place, uid, is_meant, is_untold });
+        }
+        if done.is_ok() {
+            tables.keep(pid, sockets);
         }
     }
     all
-}
-
-/// Every thread's table that surely isn't another's too, the first's unless it `was_read`.
-fn each_table(dir: BorrowedFd<'_>, was_read: bool, each: &mut Each<'_>) -> Result<(), Errno> {
-    if !was_read {
-        each_descriptor(dir, each)?;
-    }
-    let mut links = usize::MAX;
-    each_descriptor_of_others(dir, Others::Differing, &mut links, each).map(drop)
 }
 
 impl Descriptors {
@@ -158,8 +137,8 @@ impl Descriptors {
 /// `meant` or of one of these users: a part, where threads and descriptors are many.
 pub fn read_alike(
     world: &World,
-    theirs: &HashSet<u64>,
-    users: &HashSet<u32>,
+    is_theirs: &dyn Fn(u64) -> bool,
+    users: &BTreeSet<u32>,
     meant: &[u32],
 ) -> HashMap<u64, Descriptor> {
     let _rights = world.raise();
@@ -176,7 +155,7 @@ pub fn read_alike(
                 sockets.extend(inode(link).map(|inode| (inode, place)));
             })
         });
-        let is_meant = is_known || sockets.iter().any(|(inode, _)| theirs.contains(inode));
+        let is_meant = is_known || sockets.iter().any(|(inode, _)| is_theirs(*inode));
         for (inode, place) in &sockets {
             all.add(*inode, Descriptor { pid, place: *place, uid, is_meant, is_untold: false });
         }

@@ -44,7 +44,8 @@ pub fn each_link(thread: BorrowedFd<'_>, each: &mut EachLink<'_>) -> Result<usiz
             (true, true)
         }
     };
-    if let Some(next) = by_number(many(&fds), &mut meet) {
+    let many = size(&fds).filter(|size| *size >= MANY).unwrap_or(0);
+    if let Some(next) = by_number(many, &mut meet) {
         // What was opened behind the last one that was counted is listed as ever: so no descriptor is passed over
         // that was open all the time.
         if next > 0 {
@@ -55,12 +56,12 @@ pub fn each_link(thread: BorrowedFd<'_>, each: &mut EachLink<'_>) -> Result<usiz
     done.map(|()| count)
 }
 
-/// How many descriptors there are, where they are many: the directory's size since Linux 6.2, before that 0. A copy's
-/// folders have other sizes, and places that are no numbers.
-fn many(fds: &OwnedFd) -> u64 {
+/// How many descriptors a table has: the directory's size since Linux 6.2. `None`: not told, as before that, or in a copy,
+/// whose folders have other sizes, and places that are no numbers.
+pub fn size(fds: &OwnedFd) -> Option<u64> {
     let size = fstat(fds).map_or(0, |stat| stat.st_size.cast_unsigned());
     let is_procs = || fstatfs(fds).is_ok_and(|fs| fs.f_type == PROC_SUPER_MAGIC);
-    if size >= MANY && is_procs() { size } else { 0 }
+    (size > 0 && is_procs()).then_some(size)
 }
 
 /// Asks for each number from 0 on until so many were there. `meet`: whether one is, and whether to go on. Returns

@@ -24,7 +24,8 @@ pub fn open(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
 
 /// A file's content, at most `longest` bytes.
 pub fn read_all(dir: BorrowedFd<'_>, name: &str, longest: u64) -> Result<Vec<u8>, Errno> {
-    let mut bytes = Vec::new();
+    // Most are read by one call so, and not by six.
+    let mut bytes = Vec::with_capacity(1024);
     let read = File::from(open(dir, name)?).take(longest).read_to_end(&mut bytes);
     read.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     Ok(bytes)

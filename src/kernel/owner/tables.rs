@@ -109,8 +109,12 @@ pub fn each_descriptor_of_others(
 /// How many descriptors the fullest table has: the limit holds for each.
 pub fn fullest(process: BorrowedFd<'_>) -> Result<u64, Errno> {
     let count = |thread: BorrowedFd<'_>| {
+        let table = one_table::open(thread)?;
         let mut count = 0;
-        each_number(one_table::open(thread)?.as_fd(), &mut |_, _| count += 1).map(|()| count)
+        match one_table::size(&table) {
+            Some(size) => Ok(size),
+            None => each_number(table.as_fd(), &mut |_, _| count += 1).map(|()| count),
+        }
     };
     let mut most = count(process)?;
     if threads(process)? > 1 {

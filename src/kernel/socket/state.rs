@@ -102,7 +102,7 @@ impl StateSet {
 
     /// Whether what is bound without listening or being connected is in it.
     pub fn has_bound(self) -> bool {
-        self.0 & 1 << 13 != 0
+        self.0 & Self::BOUND.0 != 0
     }
 
     pub fn of(states: &[State]) -> StateSet {
@@ -114,17 +114,17 @@ impl StateSet {
     }
 
     #[must_use]
+    /// Without all of `others`.
+    pub fn less(self, others: StateSet) -> StateSet {
+        StateSet(self.0 & !others.0)
+    }
+
     pub fn with(self, state: State) -> StateSet {
         StateSet(self.0 | 1 << state as u8)
     }
 
     pub fn contains(self, state: State) -> bool {
         self.0 & (1 << state as u8) != 0 || (state == State::Close && self.has_bound())
-    }
-
-    /// Whether what is only bound is wanted too.
-    pub fn has_bound(self) -> bool {
-        self.0 & Self::BOUND.0 != 0
     }
 
     /// Whether there is none beside `states`.

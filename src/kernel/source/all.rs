@@ -23,12 +23,35 @@ pub fn visit(
     candidates: Option<&Candidates>,
     each: &mut dyn FnMut(&Socket),
 ) -> Result<Coverage> {
+    visit_some(world, query, (candidates, None), each)
+}
+
+/// [`visit`] without the namespace of this [`netns::identity_of`].
+///
+/// # Errors
+/// As [`visit`].
+pub fn visit_but(
+    world: &World,
+    query: &Query,
+    candidates: &Candidates,
+    but: Option<u32>,
+    each: &mut dyn FnMut(&Socket),
+) -> Result<Coverage> {
+    visit_some(world, query, (Some(candidates), but), each)
+}
+
+fn visit_some(
+    world: &World,
+    query: &Query,
+    (candidates, but): (Option<&Candidates>, Option<u32>),
+    each: &mut dyn FnMut(&Socket),
+) -> Result<Coverage> {
     let _rights = world.raise();
     let host = kept::look(world, candidates)?;
     let origin = if world.source == Source::Proc { Origin::Proc } else { Origin::Netlink };
     let mut seen = Coverage::new(origin, String::new());
     seen.namespaces = Namespaces { seen: 0, refused: 0, late: 0 };
-    let mut tour = Tour { world, query, seen, empty: 0, by_proc: 0, sockets: 0 };
+    let mut tour = Tour { world, query, but, seen, empty: 0, by_proc: 0, sockets: 0 };
     for some in host.lived_in.chunks(AT_ONCE) {
         tour.lived_in(some, each);
     }
@@ -89,6 +112,8 @@ impl Unpeopled {
 struct Tour<'a> {
     world: &'a World,
     query: &'a Query<'a>,
+    /// One that isn't looked at.
+    but: Option<u32>,
     seen: Coverage,
     empty: u64,
     by_proc: u64,
@@ -98,7 +123,8 @@ struct Tour<'a> {
 
 impl Tour<'_> {
     fn lived_in(&mut self, namespaces: &[LivedIn], each: &mut dyn FnMut(&Socket)) {
-        let mut rooms: Vec<Room> = namespaces.iter().map(|namespace| self.room(namespace)).collect();
+        let looked_at = namespaces.iter().filter(|namespace| Some(namespace.identity) != self.but);
+        let mut rooms: Vec<Room> = looked_at.map(|namespace| self.room(namespace)).collect();
         self.open(&mut rooms);
         for room in rooms {
             let view = match room.process {

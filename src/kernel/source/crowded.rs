@@ -7,11 +7,11 @@
 
 use super::{Coverage, Query, netlink};
 use crate::base::error::Result;
+use crate::base::read_limited::read_line;
 use crate::kernel::netns;
 use crate::kernel::socket::Socket;
 use rustix::fd::OwnedFd;
 use std::collections::HashSet;
-use std::fs;
 use std::path::Path;
 
 /// So few rows end up in one receive, and in one piece of a chain.
@@ -70,9 +70,9 @@ pub fn may_be() -> bool {
 /// The chains of the table of the calling thread's namespace, where they may get long; not known before Linux 6.1: no
 /// small tables.
 fn small_table() -> Option<u64> {
-    let table = fs::read_to_string("/proc/sys/net/ipv4/tcp_ehash_entries");
+    let table = read_line(Path::new("/proc/sys/net/ipv4/tcp_ehash_entries"));
     // Below zero: the machine's, which all namespaces share.
-    let size = table.ok()?.trim().parse::<i64>().ok()?.unsigned_abs();
+    let size = table.ok()?.parse::<i64>().ok()?.unsigned_abs();
     (size < LARGE_TABLE).then_some(size)
 }
 

@@ -6,7 +6,7 @@
 mod tcp_info;
 
 use super::Query;
-use crate::kernel::socket::{AcceptQueue, Endpoint, Protocol, Side, Socket, State, Times};
+use crate::kernel::socket::{AcceptQueue, Endpoint, Protocol, Side, Socket, State, StateSet, Times};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU64;
 use tcp_info::{connected, times};
@@ -251,7 +251,6 @@ pub(super) fn extensions(times: bool) -> u8 {
 /// The filters go from cheap to dear: the states' mask, then one port on one side in the socket
 /// id, else bytecode. The kernel's filter only saves work: [`crate::kernel::select`] judges every row.
 pub fn request(kind: u16, table: Table, family: u8, query: &Query) -> Vec<u8> {
-    let extensions = extensions(query.times);
     let mut id = [0u8; SOCK_ID];
     let mut code = Vec::new();
     match (query.ports, query.side) {
@@ -260,17 +259,33 @@ pub fn request(kind: u16, table: Table, family: u8, query: &Query) -> Vec<u8> {
         ([port], Side::Client) => id[2..4].copy_from_slice(&port.to_be_bytes()),
         (ports, side) => code = bytecode(ports, side),
     }
+    message(kind, table, family, (query.states, query.times), (&id, &code))
+}
+
+/// A combined request for rows whose ports at these ends are no one of `ports`.
+pub fn request_without(ports: &[u16], side: Side, states: StateSet) -> Vec<u8> {
+    message(COMBINED, Table::Tcp, 0, (states, false), (&[0; SOCK_ID], &bytecode_without(ports, side)))
+}
+
+fn message(
+    kind: u16,
+    table: Table,
+    family: u8,
+    (states, times): (StateSet, bool),
+    (id, code): (&[u8; SOCK_ID], &[u8]),
+) -> Vec<u8> {
+    let extensions = extensions(times);
     let mut body = Vec::with_capacity(128 + code.len());
     if kind == COMBINED {
         // struct inet_diag_req
         body.extend([family, 0, 0, extensions]);
         body.extend(id);
-        body.extend(query.states.mask().to_ne_bytes());
+        body.extend(states.mask().to_ne_bytes());
         body.extend(0u32.to_ne_bytes());
     } else {
         // struct inet_diag_req_v2
         body.extend([family, 6 /* IPPROTO_TCP */, extensions, 0]);
-        body.extend(query.states.mask().to_ne_bytes());
+        body.extend(states.mask().to_ne_bytes());
         body.extend(id);
     }
     if !code.is_empty() {
@@ -325,6 +340,14 @@ fn bytecode(ports: &[u16], side: Side) -> Vec<u8> {
         op(JMP, 4, to_accept as u16);
     }
     op(JMP, 4, 8);
+    code
+}
+
+/// Kernel filter bytecode: accept where no port of `side` is one of `ports`. Without the last step, which refuses what
+/// none accepted, that is accepted, and what was accepted leads behind the end, which refuses.
+fn bytecode_without(ports: &[u16], side: Side) -> Vec<u8> {
+    let mut code = bytecode(ports, side);
+    code.truncate(code.len() - 4);
     code
 }
 
@@ -690,7 +713,8 @@ mod tests {
             let beside = asked.map(|port| port.wrapping_add(near as u16));
             for side in [Side::Server, Side::Client, Side::Both] {
                 let code = bytecode(&ports, side);
-                prop_assert_eq!(audit(&code), Ok(()));
+                let without = bytecode_without(&ports, side);
+                prop_assert_eq!((audit(&code), audit(&without)), (Ok(()), Ok(())));
                 for (local, remote) in [
                     (asked[0], other[1]), (other[0], asked[1]), (asked[0], asked[1]), (other[0], other[1]),
                     (beside[0], other[1]), (other[0], beside[1]), (beside[0], beside[1]), (0, 0), (65_535, 65_535),
@@ -698,6 +722,7 @@ mod tests {
                     let query = Query { states: StateSet::ALL, ports: &ports, side, times: false, listeners: false };
                     let wanted = query.wants(State::Listen, local, remote);
                     prop_assert_eq!(accepts(&code, local, remote), wanted, "{} {} {:?}", local, remote, side);
+                    prop_assert_eq!(accepts(&without, local, remote), !wanted, "{} {} {:?}", local, remote, side);
                 }
             }
         }

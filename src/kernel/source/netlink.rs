@@ -165,6 +165,24 @@ pub fn visit_while(socket: &OwnedFd, query: &Query, each: &mut dyn FnMut(&Socket
     Ok(goes_on && seen.missing.is_none())
 }
 
+/// Shows TCP's rows in `states` whose ports at these ends are no one of `ports`; without ports all.
+///
+/// # Errors
+/// When there is none, or it is refused.
+pub fn visit_without(
+    socket: &OwnedFd,
+    (ports, side): (&[u16], Side),
+    states: StateSet,
+    each: &mut dyn FnMut(&Socket),
+) -> Result<Coverage> {
+    let mut seen = Coverage::new(Origin::Netlink, "one combined sock_diag dump".to_owned());
+    let mut buffer = Box::new_uninit_slice(RECEIVE_BUFFER);
+    send(socket, &diag::request_without(ports, side, states), SendFlags::empty())
+        .map_err(refused("a sock_diag request"))?;
+    receive(socket, Table::Tcp, &mut buffer, &mut seen, each).map_err(refused("a sock_diag dump"))?;
+    Ok(seen)
+}
+
 /// Reads one dump to its end.
 fn receive(
     socket: &OwnedFd,

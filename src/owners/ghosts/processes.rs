@@ -4,7 +4,7 @@ use crate::kernel::netns;
 use crate::kernel::owner::descriptors::Descriptor;
 use crate::kernel::world::{Netns, World};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
@@ -79,13 +79,11 @@ pub fn holders<'a>(descriptors: impl Iterator<Item = &'a Descriptor>) -> Vec<(u3
     holders
 }
 
-/// Adds what others had to `holders`, in the same order.
-pub fn add(holders: &mut Vec<(u32, usize)>, mut more: BTreeMap<u32, usize>) {
-    for (pid, count) in holders.iter_mut() {
-        *count += more.remove(pid).unwrap_or(0);
-    }
-    holders.extend(more);
+/// Those with most first.
+pub fn ordered(holders: impl Iterator<Item = (u32, usize)>) -> Vec<(u32, usize)> {
+    let mut holders: Vec<_> = holders.collect();
     holders.sort_by_key(|(pid, count)| (Reverse(*count), *pid));
+    holders
 }
 
 pub fn ghosts_of(holders: &[(u32, usize)]) -> u64 {

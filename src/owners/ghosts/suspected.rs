@@ -1,24 +1,22 @@
 //! One look for ghosts: descriptors of sockets that no table knows, of whom, and what may be missing.
 
 use super::found::suspect;
-use super::{Ghosts, Looking, processes};
+use super::table_search::{TableSearch, Tables};
+use super::{Ghosts, Looking, Rows, processes};
 use crate::base::error::Result;
-use crate::kernel::look;
 use crate::kernel::members;
-use crate::kernel::netns::kept::Candidates;
-use crate::kernel::owner::Listed;
-use crate::kernel::owner::descriptors::{self, Belongs, Cgroup, Descriptor, Descriptors, Earlier, Scope};
-use crate::kernel::select::Match;
-use crate::kernel::socket::{Side, Socket, StateSet};
-use crate::kernel::source::{self, Coverage, Query};
+use crate::kernel::owner::descriptors::{self, Belongs, Cgroup, Descriptor, Descriptors, Scope};
+use crate::kernel::owner::read_tables::ReadTables;
+use crate::kernel::owner::{Listed, Sought};
+use crate::kernel::socket::Side;
 use crate::kernel::unhashed;
-use crate::kernel::world::{Netns, World};
+use crate::kernel::world::World;
 use crate::owners::blame::Suspect;
 use crate::owners::known::Known;
 use crate::service::target::Target;
 use rustix::io::Errno;
 use rustix::process::getuid;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// So many sockets are asked for their protocol before the tables are.
 const FEW: usize = 64;
@@ -26,9 +24,11 @@ const FEW: usize = 64;
 /// Which processes may have ghosts of the service: those that hold a selected socket or are known to have held one,
 /// and all of the unit and of the user that the selection names.
 pub struct Suspected<'a> {
-    sockets: HashSet<u64>,
-    /// Those of `sockets`.
-    users: HashSet<u32>,
+    rows: Sought,
+    /// Ports of the rows, and at which end.
+    pub(super) of_ports: (&'a [u16], Side),
+    /// Those of the rows.
+    users: BTreeSet<u32>,
     unit: Option<&'a str>,
     uid: Option<u32>,
     /// The profile's: programs that are known to talk to the service.
@@ -38,6 +38,8 @@ pub struct Suspected<'a> {
     /// Whether processes are chosen: no other's ghosts are the service's.
     is_closed: bool,
     pub(super) before: &'a Known,
+    /// Inodes of its sockets.
+    earlier: HashSet<u64>,
     pub(super) looking: Looking<'a>,
     /// The kernel's count of all sockets that no table shows.
     at_most: Option<u64>,
@@ -47,8 +49,6 @@ pub struct Suspected<'a> {
 pub struct Look {
     /// By inode.
     pub ghosts: HashMap<u64, Descriptor>,
-    /// Network namespaces that descriptors keep.
-    namespaces: Candidates,
     /// The service's processes that have sockets.
     pub(super) meant: Vec<u32>,
     /// Whether any is known.
@@ -68,67 +68,22 @@ impl Look {
     }
 }
 
-/// What the tables lack.
-struct Tables {
-    talking: HashSet<u32>,
-    /// Why sockets may be missing in them.
-    unseen: Option<String>,
-    /// Sockets of which it can't be told whether they are TCP's.
-    untold: u64,
-    /// Whether a socket of the service is held by nobody who can be read.
-    any_unheld: bool,
-}
-
-type Visit<'a> = dyn Fn(&Query, &mut dyn FnMut(&Socket)) -> Result<Coverage> + 'a;
-
 impl<'a> Suspected<'a> {
     /// `at_most`: the kernel's count of all sockets that no table shows.
-    ///
-    /// # Errors
-    /// When the service's sockets can't be read.
     pub fn new(
-        world: &World,
         target: &'a Target,
-        known: Vec<u32>,
-        before: &'a Known,
-        looking: Looking<'a>,
-        at_most: Option<u64>,
-    ) -> Result<Suspected<'a>> {
-        let mut suspected = Suspected::of(target, known, before, looking, at_most);
-        look::visit(world, &target.selection, (StateSet::ALL, false), &mut |socket, matched, _| {
-            if socket.inode != 0 && matches!(matched, Match::Yes(_)) {
-                suspected.sockets.insert(socket.inode);
-                suspected.users.insert(socket.uid);
-            }
-        })?;
-        Ok(suspected)
-    }
-
-    /// Before any socket of the service is known.
-    fn of(
-        target: &'a Target,
+        Rows { inodes, users, .. }: Rows,
         known: Vec<u32>,
         before: &'a Known,
         looking: Looking<'a>,
         at_most: Option<u64>,
     ) -> Suspected<'a> {
         let (unit, uid) = (target.request.unit.as_deref(), target.selection.uid);
-        let (sockets, users, is_closed) = (HashSet::new(), HashSet::new(), !target.request.pids.is_empty());
+        let is_closed = !target.request.pids.is_empty();
         let clients = if is_closed { &[] } else { &target.profile.clients[..] };
-        Suspected { is_closed, sockets, users, unit, uid, clients, known, before, looking, at_most }
-    }
-
-    /// As [`Suspected::new`], with the service's sockets as they have been read: inode and user of each.
-    pub fn with(
-        target: &'a Target,
-        sockets: impl Iterator<Item = (u64, u32)>,
-        before: &'a Known,
-        looking: Looking<'a>,
-        at_most: Option<u64>,
-    ) -> Suspected<'a> {
-        let mut suspected = Suspected::of(target, target.request.pids.clone(), before, looking, at_most);
-        (suspected.sockets, suspected.users) = sockets.unzip();
-        suspected
+        let (rows, of_ports) = (Sought::new(inodes), (&target.selection.ports[..], target.selection.side));
+        let earlier = before.rows.iter().copied().collect();
+        Suspected { rows, of_ports, users, unit, uid, clients, known, is_closed, before, earlier, looking, at_most }
     }
 
     pub(super) fn was_asked(&self) -> bool {
@@ -172,32 +127,25 @@ impl<'a> Suspected<'a> {
         self.unit.map_or(Ok(true), in_unit)
     }
 
-    /// Sockets that a process has which is the service's: also those that were in the tables at the last look.
-    fn theirs(&self) -> HashSet<u64> {
-        self.sockets.iter().chain(&self.before.rows).copied().collect()
-    }
-
-    /// What was read `earlier` needn't be read again.
-    pub fn look(&self, world: &World, mut earlier: Option<Earlier>) -> Result<Look> {
-        let theirs = self.theirs();
+    /// What is in `tables` needn't be read again.
+    pub fn look(&mut self, world: &World, tables: &mut ReadTables) -> Result<Look> {
+        let mut rows = std::mem::take(&mut self.rows);
         let belongs: &Belongs = &|process, cgroup| self.has(process, cgroup);
-        let Descriptors { mut open, namespaces, meant, refused, refused_meant, is_hidden, late } =
-            descriptors::read(world, &theirs, self.scope(), belongs, earlier.as_mut());
+        let Descriptors { mut open, holders, meant, refused, refused_meant, is_hidden, late } =
+            descriptors::read(world, &mut rows, &self.earlier, self.scope(), belongs, tables);
+        self.rows = rows;
         let clients = processes::mark(&mut open, self.clients, world);
         let mut has_service = meant.len() + clients > 0 || self.are_named();
         // Only where no process is known as the service's any other may be.
         open.retain(|_, descriptor| descriptor.is_meant || (!self.is_closed && (!has_service || self.counts_all())));
         self.leave_other_namespaces(&mut open, world);
-        let mut holders = processes::holders(open.values().filter(|descriptor| descriptor.is_meant));
-        let (holders_earlier, mut unheld) = match earlier {
-            Some(Earlier { holders, unheld, .. }) => (holders, unheld),
-            None => (BTreeMap::new(), self.sockets.clone()),
-        };
-        processes::add(&mut holders, holders_earlier);
-        unheld.retain(|inode| !open.contains_key(inode));
+        let of_clients = open.values().filter(|one| one.is_meant && !holders.contains_key(&one.pid));
+        let of_clients = processes::holders(of_clients);
+        let mut holders = processes::ordered(holders.into_iter().chain(of_clients));
+        let unheld = self.rows.unmet().filter(|_| refused > 0).collect();
         // The tables come second: what is in none of them now was open before.
         let Tables { talking, unseen, mut untold, any_unheld } =
-            self.forget_known(&mut open, (refused > 0).then_some(&unheld), &namespaces, world)?;
+            self.forget_known(&mut open, &unheld, (world, &*tables))?;
         open.retain(|inode, descriptor| descriptor.is_open(world, *inode));
         // Unasked, nothing is said of processes that nothing speaks against.
         let may_be_theirs =
@@ -211,11 +159,13 @@ impl<'a> Suspected<'a> {
             );
         }
         if self.may_be_more(open.len(), world) {
-            let mut alike = descriptors::read_alike(world, &theirs, &self.users, &meant);
+            let is_theirs = |inode| self.rows.has(inode) || self.earlier.contains(&inode);
+            let mut alike = descriptors::read_alike(world, &is_theirs, &self.users, &meant);
             has_service |= alike.values().any(|descriptor| descriptor.is_meant);
             alike.retain(|inode, descriptor| descriptor.is_meant && !open.contains_key(inode));
             holders.extend(processes::holders(alike.values()));
-            untold += self.forget_known(&mut alike, None, &namespaces, world)?.untold;
+            alike.retain(|inode, _| !self.rows.has(*inode));
+            untold += self.forget_known(&mut alike, &HashSet::new(), (world, &*tables))?.untold;
             open.extend(alike);
         }
         if untold > 0 {
@@ -223,7 +173,7 @@ impl<'a> Suspected<'a> {
         }
         let mut met = HashSet::new();
         let meant = holders.into_iter().map(|(pid, _)| pid).filter(|pid| met.insert(*pid)).collect();
-        let mut look = Look { ghosts: open, namespaces, meant, has_service, talking, missing };
+        let mut look = Look { ghosts: open, meant, has_service, talking, missing };
         look.drop_uncertain(unseen);
         Ok(look)
     }
@@ -239,9 +189,15 @@ impl<'a> Suspected<'a> {
     }
 
     /// Leaves those that still are what they were: all other descriptors have been read.
-    pub fn look_again(&self, look: &mut Look, world: &World) -> Result<()> {
+    pub fn look_again(&self, look: &mut Look, world: &World, tables: &ReadTables) -> Result<()> {
         look.ghosts.retain(|inode, descriptor| descriptor.is_open(world, *inode));
-        let Tables { unseen, .. } = self.forget_known(&mut look.ghosts, None, &look.namespaces, world)?;
+        if look.ghosts.is_empty() {
+            return Ok(());
+        }
+        let nothing = HashSet::new();
+        let mut search = TableSearch::new(self, &nothing, (world, tables));
+        search.all(&mut look.ghosts)?;
+        let unseen = search.tables.unseen;
         look.ghosts.retain(|inode, descriptor| descriptor.is_open(world, *inode));
         look.drop_uncertain(unseen);
         Ok(())
@@ -260,44 +216,23 @@ impl<'a> Suspected<'a> {
     fn forget_known(
         &self,
         open: &mut HashMap<u64, Descriptor>,
-        unheld: Option<&HashSet<u64>>,
-        namespaces: &Candidates,
-        world: &World,
+        unheld: &HashSet<u64>,
+        (world, read): (&World, &ReadTables),
     ) -> Result<Tables> {
-        open.retain(|inode, _| !self.sockets.contains(inode));
-        let mut tables = Tables { talking: HashSet::new(), unseen: None, untold: 0, any_unheld: false };
-        let mut forget = |open: &mut HashMap<u64, Descriptor>, visit: &Visit<'_>| {
-            let query =
-                Query { states: StateSet::ALL_AND_BOUND, ports: &[], side: Side::Both, times: false, listeners: false };
-            let seen = visit(&query, &mut |socket| {
-                tables.talking.extend(open.remove(&socket.inode).map(|descriptor| descriptor.pid));
-                tables.any_unheld |= unheld.is_some_and(|unheld| unheld.contains(&socket.inode));
-            });
-            seen.map(|seen| seen.missing)
-        };
+        let mut search = TableSearch::new(self, unheld, (world, read));
         // A process of one service has few other sockets; of all processes most are in a table.
         if open.len() <= FEW {
             open.retain(|_, descriptor| descriptor.is_tcp(world).unwrap_or(true));
         }
         // One of the service's that nobody here has may have been closed since.
-        if open.is_empty() && unheld.is_none_or(HashSet::is_empty) {
-            return Ok(tables);
+        if open.is_empty() && unheld.is_empty() {
+            return Ok(search.tables);
         }
-        let mut unseen = forget(open, &|query, each| source::visit(world, query, each))?;
-        let mut untold = 0;
-        open.retain(|_, descriptor| {
-            let is_tcp = descriptor.is_tcp(world);
-            untold += u64::from(is_tcp.is_err() && (descriptor.is_meant || self.was_asked()));
-            is_tcp.unwrap_or(false)
-        });
-        if !open.is_empty() && world.netns != Netns::All {
-            // A process may hold sockets of namespaces that it isn't in.
-            let all =
-                |query: &Query, each: &mut dyn FnMut(&Socket)| source::visit_all(world, query, Some(namespaces), each);
-            unseen = unseen.or(forget(open, &all)?);
+        if unheld.is_empty() && search.others(open) && open.is_empty() {
+            return Ok(search.tables);
         }
-        (tables.unseen, tables.untold) = (unseen, untold);
-        Ok(tables)
+        search.all(open)?;
+        Ok(search.tables)
     }
 
     pub fn finish(&self, look: &Look) -> Ghosts {

@@ -53,6 +53,10 @@ fn bytecode_and_both_dumps_show_what_proc_shows() {
                     let found = rows(|each| netlink::visit_by(dump, &netlink::open()?, &query, each));
                     assert_eq!(found, wanted, "{dump:?}, {count} ports, {side:?}");
                 }
+                let all = Query { ports: &[], ..query };
+                let all = rows(|each| proc::visit(Path::new("/proc/thread-self/net"), &all, each));
+                let others = rows(|each| netlink::visit_without(&netlink::open()?, (&ports, side), states, each));
+                assert_eq!(others, &all - &wanted, "beside {count} ports, {side:?}");
             }
         }
     });

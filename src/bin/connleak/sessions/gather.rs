@@ -42,7 +42,7 @@ pub fn look(target: &Target, world: &World) -> Result<Scene> {
             sides.push(side);
         }
     })?;
-    let owners = holders::find(world, &mut suspects, Holders::First);
+    let owners = holders::find(world, &mut suspects, Holders::First, None);
     let mut notes = target.absent.clone();
     notes.extend(seen.remark.clone());
     notes.extend(seen.missing.as_ref().map(|missing| format!("sockets incomplete: {missing}")));

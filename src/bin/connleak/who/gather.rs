@@ -8,15 +8,15 @@ use connleak::base::error::Result;
 use connleak::kernel::headroom::EphemeralPorts;
 use connleak::kernel::listeners::{GIVEN_ELSEWHERE, Listeners};
 use connleak::kernel::look;
-use connleak::kernel::owner::beside::Beside;
-use connleak::kernel::owner::{Holders, Owners, Process, Told};
+use connleak::kernel::owner::read_tables::ReadTables;
+use connleak::kernel::owner::{Holders, Owners, Process};
 use connleak::kernel::select::Match;
 use connleak::kernel::socket::{Endpoint, Protocol, Side, Socket, State, StateSet};
 use connleak::kernel::source::{Coverage, Origin};
 use connleak::kernel::user::Users;
 use connleak::kernel::world::World;
 use connleak::owners::blame::Suspect;
-use connleak::owners::ghosts::Looking;
+use connleak::owners::ghosts::{Looking, Rows};
 use connleak::owners::holders;
 use connleak::service::target::Target;
 use rustix::process::geteuid;
@@ -53,6 +53,8 @@ struct Sockets {
     /// Those that have an owner, with the side and the port of each.
     held: Vec<Suspect>,
     ends: Vec<(Side, u16)>,
+    /// Those that a process has.
+    all: Rows,
     /// What only the kernel has; without a port: which end was a service's can't be told.
     kernel: Vec<(Suspect, Side, Option<u16>)>,
     unsure: u64,
@@ -74,9 +76,17 @@ impl View {
         world: &World,
     ) -> Result<View> {
         let (mut sockets, seen) = Sockets::read(target, world)?;
-        let mut beside = Beside::default();
-        let mut tell = |pid: u32, told: Told<'_>| beside.add(world, pid, told);
-        let owners = holders::find_and_tell(world, &mut sockets.held, Holders::First, &mut tell);
+        // What is read for ghosts tells owners too.
+        let mut tables = ReadTables::default();
+        let mut of_ghosts = Vec::new();
+        let ghosts = match looking {
+            Some(looking) => {
+                ghosts::find(target, looking, std::mem::take(&mut sockets.all), &mut tables, world, &mut of_ghosts)?
+            }
+            None => None,
+        };
+        let mut tables = Some(tables).filter(|tables| !tables.is_empty());
+        let owners = holders::find(world, &mut sockets.held, Holders::First, tables.as_mut());
         let users = if world.is_foreign() || world.replay.is_some() { Users::default() } else { Users::read() };
         let (rows, all) = sockets.rows(target, by, &owners, &users);
         let unowned = sockets.held.iter().filter(|suspect| owners.of(suspect.holder_inode).next().is_none()).count();
@@ -123,10 +133,7 @@ impl View {
                 "{portless} closed ones between clients' ports are in one row: their service can't be told"
             ));
         }
-        let ghosts = match looking {
-            Some(looking) => ghosts::find(target, looking, (&sockets.held, &owners, beside), world, &mut notes)?,
-            None => None,
-        };
+        notes.append(&mut of_ghosts);
         let (holders, unowned) = (owners, unowned as u64);
         let (owners, ages_known) = (holders.processes.len(), sockets.ages_known);
         let of_kernel = sockets.kernel.into_iter().map(|(suspect, ..)| suspect);
@@ -181,8 +188,9 @@ impl Sockets {
     fn read_in(states: StateSet, target: &Target, world: &World) -> Result<(Sockets, Coverage)> {
         let selection = &target.selection;
         let (held, ends, kernel) = Default::default();
-        let mut sockets =
-            Sockets { held, ends, kernel, unsure: 0, ages_known: true, undated: 0, bound: 0, datagram: 0 };
+        let all = Rows::of(states);
+        let (bound, datagram) = (0, 0);
+        let mut sockets = Sockets { held, ends, all, kernel, unsure: 0, ages_known: true, undated: 0, bound, datagram };
         // Where no port was asked for each socket's ends are looked up again once all are known.
         let mut all = Listeners::default();
         let seen = look::visit(world, selection, (states, true), &mut |socket, matched, listeners| {
@@ -240,6 +248,7 @@ impl Sockets {
         let suspect = Suspect::new(socket, age);
         // Without a process: what waits in an accept queue is its listener's, all else the kernel's.
         if socket.inode != 0 || is_aged || socket.state == State::SynRecv {
+            self.all.add(socket);
             self.held.push(suspect);
             self.ends.push((side, port));
         } else {

@@ -2,48 +2,32 @@
 
 use crate::screen::visible;
 use connleak::base::error::Result;
-use connleak::kernel::owner::beside::Beside;
-use connleak::kernel::owner::descriptors::Earlier;
-use connleak::kernel::owner::{self, Holders, Owners, Process};
+use connleak::kernel::owner::read_tables::ReadTables;
+use connleak::kernel::owner::{self, Holders, Process};
 use connleak::kernel::world::World;
-use connleak::owners::blame::{Named, Suspect};
-use connleak::owners::ghosts::{self, Looking};
+use connleak::owners::blame::Named;
+use connleak::owners::ghosts::{self, Looking, Rows};
+use connleak::owners::known::Known;
 use connleak::service::target::Target;
-use std::cell::Cell;
 
 pub struct Haunted {
     pub process: Process,
     pub sockets: u64,
 }
 
-/// Most ghosts first. What is to be said of them goes to `notes`. `(held, owners, beside)`: the service's sockets, who has
-/// them, and what else was read for that.
+/// Most ghosts first. What is to be said of them goes to `notes`. `rows`: the service's sockets.
 pub fn find(
     target: &Target,
     looking: Looking,
-    (held, owners, beside): (&[Suspect], &Owners, Beside),
+    rows: Rows,
+    tables: &mut ReadTables,
     world: &World,
     notes: &mut Vec<String>,
 ) -> Result<Option<Vec<Haunted>>> {
-    let sockets = held.iter().filter(|socket| socket.inode != 0).map(|socket| (socket.inode, socket.uid));
-    let beside = Cell::new(beside);
-    let earlier = || {
-        let mut earlier = Earlier { beside: beside.take(), ..Earlier::default() };
-        for (inode, _) in sockets.clone() {
-            let mut is_held = false;
-            for process in owners.of(inode) {
-                *earlier.holders.entry(process.pid).or_default() += 1;
-                is_held = true;
-            }
-            if !is_held {
-                earlier.unheld.insert(inode);
-            }
-        }
-        earlier
-    };
-    let Some(found) = ghosts::find_besides(world, target, sockets.clone(), &earlier, looking)? else { return Ok(None) };
+    let (known, before) = (|| target.request.pids.clone(), Known::default());
+    let Some(found) = ghosts::find(world, target, rows, &known, &before, looking, tables)? else { return Ok(None) };
     let sockets: Vec<_> = found.sockets.iter().map(|ghost| (ghost.holder_inode, ghost.uid)).collect();
-    let owners = owner::find(world, &sockets, Holders::First);
+    let owners = owner::find_in(world, &sockets, Holders::First, Some(tables));
     let mut haunted: Vec<Haunted> = Vec::new();
     for (inode, _) in &sockets {
         let Some(process) = owners.of(*inode).next() else { continue };

@@ -1,0 +1,101 @@
+//! Which of the sockets that descriptors lead to are in the kernel's tables.
+
+use super::suspected::Suspected;
+use crate::base::error::Result;
+use crate::kernel::netns;
+use crate::kernel::owner::descriptors::Descriptor;
+use crate::kernel::owner::read_tables::ReadTables;
+use crate::kernel::socket::{Side, Socket, State, StateSet};
+use crate::kernel::source::{self, Query};
+use crate::kernel::world::{Netns, World};
+use std::collections::{HashMap, HashSet};
+
+/// What the tables showed, and lack.
+#[derive(Debug, Default)]
+pub struct Tables {
+    pub talking: HashSet<u32>,
+    /// Why sockets may be missing in them.
+    pub unseen: Option<String>,
+    /// Sockets of which it can't be told whether they are TCP's.
+    pub untold: u64,
+    /// Whether a socket of the service is held by nobody who can be read.
+    pub any_unheld: bool,
+}
+
+pub struct TableSearch<'a> {
+    suspected: &'a Suspected<'a>,
+    /// Sockets of the service that nobody has who was read, where others were refused.
+    unheld: &'a HashSet<u64>,
+    world: &'a World,
+    read: &'a ReadTables,
+    pub tables: Tables,
+}
+
+type Open = HashMap<u64, Descriptor>;
+
+impl<'a> TableSearch<'a> {
+    pub fn new(
+        suspected: &'a Suspected<'a>,
+        unheld: &'a HashSet<u64>,
+        (world, read): (&'a World, &'a ReadTables),
+    ) -> TableSearch<'a> {
+        TableSearch { suspected, unheld, world, read, tables: Tables::default() }
+    }
+
+    /// Takes out what isn't the service's, whose rows are known: that leaves most often none, and no row is shown
+    /// again. Whether it was done.
+    pub fn others(&mut self, open: &mut Open) -> bool {
+        // A walk of what is only bound takes as long again.
+        let states = StateSet::ALL.without(State::TimeWait).without(State::SynRecv);
+        let (world, of_ports) = (self.world, self.suspected.of_ports);
+        let seen = source::visit_beside(world, of_ports, states, &mut |socket| self.tables.forget(open, socket));
+        let is_done = seen.is_some_and(|seen| seen.is_ok());
+        if is_done {
+            open.retain(|_, descriptor| descriptor.is_tcp(world).unwrap_or(true));
+        }
+        is_done
+    }
+
+    /// Takes out all that is in a table of any network namespace.
+    ///
+    /// # Errors
+    /// When the tables can't be read.
+    pub fn all(&mut self, open: &mut Open) -> Result<()> {
+        let states = StateSet::ALL_AND_BOUND;
+        let query = Query { states, ports: &[], side: Side::Both, times: false, listeners: false };
+        let (world, unheld) = (self.world, self.unheld);
+        let seen = source::visit(world, &query, &mut |socket| {
+            self.tables.forget(open, socket);
+            self.tables.any_unheld |= unheld.contains(&socket.inode);
+        })?;
+        self.tables.unseen = seen.missing;
+        self.leave_tcp(open);
+        if !open.is_empty() && world.netns != Netns::All {
+            // A process may hold sockets of namespaces that it isn't in.
+            let ours = netns::identity(world).ok().and_then(|ours| u32::try_from(ours).ok());
+            let seen = source::visit_all_but(world, &query, &self.read.namespaces, ours, &mut |socket| {
+                self.tables.forget(open, socket);
+                self.tables.any_unheld |= unheld.contains(&socket.inode);
+            })?;
+            self.tables.unseen = self.tables.unseen.take().or(seen.missing);
+        }
+        Ok(())
+    }
+
+    fn leave_tcp(&mut self, open: &mut Open) {
+        let was_asked = self.suspected.was_asked();
+        let mut untold = 0;
+        open.retain(|_, descriptor| {
+            let is_tcp = descriptor.is_tcp(self.world);
+            untold += u64::from(is_tcp.is_err() && (descriptor.is_meant || was_asked));
+            is_tcp.unwrap_or(false)
+        });
+        self.tables.untold = untold;
+    }
+}
+
+impl Tables {
+    fn forget(&mut self, open: &mut Open, socket: &Socket) {
+        self.talking.extend(open.remove(&socket.inode).map(|descriptor| descriptor.pid));
+    }
+}
