@@ -193,3 +193,29 @@ fn files_that_are_named_are_there() {
         }
     }
 }
+
+/// Each row of the table of faults has a test that shows it. `NAME.rs and the others`: those of its folder.
+#[test]
+fn every_test_that_security_names_is_there() {
+    let page = fs::read_to_string(Path::new(ROOT).join("SECURITY.md")).unwrap();
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .skip_while(|line| !line.starts_with("## Faults tried"))
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| --- ") && !line.starts_with("| fault "))
+        .map(|line| line.trim_matches('|').split(" | ").collect())
+        .collect();
+    assert!(rows.len() > 40, "the table is not found: {} rows", rows.len());
+    for row in rows {
+        let [fault, _, tests] = row[..] else { panic!("not three cells: {row:?}") };
+        let named = spans(tests);
+        assert!(!named.is_empty(), "no test: {fault}");
+        for test in named {
+            let path = Path::new(ROOT).join("tests").join(test.trim_start_matches("tests/"));
+            let has_test = |path: &Path| fs::read_to_string(path).is_ok_and(|text| text.contains("#[test]"));
+            let is_folder = path.is_dir() && fs::read_dir(&path).unwrap().flatten().any(|file| has_test(&file.path()));
+            // A program that is run outside of `cargo test`.
+            let is_program = path.is_file() && path.extension().is_none();
+            assert!(is_folder || is_program || has_test(&path), "{test}: no test there, of: {fault}");
+        }
+    }
+}

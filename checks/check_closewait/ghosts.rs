@@ -21,6 +21,7 @@ pub fn look_for(
     target: &Target,
     rules: &Rules,
     (found, tables): (&mut Found, &mut ReadTables),
+    memory: Option<Memory>,
     world: &World,
 ) -> Result<Option<Ghosts>> {
     if args.own.ghosts && args.own.no_ghosts {
@@ -29,10 +30,7 @@ pub fn look_for(
     if !target.selection.has_tcp() && world.replay.is_none() {
         return Ok(Some(Ghosts::default()));
     }
-    if args.own.no_ghosts {
-        return Ok(None);
-    }
-    let memory = Memory::read(args, target, world);
+    let Some(memory) = memory else { return Ok(None) };
     let rows = std::mem::take(&mut found.rows);
     let mut ghosts = {
         let known = rules.judge(found.stuck.len() as u64, found.oldest, found).state;
@@ -59,27 +57,42 @@ pub fn look_for(
 }
 
 /// As an earlier run left it.
-struct Memory {
+pub struct Memory {
     boot_id: String,
     known: Known,
+    /// Inodes of sockets that came in by another port than their own: once their client's end is gone nothing else tells.
+    pub redirected: HashSet<u64>,
     file: Result<LastLook>,
 }
 
+/// Marks such an inode among the others: the kernel's have 32 bits.
+const REDIRECTED: u64 = 1 << 63;
+
 impl Memory {
+    /// `None`: nothing is to be remembered.
+    pub fn of(args: &Args<Closewait>, target: &Target, world: &World) -> Option<Memory> {
+        (target.selection.has_tcp() && !args.own.no_ghosts).then(|| Memory::read(args, target, world))
+    }
+
     fn read(args: &Args<Closewait>, target: &Target, world: &World) -> Memory {
         let boot_id = boot::boot_id().unwrap_or_default();
         let key = scope::key(world).map(|scope| format!("{} {scope}", target.name(world)));
         let file = key.and_then(|key| LastLook::read(args.own.state_dir.as_deref(), &key, &boot_id));
         let numbers = file.as_ref().ok().and_then(LastLook::numbers);
-        let known = numbers.and_then(|numbers| Known::of_numbers(&boot_id, &numbers)).unwrap_or_default();
-        Memory { boot_id, known, file }
+        let mut known = numbers.and_then(|numbers| Known::of_numbers(&boot_id, &numbers)).unwrap_or_default();
+        let (redirected, rows) = known.rows.iter().partition::<Vec<u64>, _>(|inode| **inode & REDIRECTED != 0);
+        known.rows = rows;
+        let redirected = redirected.iter().map(|inode| inode & !REDIRECTED).collect();
+        Memory { boot_id, known, redirected, file }
     }
 
     /// Processes are known once one of their ghosts is, or a look met them.
     fn keep(mut self, found: &mut Found, ghosts: &Ghosts, world: &World) -> Result<()> {
-        let mut inodes = std::mem::take(&mut found.inodes);
+        let mut inodes: Vec<u64> = found.redirected.inodes.iter().map(|inode| inode | REDIRECTED).collect();
+        inodes.append(&mut found.inodes);
         if found.seen.missing.is_some() {
             // What couldn't be read now stays known, once and as many as ever.
+            inodes.extend(self.redirected.iter().map(|inode| inode | REDIRECTED));
             inodes.append(&mut self.known.rows);
             let mut met = HashSet::new();
             inodes.retain(|inode| met.insert(*inode));

@@ -1,5 +1,6 @@
 //! What the tables show of sockets in CLOSE_WAIT, judged: thresholds, counts, metrics.
 
+use super::behind_nat::Redirected;
 use connleak::base::duration::Span;
 use connleak::kernel::select::Selection;
 use connleak::kernel::socket::{Age, Side, State, UnixName};
@@ -151,6 +152,8 @@ pub struct Found {
     pub over_unix: u64,
     /// Clients' ends of UNIX sockets that may be the service's: their servers had closed before the first look.
     pub strays: u64,
+    /// Of the server's ends those that came in by another port.
+    pub redirected: Redirected,
 }
 
 impl Found {

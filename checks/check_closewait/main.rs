@@ -1,9 +1,11 @@
 //! Does anyone hold sockets whose peer has already closed, for how long, and who?
 
+mod behind_nat;
 mod ghosts;
 mod judge;
 
 use argh::{ArgsInfo, FromArgs};
+use behind_nat::{Redirected, Signs};
 use connleak::base::duration::Span;
 use connleak::base::error::Result;
 use connleak::history::first_sights::FirstSights;
@@ -26,6 +28,7 @@ use connleak::report::words;
 use connleak::service::listener;
 use connleak::service::profile::Profile;
 use connleak::service::target::{self, Target};
+use ghosts::Memory;
 use judge::{Found, Rules, metrics};
 use serde_json::json;
 use std::path::PathBuf;
@@ -102,15 +105,16 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     // Whose they are costs the kernel as much again: it is asked where it is shown, or tells pools.
     target.selection.is_brief =
         common.wants_owners(false).is_none() && !target.selection.asks_whose() && rules.expected == 0;
-    let mut found = gather(&target, &rules, &mut sights, world)?;
+    let memory = ghosts::Memory::of(args, &target, world);
+    let mut found = gather(&target, &rules, &mut sights, memory.as_ref(), world)?;
     if target.selection.is_brief && found.shows_unix(&rules, &target.selection) {
         target.selection.is_brief = false;
-        found = gather(&target, &rules, &mut sights, world)?;
+        found = gather(&target, &rules, &mut sights, memory.as_ref(), world)?;
     }
     let strays = found.count_strays(&target, world);
     let unkept = sights.keep(&target.selection.unix_known.borrow(), found.seen.missing.is_none());
     let mut tables = ReadTables::default();
-    found.ghosts = ghosts::look_for(args, &target, &rules, (&mut found, &mut tables), world)?;
+    found.ghosts = ghosts::look_for(args, &target, &rules, (&mut found, &mut tables), memory, world)?;
     found.add_ghosts(rules.expected);
     let gathered = world.deadline.elapsed();
     let verdict = rules.judge(found.stuck.len() as u64, found.oldest, &found);
@@ -170,14 +174,20 @@ impl Spare for Stuck {
     }
 }
 
-fn gather(target: &Target, rules: &Rules, sights: &mut FirstSights, world: &World) -> Result<Found> {
+fn gather(
+    target: &Target,
+    rules: &Rules,
+    sights: &mut FirstSights,
+    memory: Option<&Memory>,
+    world: &World,
+) -> Result<Found> {
     let (selection, min_age) = (&target.selection, rules.min_age);
     let states = StateSet::of(&[State::Established, State::CloseWait, State::Listen]);
     let (mut tally, mut stuck, mut inodes) = (Tally::default(), Vec::new(), Vec::new());
     let mut rows = Rows::of(states);
     let (mut young, mut maybe_stuck, mut unsure, mut probed, mut over_unix) = (0, 0, 0, 0, 0);
     let (mut oldest, mut oldest_at_most, mut unsure_oldest, mut ageless) = (None, None, None, 0);
-    let seen = look::visit(world, selection, (states, true), &mut |socket, matched, _| {
+    let mut add = |socket: &Socket, matched: Match| {
         let side = match matched {
             Match::No => return,
             Match::Yes(side) => side,
@@ -217,7 +227,14 @@ fn gather(target: &Target, rules: &Rules, sights: &mut FirstSights, world: &Worl
             young += 1;
             maybe_stuck += u64::from(age.is_some_and(|age| u64::from(age.at_most) >= min_age.as_millis()));
         }
+    };
+    let mut signs = Signs::default();
+    let mut seen = look::visit(world, selection, (states, true), &mut |socket, matched, listeners| {
+        signs.add(socket, matched, listeners);
+        add(socket, matched);
     })?;
+    let earlier = memory.map(|memory| &memory.redirected);
+    let redirected = Redirected::visit(world, selection, (&signs, earlier), &mut seen, &mut add)?;
     let spares_of = spares::take_out_by_user(&mut stuck, rules.expected);
     let clients = stuck.iter().filter(|stuck| stuck.side == Side::Client).count() as u64;
     let sides = (selection.side == Side::Both).then_some([stuck.len() as u64 - clients, clients]);
@@ -242,6 +259,7 @@ fn gather(target: &Target, rules: &Rules, sights: &mut FirstSights, world: &Worl
         ageless,
         over_unix,
         strays: 0,
+        redirected,
     })
 }
 
@@ -286,6 +304,7 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
         unknown.push(rules.hidden(found, &target.selection));
     }
     unknown.extend(doubt::whose(found.unsure, "in CLOSE_WAIT"));
+    report.missing.extend(found.redirected.words());
     unknown.extend((found.strays > 0).then(|| words::strayed(found.strays)));
     report.doubt(at_worst, unknown);
     if let Some(ghosts) = &found.ghosts {

@@ -24,6 +24,10 @@ impl Ends {
         self.client
     }
 
+    pub fn server(&self) -> Endpoint {
+        self.server
+    }
+
     pub fn of(socket: &Socket, side: Side) -> Ends {
         Ends::new(side, socket.netns, socket.local, socket.remote)
     }

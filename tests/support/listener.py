@@ -39,7 +39,8 @@ def listen(name, address, *options):
         if word == "reuseport":
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         elif word == "transparent":
-            made.setsockopt(socket.SOL_IP, 19, 1)  # IP_TRANSPARENT
+            of_ipv6 = made.family == socket.AF_INET6
+            made.setsockopt(*((socket.IPPROTO_IPV6, 75) if of_ipv6 else (socket.SOL_IP, 19)), 1)  # *_TRANSPARENT
         elif word == "device":
             made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, value.encode())
         elif word == "uid":

@@ -4,7 +4,7 @@
 use crate::host::containers::child;
 use crate::host::unit::Service;
 use crate::lab::run::{CLOSEWAIT, Check, GROWTH, IDLE, ORPHANS, STATES, TENANTS, finish};
-use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab, example};
+use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab, Peer, example};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,7 @@ const AT_ONCE: usize = 4;
 const ERRORS: [&str; 4] = ["EMFILE", "ENOMEM", "EACCES", "EIO"];
 
 /// Calls that read the kernel. Others (memory, threads, the clock, the answer) are not about what is seen.
-const CALLS: [&str; 15] = [
+const CALLS: [&str; 19] = [
     "openat",
     "open",
     "read",
@@ -38,7 +38,14 @@ const CALLS: [&str; 15] = [
     "sendto",
     "recvmsg",
     "recvfrom",
+    "setns",
+    "getsockopt",
+    "setsockopt",
+    "bind",
 ];
+
+/// So many of each call fail; with CONNLEAK_ALL_ERRORS=1 all of them.
+const OF_EACH: usize = 12;
 
 /// One run of a check under strace(1), in the PID namespace of process `target`.
 struct Traced<'a> {
@@ -94,44 +101,86 @@ enum End {
     Gone,
 }
 
-/// What strace(1) is to inject: each call fails once, with one of the errors.
+impl End {
+    fn come(&self, lab: &Lab, server: &mut Peer, client: &mut Peer) {
+        match self {
+            End::None => {}
+            End::Close => {
+                client.say("close c");
+                lab.wait_for(CLOSE_WAIT, 27760, 5);
+            }
+            End::Reset | End::Gone => {
+                client.say("reset c");
+                lab.wait_for(ESTABLISHED, 27760, 0);
+                if matches!(self, End::Gone) {
+                    server.say("close l");
+                    server.say("listen other 127.0.0.1:27761");
+                }
+            }
+        }
+    }
+}
+
+/// So many places of `count`, evenly spread, the first among them.
+fn spread(count: usize, most: usize) -> impl Iterator<Item = usize> {
+    let taken = count.min(most);
+    (0..taken).map(move |index| 1 + index * count / taken)
+}
+
+/// What strace(1) is to inject: a call fails once, with one of the errors.
 fn injections(calls: &BTreeMap<String, usize>) -> Vec<String> {
     let all = std::env::var_os("CONNLEAK_ALL_ERRORS").is_some();
     let of_call = |(call, count): (&String, &usize)| -> Vec<String> {
         let errors = |at: usize| ERRORS.iter().enumerate().filter(move |(index, _)| all || *index == at % ERRORS.len());
-        let each = (1..=*count).flat_map(|at| errors(at).map(move |(_, error)| (at, error)));
+        let each = spread(*count, if all { *count } else { OF_EACH })
+            .flat_map(|at| errors(at).map(move |(_, error)| (at, error)));
         each.map(|(at, error)| format!("inject={call}:error={error}:when={at}")).collect()
     };
     calls.iter().flat_map(of_call).collect()
 }
 
-/// Each call fails once, with one of the errors; with CONNLEAK_ALL_ERRORS=1 with each of them.
+/// Whose network namespace the service is in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Where {
+    /// The check's.
+    Here,
+    /// One of its own.
+    Elsewhere,
+}
+
+/// [`never_ok_of`], of a service that is where the check is.
 fn never_ok(lab: &Lab, check: Check, end: End, options: &[&str]) {
+    never_ok_of(lab, check, Where::Here, end, options);
+}
+
+/// Some of each call fail, once each, with one of the errors; with CONNLEAK_ALL_ERRORS=1 all, with each of them.
+fn never_ok_of(lab: &Lab, check: Check, place: Where, end: End, options: &[&str]) {
     if !Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_ok_and(|status| status.success()) {
         return lab.skip("no strace");
     }
     let Some(service) = Service::new(lab) else { return };
     let mut program = Command::new("unshare");
-    program.args(["--pid", "--mount", "--fork", "--kill-child", "--mount-proc"]).arg(example("peer"));
+    program.args(["--pid", "--mount", "--fork", "--kill-child", "--mount-proc"]);
+    if place == Where::Elsewhere {
+        program.args(["--net", "sh", "-c", "ip link set lo up && exec \"$0\""]);
+    }
+    program.arg(example("peer"));
     let mut server = lab.peer_by(program);
     let Some(pid) = child(server.pid()) else { return lab.skip("unshare makes no process here") };
-    let mut client = lab.peer();
     // Made outside of the unit: only who holds them tells whose they are.
     server.say("listen l 127.0.0.1:27760");
-    client.say("connect c 127.0.0.1:27760 5");
-    server.say("accept s l 5");
-    match end {
-        End::None => {}
-        End::Close => {
-            client.say("close c");
-            lab.wait_for(CLOSE_WAIT, 27760, 5);
+    let mut client = lab.peer();
+    match place {
+        Where::Here => {
+            client.say("connect c 127.0.0.1:27760 5");
+            server.say("accept s l 5");
+            end.come(lab, &mut server, &mut client);
         }
-        End::Reset | End::Gone => {
-            client.say("reset c");
-            lab.wait_for(ESTABLISHED, 27760, 0);
-            if matches!(end, End::Gone) {
-                server.say("close l");
-                server.say("listen other 127.0.0.1:27761");
+        Where::Elsewhere => {
+            server.say("connect c 127.0.0.1:27760 5");
+            server.say("accept s l 5");
+            if matches!(end, End::Close) {
+                server.say("close c");
             }
         }
     }
@@ -227,4 +276,72 @@ fn check_orphans_after_stop() {
 #[test]
 fn check_closewait_of_ghosts_that_only_their_unit_tells() {
     Lab::test(|lab| never_ok(lab, CLOSEWAIT, End::Gone, &[PORT, "--min-age=0s", "-c0", "--unit=UNIT"]));
+}
+
+#[test]
+fn check_conn_tenants_by_unit() {
+    Lab::test(|lab| never_ok(lab, TENANTS, End::None, &[PORT, "--key=unit", "--limit=5", "-c50"]));
+}
+
+#[test]
+fn check_conn_idle_of_a_port() {
+    Lab::test(|lab| never_ok(lab, IDLE, End::None, &[PORT, "--side=server", "--min-age=0s", "-c0"]));
+}
+
+#[test]
+fn check_conn_states_of_a_port() {
+    Lab::test(|lab| never_ok(lab, STATES, End::Close, &[PORT, "--side=server", "--state=CLOSE_WAIT::0"]));
+}
+
+/// None of these runs: nothing may make them seem to, or their stop seem to be a moment ago.
+#[test]
+fn check_orphans_after_stop_of_a_process() {
+    Lab::test(|lab| {
+        never_ok(lab, ORPHANS, End::Close, &[PORT, "--wait=0s", "--process=nobody-runs-it", "--state-dir=STATE"])
+    });
+}
+
+#[test]
+fn check_orphans_after_stop_of_a_pid_file() {
+    Lab::test(|lab| {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pid");
+        fs::write(&file, "4194000\n").unwrap();
+        let pid_file = format!("--pid-file={}", file.display());
+        never_ok(lab, ORPHANS, End::Close, &[PORT, "--wait=0s", &pid_file, "--state-dir=STATE"])
+    });
+}
+
+fn never_ok_in_all(lab: &Lab, check: Check, end: End, options: &[&str]) {
+    never_ok_of(lab, check, Where::Elsewhere, end, &[&[PORT, "--netns=all"], options].concat());
+}
+
+#[test]
+fn check_closewait_of_all_namespaces() {
+    Lab::test(|lab| never_ok_in_all(lab, CLOSEWAIT, End::Close, &["--side=server", "--min-age=0s", "-c0"]));
+}
+
+#[test]
+fn check_conn_growth_of_all_namespaces() {
+    Lab::test(|lab| never_ok_in_all(lab, GROWTH, End::Close, &["--limit=5", "-c50", "--state-dir=STATE"]));
+}
+
+#[test]
+fn check_conn_idle_of_all_namespaces() {
+    Lab::test(|lab| never_ok_in_all(lab, IDLE, End::None, &["--side=server", "--min-age=0s", "-c0"]));
+}
+
+#[test]
+fn check_conn_states_of_all_namespaces() {
+    Lab::test(|lab| never_ok_in_all(lab, STATES, End::Close, &["--side=server", "--state=CLOSE_WAIT::0"]));
+}
+
+#[test]
+fn check_conn_tenants_of_all_namespaces() {
+    Lab::test(|lab| never_ok_in_all(lab, TENANTS, End::None, &["--key=user", "--limit=5", "-c50"]));
+}
+
+#[test]
+fn check_orphans_after_stop_of_all_namespaces() {
+    Lab::test(|lab| never_ok_in_all(lab, ORPHANS, End::Close, &["--wait=0s"]));
 }

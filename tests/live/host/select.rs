@@ -56,6 +56,7 @@ fn a_mapped_peer_is_selected_by_its_ipv4_range() {
         let _server = lab.leaking_server("[::ffff:127.0.0.1]:11211", 2);
         assert_eq!(look(&["--peer=127.0.0.0/8"]).value("close_wait"), 2.0);
         assert_eq!(look(&["--peer=::ffff:127.0.0.1"]).value("close_wait"), 2.0);
+        assert_eq!(look(&["--peer=::ffff:127.0.0.0/104"]).value("close_wait"), 2.0);
         assert_eq!(look(&["--peer=::1"]).value("close_wait"), 0.0);
     });
 }

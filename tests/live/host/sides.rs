@@ -2,9 +2,11 @@
 
 use crate::lab::run::{CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, STATES, TENANTS, check};
 use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab, Peer};
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+const FIN_WAIT2: u8 = 5;
 const RULES: [&str; 4] = ["--min-age=0s", "-w0", "-c100", "--ratio-min-count=1000"];
 
 /// Listens in ways that the peer program can't: tests/support/listener.py.
@@ -151,6 +153,46 @@ fn a_redirected_connection_counts_once() {
     });
 }
 
+/// The client's end tells, as long as it is there; then an earlier look.
+#[test]
+fn what_is_forgotten_behind_a_redirected_port_is_found() {
+    Lab::test(|lab| {
+        let dir = tempfile::tempdir().unwrap();
+        let state = |name: &str| format!("--state-dir={}", dir.path().join(name).display());
+        let count = |port: &str, more: &[&str]| look(port, more).value("close_wait");
+        // A closed client's end is gone a second later, not a minute.
+        fs::write("/proc/sys/net/ipv4/tcp_fin_timeout", "1").unwrap();
+        let Some((server, mut client)) = redirected(lab) else { return };
+        assert_eq!(look("-p13306", &[&state("a")]).value("established"), 40.0, "both ends");
+        assert_eq!(look("-p13306", &["--side=server", &state("b")]).value("established"), 20.0);
+        fs::write("/proc/sys/net/ipv4/tcp_fin_timeout", "60").unwrap();
+        client.say("shutdown c");
+        lab.wait_for(CLOSE_WAIT, 3306, 20);
+        let outcome = look("-p13306", &[&state("c")]);
+        assert_eq!((outcome.code, outcome.value("close_wait")), (1, 20.0), "{outcome:?}");
+        let says = format!("all held by {}[{}]", "peer", server.pid());
+        assert!(outcome.text().contains(&says), "{outcome:?}");
+        assert!(outcome.text().contains("20 sockets on port 3306 by a redirection on this host"), "{outcome:?}");
+        for (port, side) in [("-p13306", "--side=server"), ("-p3306", "--side=both"), ("-p13306,3306", "--side=both")] {
+            assert_eq!(count(port, &[side, &state("d")]), 20.0, "{port} {side}");
+        }
+        assert_eq!(count("-p13306", &["--side=client", &state("d")]), 0.0);
+        assert_eq!(count("-p13306", &["--user=daemon", &state("d")]), 0.0);
+        assert_eq!(count("-p13307", &[&state("d")]), 0.0);
+        fs::write("/proc/sys/net/ipv4/tcp_fin_timeout", "1").unwrap();
+        client.say("close c");
+        lab.wait_for(FIN_WAIT2, 13306, 0);
+        for name in ["a", "b", "a", "b"] {
+            let outcome = look("-p13306", &[&state(name)]);
+            assert_eq!((outcome.code, outcome.value("close_wait")), (1, 20.0), "{outcome:?}");
+        }
+        let late = look("-p13306", &[&state("late")]);
+        assert!(late.text().contains("nothing listens on port 13306 here, and nobody is connected"), "{late:?}");
+        server.end();
+        assert_eq!(count("-p13306", &[&state("a")]), 0.0);
+    });
+}
+
 #[test]
 fn a_tenant_behind_nat_on_this_host_is_found() {
     Lab::test(|lab| {
@@ -161,47 +203,80 @@ fn a_tenant_behind_nat_on_this_host_is_found() {
     });
 }
 
-/// TPROXY on this host: what is sent to 10.9.9.9:80 comes in at a transparent listener on 15001.
-fn intercepted(lab: &Lab, listens: &str) -> Option<(Peer, Peer)> {
-    let rules = "ip link add v0 type veth peer name v1
-        ip address add 10.8.0.1/24 dev v0; ip link set v0 up; ip link set v1 up
-        ip route add default via 10.8.0.9 dev v0
-        ip rule add fwmark 1 lookup 100; ip route add local 0.0.0.0/0 dev lo table 100
-        nft 'add table ip t; add chain ip t o { type route hook output priority -150; };
-            add rule ip t o ip daddr 10.9.9.9 tcp dport 80 meta mark set 1;
-            add chain ip t p { type filter hook prerouting priority -150; };
-            add rule ip t p meta mark 1 meta l4proto tcp tproxy to :15001 accept'";
-    if !sh(rules) {
-        lab.skip("nft tproxy");
+/// A protocol of the network, as ip(8) and nft(8) call it, with an address of this host, one that is nowhere, and a router.
+struct Family {
+    ip: &'static str,
+    nft: &'static str,
+    own: &'static str,
+    meant: &'static str,
+    router: &'static str,
+    all: &'static str,
+}
+
+const IPV4: Family =
+    Family { ip: "-4", nft: "ip", own: "10.8.0.1/24", meant: "10.9.9.9", router: "10.8.0.9", all: "0.0.0.0/0" };
+const IPV6: Family =
+    Family { ip: "-6", nft: "ip6", own: "fd00:8::1/64", meant: "fd00:9::9", router: "fd00:8::9", all: "::/0" };
+
+/// TPROXY on this host: what is sent to port 80 of an address that is nowhere comes in at a listener on 15001.
+fn intercepted(lab: &Lab, family: &Family, listens: &str) -> Option<(Peer, Peer)> {
+    let Family { ip, nft, own, meant, router, all } = family;
+    let nodad = if *nft == "ip6" { "nodad" } else { "" };
+    let rules = format!(
+        "ip link add v0 type veth peer name v1
+        ip address add {own} dev v0 {nodad}; ip link set v0 up; ip link set v1 up
+        ip {ip} route add default via {router} dev v0
+        ip {ip} rule add fwmark 1 lookup 100; ip {ip} route add local {all} dev lo table 100
+        nft 'add table {nft} t; add chain {nft} t o {{ type route hook output priority -150; }};
+            add rule {nft} t o {nft} daddr {meant} tcp dport 80 meta mark set 1;
+            add chain {nft} t p {{ type filter hook prerouting priority -150; }};
+            add rule {nft} t p meta mark 1 meta l4proto tcp tproxy to :15001 accept'"
+    );
+    if !sh(&rules) {
+        lab.skip(&format!("{nft} tproxy"));
         return None;
     }
     let (mut server, mut client) = (listener(lab), lab.peer());
-    server.say(&format!("listen l 0.0.0.0:15001 {listens}"));
-    client.say("connect c 10.9.9.9:80 5");
+    server.say(&format!("listen l {listens}"));
+    let meant = if *nft == "ip6" { format!("[{meant}]") } else { (*meant).to_owned() };
+    client.say(&format!("connect c {meant}:80 5"));
     server.say("accept s l 3");
     client.say("close c");
     lab.wait_for(CLOSE_WAIT, 80, 5);
     Some((server, client))
 }
 
+/// That a listener took them by TPROXY, whatever the protocol of either.
+fn through_a_transparent_listener(lab: &Lab, family: &Family, listens: &str) {
+    let Some((server, _client)) = intercepted(lab, family, listens) else { return };
+    let outcome = look("-p15001", &["--user=root"]);
+    assert_eq!((outcome.code, outcome.value("close_wait")), (1, 5.0), "{outcome:?}");
+    assert!(outcome.text().contains(&format!("all held by python3[{}]", server.pid())), "{outcome:?}");
+    assert_eq!(look("-p15001", &["--user=daemon"]).value("close_wait"), 0.0);
+    assert_eq!(look("-p15001", &["--side=client"]).value("close_wait"), 0.0);
+    assert_eq!(STATES.run(&["-p15001"]).value("close_wait"), 5.0);
+    assert_eq!(ORPHANS.run(&["-p15001", "--wait=0s"]).value("orphans"), 6.0, "and the listener");
+}
+
 #[test]
 fn connections_through_a_transparent_listener_are_its_own() {
-    Lab::test(|lab| {
-        let Some((server, _client)) = intercepted(lab, "transparent") else { return };
-        let outcome = look("-p15001", &["--user=root"]);
-        assert_eq!((outcome.code, outcome.value("close_wait")), (1, 5.0), "{outcome:?}");
-        assert!(outcome.text().contains(&format!("all held by python3[{}]", server.pid())), "{outcome:?}");
-        assert_eq!(look("-p15001", &["--user=daemon"]).value("close_wait"), 0.0);
-        assert_eq!(look("-p15001", &["--side=client"]).value("close_wait"), 0.0);
-        assert_eq!(STATES.run(&["-p15001"]).value("close_wait"), 5.0);
-        assert_eq!(ORPHANS.run(&["-p15001", "--wait=0s"]).value("orphans"), 6.0, "and the listener");
-    });
+    Lab::test(|lab| through_a_transparent_listener(lab, &IPV4, "0.0.0.0:15001 transparent"));
+}
+
+#[test]
+fn so_are_those_of_ipv6() {
+    Lab::test(|lab| through_a_transparent_listener(lab, &IPV6, "[::]:15001 transparent"));
+}
+
+#[test]
+fn so_are_those_of_ipv4_through_a_listener_of_all_addresses_of_ipv6() {
+    Lab::test(|lab| through_a_transparent_listener(lab, &IPV4, "[::]:15001 transparent"));
 }
 
 #[test]
 fn whose_a_transparent_connection_is_takes_its_listeners_process() {
     Lab::test(|lab| {
-        let Some((_server, _client)) = intercepted(lab, "transparent") else { return };
+        let Some((_server, _client)) = intercepted(lab, &IPV4, "0.0.0.0:15001 transparent") else { return };
         // Nobody may not read root's descriptors; the queue tells of the two that wait.
         let outcome = CLOSEWAIT.unprivileged(&["-p15001", "--min-age=0s", "-w2", "-c100", "--ratio-min-count=1000"]);
         assert_eq!((outcome.code, outcome.value("close_wait")), (3, 2.0), "{outcome:?}");

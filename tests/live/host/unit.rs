@@ -103,6 +103,23 @@ fn a_units_sockets_are_selected_and_no_others() {
 }
 
 #[test]
+fn what_nobody_accepted_is_its_listeners_units() {
+    Lab::test(|lab| {
+        let Some(service) = Service::new(lab) else { return };
+        let Some(other) = Service::with(lab, "-other") else { return };
+        let (mut server, mut client) = (lab.peer(), lab.peer());
+        service.take(&server);
+        other.take(&client);
+        server.say("listen l 127.0.0.1:11211");
+        client.say("connect c 127.0.0.1:11211 2");
+        client.say("close c");
+        lab.wait_for(CLOSE_WAIT, 11211, 2);
+        assert_eq!(look(check, service.name(), &[]).value("close_wait"), 2.0);
+        assert_eq!(look(check, other.name(), &[]).value("close_wait"), 0.0);
+    });
+}
+
+#[test]
 fn a_misspelt_unit_is_unknown() {
     let outcome = look(check, "connleak-test-none.service", &[]);
     assert_eq!(outcome.code, 3, "{outcome:?}");

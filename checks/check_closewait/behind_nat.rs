@@ -1,0 +1,146 @@
+//! Server's ends of connections that the kernel redirected on this host (REDIRECT, DNAT): their own port is another than
+//! the service's, which only the client's end and an earlier look tell.
+
+use connleak::base::error::Result;
+use connleak::kernel::ends::{self, Ends};
+use connleak::kernel::listeners::Listeners;
+use connleak::kernel::own_addresses::OwnAddresses;
+use connleak::kernel::select::{Match, Selection};
+use connleak::kernel::socket::{Endpoint, Side, Socket, State, StateSet};
+use connleak::kernel::source::{self, Coverage, Query};
+use connleak::kernel::world::{Netns, World};
+use connleak::owners::blame::sockets;
+use std::collections::{BTreeSet, HashSet};
+
+/// What a look met that speaks for redirected connections.
+#[derive(Default)]
+pub struct Signs {
+    /// Whether any socket of the service was there, a listener of it too.
+    pub any: bool,
+    /// To where clients here are connected though nobody listens there.
+    pub unheard: BTreeSet<Endpoint>,
+}
+
+impl Signs {
+    pub fn add(&mut self, socket: &Socket, matched: Match, listeners: &Listeners) {
+        self.any |= matched != Match::No;
+        if matched == Match::Yes(Side::Client) && !socket.is_unix() && !listeners.takes(socket.netns, socket.remote) {
+            self.unheard.insert(socket.remote);
+        }
+    }
+}
+
+/// What was found of them.
+#[derive(Default)]
+pub struct Redirected {
+    pub inodes: Vec<u64>,
+    count: u64,
+    ports: BTreeSet<u16>,
+}
+
+impl Redirected {
+    /// Gives those in `states` to `add`, and what was read for that to `seen`.
+    ///
+    /// # Errors
+    /// As [`source::visit`].
+    pub fn visit(
+        world: &World,
+        selection: &Selection,
+        (signs, earlier): (&Signs, Option<&HashSet<u64>>),
+        seen: &mut Coverage,
+        add: &mut dyn FnMut(&Socket, Match),
+    ) -> Result<Redirected> {
+        let (mut found, none) = (Redirected::default(), HashSet::new());
+        let more = visit(world, selection, (signs, earlier.unwrap_or(&none)), &mut |socket, matched| {
+            if matched != Match::No {
+                found.count += 1;
+                found.ports.insert(socket.local.port);
+                found.inodes.extend(Some(socket.inode).filter(|inode| *inode != 0));
+            }
+            add(socket, matched);
+        })?;
+        if let Some(more) = more {
+            seen.rows += more.rows;
+            seen.missing = seen.missing.take().or(more.missing);
+        }
+        Ok(found)
+    }
+
+    /// Where they are: `ss` shows none of them under the service's port.
+    pub fn words(&self) -> Option<String> {
+        let ports: Vec<String> = self.ports.iter().map(u16::to_string).collect();
+        let port = if ports.len() == 1 { "port" } else { "ports" };
+        let text = || format!("{} on {port} {} by a redirection on this host", sockets(self.count), ports.join(","));
+        (self.count > 0).then(text)
+    }
+}
+
+/// Shows them, each with how it matches. That takes a walk of all sockets, where there is a sign of any: a client here of
+/// an own address on which nobody listens, nothing at all of the service, or `earlier` ones, by inode, of the last look.
+///
+/// # Errors
+/// As [`source::visit`].
+fn visit(
+    world: &World,
+    selection: &Selection,
+    (signs, earlier): (&Signs, &HashSet<u64>),
+    each: &mut dyn FnMut(&Socket, Match),
+) -> Result<Option<Coverage>> {
+    // A recording's host has addresses of its own; of several namespaces each.
+    let is_here = world.replay.is_none() && world.netns != Netns::All && !selection.ports.is_empty();
+    if !is_here || selection.side == Side::Client {
+        return Ok(None);
+    }
+    let has_sign = !earlier.is_empty() || !signs.unheard.is_empty() || (!signs.any && !listens(world, selection)?);
+    if !has_sign {
+        return Ok(None);
+    }
+    let own = OwnAddresses::read(world);
+    if earlier.is_empty() && signs.any && !signs.unheard.iter().any(|end| own.may_have(end.ip)) {
+        return Ok(None);
+    }
+    let (mut listeners, mut clients, mut servers) = (Listeners::default(), Vec::new(), Vec::new());
+    let has_port = |end: Endpoint| selection.ports.contains(&end.port);
+    let query = Query { states: StateSet::of(STATES), ports: &[], side: Side::Both, times: true, listeners: true };
+    let seen = source::visit(world, &query, &mut |socket| {
+        if socket.state == State::Listen {
+            return listeners.add(socket);
+        }
+        // The other end is on this host, too.
+        let is_own = own.may_have(socket.local.ip) && own.may_have(socket.remote.ip);
+        if is_own || earlier.contains(&socket.inode) {
+            clients.push(Ends::of(socket, Side::Client));
+            servers.extend(matches!(socket.state, State::Established | State::CloseWait).then_some(*socket));
+        }
+    })?;
+    let meant: HashSet<Endpoint> =
+        clients.iter().filter(|ends| has_port(ends.server())).map(|ends| ends.client()).collect();
+    let is_known = |socket: &Socket| socket.inode != 0 && earlier.contains(&socket.inode);
+    let may_be = |socket: &Socket| meant.contains(&socket.remote) || is_known(socket);
+    servers.retain(|socket| may_be(socket) && !has_port(socket.local) && !has_port(socket.remote));
+    let ends: Vec<Ends> = servers.iter().map(|socket| Ends::of(socket, Side::Server)).collect();
+    // A client's port may lead to several servers: each finds its own.
+    clients.retain(|client| ends.iter().any(|server| server.client() == client.client()));
+    for (socket, client) in servers.iter().zip(ends::join(&clients, &ends)) {
+        let is_of_client = client.is_some_and(|client| has_port(clients[client].server()));
+        // The client's end may be gone by now.
+        let was_of_client = client.is_none() && is_known(socket);
+        if is_of_client || was_of_client {
+            each(socket, selection.matches_as(socket, Side::Server, &listeners));
+        }
+    }
+    Ok(Some(seen))
+}
+
+/// A client that closed is in FIN_WAIT2 for a minute, and can be joined as long.
+const STATES: &[State] =
+    &[State::Listen, State::Established, State::CloseWait, State::FinWait1, State::FinWait2, State::TimeWait];
+
+/// Whether anyone does on one of the service's ports, which the kernel answers without a walk.
+fn listens(world: &World, selection: &Selection) -> Result<bool> {
+    let states = StateSet::of(&[State::Listen]);
+    let query = Query { states, ports: &selection.ports, side: Side::Server, times: false, listeners: false };
+    let mut any = false;
+    source::visit(world, &query, &mut |_| any = true)?;
+    Ok(any)
+}
