@@ -38,7 +38,7 @@ fn other_names(help: &str) -> String {
     };
     listed.map_or(String::new(), |listed| {
         let pairs: Vec<_> = listed.split(", ").map(pair).collect();
-        format!(".PP\nNames that earlier versions had are taken too: {}.\n", pairs.join(", "))
+        format!(".PP\nNames that earlier versions or other checks have are taken too: {}.\n", pairs.join(", "))
     })
 }
 
