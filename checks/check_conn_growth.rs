@@ -16,7 +16,7 @@ use connleak::owners::blame::{Blame, Grouping, Suspect};
 use connleak::owners::sockets;
 use connleak::report::words;
 use connleak::report::{Report, doubt};
-use connleak::service::listener;
+use connleak::service::listener::{self, Seen};
 use connleak::service::target::{self, Target};
 
 fn main() {
@@ -45,7 +45,8 @@ fn check(args: &Args<Growth>, world: &World) -> Result<Report> {
     let Updated { value: seen, aside, unsaved } = plan.see(&mut opened.history, holders, world)?;
     let is_connected = seen.found.amount > 0;
     let mut report = present(seen, args, &target, world);
-    listener::add_absence(&mut report, &target, world, is_connected);
+    let seen = if is_connected { Seen::Connections } else { Seen::Nobody };
+    listener::add_absence(&mut report, &target, world, seen);
     for aside in opened.aside.iter().chain(&aside) {
         let path = aside.path.display();
         report.missing.push(format!("history begun anew, the old one is kept as {path} ({})", aside.why));

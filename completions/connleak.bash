@@ -57,13 +57,17 @@ _connleak() {
             esac
             ;;
         connleak_discover)
-            opts="--output -o --all --state-dir --netns --source --proc-root --replay --timeout -t --help -h"
+            opts="--output -o --all --state-dir --replay --netns --source --proc-root --timeout -t --help -h"
             case "${prev}" in
                 --output | -o)
                     COMPREPLY=()
                     return 0
                     ;;
                 --state-dir)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --replay)
                     COMPREPLY=()
                     return 0
                     ;;
@@ -76,10 +80,6 @@ _connleak() {
                     return 0
                     ;;
                 --proc-root)
-                    COMPREPLY=()
-                    return 0
-                    ;;
-                --replay)
                     COMPREPLY=()
                     return 0
                     ;;

@@ -28,13 +28,28 @@ fn roff(options: &[(String, String)]) -> String {
     options.iter().map(entry).collect()
 }
 
+/// Names that earlier versions and other checks have for options, below the list.
+fn other_names(help: &str) -> String {
+    let listed = help.lines().find_map(|line| line.strip_prefix("Also taken: "));
+    let pair = |pair: &str| {
+        let (theirs, ours) = pair.split_once(" for ").unwrap();
+        let bold = |name: &str| format!("\\fB{}\\fR", name.replace('-', "\\-"));
+        format!("{} for {}", bold(theirs), bold(ours))
+    };
+    listed.map_or(String::new(), |listed| {
+        let pairs: Vec<_> = listed.split(", ").map(pair).collect();
+        format!(".PP\nNames that earlier versions or other checks have are taken too: {}.\n", pairs.join(", "))
+    })
+}
+
 /// The page with the list between the marks as help has it. A subcommand's marks carry its name.
 fn with_options(text: &str, binary: &str, subcommand: Option<&str>) -> String {
     let of = subcommand.map_or(String::new(), |name| format!(" {name}"));
     let (begin, end) = (format!(".\\\" BEGIN OPTIONS{of}\n"), format!(".\\\" END OPTIONS{of}\n"));
     let marked = text.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
     let (before, after) = marked.unwrap_or_else(|| panic!("{begin} ... {end} are missing for {binary}"));
-    format!("{before}{begin}{}{end}{after}", roff(&options(&help(binary, subcommand))))
+    let help = help(binary, subcommand);
+    format!("{before}{begin}{}{}{end}{after}", roff(&options(&help)), other_names(&help))
 }
 
 /// What readers of performance data make of them, the same in each check's page.

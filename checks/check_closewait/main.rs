@@ -25,7 +25,7 @@ use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
 use connleak::report::words;
-use connleak::service::listener;
+use connleak::service::listener::{self, Seen};
 use connleak::service::profile::Profile;
 use connleak::service::target::{self, Target};
 use ghosts::Memory;
@@ -128,7 +128,8 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     holding.add_to(&mut report, &found.stuck, &target, common.verbose);
     let established = found.tally.count(Side::Both, State::Established);
     let is_connected = established + found.young + found.unsure + found.spares() > 0 || !found.stuck.is_empty();
-    listener::add_absence(&mut report, &target, world, is_connected);
+    let seen = if is_connected { Seen::Connections } else { Seen::Nobody };
+    listener::add_absence(&mut report, &target, world, seen);
     if let Some(ghosts) = found.ghosts.as_ref().filter(|_| common.verbose > 0) {
         report.details.push(format!("ghosts: {}", ghosts.looked_at(world)));
     }

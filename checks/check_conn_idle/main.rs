@@ -18,7 +18,7 @@ use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
 use connleak::report::{GENERIC, Report};
-use connleak::service::listener;
+use connleak::service::listener::{self, Seen};
 use connleak::service::profile::{self, Profile};
 use connleak::service::target::{self, Target};
 use idle::idler::{self, Idler};
@@ -138,7 +138,12 @@ fn check(args: &Args<Idle>, world: &World) -> Result<Report> {
     let holding = Holding::find(world, &target, &mut suspects, wanted);
     let mut report = present(&target, &rules, &found, verdict, &holding.blame);
     holding.add_to(&mut report, &suspects, &target, common.verbose);
-    let is_there = listener::add_absence(&mut report, &target, world, found.established + found.unsure > 0);
+    let seen = match found.own_ends {
+        0 if found.established + found.unsure > 0 => Seen::Connections,
+        0 => Seen::Nobody,
+        _ => Seen::OwnEnds,
+    };
+    let is_there = listener::add_absence(&mut report, &target, world, seen);
     if !is_there && over_unix.as_ref().is_ok_and(|count| *count > 0) {
         return Err(Error::Usage(UNTOLD.into()));
     }
@@ -214,7 +219,7 @@ fn rules(args: &Args<Idle>, profile: &Profile, generic: &Profile) -> Rules {
 fn gather(target: &Target, rules: &Rules, world: &World) -> Result<Found> {
     let selection = &target.selection;
     let states = StateSet::of(&[State::Established]);
-    let (mut idlers, mut established) = (Vec::new(), 0);
+    let (mut idlers, mut established, mut own_ends) = (Vec::new(), 0, 0);
     let (mut unaged, mut unsure, mut unused_unknown) = (0, 0, 0);
     let (mut unread, mut unsent) = (Waiting::default(), Waiting::default());
     let seen = look::visit(world, selection, (states, true), &mut |socket, matched, _| {
@@ -234,6 +239,7 @@ fn gather(target: &Target, rules: &Rules, world: &World) -> Result<Found> {
             Match::Unsure => unsure += u64::from(is_idle),
             Match::Yes(side) => {
                 established += 1;
+                own_ends += u64::from(side == Side::Server);
                 match silence {
                     None => unaged += 1,
                     Some(_) if is_idle => {
@@ -248,7 +254,7 @@ fn gather(target: &Target, rules: &Rules, world: &World) -> Result<Found> {
     let spares = idler::take_out(&mut idlers, rules.expected);
     let clients = idlers.iter().filter(|idler| idler.side == Side::Client).count() as u64;
     let sides = (selection.side == Side::Both).then_some([idlers.len() as u64 - clients, clients]);
-    Ok(Found { seen, established, idlers, spares, sides, unaged, unsure, unused_unknown, unread, unsent })
+    Ok(Found { seen, established, own_ends, idlers, spares, sides, unaged, unsure, unused_unknown, unread, unsent })
 }
 
 fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blame: &Blame) -> Report {

@@ -21,7 +21,7 @@ use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
 use connleak::report::words;
 use connleak::report::{GENERIC, Report};
-use connleak::service::listener;
+use connleak::service::listener::{self, Seen};
 use connleak::service::profile::{self, States};
 use connleak::service::target::{self, Target};
 use gather::gather;
@@ -181,8 +181,12 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
         Ok(None) => {}
         Err(error) => report.is_incomplete(format!("not compared with the usual: {error}")),
     }
-    let is_connected = found.mix.sockets(Side::Both) + found.unsure > 0;
-    listener::add_absence(&mut report, &target, world, is_connected);
+    let seen = match found.mix.sockets(Side::Server) {
+        0 if found.mix.sockets(Side::Both) + found.unsure > 0 => Seen::Connections,
+        0 => Seen::Nobody,
+        _ => Seen::OwnEnds,
+    };
+    listener::add_absence(&mut report, &target, world, seen);
     if common.verbose > 2 {
         report.details.extend(holding::stages(&found.seen, gathered, &holding.owners, world));
     }

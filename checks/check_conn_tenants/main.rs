@@ -15,7 +15,7 @@ use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState};
 use connleak::report::words;
 use connleak::report::{Metric, Part, Report, Unit};
-use connleak::service::listener;
+use connleak::service::listener::{self, Seen};
 use connleak::service::profile::Profile;
 use connleak::service::target::{self, Target};
 use connleak::service::tenant_key::{Key, Plain};
@@ -106,7 +106,8 @@ fn check(args: &Args<Tenants>, world: &World) -> Result<Report> {
     let judged = rules.judge(&found.census);
     let mut report = present(args, &target, &rules, &found, judged);
     let is_connected = found.census.total + found.unsure.connections > 0;
-    listener::add_absence(&mut report, &target, world, is_connected);
+    let seen = if is_connected { Seen::Connections } else { Seen::Nobody };
+    listener::add_absence(&mut report, &target, world, seen);
     if args.common.verbose > 2 {
         report.details.extend(holding::stages(&found.look.seen, gathered, &found.people.owners, world));
     }

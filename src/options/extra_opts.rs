@@ -32,7 +32,9 @@ pub fn read(spec: &str, program: &str) -> Result<Vec<(String, String, String)>> 
 pub fn section_of(content: &str, section: &str, path: &Path) -> Result<Vec<(String, String, String)>> {
     let place = format!("{} [{section}]", path.display());
     let (mut entries, mut inside, mut found) = (Vec::new(), false, false);
-    let mut parser = Parser::new(content).auto_trim(true);
+    // The parser counts a line when it is over.
+    let content = format!("{content}\n");
+    let mut parser = Parser::new(&content).auto_trim(true);
     while let Some(item) = parser.next() {
         match item {
             Item::Error(line) => {
@@ -89,6 +91,9 @@ mod tests {
             of("[a]\n", "b").unwrap_err().to_string(),
             "x.ini: no section [b]; name one as --extra-opts SECTION@FILE"
         );
-        assert_eq!(of("[a\n", "a").unwrap_err().to_string(), "x.ini: line 1: '[a' is no section; write [name]");
+        for (content, line) in [("[a\n", 1), ("[a", 1), ("[b]\nport=1\n[a", 3)] {
+            let why = format!("x.ini: line {line}: '[a' is no section; write [name]");
+            assert_eq!(of(content, "a").unwrap_err().to_string(), why);
+        }
     }
 }

@@ -71,6 +71,7 @@ fn whole(reports: &[Report], worst: &Report) -> Report {
     let mut whole =
         Report::failed(worst.check, worst.state, format!("{}: {named}{}", counts.join(", "), worst.headline));
     whole.missing.clone_from(&worst.missing);
+    whole.causes = worst.causes;
     whole.metrics = states.map(|(state, name)| Metric::count(name, of(state) as u64)).into();
     let line = |report: &Report| format!("{}: {}", report.state, report.summary(usize::MAX));
     whole.details = reports.iter().filter(|report| report.state != ServiceState::Ok).map(line).collect();

@@ -23,14 +23,24 @@ impl Report {
     pub fn doubt(&mut self, at_worst: ServiceState, unknown: Vec<String>) {
         if !unknown.is_empty() {
             self.state = settle(self.state, at_worst);
-            self.missing.extend(unknown);
+            match at_worst {
+                ServiceState::Ok => self.missing.extend(unknown),
+                _ => self.add_causes(unknown),
+            }
         }
     }
 
     /// Adds a doubt of which nobody can tell how much it hides: sockets, processes, namespaces not read.
     pub fn is_incomplete(&mut self, why: String) {
         self.state = self.state.max(ServiceState::Unknown);
-        self.missing.push(why);
+        self.add_causes(vec![why]);
+    }
+
+    /// Before what is only mentioned, in the order in which they come.
+    fn add_causes(&mut self, why: Vec<String>) {
+        let (at, count) = (self.causes, why.len());
+        self.missing.splice(at..at, why);
+        self.causes += count;
     }
 }
 

@@ -131,8 +131,11 @@ pub struct Report {
     pub state: ServiceState,
     /// The first line's text, without the state and the service.
     pub headline: String,
-    /// What the first line must say of the view's limits, before anything else is cut.
+    /// What the first line must say of the view's limits, before anything else is cut; what may change the verdict
+    /// comes first.
     pub missing: Vec<String>,
+    /// How many of these may change it.
+    pub causes: usize,
     pub reasons: Vec<String>,
     pub metrics: Vec<Metric>,
     /// A metric for each of the largest tenants; their set changes with them.
@@ -181,6 +184,7 @@ impl Report {
             state,
             headline: why,
             missing: Vec::new(),
+            causes: 0,
             reasons: Vec::new(),
             metrics: Vec::new(),
             parts: Vec::new(),
@@ -210,23 +214,29 @@ impl Report {
     }
 
     /// The first line's text in at most `longest` bytes: the service, what was found, then what is missing,
-    /// which is never cut for it. Where the missing is the verdict's reason it comes first.
+    /// which is never cut for it. Where something missing is the verdict's reason that comes first.
     pub fn summary(&self, longest: usize) -> String {
-        let missing = self.missing.join("; ");
         let name = self.service.as_ref().map_or_else(String::new, |service| format!("{service}: "));
         let longest = longest.saturating_sub(name.len());
         let mut headline = self.headline.clone();
         if let Some(Complete { namespaces: count @ 2.., .. }) = self.complete {
             headline += &format!(", {count} network namespaces seen");
         }
-        if missing.is_empty() {
+        if self.missing.is_empty() {
             return name + &cut(&headline, longest);
         }
-        if self.state == ServiceState::Unknown {
-            return name + &cut(&format!("{missing}; {headline}"), longest);
-        }
-        let headline = cut(&headline, longest.saturating_sub(missing.len() + 2));
-        name + &cut(&format!("{headline}; {missing}"), longest)
+        let first = match (self.state, self.causes) {
+            (ServiceState::Unknown, 0) => self.missing.len(),
+            (ServiceState::Unknown, causes) => causes,
+            _ => 0,
+        };
+        let said: usize = self.missing.iter().map(|why| why.len() + 2).sum();
+        let headline = cut(&headline, longest.saturating_sub(said));
+        let (causes, notes) = self.missing.split_at(first.min(self.missing.len()));
+        let mut parts: Vec<&str> = causes.iter().map(String::as_str).collect();
+        parts.push(&headline);
+        parts.extend(notes.iter().map(String::as_str));
+        name + &cut(&parts.join("; "), longest)
     }
 }
 

@@ -26,22 +26,34 @@ pub fn check_options(target: &Target, world: &World) -> Result<()> {
     }
 }
 
-/// Says that nothing listens, where nobody is connected or a listener is required, and what else is missing
-/// of the choice. Returns whether anything of it is seen.
-pub fn add_absence(report: &mut Report, target: &Target, world: &World, is_connected: bool) -> bool {
-    let is_there = listens(report, target, world, is_connected) || is_connected;
+/// Which connections of the service a check saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    Nobody,
+    Connections,
+    /// Among them the service's own ends: who accepted them is expected to listen still.
+    OwnEnds,
+}
+
+/// Says that nothing listens, where nobody is connected, the service's own ends are or a listener is required, and what
+/// else is missing of the choice. Returns whether anything of it is seen.
+pub fn add_absence(report: &mut Report, target: &Target, world: &World, seen: Seen) -> bool {
+    let is_connected = seen != Seen::Nobody;
+    let is_there = listens(report, target, world, seen) || is_connected;
     target.add_to(world, is_there, report);
     is_there
 }
 
 /// Whether anyone does on one of the ports, as far as it was asked. Listeners are asked for by themselves,
 /// which the kernel answers without a walk of its connections.
-fn listens(report: &mut Report, target: &Target, world: &World, is_connected: bool) -> bool {
+fn listens(report: &mut Report, target: &Target, world: &World, seen: Seen) -> bool {
     let (selection, required) = (&target.selection, target.request.without_listener);
+    let is_connected = seen != Seen::Nobody;
     // One of several that were typed may be a mistake while others are connected.
     let is_asked = selection.unix.iter().any(|target| target.asked);
     let are_several = is_asked && (selection.has_tcp() || selection.unix.len() > 1);
-    let is_wanted = required.is_some() || !is_connected || are_several;
+    let is_judged = required.is_some() || !is_connected || are_several;
+    let is_wanted = is_judged || (seen == Seen::OwnEnds && selection.has_tcp());
     if !is_wanted || selection.is_any() || world.replay.is_some() {
         return false;
     }
@@ -50,7 +62,8 @@ fn listens(report: &mut Report, target: &Target, world: &World, is_connected: bo
         report.missing.push(format!("nobody {here} is connected to it"));
         return false;
     }
-    let heard = (!selection.unix.is_empty()).then(|| unix::heard(selection, world, required.is_some() || are_several));
+    let heard = (is_judged && !selection.unix.is_empty())
+        .then(|| unix::heard(selection, world, required.is_some() || are_several));
     match heard {
         Some(Err(why)) => {
             report.is_incomplete(format!("listeners unknown: {why}"));

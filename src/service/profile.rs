@@ -199,7 +199,7 @@ fn explain(error: &serde_yaml::Error, yaml: &str, origin: &Path) -> Error {
 fn explained(error: &serde_yaml::Error, yaml: &str, origin: &Path, see: &str) -> Error {
     let text = error.to_string().replace('\n', " ");
     // The place is said once, in front.
-    let text = text.split(" at line ").next().unwrap_or(&text).to_owned();
+    let text = in_plain_words(text.split(" at line ").next().unwrap_or(&text));
     let remedy = if yaml.trim().is_empty() {
         "the file is empty; "
     } else if text.contains("invalid type: integer") || text.contains("invalid type: floating") {
@@ -210,6 +210,29 @@ fn explained(error: &serde_yaml::Error, yaml: &str, origin: &Path, see: &str) ->
     let place =
         error.location().map_or(String::new(), |place| format!("line {} column {}: ", place.line(), place.column()));
     Error::content(origin, format!("{place}{text} ({remedy}{see})"))
+}
+
+/// The YAML crate names what it expected by Rust's types.
+fn in_plain_words(text: &str) -> String {
+    let types = [
+        ("u16", "a port, 1 to 65535"),
+        ("u32", "a number, 0 or more"),
+        ("u64", "a number, 0 or more"),
+        ("f64", "a number"),
+        ("a sequence", "a list: [a, b]"),
+        ("a map", "keys with values"),
+    ];
+    let found = types.iter().find(|(rust, _)| text.ends_with(&format!("expected {rust}")));
+    let text = found.map_or(text.to_owned(), |(rust, plain)| format!("{}{plain}", text.trim_end_matches(rust)));
+    let names = [
+        ("type: sequence,", "type: a list,"),
+        ("type: map,", "type: keys with values,"),
+        ("unit value", "nothing"),
+        ("missing field `", "missing key `"),
+        ("unknown field `", "unknown key `"),
+        ("duplicate field `", "duplicate key `"),
+    ];
+    names.iter().fold(text, |text, (rust, plain)| text.replace(rust, plain))
 }
 
 #[cfg(test)]

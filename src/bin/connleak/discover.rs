@@ -7,57 +7,41 @@ mod recorded;
 mod services;
 mod table;
 
+use crate::host::with_host_options;
 use crate::screen::{self, Screen};
 use crate::subcommand::{Plain, guard};
 use argh::{ArgsInfo, FromArgs};
-use connleak::base::deadline::Deadline;
 use connleak::base::error::Result;
 use connleak::base::word;
-use connleak::kernel::world::{Netns, Source, World};
-use connleak::options::args::Timeout;
+use connleak::kernel::world::World;
 use listening::Listening;
 use recorded::Recorded;
 use services::Offered;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// what listens here, whose it is, which profile fits, and what no check watches yet
-#[derive(FromArgs, ArgsInfo, Debug)]
-#[argh(subcommand, name = "discover")]
-pub struct Discover {
-    /// output format: table, json, zabbix (low-level discovery), icinga (vars.connleak of a host) or nagios
-    /// (services); default table
-    #[argh(option, short = 'o', arg_name = "FORMAT")]
-    output: Option<Format>,
+with_host_options! {
+    /// what listens here, whose it is, which profile fits, and what no check watches yet
+    #[derive(FromArgs, ArgsInfo, Debug)]
+    #[argh(subcommand, name = "discover")]
+    pub struct Discover {
+        /// output format: table, json, zabbix (low-level discovery), icinga (vars.connleak of a host) or nagios
+        /// (services); default table
+        #[argh(option, short = 'o', arg_name = "FORMAT")]
+        output: Option<Format>,
 
-    /// also what no profile fits
-    #[argh(switch)]
-    all: bool,
+        /// also what no profile fits
+        #[argh(switch)]
+        all: bool,
 
-    /// where histories are, if not at the default place: what check_conn_growth has recorded is watched
-    #[argh(option, arg_name = "DIR")]
-    state_dir: Option<PathBuf>,
+        /// where histories are, if not at the default place: what check_conn_growth has recorded is watched
+        #[argh(option, arg_name = "DIR")]
+        state_dir: Option<PathBuf>,
 
-    /// network namespace: self, all of this host's (containers), that of a process id, or a name from
-    /// 'ip netns'; default self
-    #[argh(option, arg_name = "self|all|PID|NAME")]
-    netns: Option<Netns>,
-
-    /// where sockets are read: auto, netlink or proc; default auto
-    #[argh(option, arg_name = "SOURCE")]
-    source: Option<Source>,
-
-    /// read processes and socket tables below this directory, as /host/proc in a container
-    #[argh(option, arg_name = "DIR")]
-    proc_root: Option<PathBuf>,
-
-    /// show a dump recorded with 'ss -tanie -D FILE' instead of this machine
-    #[argh(option, arg_name = "FILE")]
-    replay: Option<PathBuf>,
-
-    /// time limit in seconds; default 10
-    #[argh(option, short = 't', arg_name = "SECONDS")]
-    timeout: Option<Timeout>,
+        /// show a dump recorded with 'ss -tanie -D FILE' instead of this machine
+        #[argh(option, arg_name = "FILE")]
+        replay: Option<PathBuf>,
+    }
 }
 
 /// `-o`.
@@ -102,7 +86,8 @@ struct Found {
 
 impl Plain for Discover {
     fn run(self) -> std::result::Result<(), String> {
-        let world = self.world();
+        let mut world = self.world();
+        world.replay.clone_from(&self.replay);
         guard(&world.deadline);
         let found = self.look(&world).map_err(|why| why.to_string())?;
         let format = self.output.unwrap_or_default();
@@ -132,15 +117,6 @@ impl Plain for Discover {
 }
 
 impl Discover {
-    fn world(&self) -> World {
-        let mut world = World::here(Deadline::after(self.timeout.unwrap_or_default().after.0));
-        world.source = self.source.unwrap_or_default();
-        world.netns = self.netns.clone().unwrap_or_default();
-        world.replay.clone_from(&self.replay);
-        world.proc_root = self.proc_root.clone().unwrap_or(world.proc_root);
-        world
-    }
-
     fn look(&self, world: &World) -> Result<Found> {
         let (mut listening, mut missing, mut notes) = listening::look(world)?;
         let has_owners = notes.is_empty();

@@ -4,51 +4,35 @@ mod examine;
 mod thresholds;
 
 use crate::cells::json_line;
+use crate::host::with_host_options;
 use crate::screen::{self, Screen, visible, wrapped};
 use crate::subcommand::{Plain, guard};
 use argh::{ArgsInfo, FromArgs};
-use connleak::base::deadline::Deadline;
 use connleak::base::word;
-use connleak::kernel::world::{Netns, Source, World};
-use connleak::options::args::Timeout;
+use connleak::kernel::world::World;
 use examine::Finding;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::str::FromStr;
 use thresholds::InForce;
 
-/// what here would make a check's answer partial: rights, namespaces, histories, profiles; thresholds in force
-#[derive(FromArgs, ArgsInfo, Debug)]
-#[argh(subcommand, name = "doctor")]
-pub struct Doctor {
-    /// show the thresholds of this profile, a name or a file; default those of the services that listen here
-    #[argh(option, short = 'P', arg_name = "NAME|FILE")]
-    profile: Vec<String>,
+with_host_options! {
+    /// what here would make a check's answer partial: rights, namespaces, histories, profiles; thresholds in force
+    #[derive(FromArgs, ArgsInfo, Debug)]
+    #[argh(subcommand, name = "doctor")]
+    pub struct Doctor {
+        /// show the thresholds of this profile, a name or a file; default those of the services that listen here
+        #[argh(option, short = 'P', arg_name = "NAME|FILE")]
+        profile: Vec<String>,
 
-    /// output format: table or json; default table
-    #[argh(option, short = 'o', arg_name = "FORMAT")]
-    output: Option<Format>,
+        /// output format: table or json; default table
+        #[argh(option, short = 'o', arg_name = "FORMAT")]
+        output: Option<Format>,
 
-    /// where histories are, if not at the default place
-    #[argh(option, arg_name = "DIR")]
-    state_dir: Option<PathBuf>,
-
-    /// network namespace: self, all of this host's (containers), that of a process id, or a name from
-    /// 'ip netns'; default self
-    #[argh(option, arg_name = "self|all|PID|NAME")]
-    netns: Option<Netns>,
-
-    /// where sockets are read: auto, netlink or proc; default auto
-    #[argh(option, arg_name = "SOURCE")]
-    source: Option<Source>,
-
-    /// read processes and socket tables below this directory, as /host/proc in a container
-    #[argh(option, arg_name = "DIR")]
-    proc_root: Option<PathBuf>,
-
-    /// time limit in seconds; default 10
-    #[argh(option, short = 't', arg_name = "SECONDS")]
-    timeout: Option<Timeout>,
+        /// where histories are, if not at the default place
+        #[argh(option, arg_name = "DIR")]
+        state_dir: Option<PathBuf>,
+    }
 }
 
 /// `-o`.
@@ -72,10 +56,7 @@ impl Plain for Doctor {
         "Exit status: 0; 1 where something would make answers partial; 3 with one line on standard error.\n";
 
     fn run(self) -> Result<(), String> {
-        let mut world = World::here(Deadline::after(self.timeout.unwrap_or_default().after.0));
-        world.source = self.source.unwrap_or_default();
-        world.netns = self.netns.clone().unwrap_or_default();
-        world.proc_root = self.proc_root.clone().unwrap_or(world.proc_root);
+        let world = self.world();
         guard(&world.deadline);
         let (in_force, unread) = thresholds::in_force(&self.profile, &world).map_err(|why| why.to_string())?;
         let mut findings = examine::all(&world, self.state_dir.as_deref());

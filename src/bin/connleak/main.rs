@@ -9,6 +9,7 @@ mod every;
 mod everyone;
 mod from_history;
 mod graph;
+mod host;
 mod protocol;
 mod screen;
 mod sessions;

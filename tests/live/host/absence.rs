@@ -58,6 +58,15 @@ fn nobody_listens_and_nobody_is_connected() {
         );
         assert!(!survivors.text().contains("nobody is connected"), "{survivors:?}");
         assert_eq!(look(CLOSEWAIT, &[]).code, 0);
+        // These see the service's own ends at no further walk, and say it unasked; of a client's ends it says nothing.
+        for check in [IDLE, STATES] {
+            for (side, is_said) in [("both", true), ("server", true), ("client", false)] {
+                let outcome = look(check, &["--side", side]);
+                let text = outcome.text();
+                assert_eq!((outcome.code, text.contains("nothing listens on port 27901 here")), (0, is_said), "{text}");
+                assert!(!text.contains("nobody"), "{text}");
+            }
+        }
     });
 }
 

@@ -31,13 +31,16 @@ fn the_action_passes_where_nothing_is_left_and_names_who_keeps_sockets() {
             let runner = runner(&[&inputs[..], &[("inputs.junit", "orphans.xml")]].concat());
             let outcome = run(&mut runner.step("Check"));
             assert_eq!(outcome.code, if is_leaking { 2 } else { 0 }, "{outcome:?}");
-            assert_eq!(outcome.stdout.contains("::error title=check_orphans_after_stop::ORPHANS CRITICAL"), is_leaking);
+            assert_eq!(
+                outcome.stdout.contains("::error title=check_orphans_after_stop::ORPHANS_AFTER_STOP CRITICAL"),
+                is_leaking
+            );
             for file in ["GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT"] {
                 let text = runner.written(file);
                 assert!(text.lines().count() == 1 && !text.contains('|'), "{file}: {text}");
                 assert_eq!(text.contains(LEFT), is_leaking, "{file}: {text}");
             }
-            assert!(runner.written("GITHUB_OUTPUT").starts_with("line=ORPHANS "), "{outcome:?}");
+            assert!(runner.written("GITHUB_OUTPUT").starts_with("line=ORPHANS_AFTER_STOP "), "{outcome:?}");
             assert!(runner.written("orphans.xml").contains("<testsuite"), "{outcome:?}");
             drop((server, client));
             lab.wait_for(crate::lab::CLOSE_WAIT, 11211, 0);
@@ -57,9 +60,10 @@ fn the_actions_inputs_reach_the_check() {
         let outcome = run(&mut runner(&more).step("Check"));
         assert_eq!(outcome.code, 0, "{outcome:?}");
         client.say("close c");
-        let failing = [("inputs.port", "11211"), ("inputs.stop", "false | cat\necho 'not reached'")];
-        let outcome = run(&mut runner(&failing).step("Check"));
-        assert!(outcome.code == 3 && !outcome.stdout.contains("not reached"), "{outcome:?}");
+        let failing = [("inputs.port", "11211"), ("inputs.stop", "false | cat\ntouch went-on")];
+        let stopped = runner(&failing);
+        let outcome = run(&mut stopped.step("Check"));
+        assert!(outcome.code == 3 && !stopped.dir.path().join("went-on").exists(), "{outcome:?}");
         // Nothing in an input is a command of the step.
         let planted = [("inputs.port", "11211; touch planted $(touch planted)")];
         let runner = runner(&planted);
