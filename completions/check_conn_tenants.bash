@@ -20,7 +20,7 @@ _check_conn_tenants() {
 
     case "${cmd}" in
         check_conn_tenants)
-            opts="--key --limit --close-wait-age --close-wait-warning --close-wait-critical --idle-age --idle-warning --idle-critical --outliers-warning --outliers-critical --outliers-min-count --state-dir --port -p --unix --profile -P --warning -w --critical -c --side --peer --local --user --unit --pid --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
+            opts="--key --limit --close-wait-age --close-wait-warning --close-wait-critical --close-wait-expected --idle-age --idle-warning --idle-critical --idle-expected --outliers-warning --outliers-critical --outliers-min-count --state-dir --port -p --unix --profile -P --warning -w --critical -c --side --peer --local --user --unit --pid --require-listener --netns --source --proc-root --replay --by --top --output -o --output-file --timeout -t --verbose -v --help -h --version -V --extra-opts"
             case "${prev}" in
                 --key)
                     COMPREPLY=()
@@ -42,6 +42,10 @@ _check_conn_tenants() {
                     COMPREPLY=()
                     return 0
                     ;;
+                --close-wait-expected)
+                    COMPREPLY=()
+                    return 0
+                    ;;
                 --idle-age)
                     COMPREPLY=()
                     return 0
@@ -51,6 +55,10 @@ _check_conn_tenants() {
                     return 0
                     ;;
                 --idle-critical)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --idle-expected)
                     COMPREPLY=()
                     return 0
                     ;;

@@ -3,7 +3,7 @@ function __fish_check_conn_tenants_using_command
     set -e cmd[1]
     set -l target_cmd $argv
 
-    set -l known_value_flags 'P' 'by' 'c' 'close-wait-age' 'close-wait-critical' 'close-wait-warning' 'critical' 'extra-opts' 'idle-age' 'idle-critical' 'idle-warning' 'key' 'limit' 'local' 'netns' 'o' 'outliers-critical' 'outliers-min-count' 'outliers-warning' 'output' 'output-file' 'p' 'peer' 'pid' 'port' 'proc-root' 'profile' 'replay' 'require-listener' 'side' 'source' 'state-dir' 't' 'timeout' 'top' 'unit' 'unix' 'user' 'w' 'warning' 
+    set -l known_value_flags 'P' 'by' 'c' 'close-wait-age' 'close-wait-critical' 'close-wait-expected' 'close-wait-warning' 'critical' 'extra-opts' 'idle-age' 'idle-critical' 'idle-expected' 'idle-warning' 'key' 'limit' 'local' 'netns' 'o' 'outliers-critical' 'outliers-min-count' 'outliers-warning' 'output' 'output-file' 'p' 'peer' 'pid' 'port' 'proc-root' 'profile' 'replay' 'require-listener' 'side' 'source' 'state-dir' 't' 'timeout' 'top' 'unit' 'unix' 'user' 'w' 'warning' 
 
     set -l i 1
     set -l cleaned_cmd
@@ -46,9 +46,11 @@ complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l close-wait-age -r -d 'count a tenant\'s CLOSE_WAIT only from this age on; default from the profile, else 60s'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l close-wait-warning -r -d 'warning range for each tenant\'s count in CLOSE_WAIT; default from the profile'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l close-wait-critical -r -d 'critical range for each tenant\'s count in CLOSE_WAIT; default from the profile'
+complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l close-wait-expected -r -d 'sockets in CLOSE_WAIT that each pool may keep until it next looks at them: each client host, on the host itself each unit and user; default from the profile, else 0'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l idle-age -r -d 'a connection without data for this long is idle; default from the profile, else 30m'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l idle-warning -r -d 'warning range for each tenant\'s idle connections; default from the profile'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l idle-critical -r -d 'critical range for each tenant\'s idle connections; default from the profile'
+complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l idle-expected -r -d 'idle connections that each pool may keep as spares; default from the profile, else 0'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l outliers-warning -r -d 'warning range for how many tenants stand out above the others; default 0'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l outliers-critical -r -d 'critical range for how many tenants stand out above the others; default none'
 complete -c check_conn_tenants -n '__fish_check_conn_tenants_using_command' -f -l outliers-min-count -r -d 'a tenant with fewer connections doesn\'t stand out; default from the profile, else 10'

@@ -151,6 +151,13 @@ fn a_long_pause_ends_a_stream() {
     assert_quiet(&Service::new(lives), 22_000.0);
 }
 
+/// A deploy leaves connections that fall silent within a minute: two of them are two instants, whenever they are looked at.
+#[test]
+fn two_deploys_are_no_stream() {
+    let drained = |deploy: f64| every(6.0, deploy, deploy + 60.0).map(|born| lost(1, born));
+    assert_quiet(&Service::new(drained(20_000.0).chain(drained(23_000.0))), 40_000.0);
+}
+
 #[test]
 fn a_stream_that_dies_out_is_no_leak() {
     let early = every(60.0, 10_000.0, 10_180.0).chain([10_400.0, 10_800.0, 11_900.0, 14_500.0, 19_000.0]);

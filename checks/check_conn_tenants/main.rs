@@ -24,6 +24,7 @@ use std::path::PathBuf;
 use tenancy::census::{Ages, Counts, Judged, Rules, Tenant, connections, display_name};
 use tenancy::found::Found;
 use tenancy::pooler::Pooler;
+use tenancy::spared::Expected;
 use tenancy::{label, look};
 
 /// find the tenant that takes a service's connections from the others
@@ -54,6 +55,11 @@ struct Tenants {
     #[argh(option, arg_name = "RANGE")]
     close_wait_critical: Option<Range>,
 
+    /// sockets in CLOSE_WAIT that each pool may keep until it next looks at them: each client host, on the host
+    /// itself each unit and user; default from the profile, else 0
+    #[argh(option, arg_name = "N")]
+    close_wait_expected: Option<u64>,
+
     /// a connection without data for this long is idle; default from the profile, else 30m
     #[argh(option, arg_name = "DURATION")]
     idle_age: Option<Span>,
@@ -65,6 +71,10 @@ struct Tenants {
     /// critical range for each tenant's idle connections; default from the profile
     #[argh(option, arg_name = "RANGE")]
     idle_critical: Option<Range>,
+
+    /// idle connections that each pool may keep as spares; default from the profile, else 0
+    #[argh(option, arg_name = "N")]
+    idle_expected: Option<u64>,
 
     /// warning range for how many tenants stand out above the others; default 0
     #[argh(option, arg_name = "RANGE")]
@@ -87,7 +97,7 @@ struct Tenants {
 impl Command for Tenants {
     const PROGRAM: &'static str = "check_conn_tenants";
     const ALSO: &'static [(&'static str, &'static str)] =
-        &[("min-age", "close-wait-age"), ("min-count", "outliers-min-count")];
+        &[("min-age", "close-wait-age"), ("min-count", "outliers-min-count"), ("expected", "close-wait-expected")];
 }
 
 fn main() {
@@ -102,7 +112,7 @@ fn check(args: &Args<Tenants>, world: &World) -> Result<Report> {
     let rules = rules(args, &target.profile);
     let look = look::look(world, &mut target, args.own.state_dir.as_deref())?;
     let gathered = world.deadline.elapsed();
-    let found = Found::new(world, key, look, naming, &rules.ages);
+    let found = Found::new(world, key, look, naming, &rules);
     let judged = rules.judge(&found.census);
     let mut report = present(args, &target, &rules, &found, judged);
     let is_connected = found.census.total + found.unsure.connections > 0;
@@ -128,6 +138,10 @@ fn rules(args: &Args<Tenants>, profile: &Profile) -> Rules {
         ages: Ages {
             close_wait: own.close_wait_age.or(profile.close_wait.min_age).unwrap_or(Span::seconds(60)),
             idle: own.idle_age.or(profile.idle.min_age).unwrap_or(Span::seconds(1800)),
+        },
+        expected: Expected {
+            close_wait: own.close_wait_expected.or(profile.close_wait.expected).unwrap_or(0),
+            idle: own.idle_expected.or(profile.idle.expected).unwrap_or(0),
         },
     }
 }
@@ -246,8 +260,9 @@ fn details(rules: &Rules, found: &Found, verbose: u8, top: usize) -> Vec<String>
         lines.extend(found.census.tenants.iter().take(top).map(|tenant| {
             let share = rules.share(tenant.counts.connections, &found.census);
             let counts = tenant.counts;
+            let spares = if counts.spares > 0 { format!(", {} spares", counts.spares) } else { String::new() };
             format!(
-                "tenant {}: {}, {share}%, {} in CLOSE_WAIT, {} idle",
+                "tenant {}: {}, {share}%, {} in CLOSE_WAIT, {} idle{spares}",
                 display_name(&tenant.name),
                 connections(counts.connections),
                 counts.close_wait,
@@ -272,6 +287,7 @@ fn tenants(rules: &Rules, found: &Found, labels: &[String], named: &[usize], out
             "share": rules.share(tenant.counts.connections, &found.census),
             "close_wait": tenant.counts.close_wait,
             "idle": found.ages_known.then_some(tenant.counts.idle),
+            "spares": tenant.counts.spares,
             "outlier": outliers.contains(&index),
             "problem": named.contains(&index),
         })

@@ -6,6 +6,7 @@ pub mod label;
 pub mod look;
 pub mod outlier;
 pub mod pooler;
+pub mod spared;
 pub mod whose;
 
 use connleak::base::error::{Error, Result};

@@ -24,6 +24,9 @@ pub struct Rules {
     pub usual_warning: Option<u32>,
 }
 
+/// Seconds; what rises since the first look may be a start, load or a leak.
+const BEGINNING: f64 = 600.0;
+
 /// Seconds of silence after which a connection is no sign of load: two minutes is above common keep-alives.
 const UNUSED: f64 = 120.0;
 
@@ -173,6 +176,7 @@ impl Outcome {
     fn why_growing(&self) -> String {
         match self.idle_median.filter(|idle| *idle >= UNUSED) {
             Some(idle) => format!(", half of them silent for {} or more", span(idle)),
+            None if self.learned.watched < BEGINNING => String::new(),
             None => " (load)".to_owned(),
         }
     }
@@ -390,6 +394,8 @@ mod tests {
     #[test]
     fn connections_that_nobody_uses_are_no_load() {
         let mut found = found(Trend::Growing { rate: 0.1 }, 30, 512);
+        assert_eq!(found.headline(&Rules::default(), &[], None), "growing, +6/min, 30 of 512", "nobody knows of what");
+        found.learned.watched = BEGINNING;
         let mut says = |idle| {
             found.idle_median = idle;
             found.headline(&Rules::default(), &[], None)

@@ -1,5 +1,6 @@
 //! Every tenant's counts, and the rules they are held to.
 
+use super::spared::Expected;
 use super::{Whose, Why, outlier};
 use connleak::base::duration::Span;
 use connleak::kernel::socket::{Socket, State};
@@ -23,6 +24,9 @@ pub struct Counts {
     pub close_wait: u64,
     /// ESTABLISHED without data for the minimal age.
     pub idle: u64,
+    /// Of either kind, but what a pool may keep.
+    #[serde(skip)]
+    pub spares: u64,
     /// More that may be in CLOSE_WAIT for as long: probes or writes hide their age.
     #[serde(skip)]
     pub maybe_close_wait: u64,
@@ -36,6 +40,7 @@ impl Counts {
         self.connections += other.connections;
         self.close_wait += other.close_wait;
         self.idle += other.idle;
+        self.spares += other.spares;
         self.maybe_close_wait += other.maybe_close_wait;
         self.maybe_idle += other.maybe_idle;
     }
@@ -43,7 +48,12 @@ impl Counts {
     /// With all that may be counted besides.
     fn at_worst(&self) -> Counts {
         let (close_wait, idle) = (self.close_wait + self.maybe_close_wait, self.idle + self.maybe_idle);
-        Counts { connections: self.connections, close_wait, idle, ..Counts::default() }
+        Counts { connections: self.connections, close_wait, idle, spares: self.spares, ..Counts::default() }
+    }
+
+    /// ` beyond 6 spares`, of those that a pool keeps.
+    fn beyond_spares(&self) -> String {
+        if self.spares > 0 { format!(" beyond {} spares", self.spares) } else { String::new() }
     }
 }
 
@@ -138,6 +148,7 @@ pub struct Rules {
     /// A tenant with fewer connections is no outlier.
     pub min_count: u64,
     pub ages: Ages,
+    pub expected: Expected,
 }
 
 /// What the rules say of a census.
@@ -173,10 +184,11 @@ impl Rules {
             format!("{}, {}% of {whole}", connections(counts.connections), shares(counts))
         });
         judged.each(&self.close_wait, census, &|counts| Some(counts.close_wait as f64), &|counts| {
-            format!("{} in CLOSE_WAIT for {} or more", counts.close_wait, self.ages.close_wait)
+            let (count, least) = (counts.close_wait, self.ages.close_wait);
+            format!("{count} in CLOSE_WAIT for {least} or more{}", counts.beyond_spares())
         });
         judged.each(&self.idle, census, &|counts| Some(counts.idle as f64), &|counts| {
-            format!("{} idle for {} or more", counts.idle, self.ages.idle)
+            format!("{} idle for {} or more{}", counts.idle, self.ages.idle, counts.beyond_spares())
         });
         let sizes: Vec<u64> = census.tenants.iter().map(|tenant| tenant.counts.connections).collect();
         judged.outliers = outlier::find(&sizes, self.min_count);
@@ -289,6 +301,7 @@ mod tests {
             outliers: limits("0", ""),
             min_count: 10,
             ages: Ages { close_wait: Span::seconds(60), idle: Span::seconds(60) },
+            expected: Expected::default(),
         }
     }
 

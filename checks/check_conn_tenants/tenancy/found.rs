@@ -1,8 +1,9 @@
 //! The service's connections with their tenants, and the poolers among their holders.
 
-use super::census::{Ages, Census, Counts, Judged};
+use super::census::{Census, Counts, Judged, Rules};
 use super::look::{Connection, Snapshot};
 use super::pooler::{self, Pooler};
+use super::spared;
 use super::whose::Naming;
 use super::{People, Whose};
 use connleak::kernel::socket::State;
@@ -29,10 +30,13 @@ pub struct Found {
 }
 
 impl Found {
-    pub fn new(world: &World, key: Key, look: Snapshot, naming: Naming, ages: &Ages) -> Found {
+    pub fn new(world: &World, key: Key, look: Snapshot, naming: Naming, rules: &Rules) -> Found {
+        let ages = &rules.ages;
         let mut people = People::find(world, &look, naming);
         let whose: Vec<Whose> = look.connections.iter().map(|connection| people.whose(connection)).collect();
-        let counts = look.connections.iter().map(|connection| ages.count(&connection.socket));
+        let mut counts: Vec<Counts> =
+            look.connections.iter().map(|connection| ages.count(&connection.socket)).collect();
+        spared::take_out(&look.connections, &mut counts, rules.expected);
         let mut census = Census::new(whose.iter().cloned().zip(counts));
         let is_by_peer = matches!(key, Key::Plain(Plain::Peer(_)));
         census.is_local = is_by_peer && census.tenants.len() == 1 && look.is_local();

@@ -17,8 +17,9 @@ const WATCHED: f64 = 6.0;
 const GENERATIONS: usize = super::FEWEST as usize;
 /// Instants closer than this, seconds, are one generation: one fault seldom stretches longer.
 const ONE_EVENT: f64 = 20.0;
-/// The longest pause, as a share of the whole stream: it goes on, or it has stopped.
-const PAUSE: f64 = 0.5;
+/// The longest pause, as a share of the whole stream: it goes on, or it has stopped. Between two clusters, and after them, one
+/// pause is always nearly half: two deploys or batches are no stream.
+const PAUSE: f64 = 0.45;
 /// Survivors of the newer half, at least this share of all: a stream that dies out is a pool finding its size.
 const NEWER: f64 = 1.0 / 3.0;
 /// While a stream is shorter than its bar, it may have stopped unseen: this share of the followers to be expected must

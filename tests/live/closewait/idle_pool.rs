@@ -1,7 +1,7 @@
 //! A healthy pool at an idle moment, whose real server has closed what it keeps: no CRITICAL of a few.
 
 use crate::integrations::python::{prepare_python, python};
-use crate::lab::run::{CLOSEWAIT, PATIENCE, Started, as_nobody, poll};
+use crate::lab::run::{CLOSEWAIT, PATIENCE, Started, TENANTS, as_nobody, poll};
 use crate::lab::{CLOSE_WAIT, Lab};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -55,10 +55,24 @@ fn what_redis_closed_of_a_pool_at_rest_is_judged_by_the_whole_pool() {
         assert!(found.text().contains("54.55% of 11 connections (warning "), "{found:?}");
         let spared = look(&["--expected=6"]);
         assert_eq!((spared.code, spared.value("close_wait"), spared.value("spares")), (0, 0.0, 6.0), "{spared:?}");
+        // A tenant's pool keeps them likewise, and its address is no tenant's.
+        let tenants = |key: &str, more: &[&str]| {
+            TENANTS.run(&[&["-p6379", "--side=client", "--close-wait-age=0s", key], more].concat())
+        };
+        for key in ["--key=peer", "--key=user"] {
+            let found = tenants(key, &[]);
+            assert!(found.code == 1 && found.text().contains("6 in CLOSE_WAIT for 0s or more"), "{found:?}");
+            assert_eq!(tenants(key, &["--expected=5", "--close-wait-warning=0"]).value("close_wait_max"), 1.0);
+            let spared = tenants(key, &["--expected=6"]);
+            assert_eq!((spared.code, spared.value("close_wait_max")), (0, 0.0), "{spared:?}");
+        }
         // More than the pool may keep, and more than the count allows.
         have(60, 66);
         let leaked = look(&["--expected=6"]);
         assert_eq!((leaked.code, leaked.value("close_wait"), leaked.value("spares")), (2, 60.0, 6.0), "{leaked:?}");
         assert!(leaked.text().contains("60 sockets in CLOSE_WAIT beyond 6 spares (critical 50)"), "{leaked:?}");
+        let leaked = tenants("--key=user", &["--expected=6"]);
+        assert_eq!(leaked.code, 2, "{leaked:?}");
+        assert!(leaked.text().contains("60 in CLOSE_WAIT for 0s or more beyond 6 spares (critical "), "{leaked:?}");
     });
 }
