@@ -279,11 +279,6 @@ fn check_closewait_of_ghosts_that_only_their_unit_tells() {
 }
 
 #[test]
-fn check_conn_tenants_by_unit() {
-    Lab::test(|lab| never_ok(lab, TENANTS, End::None, &[PORT, "--key=unit", "--limit=5", "-c50"]));
-}
-
-#[test]
 fn check_conn_idle_of_a_port() {
     Lab::test(|lab| never_ok(lab, IDLE, End::None, &[PORT, "--side=server", "--min-age=0s", "-c0"]));
 }
@@ -344,4 +339,9 @@ fn check_conn_tenants_of_all_namespaces() {
 #[test]
 fn check_orphans_after_stop_of_all_namespaces() {
     Lab::test(|lab| never_ok_in_all(lab, ORPHANS, End::Close, &["--wait=0s"]));
+}
+
+#[test]
+fn check_conn_tenants_of_all_namespaces_by_unit() {
+    Lab::test(|lab| never_ok_in_all(lab, TENANTS, End::None, &["--key=unit", "--limit=5", "-c50"]));
 }

@@ -170,7 +170,7 @@ fn what_is_forgotten_behind_a_redirected_port_is_found() {
         lab.wait_for(CLOSE_WAIT, 3306, 20);
         let outcome = look("-p13306", &[&state("c")]);
         assert_eq!((outcome.code, outcome.value("close_wait")), (1, 20.0), "{outcome:?}");
-        let says = format!("all held by {}[{}]", "peer", server.pid());
+        let says = format!("all held by peer[{}]", server.pid());
         assert!(outcome.text().contains(&says), "{outcome:?}");
         assert!(outcome.text().contains("20 sockets on port 3306 by a redirection on this host"), "{outcome:?}");
         for (port, side) in [("-p13306", "--side=server"), ("-p3306", "--side=both"), ("-p13306,3306", "--side=both")] {
@@ -182,8 +182,8 @@ fn what_is_forgotten_behind_a_redirected_port_is_found() {
         fs::write("/proc/sys/net/ipv4/tcp_fin_timeout", "1").unwrap();
         client.say("close c");
         lab.wait_for(FIN_WAIT2, 13306, 0);
-        for name in ["a", "b", "a", "b"] {
-            let outcome = look("-p13306", &[&state(name)]);
+        for (name, side) in [("a", "--side=both"), ("b", "--side=server"), ("a", "--side=both")] {
+            let outcome = look("-p13306", &[side, &state(name)]);
             assert_eq!((outcome.code, outcome.value("close_wait")), (1, 20.0), "{outcome:?}");
         }
         let late = look("-p13306", &[&state("late")]);
