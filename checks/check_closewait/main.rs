@@ -105,6 +105,10 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
         target.selection.is_brief = false;
         found = gather(&target, &rules, &mut sights, world)?;
     }
+    if sights.has_lost_some() && found.seen.missing.is_none() {
+        let again = gather(&target, &rules, &mut sights, world)?;
+        found = if again.stuck.len() < found.stuck.len() { found } else { again };
+    }
     let strays = found.count_strays(&target, world);
     let unkept = sights.keep(&target.selection.unix_known.borrow(), found.seen.missing.is_none());
     found.ghosts = ghosts::look_for(args, &target, &rules, &mut found, world)?;

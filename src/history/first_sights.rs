@@ -173,6 +173,12 @@ impl FirstSights {
         Cow::Owned(socket.first_seen(Age { at_least: since(sight.first), at_most: since(sight.before) }))
     }
 
+    /// Whether some that were stuck at two looks at least aren't seen any more: they are closed, or a dump has lost them, as
+    /// it does while others come and go.
+    pub fn has_lost_some(&self) -> bool {
+        self.known.iter().any(|(cookie, sight)| sight.first < self.looked && !self.stuck.contains_key(cookie))
+    }
+
     /// Remembers this look, and what it tells of `known`. `is_whole`: whether it saw all sockets; else what it didn't see stays
     /// known. Returns why the next run won't know of it, where that is to be said.
     pub fn keep(mut self, known: &Known, is_whole: bool) -> Option<String> {
@@ -279,11 +285,13 @@ mod tests {
         let mut second = later(dir, 60_000);
         assert!(near(age(&mut second, 1), 60_000, boot::uptime() as u32 * 1000 + 60_000));
         assert!(near(age(&mut second, 2), 0, 60_000));
+        assert!(!second.has_lost_some());
         let clients = later(dir, 60_000).sockets.clients;
         assert_eq!(clients.get(&NonZeroU64::new(9).unwrap()).map(|name| name.text()), Some("/run/x".into()));
         assert_eq!(kept(second, true), None);
         let third = later(dir, 120_000);
         assert_eq!((third.known.len(), third.sockets.clients.len()), (2, 0));
+        assert!(third.has_lost_some(), "one was there in both");
         assert_eq!(kept(third, false), None);
         let mut fourth = later(dir, 180_000);
         assert!(near(age(&mut fourth, 2), 120_000, 180_000), "what was not seen by one stays known");
