@@ -92,7 +92,7 @@ for line in sys.stdin:
         if service == 0:
             os.dup2(made.fileno(), 3)
             os.set_inheritable(3, True)
-            os.execvp(sys.executable, ['service', '-c', serve])
+            os.execv(sys.executable, [sys.executable, '-c', serve])
     print('ok', service, flush=True)
 stop()
 ";
@@ -125,7 +125,7 @@ fn a_listener_that_the_service_inherited_is_its_managers() {
             says(&saved, 0, &["baseline of 7 sockets"]);
             assert!(!saved.text().contains("nobody listens"), "{saved:?}");
             client.say("close c");
-            says(&stuck(), 1, &["3 server sockets", &format!("all held by python3{service}")]);
+            says(&stuck(), 1, &["3 server sockets", "all held by python3", &service]);
             manager.say("stop");
             let left = orphans(&["--baseline", &baseline]);
             says(&left, 2, &["1 socket left", &kept]);
