@@ -36,6 +36,9 @@ use std::path::PathBuf;
 /// Sockets that are remembered: of very many each process has some among those that the kernel lists first.
 const MOST_INODES: usize = 16_384;
 
+/// At UNIX sockets, where one lacks what earlier runs knew to be stuck.
+const MOST_LOOKS: usize = 4;
+
 /// find sockets in CLOSE_WAIT: their peer has closed, their process has forgotten them
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(note = "The main number is how many of the service's sockets have been in CLOSE_WAIT for --min-age.")]
@@ -111,6 +114,13 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
         target.selection.is_brief = false;
         found = gather(&target, &rules, &mut sights, memory.as_ref(), world)?;
     }
+    for _ in 1..MOST_LOOKS {
+        if sights.is_settled() || found.seen.missing.is_some() {
+            break;
+        }
+        let again = gather(&target, &rules, &mut sights, memory.as_ref(), world)?;
+        found = if again.stuck.len() < found.stuck.len() { found } else { again };
+    }
     let strays = found.count_strays(&target, world);
     let unkept = sights.keep(&target.selection.unix_known.borrow(), found.seen.missing.is_none());
     let mut tables = ReadTables::default();
@@ -183,6 +193,7 @@ fn gather(
     world: &World,
 ) -> Result<Found> {
     let (selection, min_age) = (&target.selection, rules.min_age);
+    sights.begin_look();
     let states = StateSet::of(&[State::Established, State::CloseWait, State::Listen]);
     let (mut tally, mut stuck, mut inodes) = (Tally::default(), Vec::new(), Vec::new());
     let mut rows = Rows::of(states);
