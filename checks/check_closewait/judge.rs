@@ -152,7 +152,7 @@ pub struct Found {
     pub over_unix: u64,
     /// Clients' ends of UNIX sockets that may be the service's: their servers had closed before the first look.
     pub strays: u64,
-    /// Of the server's ends those that came in by another port.
+    /// Server's ends that came in by another port.
     pub redirected: Redirected,
 }
 

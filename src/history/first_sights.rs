@@ -20,7 +20,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 const LARGEST_FILE: u64 = 8 * 1024 * 1024;
-/// Of these the names of their servers take most.
+/// Sockets and names of servers, all together.
 const MOST_SOCKETS: u64 = 100_000;
 /// More than any line has.
 const LINE: u64 = 1024;

@@ -5,8 +5,11 @@
 
 use super::{identity_of, own_identity};
 use crate::base::error::{Error, Result};
+use crate::kernel::owner;
 use crate::kernel::world::World;
+use rustix::io::Errno;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -35,9 +38,11 @@ pub struct LivedIn {
 }
 
 impl LivedIn {
-    /// The folder of a process that is still in it; `None`: it is empty by now, or gone.
+    /// The folder of a process that is still in it, or of which that can't be told now; `None`: it is empty by now, or gone.
     pub fn process(&self) -> Option<&Path> {
-        let is_in = |process: &&PathBuf| identity_of(&process.join("net")).is_ok_and(|inode| inode == self.identity);
+        let is_in = |process: &&PathBuf| {
+            identity_of(&process.join("net")).map_or_else(|why| !is_gone(&why), |inode| inode == self.identity)
+        };
         self.processes.iter().find(is_in).map(PathBuf::as_path)
     }
 }
@@ -56,15 +61,31 @@ impl Host {
 }
 
 /// The threads of a process that are in another namespace than it: setns(2) is a thread's own.
-fn others(process: &Path, identity: u32) -> Vec<(u32, PathBuf)> {
+///
+/// # Errors
+/// When they, or where one is, can't be told; not for those that have ended.
+fn others(process: &Path, identity: u32) -> io::Result<Vec<(u32, PathBuf)>> {
     let tasks = process.join("task");
     // A folder for each thread, beside the two that all have.
     if fs::metadata(&tasks).is_ok_and(|meta| meta.nlink() <= 3) {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    let threads = fs::read_dir(&tasks).into_iter().flatten().flatten().map(|thread| thread.path());
-    let of = |thread: PathBuf| Some((identity_of(&thread.join("net")).ok()?, thread));
-    threads.filter_map(of).filter(|(of_thread, _)| *of_thread != identity).collect()
+    let mut others = Vec::new();
+    for thread in fs::read_dir(&tasks)? {
+        let thread = thread?.path();
+        match identity_of(&thread.join("net")) {
+            Ok(of_thread) if of_thread == identity => {}
+            Ok(of_thread) => others.push((of_thread, thread)),
+            Err(why) if is_gone(&why) => {}
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(others)
+}
+
+/// Whether that is said of what has ended, and not of what can't be read now.
+fn is_gone(why: &io::Error) -> bool {
+    Errno::from_io_error(why).is_some_and(owner::is_gone)
 }
 
 /// # Errors
@@ -72,18 +93,20 @@ fn others(process: &Path, identity: u32) -> Vec<(u32, PathBuf)> {
 pub fn look(world: &World) -> Result<Host> {
     let root = &world.proc_root;
     let mut host = Host { lived_in: Vec::new(), mounted: Vec::new(), remark: None, hidden: Vec::new(), outside: None };
-    let (ours, mut unread) = (own_identity(), 0);
+    let (ours, mut unread, mut untold) = (own_identity(), 0, 0);
     for pid in pids(root)? {
         let process = root.join(pid.to_string());
         match identity_of(&process.join("net")) {
             Ok(identity) => {
-                for (of_thread, thread) in others(&process, identity) {
-                    host.add(of_thread, thread, ours);
+                match others(&process, identity) {
+                    Ok(threads) => threads.into_iter().for_each(|(of, thread)| host.add(of, thread, ours)),
+                    Err(why) => untold += u64::from(!is_gone(&why)),
                 }
                 host.add(identity, process, ours);
             }
             // hidepid shows the folder, but not what is in it. One that has ended is no loss.
-            Err(cause) => unread += u64::from(cause.kind() == std::io::ErrorKind::PermissionDenied),
+            Err(why) if why.kind() == io::ErrorKind::PermissionDenied => unread += 1,
+            Err(why) => untold += u64::from(!is_gone(&why)),
         }
     }
     if host.lived_in.is_empty() {
@@ -91,6 +114,9 @@ pub fn look(world: &World) -> Result<Host> {
     }
     if unread > 0 || world.hides_processes() {
         host.hidden.push(format!("{} hides processes (hidepid), so maybe more namespaces", root.display()));
+    }
+    if untold > 0 {
+        host.hidden.push(format!("network namespaces of {untold} processes can't be told, so maybe more"));
     }
     match mounted(world, &host.lived_in) {
         Ok(mounted) => host.mounted = mounted,
@@ -102,7 +128,9 @@ pub fn look(world: &World) -> Result<Host> {
 /// All that are listed, in order.
 pub fn pids(root: &Path) -> Result<Vec<u32>> {
     let entries = fs::read_dir(root).map_err(|cause| Error::reading(root, cause))?;
-    let mut pids: Vec<u32> = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    let names: io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.file_name())).collect();
+    let names = names.map_err(|cause| Error::reading(root, cause))?;
+    let mut pids: Vec<u32> = names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect();
     pids.sort_unstable();
     Ok(pids)
 }

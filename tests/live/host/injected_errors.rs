@@ -5,7 +5,7 @@ use crate::host::containers::child;
 use crate::host::unit::Service;
 use crate::lab::run::{CLOSEWAIT, Check, GROWTH, IDLE, ORPHANS, STATES, TENANTS, finish};
 use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab, Peer, example};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -121,18 +121,22 @@ impl End {
     }
 }
 
-/// So many places of `count`, evenly spread, the first among them.
-fn spread(count: usize, most: usize) -> impl Iterator<Item = usize> {
+/// The first two places of `count`, on which all else rests, and so many, evenly spread.
+fn spread(count: usize, most: usize) -> BTreeSet<usize> {
     let taken = count.min(most);
-    (0..taken).map(move |index| 1 + index * count / taken)
+    (1..=count.min(2)).chain((0..taken).map(|index| 1 + index * count / taken)).collect()
 }
 
 /// What strace(1) is to inject: a call fails once, with one of the errors.
 fn injections(calls: &BTreeMap<String, usize>) -> Vec<String> {
     let all = std::env::var_os("CONNLEAK_ALL_ERRORS").is_some();
     let of_call = |(call, count): (&String, &usize)| -> Vec<String> {
-        let errors = |at: usize| ERRORS.iter().enumerate().filter(move |(index, _)| all || *index == at % ERRORS.len());
+        let first = |at: usize| at <= 2;
+        let errors = |at: usize| {
+            ERRORS.iter().enumerate().filter(move |(index, _)| all || first(at) || *index == at % ERRORS.len())
+        };
         let each = spread(*count, if all { *count } else { OF_EACH })
+            .into_iter()
             .flat_map(|at| errors(at).map(move |(_, error)| (at, error)));
         each.map(|(at, error)| format!("inject={call}:error={error}:when={at}")).collect()
     };
