@@ -3,6 +3,7 @@
 //! Search order: the file given, `NAME.yaml` in the thresholds directory, the embedded default.
 
 mod embedded;
+mod explained;
 pub mod map;
 mod sections;
 mod states;
@@ -19,6 +20,7 @@ use crate::kernel::socket::Side;
 use crate::kernel::unix_target::UnixPath;
 use crate::report::GENERIC;
 use embedded::EMBEDDED;
+use explained::explained;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -194,45 +196,6 @@ pub fn parse(yaml: &str, origin: &Path) -> Result<Profile> {
 /// One line with place, key and remedy from the YAML crate's error.
 fn explain(error: &serde_yaml::Error, yaml: &str, origin: &Path) -> Error {
     explained(error, yaml, origin, "see 'Profiles' in the man page")
-}
-
-fn explained(error: &serde_yaml::Error, yaml: &str, origin: &Path, see: &str) -> Error {
-    let text = error.to_string().replace('\n', " ");
-    // The place is said once, in front.
-    let text = in_plain_words(text.split(" at line ").next().unwrap_or(&text));
-    let remedy = if yaml.trim().is_empty() {
-        "the file is empty; "
-    } else if text.contains("invalid type: integer") || text.contains("invalid type: floating") {
-        "quote ranges, give durations a unit; "
-    } else {
-        ""
-    };
-    let place =
-        error.location().map_or(String::new(), |place| format!("line {} column {}: ", place.line(), place.column()));
-    Error::content(origin, format!("{place}{text} ({remedy}{see})"))
-}
-
-/// The YAML crate names what it expected by Rust's types.
-fn in_plain_words(text: &str) -> String {
-    let types = [
-        ("u16", "a port, 1 to 65535"),
-        ("u32", "a number, 0 or more"),
-        ("u64", "a number, 0 or more"),
-        ("f64", "a number"),
-        ("a sequence", "a list: [a, b]"),
-        ("a map", "keys with values"),
-    ];
-    let found = types.iter().find(|(rust, _)| text.ends_with(&format!("expected {rust}")));
-    let text = found.map_or(text.to_owned(), |(rust, plain)| format!("{}{plain}", text.trim_end_matches(rust)));
-    let names = [
-        ("type: sequence,", "type: a list,"),
-        ("type: map,", "type: keys with values,"),
-        ("unit value", "nothing"),
-        ("missing field `", "missing key `"),
-        ("unknown field `", "unknown key `"),
-        ("duplicate field `", "duplicate key `"),
-    ];
-    names.iter().fold(text, |text, (rust, plain)| text.replace(rust, plain))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The file behind `--key map:FILE`: each tenant's addresses, users, units and paths.
 
-use super::{LARGEST_FILE, explained};
+use super::LARGEST_FILE;
+use super::explained::explained;
 use crate::base::error::{Error, Result};
 use crate::base::read_limited;
 use crate::kernel::select::Cidr;
