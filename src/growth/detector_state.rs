@@ -250,10 +250,10 @@ fn in_real_time(verdict: Verdict, speed: f64) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::owners::ghosts::Rows;
     use crate::growth::detector::Witness;
     use crate::kernel::socket::{Endpoint, Side, State as TcpState, Times};
     use crate::kernel::source::{Coverage, Origin};
+    use crate::owners::ghosts::Rows;
 
     fn pool(cookies: impl Iterator<Item = u64>) -> Pool {
         let end = |port| Endpoint::new([127, 0, 0, 1].into(), port);

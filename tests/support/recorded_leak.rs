@@ -10,6 +10,7 @@ use connleak::history::state_dir;
 use connleak::history::{Group, History, Sample, Step};
 use connleak::kernel::socket::{Endpoint, Side, Socket, State, Times};
 use connleak::kernel::source::{Coverage, Origin};
+use connleak::owners::ghosts::Rows;
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -111,7 +112,16 @@ impl Story {
         counts[State::Listen as usize - 1] = 1;
         let seen = Coverage::new(Origin::Netlink, String::new());
         let instance = 1 + u64::from(minute >= self.restart());
-        Pool { seen, connections, counts, instance, listeners: Vec::new(), ports: None, unsure: 0 }
+        Pool {
+            seen,
+            connections,
+            counts,
+            instance,
+            listeners: Vec::new(),
+            ports: None,
+            rows: Rows::default(),
+            unsure: 0,
+        }
     }
 }
 
