@@ -17,9 +17,10 @@ const WATCHED: f64 = 6.0;
 const GENERATIONS: usize = super::FEWEST as usize;
 /// Instants closer than this, seconds, are one generation: one fault seldom stretches longer.
 const ONE_EVENT: f64 = 20.0;
-/// The longest pause, as a share of the whole stream: it goes on, or it has stopped. Between two clusters, and after them, one
-/// pause is always nearly half: two deploys or batches are no stream.
-const PAUSE: f64 = 0.45;
+/// The longest pause, as a share of the whole stream: it goes on, or it has stopped.
+const PAUSE: f64 = 0.5;
+/// The two longest pauses likewise: what lies in between is two instants, as two deploys or batches make them.
+const PAUSES: f64 = 0.9;
 /// Survivors of the newer half, at least this share of all: a stream that dies out is a pool finding its size.
 const NEWER: f64 = 1.0 / 3.0;
 /// While a stream is shorter than its bar, it may have stopped unseen: this share of the followers to be expected must
@@ -103,20 +104,23 @@ impl Stream<'_> {
             return false;
         }
         let spacing = ONE_EVENT.min(self.bar / 4.0);
-        let (mut generations, mut generation, mut before, mut pause) = (1, self.onset(), self.onset(), 0.0_f64);
+        let (mut generations, mut generation, mut before) = (1, self.onset(), self.onset());
+        let (mut pause, mut second) = (0.0_f64, 0.0_f64);
+        let mut rest = |length: f64| (pause, second) = (pause.max(length), second.max(length.min(pause)));
         for socket in self.survivors {
-            pause = pause.max(socket.silent_since - before);
+            rest(socket.silent_since - before);
             before = socket.silent_since;
             if socket.silent_since > generation + spacing {
                 generations += 1;
                 generation = socket.silent_since;
             }
         }
-        pause = pause.max(self.onset() + span - before);
+        rest(self.onset() + span - before);
         let middle = self.onset() + span / 2.0;
         let newer = self.survivors.iter().filter(|socket| socket.silent_since > middle).count() as f64;
         generations >= GENERATIONS
             && pause <= PAUSE * span
+            && pause + second <= PAUSES * span
             && newer >= NEWER * self.count()
             && (before - self.onset() >= self.bar || self.followed())
     }
