@@ -254,3 +254,19 @@ fn the_action_takes_a_release_whose_checksum_fits() {
     let outcome = run::run(&mut runner.step("Install"));
     assert_eq!((outcome.code, runner.written("GITHUB_PATH").as_str()), (0, ""), "{outcome:?}");
 }
+
+/// What it is built from, and nothing that only tests need; packaging/release builds it once more from there.
+#[test]
+fn the_crate_has_no_tests() {
+    let mut cargo = Command::new(env!("CARGO"));
+    let listed = succeed(cargo.args(["package", "--list", "--offline", "--allow-dirty"]).current_dir(ROOT));
+    let has = |name: &str| listed.lines().any(|path| path.starts_with(name));
+    for name in
+        ["src/lib.rs", "checks/check_closewait/main.rs", "thresholds/", "packaging/link.rs", "man/", "README.md"]
+    {
+        assert!(has(name), "{name}: {listed}");
+    }
+    for name in ["tests/", "benches/", "findings/", "fuzz/", ".ci/", ".github/"] {
+        assert!(!has(name), "{name}: {listed}");
+    }
+}

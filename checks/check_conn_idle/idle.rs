@@ -79,7 +79,7 @@ impl Rules {
 pub struct Found {
     pub seen: Coverage,
     pub established: u64,
-    /// Of these the service's own.
+    /// ESTABLISHED ends that are the service's own.
     pub own_ends: u64,
     /// Idle for the minimal age and no spares, longest first.
     pub idlers: Vec<Idler>,
