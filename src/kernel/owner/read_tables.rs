@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 #[derive(Debug, Default)]
 pub struct ReadTables {
-    /// Of processes that were read to the end.
+    /// What processes hold that were read to the end.
     processes: HashMap<u32, Sockets>,
     /// Network namespaces that descriptors keep.
     pub namespaces: Candidates,

@@ -26,7 +26,7 @@ const FEW: usize = 64;
 pub struct Suspected<'a> {
     rows: Sought,
     /// Ports of the rows, and at which end.
-    pub(super) of_ports: (&'a [u16], Side),
+    of_ports: (&'a [u16], Side),
     /// Those of the rows.
     users: BTreeSet<u32>,
     unit: Option<&'a str>,
@@ -195,7 +195,7 @@ impl<'a> Suspected<'a> {
             return Ok(());
         }
         let nothing = HashSet::new();
-        let mut search = TableSearch::new(self, &nothing, (world, tables));
+        let mut search = TableSearch::new((self.of_ports, self.was_asked()), &nothing, (world, tables));
         search.all(&mut look.ghosts)?;
         let unseen = search.tables.unseen;
         look.ghosts.retain(|inode, descriptor| descriptor.is_open(world, *inode));
@@ -219,7 +219,7 @@ impl<'a> Suspected<'a> {
         unheld: &HashSet<u64>,
         (world, read): (&World, &ReadTables),
     ) -> Result<Tables> {
-        let mut search = TableSearch::new(self, unheld, (world, read));
+        let mut search = TableSearch::new((self.of_ports, self.was_asked()), unheld, (world, read));
         // A process of one service has few other sockets; of all processes most are in a table.
         if open.len() <= FEW {
             open.retain(|_, descriptor| descriptor.is_tcp(world).unwrap_or(true));

@@ -1,6 +1,5 @@
 //! Which of the sockets that descriptors lead to are in the kernel's tables.
 
-use super::suspected::Suspected;
 use crate::base::error::Result;
 use crate::kernel::netns;
 use crate::kernel::owner::descriptors::Descriptor;
@@ -23,7 +22,10 @@ pub struct Tables {
 }
 
 pub struct TableSearch<'a> {
-    suspected: &'a Suspected<'a>,
+    /// Ports of the service's rows, and at which end.
+    of_ports: (&'a [u16], Side),
+    /// Whether ghosts were asked for.
+    was_asked: bool,
     /// Sockets of the service that nobody has who was read, where others were refused.
     unheld: &'a HashSet<u64>,
     world: &'a World,
@@ -35,11 +37,11 @@ type Open = HashMap<u64, Descriptor>;
 
 impl<'a> TableSearch<'a> {
     pub fn new(
-        suspected: &'a Suspected<'a>,
+        (of_ports, was_asked): ((&'a [u16], Side), bool),
         unheld: &'a HashSet<u64>,
         (world, read): (&'a World, &'a ReadTables),
     ) -> TableSearch<'a> {
-        TableSearch { suspected, unheld, world, read, tables: Tables::default() }
+        TableSearch { of_ports, was_asked, unheld, world, read, tables: Tables::default() }
     }
 
     /// Takes out what isn't the service's, whose rows are known: that leaves most often none, and no row is shown
@@ -47,7 +49,7 @@ impl<'a> TableSearch<'a> {
     pub fn others(&mut self, open: &mut Open) -> bool {
         // A walk of what is only bound takes as long again.
         let states = StateSet::ALL.without(State::TimeWait).without(State::SynRecv);
-        let (world, of_ports) = (self.world, self.suspected.of_ports);
+        let (world, of_ports) = (self.world, self.of_ports);
         let seen = source::visit_beside(world, of_ports, states, &mut |socket| self.tables.forget(open, socket));
         let is_done = seen.is_some_and(|seen| seen.is_ok());
         if is_done {
@@ -83,7 +85,7 @@ impl<'a> TableSearch<'a> {
     }
 
     fn leave_tcp(&mut self, open: &mut Open) {
-        let was_asked = self.suspected.was_asked();
+        let was_asked = self.was_asked;
         let mut untold = 0;
         open.retain(|_, descriptor| {
             let is_tcp = descriptor.is_tcp(self.world);
