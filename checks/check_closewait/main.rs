@@ -31,6 +31,9 @@ use std::path::PathBuf;
 /// Sockets that are remembered: of very many each process has some among those that the kernel lists first.
 const MOST_INODES: usize = 16_384;
 
+/// At UNIX sockets, where one lacks what earlier runs knew to be stuck.
+const MOST_LOOKS: usize = 4;
+
 /// find sockets in CLOSE_WAIT: their peer has closed, their process has forgotten them
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(note = "The main number is how many of the service's sockets have been in CLOSE_WAIT for --min-age.")]
@@ -105,6 +108,13 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
         target.selection.is_brief = false;
         found = gather(&target, &rules, &mut sights, world)?;
     }
+    for _ in 1..MOST_LOOKS {
+        if sights.is_settled() || found.seen.missing.is_some() {
+            break;
+        }
+        let before = std::mem::replace(&mut found, gather(&target, &rules, &mut sights, world)?);
+        found.add_unseen(&before);
+    }
     let strays = found.count_strays(&target, world);
     let unkept = sights.keep(&target.selection.unix_known.borrow(), found.seen.missing.is_none());
     found.ghosts = ghosts::look_for(args, &target, &rules, &mut found, world)?;
@@ -167,6 +177,7 @@ impl Spare for Stuck {
 
 fn gather(target: &Target, rules: &Rules, sights: &mut FirstSights, world: &World) -> Result<Found> {
     let (selection, min_age) = (&target.selection, rules.min_age);
+    sights.begin_look();
     let states = StateSet::of(&[State::Established, State::CloseWait]);
     let (mut tally, mut stuck, mut inodes) = (Tally::default(), Vec::new(), Vec::new());
     let (mut young, mut maybe_stuck, mut unsure, mut probed, mut over_unix) = (0, 0, 0, 0, 0);

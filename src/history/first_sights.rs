@@ -9,7 +9,7 @@ use crate::history::state_dir;
 use crate::kernel::boot;
 use crate::kernel::socket::{Age, Side, Socket, State, UnixName};
 use crate::kernel::source::unix::File;
-use crate::kernel::unix_known::{Known, KnownListener, NumberMap};
+use crate::kernel::unix_known::{Known, KnownListener, NumberMap, NumberSet};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -54,6 +54,9 @@ pub struct FirstSights {
     /// Beside them.
     pub sockets: Known,
     stuck: BTreeMap<NonZeroU64, Sight>,
+    /// Those of `known` that this look shows, and that the one before it in this run did.
+    seen: Option<NumberSet<NonZeroU64>>,
+    before: Option<NumberSet<NonZeroU64>>,
     connected: NumberMap<NonZeroU64, UnixName>,
 }
 
@@ -165,12 +168,27 @@ impl FirstSights {
         }
         let sight = self.known.get(&cookie).copied().unwrap_or(Sight { first: self.now, before: self.looked });
         self.stuck.insert(cookie, sight);
+        if self.known.contains_key(&cookie) {
+            self.seen.get_or_insert_default().insert(cookie);
+        }
         let since = |then: u64| u32::try_from(self.now.saturating_sub(then)).unwrap_or(u32::MAX);
         // Seen for the first time by the first run: it may have been so for long.
         if sight.first == self.now && sight.before == 0 {
             return Cow::Borrowed(socket);
         }
         Cow::Owned(socket.first_seen(Age { at_least: since(sight.first), at_most: since(sight.before) }))
+    }
+
+    /// Before each look at the sockets, of which a run may make several.
+    pub fn begin_look(&mut self) {
+        self.before = self.seen.replace(NumberSet::default());
+    }
+
+    /// Whether all that were stuck at two looks at least are seen again, by one of this run's. Those that aren't have closed, or the dump has lost
+    /// them, as it does while others come and go: two looks that lack the same agree on that.
+    pub fn is_settled(&self) -> bool {
+        self.known.iter().all(|(cookie, sight)| sight.first == self.looked || self.stuck.contains_key(cookie))
+            || (self.seen.is_some() && self.seen == self.before)
     }
 
     /// Remembers this look, and what it tells of `known`. `is_whole`: whether it saw all sockets; else what it didn't see stays
@@ -279,11 +297,17 @@ mod tests {
         let mut second = later(dir, 60_000);
         assert!(near(age(&mut second, 1), 60_000, boot::uptime() as u32 * 1000 + 60_000));
         assert!(near(age(&mut second, 2), 0, 60_000));
+        assert!(second.is_settled(), "what was seen once only may have been passing");
         let clients = later(dir, 60_000).sockets.clients;
         assert_eq!(clients.get(&NonZeroU64::new(9).unwrap()).map(|name| name.text()), Some("/run/x".into()));
         assert_eq!(kept(second, true), None);
         let third = later(dir, 120_000);
         assert_eq!((third.known.len(), third.sockets.clients.len()), (2, 0));
+        let mut third = third;
+        third.begin_look();
+        assert!(!third.is_settled(), "one was there in both");
+        third.begin_look();
+        assert!(third.is_settled(), "two looks agree that it is gone");
         assert_eq!(kept(third, false), None);
         let mut fourth = later(dir, 180_000);
         assert!(near(age(&mut fourth, 2), 120_000, 180_000), "what was not seen by one stays known");

@@ -8,7 +8,7 @@ pub use suspect::Suspect;
 
 use crate::kernel::cgroup::{self, container};
 use crate::kernel::owner::{Owners, Process};
-use crate::kernel::socket::{Age, State};
+use crate::kernel::socket::Age;
 use crate::report::{Owner, Peer, Report, Share, rounded, words};
 use crate::service::request::By;
 use crate::service::target::Target;
@@ -80,7 +80,7 @@ impl Count {
         self.oldest = self.oldest.max(suspect.age);
         self.oldest_at_most = self.oldest_at_most.max(suspect.age_at_most);
         // A UNIX socket's peer has no address.
-        if suspect.state != State::Close && suspect.unix_name().is_none() {
+        if suspect.has_peer() {
             *self.peers.entry(suspect.remote.ip).or_default() += 1;
         }
     }
@@ -266,7 +266,7 @@ fn socket_line(suspect: &Suspect, owners: &Owners) -> String {
     if suspect.is_ghost() {
         return format!("ghost, {held}");
     }
-    if suspect.state == State::Close {
+    if suspect.is_bound() {
         return format!("bound {local}, {held}");
     }
     format!("socket {local} from {remote} {state}{age}, {held}")
@@ -303,11 +303,7 @@ fn key(suspect: &Suspect, holder: Option<&Process>, grouping: Grouping) -> Strin
             None if suspect.inode != 0 => suspect.uid.to_string(),
             _ => of_holder(&user),
         },
-        (By::Peer, _) | (By::Tenant, Plain::Peer(_))
-            if suspect.state == State::Close || suspect.unix_name().is_some() =>
-        {
-            UNKNOWN.to_owned()
-        }
+        (By::Peer, _) | (By::Tenant, Plain::Peer(_)) if !suspect.has_peer() => UNKNOWN.to_owned(),
         (By::Peer, _) => suspect.remote.ip.to_string(),
         (By::Tenant, tenant) => {
             let cgroup = holder.and_then(|process| process.cgroup.as_deref());

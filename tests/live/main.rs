@@ -116,6 +116,8 @@ mod host {
     pub mod threads;
     pub mod unit;
     pub mod unix_checks;
+    pub mod unix_churn;
+    pub mod unix_kinds;
     pub mod unix_servers;
     pub mod unix_sockets;
     pub mod unprivileged;

@@ -35,10 +35,13 @@ pub fn visit(
             each(socket, if is_unsure { matched.doubted() } else { matched }, &none);
         }
     };
+    // While others come and go the kernel may show a row twice: it goes on by its place in a list.
     let mut given = NumberSet::<u32>::default();
     // Who is accepted meanwhile may be in both.
     let taken: NumberSet<u32> = table.accepted.iter().map(|one| one.socket.peer).filter(|peer| *peer != 0).collect();
-    for Candidate { socket: listening, named, .. } in &table.listening {
+    for Candidate { socket: listening, named, .. } in
+        table.listening.iter().filter(|one| given.insert(one.socket.end.inode))
+    {
         let listener =
             Socket { accept_queue: listening.queue, ..row(&listening.end, State::Listen, named.name, Side::Server) };
         show(&listener, Side::Server, listening.end.uid, &[]);
@@ -49,18 +52,19 @@ pub fn visit(
             let waiting = Socket { state, remote, inode: 0, cookie: None, uid: 0, accept_queue: None, ..listener };
             show(&waiting, Side::Server, listening.end.uid, &[&listener]);
         }
-        given.insert(listening.end.inode);
     }
     for Candidate { socket, named, .. } in table.accepted.iter().filter(|one| given.insert(one.socket.inode)) {
         show(&row(socket, state(socket), named.name, Side::Server), Side::Server, socket.uid, &[]);
     }
-    for Candidate { socket: Idle { end, kind }, named, .. } in &table.idle {
+    for Candidate { socket: Idle { end, kind }, named, .. } in
+        table.idle.iter().filter(|one| given.insert(one.socket.end.inode))
+    {
         let protocol = if *kind == Kind::Datagram { Protocol::Datagram } else { Protocol::Unix };
         show(&Socket { protocol, ..row(end, State::Close, named.name, Side::Server) }, Side::Server, end.uid, &[]);
     }
     let clients = table.clients(&selection.unix_known.borrow());
     table.teach(&mut selection.unix_known.borrow_mut(), &clients);
-    for (socket, name) in clients {
+    for (socket, name) in clients.into_iter().filter(|(socket, _)| given.insert(socket.inode)) {
         show(&row(&socket, state(&socket), name, Side::Client), Side::Client, socket.uid, &[]);
     }
     let is_asked = selection.unix.iter().any(|target| target.asked);

@@ -91,6 +91,16 @@ impl Suspect {
         self.inode == 0 && !self.is_waiting()
     }
 
+    /// Whether it neither listens nor is connected, but has an address.
+    pub fn is_bound(&self) -> bool {
+        self.state == State::Close && !self.is_ghost()
+    }
+
+    /// Whether its peer has an address: a UNIX socket's has none, nor what isn't connected.
+    pub fn has_peer(&self) -> bool {
+        self.state != State::Close && self.unix_name().is_none()
+    }
+
     /// Whether only its descriptor is left: of what is in this state, but bound, the address is known.
     pub fn is_ghost(&self) -> bool {
         self.state == State::Close && self.local.port == 0 && self.local.unix().is_none()

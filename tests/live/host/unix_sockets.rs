@@ -333,6 +333,12 @@ fn another_mount_namespaces_namesake_is_another_socket() {
         theirs.say("close c");
         let ours = place.check(&["--unix", &path]);
         assert_eq!(counts(&ours), [1.0, 0.0], "{ours:?}");
+        // Its connections outlive its listener, and are no more ours for that.
+        theirs.say("close l");
+        for _ in 0..2 {
+            let ours = place.check(&["--unix", &path]);
+            assert_eq!(counts(&ours), [1.0, 0.0], "{ours:?}");
+        }
         // Of a network namespace of its own it is seen from there, by the path that it has there.
         let mut apart = within(&["--net"]);
         apart.say(&format!("listen l {path}"));

@@ -108,6 +108,8 @@ pub struct Table {
     nameless: Vec<NonZeroU64>,
     /// Whether a name led to another file than an earlier look told.
     is_renamed: bool,
+    /// Whether sockets of the same name were another's, by their file.
+    has_namesakes: bool,
     /// Connected, of which /proc doesn't tell whether their peer has closed.
     pub(super) untold: u64,
     /// Names of all listeners.
@@ -243,9 +245,12 @@ impl Table {
         let is_its = |named: &Named, target: usize, device: Option<u32>| {
             named.by_file || !is_sure[target] || device.is_none_or(|device| targets[target].is_on(device))
         };
+        let count = |table: &Table| table.listening.len() + table.accepted.len() + table.idle.len();
+        let before = count(self);
         self.listening.retain(|one| is_its(&one.named, one.target, one.device));
         self.accepted.retain(|one| is_its(&one.named, one.target, one.device));
         self.idle.retain(|one| is_its(&one.named, one.target, one.device));
+        self.has_namesakes = count(self) < before;
     }
 
     /// Whether a target has a listener that anyone can connect to.

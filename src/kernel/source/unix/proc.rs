@@ -24,7 +24,8 @@ enum Parsed<'a> {
     Waiting(&'a [u8]),
 }
 
-/// Shows the sockets listed in `net_dir`'s `unix`; `wants_idle`: what has no connections ([`Kind`]), too. A kernel without them has no such file beside that of TCP.
+/// Shows the sockets listed in `net_dir`'s `unix`; `wants_idle`: what has no connections ([`Kind`]), too. A kernel without
+/// them has no such file beside that of TCP.
 ///
 /// # Errors
 /// When it can't be read.

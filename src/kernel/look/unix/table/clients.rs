@@ -3,7 +3,7 @@
 use super::{Kept, Table};
 use crate::kernel::socket::UnixName;
 use crate::kernel::source::unix::diag;
-use crate::kernel::unix_known::{Known, NumberMap, NumberSet};
+use crate::kernel::unix_known::{Known, KnownListener, NumberMap, NumberSet};
 use std::num::NonZeroU64;
 
 impl Table {
@@ -38,9 +38,14 @@ impl Table {
         self.others.iter().filter_map(|one| Some((*one, whose(one)?))).collect()
     }
 
+    fn known_listeners(&self) -> Vec<KnownListener> {
+        self.listening.iter().filter_map(|one| one.socket.known.clone()).collect()
+    }
+
     /// What the next look is to know beside the clients that this one shows.
     pub(in crate::kernel::look::unix) fn teach(&self, known: &mut Known, clients: &[(Kept, UnixName)]) {
-        known.listeners = self.listening.iter().filter_map(|one| one.socket.known.clone()).collect();
+        // As long as there are namesakes files are asked for: their connections may outlive their listener.
+        known.listeners = if self.has_namesakes { Vec::new() } else { self.known_listeners() };
         let cookies =
             |all: &[(Kept, UnixName)]| all.iter().filter_map(|(one, name)| Some((one.cookie?, *name))).collect();
         let mut clients: Vec<(NonZeroU64, UnixName)> = cookies(clients);
