@@ -12,7 +12,7 @@ use connleak::owners::ghosts::{Ghosts, Rows};
 use connleak::report::verdict::{Limits, ServiceState, Verdict, word};
 use connleak::report::{Metric, Unit, rounded, seconds, words};
 use connleak::service::target::Target;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The thresholds in force.
 pub struct Rules {
@@ -182,6 +182,14 @@ impl Found {
         });
         ghosts.count -= (before - ghosts.sockets.len()) as u64;
         self.stuck.append(&mut ghosts.sockets);
+    }
+
+    /// Those that a look just before this one showed to be stuck: either may have lost some.
+    pub fn add_unseen(&mut self, before: &Found) {
+        let here: BTreeSet<u64> = self.stuck.iter().map(|suspect| suspect.inode).collect();
+        self.stuck.extend(before.stuck.iter().filter(|suspect| !here.contains(&suspect.inode) && suspect.inode != 0));
+        (self.oldest, self.oldest_at_most) =
+            (self.oldest.max(before.oldest), self.oldest_at_most.max(before.oldest_at_most));
     }
 
     pub fn spares(&self) -> u64 {

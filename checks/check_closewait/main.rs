@@ -119,7 +119,8 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
             break;
         }
         let again = gather(&target, &rules, &mut sights, memory.as_ref(), world)?;
-        found = if again.stuck.len() < found.stuck.len() { found } else { again };
+        let before = std::mem::replace(&mut found, again);
+        found.add_unseen(&before);
     }
     let strays = found.count_strays(&target, world);
     let unkept = sights.keep(&target.selection.unix_known.borrow(), found.seen.missing.is_none());

@@ -1,7 +1,6 @@
 //! Sort what is left after a stop: who has it, and so what to do next.
 
 pub mod files;
-pub mod managers;
 
 use connleak::base::duration::Span;
 use connleak::kernel::cgroup;

@@ -3,6 +3,7 @@
 mod drain;
 mod leftover;
 mod lifecycle;
+mod managers;
 mod pacer;
 mod regular_check;
 mod reload;
@@ -221,7 +222,7 @@ impl Scene<'_> {
         let owners = drain::owners(self.drain.world, left, holders);
         let is_told = !before.is_empty();
         let listeners = if is_told { before.to_vec() } else { leftover::listeners(left, &owners) };
-        let managers = leftover::managers::of(&listeners, self.drain.world);
+        let managers = managers::of(&listeners, self.drain.world);
         let before = Before { listeners, managers, is_reload: self.args.own.reload };
         let suspect = |left: &Left| Suspect::new(&left.socket, None);
         let held: Vec<_> = left.iter().filter(|left| left.class() != Class::Kernel).map(suspect).collect();

@@ -208,13 +208,11 @@ impl FirstSights {
         self.before = self.seen.replace(NumberSet::default());
     }
 
-    /// Whether all that were stuck at two looks at least are seen again. Those that aren't have closed, or the dump has lost
+    /// Whether all that were stuck at two looks at least are seen again, by one of this run's. Those that aren't have closed, or the dump has lost
     /// them, as it does while others come and go: two looks that lack the same agree on that.
     pub fn is_settled(&self) -> bool {
-        let seen = self.seen.as_ref();
-        let is_seen = |cookie| seen.is_some_and(|seen| seen.contains(cookie));
-        self.known.iter().all(|(cookie, sight)| sight.first == self.looked || is_seen(cookie))
-            || (seen.is_some() && seen == self.before.as_ref())
+        self.known.iter().all(|(cookie, sight)| sight.first == self.looked || self.stuck.contains_key(cookie))
+            || (self.seen.is_some() && self.seen == self.before)
     }
 
     /// Remembers this look, and what it tells of `known`. `is_whole`: whether it saw all sockets; else what it didn't see stays

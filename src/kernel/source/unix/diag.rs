@@ -275,7 +275,7 @@ pub struct Query {
 }
 
 impl Query {
-    /// Of those that have to do with connections.
+    /// All of those that have to do with connections.
     pub const ALL: Query = Query { connected: true, idle: false, files: true, peers: true, queues: true, uids: true };
     /// What tells states.
     pub const BRIEF: Query = Query { peers: false, queues: false, uids: false, ..Query::ALL };
