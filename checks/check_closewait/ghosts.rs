@@ -1,7 +1,7 @@
 //! The service's ghosts, and what is remembered between runs to know them by: its sockets of the last look and its processes.
 
-use super::judge::{Found, Rules};
-use super::{Closewait, MOST_INODES};
+use super::Closewait;
+use super::judge::{Found, MOST_INODES, Rules};
 use connleak::base::error::{Error, Result};
 use connleak::history::last_look::LastLook;
 use connleak::kernel::boot;

@@ -14,6 +14,9 @@ use connleak::report::{Metric, Unit, rounded, seconds, words};
 use connleak::service::target::Target;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Sockets that are remembered: of very many each process has some among those that the kernel lists first.
+pub const MOST_INODES: usize = 16_384;
+
 /// The thresholds in force.
 pub struct Rules {
     pub min_age: Span,

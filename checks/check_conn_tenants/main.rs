@@ -1,5 +1,6 @@
 //! Does one tenant (address range, unit, user, container) eat the shared pool?
 
+mod output;
 mod tenancy;
 
 use argh::{ArgsInfo, FromArgs};
@@ -10,21 +11,19 @@ use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping};
 use connleak::owners::holding;
 use connleak::owners::sockets;
+use connleak::report::Report;
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState};
 use connleak::report::words;
-use connleak::report::{Metric, Part, Report, Unit};
 use connleak::service::listener::{self, Seen};
 use connleak::service::profile::Profile;
 use connleak::service::target::{self, Target};
 use connleak::service::tenant_key::{Key, Plain};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::path::PathBuf;
-use tenancy::census::{Ages, Counts, Judged, Rules, Tenant, connections, display_name};
+use tenancy::census::{Ages, Expected, Judged, Rules, connections, display_name};
 use tenancy::found::Found;
-use tenancy::pooler::Pooler;
-use tenancy::spared::Expected;
 use tenancy::{label, look};
 
 /// find the tenant that takes a service's connections from the others
@@ -156,21 +155,21 @@ fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, 
     let (named, outliers) = (judged.named, judged.outliers);
     let mut report = Report::new("conn_tenants", target.service.clone(), &found.look.seen, judged.verdict);
     report.headline = headline(rules, found, &report.reasons, &blame, target.selection.has_tcp());
-    report.parts = parts(rules, found, &labels);
-    report.metrics = metrics(rules, found, outliers.len(), report.parts.len());
+    report.parts = output::parts(rules, found, &labels);
+    report.metrics = output::metrics(rules, found, outliers.len(), report.parts.len());
     blame.add_to(&mut report);
     report.extra.insert("key".into(), json!(found.key.to_string()));
     report.extra.insert("limit".into(), json!(rules.limit));
-    report.extra.insert("tenants".into(), tenants(rules, found, &labels, &named, &outliers));
+    report.extra.insert("tenants".into(), output::tenants(rules, found, &labels, &named, &outliers));
     report.extra.insert("pooled".into(), json!(found.census.pooled));
-    report.extra.insert("unknown".into(), unknown(found));
+    report.extra.insert("unknown".into(), output::unknown(found));
     report.extra.insert("poolers".into(), json!(found.poolers));
     report.extra.insert("ages_known".into(), json!(found.ages_known));
     doubts(rules, found, target.selection.has_tcp(), state, &mut report);
     if !matches!(found.key, Key::Plain(Plain::Peer(_))) {
         report.lacks_owners(blame.unowned, blame.shortfall(owners));
     }
-    report.details = details(rules, found, common.verbose, target.request.top);
+    report.details = output::details(rules, found, common.verbose, target.request.top);
     report.details.extend(blame.details(&suspects, owners, common.verbose));
     sockets::add_to(&mut report, &suspects, owners, &target.request);
     report
@@ -241,98 +240,6 @@ fn headline(rules: &Rules, found: &Found, reasons: &[String], blame: &Blame, has
     if census.pooled.connections > 0 {
         parts.push(format!("{} by poolers", census.pooled.connections));
     }
-    parts.extend(found.poolers.iter().take(1).map(pooler_words));
+    parts.extend(found.poolers.iter().take(1).map(output::pooler_words));
     parts.join(", ")
-}
-
-/// `pooler pgbouncer[7]: 20 with clients, 5 with servers`.
-fn pooler_words(pooler: &Pooler) -> String {
-    let Pooler { pid, command, client_side, server_side, .. } = pooler;
-    format!(
-        "pooler {command}[{pid}]: {} with clients, {} with servers",
-        client_side.connections, server_side.connections
-    )
-}
-
-fn details(rules: &Rules, found: &Found, verbose: u8, top: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    if verbose > 0 {
-        lines.extend(found.census.tenants.iter().take(top).map(|tenant| {
-            let share = rules.share(tenant.counts.connections, &found.census);
-            let counts = tenant.counts;
-            let spares = if counts.spares > 0 { format!(", {} spares", counts.spares) } else { String::new() };
-            format!(
-                "tenant {}: {}, {share}%, {} in CLOSE_WAIT, {} idle{spares}",
-                display_name(&tenant.name),
-                connections(counts.connections),
-                counts.close_wait,
-                counts.idle
-            )
-        }));
-        lines.extend(found.poolers.iter().take(top).map(|pooler| {
-            let side = |counts: &Counts| format!("{} in CLOSE_WAIT, {} idle", counts.close_wait, counts.idle);
-            let (clients, servers) = (side(&pooler.client_side), side(&pooler.server_side));
-            format!("{} (client side {clients}; server side {servers})", pooler_words(pooler))
-        }));
-    }
-    lines
-}
-
-fn tenants(rules: &Rules, found: &Found, labels: &[String], named: &[usize], outliers: &[usize]) -> Value {
-    let tenants = found.census.tenants.iter().zip(labels).enumerate().map(|(index, (tenant, label))| {
-        json!({
-            "name": tenant.name,
-            "label": format!("tenant_{label}"),
-            "connections": tenant.counts.connections,
-            "share": rules.share(tenant.counts.connections, &found.census),
-            "close_wait": tenant.counts.close_wait,
-            "idle": found.ages_known.then_some(tenant.counts.idle),
-            "spares": tenant.counts.spares,
-            "outlier": outliers.contains(&index),
-            "problem": named.contains(&index),
-        })
-    });
-    tenants.collect()
-}
-
-fn unknown(found: &Found) -> Value {
-    let (counts, [elsewhere, unread, unmatched]) = (&found.census.unknown, found.census.why);
-    json!({
-        "connections": counts.connections, "close_wait": counts.close_wait, "idle": counts.idle,
-        "elsewhere": elsewhere, "unread": unread, "unmatched": unmatched,
-    })
-}
-
-/// Tenants in performance data: the first line must have room for words.
-const MOST_PARTS: usize = 5;
-
-fn parts(rules: &Rules, found: &Found, labels: &[String]) -> Vec<Part> {
-    let part = |(tenant, label): (&Tenant, &String)| Part {
-        label: format!("tenant_{label}"),
-        tenant: tenant.name.clone(),
-        metric: Metric::new("tenant_share", Unit::Percent, Some(rules.share(tenant.counts.connections, &found.census))),
-    };
-    found.census.tenants.iter().zip(labels).take(MOST_PARTS).map(part).collect()
-}
-
-fn metrics(rules: &Rules, found: &Found, outliers: usize, parts: usize) -> Vec<Metric> {
-    let census = &found.census;
-    let share = |name, connections| Metric::new(name, Unit::Percent, Some(rules.share(connections, census)));
-    let shown = census.tenants.iter().take(parts).map(|tenant| tenant.counts.connections).sum::<u64>();
-    let all = census.tenants.iter().map(|tenant| tenant.counts.connections).sum::<u64>();
-    let idle = found.ages_known.then(|| census.most(|counts| counts.idle) as f64);
-    let side = |of: fn(&Pooler) -> u64| found.poolers.iter().map(of).sum::<u64>();
-    vec![
-        share("share_max", census.most(|counts| counts.connections)).within(rules.share),
-        Metric::count("close_wait_max", census.most(|counts| counts.close_wait)).within(rules.close_wait),
-        Metric::new("idle_max", Unit::None, idle).within(rules.idle),
-        Metric::count("outliers", outliers as u64).within(rules.outliers),
-        Metric::count("tenants", census.tenants.len() as u64),
-        Metric::count("connections", census.total),
-        Metric::count("unknown", census.unknown.connections),
-        Metric::count("pooled", census.pooled.connections),
-        Metric::count("pooler_clients", side(|pooler| pooler.client_side.connections)),
-        Metric::count("pooler_servers", side(|pooler| pooler.server_side.connections)),
-        share("share_other", all - shown),
-    ]
 }

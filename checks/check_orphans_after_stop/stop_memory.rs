@@ -54,12 +54,13 @@ impl StopMemory {
         let now = boot::uptime();
         let record = Record { boot_id: boot::boot_id()?, uptime: now, newcomers: None };
         let memory = StopMemory { path: path.to_owned(), record, now };
-        remove(&memory.sockets_path())?;
         let is_whole = view.seen.missing.is_none() && view.unsure == 0;
         if is_whole && view.left.len() + view.ending.len() <= MOST_SOCKETS {
             let mut at_stop = Baseline::default();
             view.left.iter().chain(&view.ending).for_each(|left| at_stop.add(&left.socket));
             at_stop.save(&memory.sockets_path(), service, netns)?;
+        } else {
+            remove(&memory.sockets_path())?;
         }
         memory.write()?;
         Ok(memory)

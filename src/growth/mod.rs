@@ -8,4 +8,5 @@ pub mod observe;
 pub mod outcome;
 pub mod pool;
 pub mod process_usage;
+pub mod rules;
 pub mod stuck_pool;

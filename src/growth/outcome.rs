@@ -5,38 +5,20 @@ use crate::growth::detector::{self, Leak, Verdict as Trend, Witness};
 use crate::growth::detector_state::{Learned, Turnover};
 use crate::growth::measure::Measure;
 use crate::growth::near;
+use crate::growth::rules::Rules;
 use crate::growth::stuck_pool::StuckPool;
 use crate::history::Usual;
 use crate::kernel::headroom::{self, Headroom, Resource};
 use crate::owners::blame::Blame;
-use crate::report::verdict::{Limits, ServiceState, Verdict, word};
+use crate::report::verdict::{ServiceState, Verdict, word};
 use crate::report::{Metric, Unit, rounded};
 use serde_json::{Map, Value, json};
-
-/// What is judged beside the trend.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Rules {
-    /// Percent of the limit.
-    pub used: Limits,
-    pub left_warning: Option<Span>,
-    pub left_critical: Option<Span>,
-    /// Percent above the usual number at this hour.
-    pub usual_warning: Option<u32>,
-}
 
 /// Seconds; what rises since the first look may be a start, load or a leak.
 const BEGINNING: f64 = 600.0;
 
 /// Seconds of silence after which a connection is no sign of load: two minutes is above common keep-alives.
 const UNUSED: f64 = 120.0;
-
-impl Rules {
-    /// For a rehearsal: what comes out of one is real time.
-    pub fn rehearsed(self, speed: u32) -> Rules {
-        let real = |limit: Option<Span>| limit.map(|limit| Span(limit.0 / speed.max(1)));
-        Rules { left_warning: real(self.left_warning), left_critical: real(self.left_critical), ..self }
-    }
-}
 
 /// One look and what it taught.
 #[derive(Debug)]
@@ -335,6 +317,7 @@ mod tests {
     use super::*;
     use crate::growth::detector::TimeLeft;
     use crate::growth::process_usage::MIB;
+    use crate::report::verdict::Limits;
 
     fn found(verdict: Trend, used: u64, limit: u64) -> Outcome {
         let leaking = matches!(verdict, Trend::Leak(_)).then(|| ("php-fpm".to_owned(), "14:05".to_owned()));

@@ -2,7 +2,7 @@
 
 use crate::base::duration::Span;
 use crate::growth::measure::{LimitChoice, Measure};
-use crate::growth::outcome::Rules;
+use crate::growth::rules::Rules;
 use crate::options::args::{Command, Common, Percent, Speed};
 use crate::service::profile::Profile;
 use argh::{ArgsInfo, FromArgs};

@@ -1,6 +1,5 @@
 //! Every tenant's counts, and the rules they are held to.
 
-use super::spared::Expected;
 use super::{Whose, Why, outlier};
 use connleak::base::duration::Span;
 use connleak::kernel::socket::{Socket, State};
@@ -17,6 +16,14 @@ pub struct Ages {
     pub idle: Span,
 }
 
+/// How many each pool may keep: each client host's, on the host itself each unit's and user's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// In CLOSE_WAIT, until it next looks at them.
+    pub close_wait: u64,
+    pub idle: u64,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     pub connections: u64,
@@ -24,7 +31,7 @@ pub struct Counts {
     pub close_wait: u64,
     /// ESTABLISHED without data for the minimal age.
     pub idle: u64,
-    /// Of either kind, but what a pool may keep.
+    /// What a pool may keep, of either kind.
     #[serde(skip)]
     pub spares: u64,
     /// More that may be in CLOSE_WAIT for as long: probes or writes hide their age.

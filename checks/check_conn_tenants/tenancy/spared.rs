@@ -1,19 +1,11 @@
 //! What a pool may keep of connections that look forgotten counts for no tenant.
 
-use super::census::Counts;
+use super::census::{Counts, Expected};
 use super::look::Connection;
 use connleak::kernel::socket::{Side, State};
 use connleak::owners::blame::Suspect;
 use connleak::owners::spares::{self, Spare};
 use std::collections::HashSet;
-
-/// How many each pool may keep: each client host's, on the host itself each unit's and user's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Expected {
-    /// In CLOSE_WAIT, until it next looks at them.
-    pub close_wait: u64,
-    pub idle: u64,
-}
 
 struct Kept {
     index: usize,
@@ -90,7 +82,7 @@ mod tests {
     use super::*;
     use connleak::kernel::socket::{Endpoint, Socket};
 
-    /// Of one user, at port 6379.
+    /// One user's, at port 6379.
     fn connection(port: u16) -> Connection {
         let end = |port| Endpoint::new([127, 0, 0, 1].into(), port);
         let socket = Socket { inode: 7, ..Socket::bare(State::CloseWait, end(port), end(6379)) };

@@ -1,0 +1,143 @@
+//! Look at the service's sockets, and find those that are stuck.
+
+use super::behind_nat::{Redirected, Signs};
+use super::ghosts::Memory;
+use super::judge::{Found, MOST_INODES, Rules};
+use connleak::base::duration::Span;
+use connleak::base::error::Result;
+use connleak::history::first_sights::FirstSights;
+use connleak::kernel::look;
+use connleak::kernel::select::Match;
+use connleak::kernel::socket::{Age, Side, Socket, State, StateSet};
+use connleak::kernel::tally::Tally;
+use connleak::kernel::world::World;
+use connleak::owners::blame::Suspect;
+use connleak::owners::ghosts::Rows;
+use connleak::owners::spares::{self, Spare};
+use connleak::service::target::Target;
+
+/// In CLOSE_WAIT for the minimal age.
+struct Stuck {
+    suspect: Suspect,
+    side: Side,
+    /// [`Age::at_most`].
+    at_most: Option<u32>,
+}
+
+impl Spare for Stuck {
+    fn suspect(&self) -> &Suspect {
+        &self.suspect
+    }
+
+    fn side(&self) -> Side {
+        self.side
+    }
+
+    fn was_used(&self) -> bool {
+        true
+    }
+}
+
+/// One look at the service's sockets.
+///
+/// # Errors
+/// When they can't be read.
+pub fn gather(
+    target: &Target,
+    rules: &Rules,
+    sights: &mut FirstSights,
+    memory: Option<&Memory>,
+    world: &World,
+) -> Result<Found> {
+    let (selection, min_age) = (&target.selection, rules.min_age);
+    sights.begin_look();
+    let states = StateSet::of(&[State::Established, State::CloseWait, State::Listen]);
+    let (mut tally, mut stuck, mut inodes) = (Tally::default(), Vec::new(), Vec::new());
+    let mut rows = Rows::of(states);
+    let (mut young, mut maybe_stuck, mut unsure, mut probed, mut over_unix) = (0, 0, 0, 0, 0);
+    let (mut oldest, mut oldest_at_most, mut unsure_oldest, mut ageless) = (None, None, None, 0);
+    let mut add = |socket: &Socket, matched: Match| {
+        let side = match matched {
+            Match::No => return,
+            Match::Yes(side) => side,
+            Match::Unsure => {
+                if socket.state == State::CloseWait {
+                    let age = socket.close_wait_age();
+                    unsure += u64::from(age.is_none_or(|age| u64::from(age.at_most) >= min_age.as_millis()));
+                    unsure_oldest = unsure_oldest.max(age.map(|age| age.at_most));
+                }
+                return;
+            }
+        };
+        rows.add(socket);
+        if socket.state == State::Listen {
+            return;
+        }
+        over_unix += u64::from(socket.is_unix() && socket.state == State::Established);
+        if !socket.is_unix() && socket.inode != 0 && inodes.len() < MOST_INODES {
+            inodes.push(socket.inode);
+        }
+        let socket = &*sights.see(socket, side);
+        tally.add(side, socket.state);
+        if socket.state != State::CloseWait {
+            return;
+        }
+        let age = socket.close_wait_age();
+        ageless += u64::from(age.is_none());
+        let is_probed = age.is_some_and(|age| is_hidden_by_probes(socket, age, min_age));
+        probed += u64::from(is_probed);
+        // An unknown age counts: better a question too many than a leak unseen.
+        if is_probed || age.is_none_or(|age| u64::from(age.at_least) >= min_age.as_millis()) {
+            let suspect = Suspect::new(socket, age.map(|age| age.at_least));
+            stuck.push(Stuck { suspect, side, at_most: age.map(|age| age.at_most) });
+        } else {
+            oldest = oldest.max(age.map(|age| age.at_least));
+            oldest_at_most = oldest_at_most.max(age.map(|age| age.at_most));
+            young += 1;
+            maybe_stuck += u64::from(age.is_some_and(|age| u64::from(age.at_most) >= min_age.as_millis()));
+        }
+    };
+    let mut signs = Signs::default();
+    let mut seen = look::visit(world, selection, (states, true), &mut |socket, matched, listeners| {
+        signs.add(socket, matched, listeners);
+        add(socket, matched);
+    })?;
+    let earlier = memory.map(|memory| &memory.redirected);
+    let redirected = Redirected::visit(world, selection, (&signs, earlier), &mut seen, &mut add)?;
+    let spares_of = spares::take_out_by_user(&mut stuck, rules.expected);
+    let clients = stuck.iter().filter(|stuck| stuck.side == Side::Client).count() as u64;
+    let sides = (selection.side == Side::Both).then_some([stuck.len() as u64 - clients, clients]);
+    let oldest = oldest.max(stuck.iter().filter_map(|stuck| stuck.suspect.age).max());
+    let oldest_at_most = oldest_at_most.max(stuck.iter().filter_map(|stuck| stuck.at_most).max()).max(unsure_oldest);
+    let (ghosts, stuck) = (None, stuck.iter().map(|stuck| stuck.suspect).collect());
+    Ok(Found {
+        seen,
+        tally,
+        rows,
+        inodes,
+        stuck,
+        spares_of,
+        ghosts,
+        sides,
+        young,
+        maybe_stuck,
+        probed,
+        unsure,
+        oldest,
+        oldest_at_most,
+        ageless,
+        over_unix,
+        strays: 0,
+        redirected,
+    })
+}
+
+/// Whether probes are answered so often that no look ever shows the minimal age: the peer closed
+/// its sending half only, or its host answers for a minute yet. Then the time since data tells.
+fn is_hidden_by_probes(socket: &Socket, age: Age, min_age: Span) -> bool {
+    let is_probed = socket.keepalive || socket.times.is_some_and(|times| times.ack_delay == u32::MAX);
+    let until_next = socket.timer_rest.filter(|_| is_probed);
+    let longest = until_next.map(|rest| u64::from(age.at_least) + u64::from(rest));
+    let min_age = min_age.as_millis();
+    longest.is_some_and(|longest| longest < min_age) && u64::from(age.at_most) >= min_age
+}
