@@ -19,8 +19,8 @@ const FEW: u64 = 16;
 /// Rows for each chain from which on it is long.
 const LONG: u64 = 4;
 /// So many dumps in a row must bring nothing more, of so many at most.
-const QUIET: u32 = 2;
-const MOST: u32 = 8;
+const QUIET: u32 = 4;
+const MOST: u32 = 16;
 /// No host has so many sockets that its chains were long.
 const LARGE_TABLE: u64 = 1 << 18;
 
