@@ -7,7 +7,7 @@ use connleak::base::error::{Error, Result};
 use connleak::kernel::look;
 use connleak::kernel::owner::{self, Holders, Owners};
 use connleak::kernel::select::{Match, Selection};
-use connleak::kernel::socket::{Socket, State, StateSet};
+use connleak::kernel::socket::{Socket, State, StateSet, UnixName};
 use connleak::kernel::source::Coverage;
 use connleak::kernel::world::World;
 use connleak::report::verdict::Limits;
@@ -23,6 +23,8 @@ pub struct Leftovers {
     pub ending: Vec<Left>,
     /// After a reload: all that listens, whether it was there before or not.
     pub listening: Vec<Left>,
+    /// UNIX sockets' names that something listens on or is bound to, whosever it is.
+    pub served: Vec<UnixName>,
     /// [`Drain::is_reload`].
     pub reload: Option<Reload>,
     pub time_wait: u64,
@@ -108,9 +110,13 @@ impl Drain<'_> {
     pub fn look(&self, baseline: Option<&Baseline>) -> Result<Leftovers> {
         let (mut left, mut ending, mut listening) = (Vec::new(), Vec::new(), Vec::new());
         let (mut time_wait, mut new, mut unsure) = (0, 0, 0);
+        let mut served = Vec::new();
         let seen = self.visit(StateSet::ALL_AND_BOUND, &mut |found, is_sure| {
             let state = found.socket.state;
             time_wait += u64::from(is_sure && state == State::TimeWait);
+            if matches!(state, State::Listen | State::Close) {
+                served.extend(found.socket.local.unix().and_then(|end| end.name));
+            }
             listening.extend((self.is_reload && is_sure && state == State::Listen).then_some(*found));
             match self.fate(found, is_sure, baseline) {
                 Fate::Ignored => {}
@@ -120,7 +126,7 @@ impl Drain<'_> {
                 Fate::Unsure => unsure += 1,
             }
         })?;
-        let mut view = Leftovers { seen, left, ending, listening, reload: None, time_wait, new, unsure };
+        let mut view = Leftovers { seen, left, ending, listening, served, reload: None, time_wait, new, unsure };
         if let Some(baseline) = baseline.filter(|_| self.is_reload) {
             let all: Vec<Left> = view.left.iter().chain(&view.listening).copied().collect();
             let owners = owners(self.world, &all, Holders::All);

@@ -30,10 +30,6 @@ pub struct Watched {
 }
 
 impl Watched {
-    pub fn is_nothing(&self) -> bool {
-        self.unit.is_none() && self.process.is_none() && self.pid_file.is_none()
-    }
-
     /// The options that are given: `--unit and --process`.
     pub fn options(&self) -> String {
         let given = [

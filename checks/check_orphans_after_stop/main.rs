@@ -15,7 +15,8 @@ mod witness;
 
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
-use connleak::base::error::{Error, Result};
+use connleak::base::error::Result;
+use connleak::history::first_sights::FirstSights;
 use connleak::kernel::netns;
 use connleak::kernel::owner::Holders;
 use connleak::kernel::socket::State;
@@ -89,6 +90,13 @@ pub struct Orphans {
     junit: Option<PathBuf>,
 }
 
+impl Orphans {
+    /// Whether it is asked again and again, also while the service runs.
+    fn is_regular(&self) -> bool {
+        self.unit.is_some() || self.process.is_some() || self.pid_file.is_some()
+    }
+}
+
 impl Command for Orphans {
     const PROGRAM: &'static str = "check_orphans_after_stop";
     const REST: Option<&'static str> = Some(" [-- STOP COMMAND]");
@@ -107,17 +115,22 @@ fn main() {
 
 pub fn check(args: &Args<Orphans>, world: &World) -> Result<Report> {
     let own = &args.own;
-    let target = target::resolve(args.common.request(), world)?;
+    let mut target = target::resolve(args.common.request(), world)?;
     let rules = Rules::new(args, &target);
     let watched = Watched { unit: own.unit.clone(), process: own.process.clone(), pid_file: own.pid_file.clone() };
-    refuse_mixed_uses(args, &watched)?;
+    rules::refuse_mixed_uses(args)?;
+    // The regular check looks while the service runs, too: what its UNIX clients are is known once it has stopped.
+    let sights = match own.is_regular() {
+        false => FirstSights::default(),
+        true => target.first_sights(own.state_dir.as_deref(), world)?,
+    };
     let drain = Drain { world, selection: &target.selection, ignore: &rules.ignore, is_reload: own.reload };
     let scene = Scene { args, target: &target, rules: &rules, drain };
     if let Some(path) = &own.save_baseline {
         return scene.save_baseline(path);
     }
-    if !watched.is_nothing() {
-        return scene.watch(&watched);
+    if own.is_regular() {
+        return scene.watch(&watched, sights);
     }
     let time_limit = world.deadline.budget();
     if let Some(path) = &own.baseline {
@@ -142,26 +155,6 @@ pub fn check(args: &Args<Orphans>, world: &World) -> Result<Report> {
     }
     report.extra.insert("command_output".into(), json!(output));
     Ok(report)
-}
-
-fn refuse_mixed_uses(args: &Args<Orphans>, watched: &Watched) -> Result<()> {
-    let own = &args.own;
-    let uses = [
-        ("--save-baseline", own.save_baseline.is_some()),
-        ("--baseline", own.baseline.is_some()),
-        ("a stop command", !args.rest.is_empty()),
-        ("--unit, --process or --pid-file", !watched.is_nothing()),
-        ("--replay", args.common.replay.is_some()),
-        ("several --profile", args.is_of_several),
-    ];
-    if own.reload && own.baseline.is_none() && args.rest.is_empty() {
-        return Err(Error::Usage("--reload asks what was there before: add --baseline FILE or '-- COMMAND'".into()));
-    }
-    let mut used = uses.iter().filter(|(_, is_used)| *is_used).map(|(name, _)| name);
-    match (used.next(), used.next()) {
-        (Some(one), Some(other)) => Err(Error::Usage(format!("{one} and {other} can't be used together; see --help"))),
-        _ => Ok(()),
-    }
 }
 
 /// The last look, and how long after the stop it was.
@@ -221,8 +214,10 @@ impl Scene<'_> {
         let holders = if verbose > 1 { Holders::All } else { Holders::First };
         let owners = drain::owners(self.drain.world, left, holders);
         let is_told = !before.is_empty();
-        let listeners = if is_told { before.to_vec() } else { leftover::listeners(left, &owners) };
-        let managers = managers::of(&listeners, self.drain.world);
+        let listening = if is_told { before.to_vec() } else { leftover::listeners(left, &owners) };
+        let managers = managers::of(&listening, self.drain.world);
+        // The regular check knows that the service doesn't run: who listens may be its heir.
+        let listeners = if self.args.own.is_regular() { Vec::new() } else { listening };
         let before = Before { listeners, managers, is_reload: self.args.own.reload };
         let suspect = |left: &Left| Suspect::new(&left.socket, None);
         let held: Vec<_> = left.iter().filter(|left| left.class() != Class::Kernel).map(suspect).collect();
@@ -232,13 +227,22 @@ impl Scene<'_> {
         let mut report = Report::new("orphans_after_stop", self.target.service.clone(), &settled.view.seen, verdict);
         report.headline = self.headline(settled, &before, is_ok, leftover::headline(left, &owners, &before));
         if baseline.is_some_and(|baseline| baseline.count() == 0) {
-            report.headline += ", nothing was there before: is it the right port?";
+            let what = if self.target.selection.has_tcp() { "port" } else { "path" };
+            report.headline += &format!(", nothing was there before: is it the right {what}?");
         }
         if settled.excuse.is_none() {
-            report.missing.extend(leftover::files::silent(&self.target.selection, left, self.drain.world));
+            report.missing.extend(leftover::files::silent(
+                &self.target.selection,
+                &settled.view.served,
+                self.drain.world,
+            ));
         }
         let strays = self.target.strays(self.drain.world);
-        report.missing.extend((strays > 0).then(|| words::strayed(strays)));
+        // Where nothing was seen before the stop they may be what it left.
+        let is_asked = self.target.selection.unix.iter().any(|target| target.asked);
+        let are_doubt = is_asked && baseline.is_none() && !self.args.own.is_regular() && settled.excuse.is_none();
+        let strayed = (strays > 0).then(|| words::strayed(strays));
+        report.missing.extend(strayed.clone().filter(|_| !are_doubt));
         report.metrics = settled.view.metrics(settled.after, rules.count);
         blame.add_to(&mut report);
         let remaining = left.iter().take(grouping.top).map(|left| leftover::json(left, &owners, &before));
@@ -249,9 +253,11 @@ impl Scene<'_> {
         report.lacks_owners(blame.unowned, blame.shortfall(&owners));
         if settled.excuse.is_none() {
             let (count, unsure) = (left.len() as f64, settled.view.unsure);
+            let strayed = strayed.filter(|_| are_doubt);
+            let more = unsure + strayed.as_ref().map_or(0, |_| strays);
             report.doubt(
-                rules.count.at_worst(count, count + unsure as f64),
-                doubt::whose(unsure, "").into_iter().collect(),
+                rules.count.at_worst(count, count + more as f64),
+                doubt::whose(unsure, "").into_iter().chain(strayed).collect(),
             );
         }
         let is_there = !left.is_empty()

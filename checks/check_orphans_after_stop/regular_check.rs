@@ -7,18 +7,24 @@ use super::stop_memory::StopMemory;
 use super::{Scene, Settled};
 use connleak::base::duration::Span;
 use connleak::base::error::Result;
+use connleak::history::first_sights::FirstSights;
 use connleak::history::state_dir;
 use connleak::kernel::{netns, scope};
 use connleak::report::Report;
 
 impl Scene<'_> {
     /// The regular check: nothing is asserted while the service runs, drains or starts.
-    pub fn watch(&self, watched: &Watched) -> Result<Report> {
+    pub fn watch(&self, watched: &Watched, mut sights: FirstSights) -> Result<Report> {
         let (world, wait) = (self.drain.world, self.rules.wait);
         let path = state_dir::open(self.args.own.state_dir.as_deref())?
             .join(watched.memory_name(&self.target.service, &scope::key(world)?));
         let running = watched.running(world)?;
         let mut settled = Settled::new(self.drain.look(None)?, Span::seconds(0));
+        for left in &settled.view.left {
+            sights.see(&left.socket, left.side);
+        }
+        let is_whole = settled.view.seen.missing.is_none();
+        let unkept = sights.keep(&self.target.selection.unix_known.borrow(), is_whole);
         if let Some(process) = &running.process {
             StopMemory::forget(&path)?;
             settled.view.left.clear();
@@ -38,6 +44,7 @@ impl Scene<'_> {
             }
         }
         let mut report = self.judge(&settled, None);
+        report.missing.extend(unkept);
         report.missing.extend(running.older_pid_file());
         Ok(report)
     }

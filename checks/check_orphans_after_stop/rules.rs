@@ -2,6 +2,7 @@
 
 use super::Orphans;
 use connleak::base::duration::Span;
+use connleak::base::error::{Error, Result};
 use connleak::kernel::socket::State;
 use connleak::options::args::Args;
 use connleak::report::range::Range;
@@ -42,5 +43,27 @@ impl Rules {
             ignore,
             count: if given == Limits::default() { none_left } else { given },
         }
+    }
+}
+
+/// # Errors
+/// For ways to use it that exclude each other.
+pub fn refuse_mixed_uses(args: &Args<Orphans>) -> Result<()> {
+    let own = &args.own;
+    let uses = [
+        ("--save-baseline", own.save_baseline.is_some()),
+        ("--baseline", own.baseline.is_some()),
+        ("a stop command", !args.rest.is_empty()),
+        ("--unit, --process or --pid-file", own.is_regular()),
+        ("--replay", args.common.replay.is_some()),
+        ("several --profile", args.is_of_several),
+    ];
+    if own.reload && own.baseline.is_none() && args.rest.is_empty() {
+        return Err(Error::Usage("--reload asks what was there before: add --baseline FILE or '-- COMMAND'".into()));
+    }
+    let mut used = uses.iter().filter(|(_, is_used)| *is_used).map(|(name, _)| name);
+    match (used.next(), used.next()) {
+        (Some(one), Some(other)) => Err(Error::Usage(format!("{one} and {other} can't be used together; see --help"))),
+        _ => Ok(()),
     }
 }

@@ -127,8 +127,8 @@ mod tests {
 
     fn view() -> Leftovers {
         let seen = Coverage::new(Origin::Netlink, String::new());
-        let (left, ending, listening) = (Vec::new(), Vec::new(), Vec::new());
-        Leftovers { seen, left, ending, listening, reload: None, time_wait: 0, new: 0, unsure: 0 }
+        let (left, ending, listening, served) = Default::default();
+        Leftovers { seen, left, ending, listening, served, reload: None, time_wait: 0, new: 0, unsure: 0 }
     }
 
     fn service() -> Service {

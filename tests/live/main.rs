@@ -45,6 +45,7 @@ mod orphans {
     pub mod reloads;
     pub mod starts_again;
     pub mod stop_command;
+    pub mod unix_clients;
     pub mod waiting;
 }
 
