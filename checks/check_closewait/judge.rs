@@ -232,7 +232,7 @@ impl Found {
     /// speaks for theirs but that the service could have them.
     pub fn count_strays(&mut self, target: &Target, world: &World) -> Option<String> {
         let count = target.strays(world);
-        let is_asked = target.selection.unix.iter().any(|target| target.asked);
+        let is_asked = target.selection.asks_unix();
         self.strays = if is_asked { count } else { 0 };
         (count > self.strays).then(|| words::strayed(count))
     }

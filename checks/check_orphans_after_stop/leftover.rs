@@ -4,9 +4,9 @@ pub mod files;
 
 use connleak::base::duration::Span;
 use connleak::kernel::cgroup;
-use connleak::kernel::owner::{Owners, Process};
+use connleak::kernel::owner::{Named, Owners, Process};
 use connleak::kernel::socket::{Protocol, Side, Socket, State};
-use connleak::owners::blame::{Named, sockets};
+use connleak::owners::blame::sockets;
 use connleak::report::words;
 use connleak::service::baseline::Listener;
 use serde_json::{Value, json};

@@ -239,7 +239,7 @@ impl Scene<'_> {
         }
         let strays = self.target.strays(self.drain.world);
         // Where nothing was seen before the stop they may be what it left.
-        let is_asked = self.target.selection.unix.iter().any(|target| target.asked);
+        let is_asked = self.target.selection.asks_unix();
         let are_doubt = is_asked && baseline.is_none() && !self.args.own.is_regular() && settled.excuse.is_none();
         let strayed = (strays > 0).then(|| words::strayed(strays));
         report.missing.extend(strayed.clone().filter(|_| !are_doubt));

@@ -208,8 +208,8 @@ impl FirstSights {
         self.before = self.seen.replace(NumberSet::default());
     }
 
-    /// Whether all that were stuck at two looks at least are seen again, by one of this run's. Those that aren't have closed, or the dump has lost
-    /// them, as it does while others come and go: two looks that lack the same agree on that.
+    /// Whether all that were stuck at two looks at least are seen again, by one of this run's. Those that aren't have
+    /// closed, or the dump has lost them, as it does while others come and go: two looks that lack the same agree on that.
     pub fn is_settled(&self) -> bool {
         self.known.iter().all(|(cookie, sight)| sight.first == self.looked || self.stuck.contains_key(cookie))
             || (self.seen.is_some() && self.seen == self.before)

@@ -31,6 +31,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::fmt;
 use tables::{Each, Others, Place, each_descriptor_of_others};
 
 /// Descriptors that are read of further threads to find sockets that no process's first thread has. A JVM has
@@ -50,6 +51,15 @@ pub struct Process {
     pub cgroup: Option<String>,
     pub uid: u32,
     pub user: Option<String>,
+}
+
+/// A process in one breath: `php-fpm[1234]`.
+pub struct Named<'a>(pub &'a Process);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}]", self.0.command, self.0.pid)
+    }
 }
 
 /// How many holders of a socket are wanted.
@@ -87,6 +97,13 @@ pub struct Owners {
 /// then is left is looked for in all others (a service may open sockets as root and drop to a user).
 pub fn find(world: &World, sockets: &[(u64, u32)], wanted: Holders) -> Owners {
     find_in(world, sockets, wanted, None)
+}
+
+/// The first of these sockets' holders that is found: of processes that share one by fork(2) the one that made it.
+pub fn main_holder(world: &World, sockets: &[(u64, u32)]) -> Option<Process> {
+    let mut owners = find(world, sockets, Holders::Main);
+    owners.put_main_first();
+    sockets.iter().find_map(|(inode, _)| owners.of(*inode).next().cloned())
 }
 
 /// [`find`]. What is in `tables` isn't read again, and what is read is kept there.

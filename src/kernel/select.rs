@@ -92,6 +92,11 @@ impl Selection {
         !self.ports.is_empty() || self.unix.is_empty()
     }
 
+    /// Whether a UNIX socket was asked for by its path, not by a profile.
+    pub fn asks_unix(&self) -> bool {
+        self.unix.iter().any(|target| target.asked)
+    }
+
     /// Whether more than ports narrows it: of others that listen or are connected nothing is said then.
     pub fn is_narrowed(&self) -> bool {
         self.uid.is_some() || self.unit.is_some() || !self.peers.is_empty() || !self.locals.is_empty()

@@ -7,7 +7,7 @@ pub use share::Group;
 pub use suspect::Suspect;
 
 use crate::kernel::cgroup::{self, container};
-use crate::kernel::owner::{Owners, Process};
+use crate::kernel::owner::{Named, Owners, Process};
 use crate::kernel::socket::Age;
 use crate::report::{Owner, Peer, Report, Share, rounded, words};
 use crate::service::request::By;
@@ -16,7 +16,6 @@ use crate::service::tenant_key::{Key, Plain};
 use serde_json::{Value, json};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::IpAddr;
 
 /// The group of sockets without a holder.
@@ -317,13 +316,4 @@ fn largest(counts: BTreeMap<IpAddr, u64>, top: usize) -> Vec<Peer> {
     peers.sort_unstable_by(|a, b| b.sockets.cmp(&a.sockets).then_with(|| a.address.cmp(&b.address)));
     peers.truncate(top);
     peers
-}
-
-/// A process in one breath: `php-fpm[1234]`.
-pub struct Named<'a>(pub &'a Process);
-
-impl fmt::Display for Named<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}[{}]", self.0.command, self.0.pid)
-    }
 }

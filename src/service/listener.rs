@@ -1,7 +1,7 @@
 //! Whether the service is there at all: a zero looks like health also where nobody listens.
 
 use crate::base::error::{Error, Result};
-use crate::kernel::owner::{self, Holders};
+use crate::kernel::owner::{self, Named};
 use crate::kernel::select::{Match, Selection};
 use crate::kernel::socket::{Side, State, StateSet};
 use crate::kernel::source::{self, Query};
@@ -50,7 +50,7 @@ fn listens(report: &mut Report, target: &Target, world: &World, seen: Seen) -> b
     let (selection, required) = (&target.selection, target.request.without_listener);
     let is_connected = seen != Seen::Nobody;
     // One of several that were typed may be a mistake while others are connected.
-    let is_asked = selection.unix.iter().any(|target| target.asked);
+    let is_asked = selection.asks_unix();
     let are_several = is_asked && (selection.has_tcp() || selection.unix.len() > 1);
     let is_judged = required.is_some() || !is_connected || are_several;
     let is_wanted = is_judged || (seen == Seen::OwnEnds && selection.has_tcp());
@@ -129,9 +129,7 @@ fn bound(selection: &Selection, ports: &BTreeSet<u16>, world: &World) -> Option<
     // It only explains: what can't be read changes nothing.
     seen.ok()?;
     bound.first()?;
-    let mut owners = owner::find(world, &bound, Holders::Main);
-    owners.put_main_first();
-    let holder = bound.iter().find_map(|(inode, _)| owners.of(*inode).next());
-    let by = holder.map_or_else(String::new, |process| format!(" by {}[{}]", process.command, process.pid));
+    let holder = owner::main_holder(world, &bound);
+    let by = holder.map_or_else(String::new, |process| format!(" by {}", Named(&process)));
     Some(format!("bound without listening{by}"))
 }

@@ -2,7 +2,7 @@
 
 use crate::base::error::{Error, Result};
 use crate::kernel::look::unix::{Instead, Table};
-use crate::kernel::owner::{self, Holders};
+use crate::kernel::owner::{self, Named};
 use crate::kernel::select::Selection;
 use crate::kernel::unix_target::{UnixPath, UnixTarget};
 use crate::kernel::world::World;
@@ -79,9 +79,8 @@ pub fn heard(selection: &Selection, world: &World, wants_all: bool) -> Result<He
 /// `a datagram socket, which has no connections, held by syslogd[1]`.
 fn described(found: &Instead, world: &World) -> String {
     let socket = (u64::from(found.inode), found.uid.unwrap_or(owner::UNKNOWN_UID));
-    let owners = owner::find(world, &[socket], Holders::Main);
-    let process = owners.of(socket.0).next();
-    let by = process.map_or_else(String::new, |process| format!(", held by {}[{}]", process.command, process.pid));
+    let holder = owner::main_holder(world, &[socket]);
+    let by = holder.map_or_else(String::new, |process| format!(", held by {}", Named(&process)));
     format!("{}{by}", found.what)
 }
 

@@ -2,11 +2,11 @@
 
 use super::age;
 use connleak::base::duration::Span;
-use connleak::kernel::owner::{self, Holders};
+use connleak::kernel::owner::{self, Holders, Named};
 use connleak::kernel::socket::{Endpoint, Side, Socket, State, StateSet};
 use connleak::kernel::source::{self, Query};
 use connleak::kernel::world::World;
-use connleak::owners::blame::{Named, Suspect};
+use connleak::owners::blame::Suspect;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
 use connleak::report::{Metric, Unit};
 use connleak::service::profile;

@@ -67,7 +67,7 @@ pub fn visit(
     for (socket, name) in clients.into_iter().filter(|(socket, _)| given.insert(socket.inode)) {
         show(&row(&socket, state(&socket), name, Side::Client), Side::Client, socket.uid, &[]);
     }
-    let is_asked = selection.unix.iter().any(|target| target.asked);
+    let is_asked = selection.asks_unix();
     // A profile's sockets are not looked for in a recording that has none.
     if is_asked || more.rows > 0 || more.origin != Origin::Replay {
         merge(seen, more, table.untold, !selection.has_tcp());

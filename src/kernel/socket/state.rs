@@ -113,8 +113,8 @@ impl StateSet {
         StateSet(self.0 & !(1 << state as u8))
     }
 
-    #[must_use]
     /// Without all of `others`.
+    #[must_use]
     pub fn less(self, others: StateSet) -> StateSet {
         StateSet(self.0 & !others.0)
     }

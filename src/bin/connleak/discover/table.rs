@@ -6,7 +6,7 @@ use super::recorded::Watched;
 use crate::screen::{Screen, visible, wrapped};
 use connleak::base::duration::Span;
 use connleak::kernel::cgroup;
-use connleak::owners::blame::Named;
+use connleak::kernel::owner::Named;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const HEADS: [&str; 9] = ["PORT", "ADDRESS", "OWNER", "UNIT", "CONTAINER", "USER", "PROFILE", "FITS BY", "WATCHED"];

@@ -3,9 +3,8 @@
 use super::gather::Scene;
 use super::join::{self, Backends, Connection, End, Found};
 use super::session::{Client, Session, Source};
-use connleak::kernel::owner::Process;
+use connleak::kernel::owner::{Named, Process};
 use connleak::kernel::socket::State;
-use connleak::owners::blame::Named;
 use std::cmp::Reverse;
 
 /// How bad a row looks; worst first.

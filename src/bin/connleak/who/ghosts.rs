@@ -3,9 +3,8 @@
 use crate::screen::visible;
 use connleak::base::error::Result;
 use connleak::kernel::owner::read_tables::ReadTables;
-use connleak::kernel::owner::{self, Holders, Process};
+use connleak::kernel::owner::{self, Holders, Named, Process};
 use connleak::kernel::world::World;
-use connleak::owners::blame::Named;
 use connleak::owners::ghosts::{self, Looking, Rows};
 use connleak::owners::known::Known;
 use connleak::service::target::Target;
