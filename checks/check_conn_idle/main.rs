@@ -102,6 +102,8 @@ struct Idle {
 
 impl Command for Idle {
     const PROGRAM: &'static str = "check_conn_idle";
+    // --unix is taken to say why it can't be judged.
+    const USAGE: &'static str = "-p PORT|-P PROFILE [OPTIONS]";
     const ALSO: &'static [(&'static str, &'static str)] = &[("share-", "ratio-"), ("idle-age", "min-age")];
 }
 
