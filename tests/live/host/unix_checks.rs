@@ -198,6 +198,36 @@ fn a_leak_over_a_unix_socket_is_told_from_load() {
     });
 }
 
+/// Who closes before he is accepted leaves a connection that nothing tells from another such.
+#[test]
+fn dead_connections_in_the_queue_are_counted_one_by_one() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let (path, state) = (place.at("x.sock"), place.at("state"));
+        let (mut server, mut client) = (lab.peer(), lab.peer());
+        server.say(&format!("listen l {path}"));
+        client.say(&format!("connect c {path} 5"));
+        client.say("close c");
+        let look = || {
+            sleep(Duration::from_millis(600));
+            GROWTH.run(&["--unix", &path, "--limit=99", "--state-dir", &state])
+        };
+        let turnover = |outcome: &Outcome| ["connections", "opened", "closed"].map(|label| outcome.value(label));
+        assert_eq!(look().value("connections"), 5.0);
+        for _ in 0..2 {
+            let same = look();
+            assert_eq!(turnover(&same), [5.0, 0.0, 0.0], "{same:?}");
+        }
+        server.say("accept s l 3");
+        server.say("close s");
+        let fewer = look();
+        let [connections, opened, closed] = turnover(&fewer);
+        assert!((connections, opened) == (2.0, 0.0) && closed > 0.0, "{fewer:?}");
+        let tenants = TENANTS.run(&["--unix", &path, "--key=user", "--limit=99"]);
+        assert_eq!((tenants.value("connections"), tenants.value("unknown")), (2.0, 2.0), "{tenants:?}");
+    });
+}
+
 /// Who has them, and what the history knows.
 #[test]
 fn the_companion_shows_unix_sockets() {
