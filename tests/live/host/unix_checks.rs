@@ -1,7 +1,7 @@
 //! Each check on connections over UNIX sockets: found, cleared, found again.
 
 use super::unix_sockets::Place;
-use crate::lab::run::{CONNLEAK, GROWTH, IDLE, ORPHANS, Outcome, STATES, TENANTS, run};
+use crate::lab::run::{CLOSEWAIT, CONNLEAK, GROWTH, IDLE, ORPHANS, Outcome, STATES, TENANTS, run};
 use crate::lab::{Lab, Peer};
 use std::fs;
 use std::process::Command;
@@ -71,6 +71,27 @@ fn beside_tcp_all_is_judged_too_and_told_apart() {
         says(&STATES.run(&of(&[])), 2, &[&format!("accept queue of {path} at 5 of 4, 125%")]);
         server.say("accept s l 5");
         says(&STATES.run(&of(&[])), 0, &["2 LISTEN"]);
+    });
+}
+
+/// PostgreSQL without listen_addresses, MariaDB with skip-networking: its port isn't missed.
+#[test]
+fn a_profile_whose_service_has_only_its_unix_socket_lacks_no_port() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let (path, profile, state) = (place.at("x.sock"), place.at("mine.yaml"), place.at("state"));
+        fs::write(&profile, format!("service: mine\nports: [3306]\nunix: [{path}]\nlimit: 100\n")).unwrap();
+        let (_server, _client) = place.connected(lab, &path, 3);
+        for (check, more) in [
+            (CLOSEWAIT, &["--state-dir", state.as_str()][..]),
+            (GROWTH, &["--state-dir", &state]),
+            (TENANTS, &["--key=user", "--state-dir", &state]),
+            (STATES, &[]),
+        ] {
+            let served = check.run(&[&["-P", profile.as_str()], more].concat());
+            says(&served, 0, &["over UNIX sockets"]);
+            assert!(!served.text().contains("listens"), "{served:?}");
+        }
     });
 }
 
