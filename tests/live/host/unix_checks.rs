@@ -271,6 +271,16 @@ fn the_companion_shows_unix_sockets() {
         let state = place.at("state");
         let watched = companion(&["watch", "--unix", &path, "--interval=100ms", "--for=300ms", "--state-dir", &state]);
         assert!(watched.code == 0 && watched.stdout.contains("peer"), "{watched:?}");
+        let words = format!("note: no such listener: {}; listening: {path}", place.at("y.sock"));
+        let of = |path: &str| companion(&["watch", "--unix", path, "--for=100ms", "--state-dir", &state]);
+        let (wrong, right) = (of(&place.at("y.sock")), of(&path));
+        assert!(wrong.stdout.contains(&words) && !right.stdout.contains("note"), "{wrong:?} {right:?}");
+        // What is offered can be run as it stands.
+        let unlisted = companion(&["sessions", "--unix", "/run/mysqld/mysqld.sock"]);
+        let offered = "connleak sessions --how --unix /run/mysqld/mysqld.sock";
+        assert!(unlisted.stderr.contains(offered), "{unlisted:?}");
+        let how = companion(&offered.split(' ').skip(1).collect::<Vec<_>>());
+        assert!(how.code == 0 && how.stdout.contains("processlist"), "{how:?}");
         for _ in 0..6 {
             assert_eq!(GROWTH.run(&["--unix", &path, "--limit=99", "--state-dir", &state]).code, 0);
             sleep(Duration::from_millis(50));
