@@ -7,7 +7,7 @@ use connleak::kernel::own_addresses::OwnAddresses;
 use connleak::kernel::select::{Match, Selection};
 use connleak::kernel::socket::{Endpoint, Side, Socket, State, StateSet, UnixName};
 use connleak::kernel::source::{self, Coverage, Query};
-use connleak::kernel::world::World;
+use connleak::kernel::world::{Netns, World};
 use connleak::service::target::Target;
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
@@ -143,8 +143,9 @@ pub fn look(world: &World, target: &mut Target, state_dir: Option<&Path>) -> Res
         Connection { socket, client, server, peer }
     };
     let connections: Vec<Connection> = selected.into_iter().map(connection).collect();
-    // A recording, and a look that isn't whole, may lack who listens.
-    let tells_all = seen.missing.is_none() && world.replay.is_none();
+    // A recording, a look that isn't whole, and a container that has the host's socket mounted lack who listens.
+    let is_ours = matches!(world.netns, Netns::Home | Netns::All);
+    let tells_all = is_ours && seen.missing.is_none() && world.replay.is_none();
     let named = connections.iter().filter_map(|one| one.socket.unix_name()).filter(|name| !heard.contains(name));
     let unheard: BTreeSet<UnixName> = named.filter(|_| tells_all).collect();
     let unheard = unheard.into_iter().collect();
