@@ -26,7 +26,7 @@ impl Scene<'_> {
             sights.see(&left.socket, left.side);
         }
         let view = &settled.view;
-        let never = seen_paths::never(&path.with_extension("paths.json"), &self.target.selection, view)?;
+        let never = seen_paths::never(&path.with_extension("paths.txt"), &self.target.selection, view)?;
         let has_any = view.left.len() + view.ending.len() > 0 || view.unsure + view.time_wait > 0;
         let is_whole = view.seen.missing.is_none();
         let unkept = sights.keep(&self.target.selection.unix_known.borrow(), is_whole);

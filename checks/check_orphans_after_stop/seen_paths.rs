@@ -17,25 +17,27 @@ const LARGEST_FILE: u64 = 1024 * 1024;
 /// Remembers at `memory` which of the paths this look shows, also after a boot, and returns those that none has shown yet.
 ///
 /// # Errors
-/// A file that can't be read or written. What is in it and is no list of paths is none.
+/// A file that can't be read or written. One that is no text is none of ours.
 pub fn never<'a>(memory: &Path, selection: &'a Selection, view: &Leftovers) -> Result<Vec<&'a UnixTarget>> {
     let asked: Vec<&UnixTarget> = selection.unix.iter().filter(|target| target.asked).collect();
     if asked.is_empty() {
         return Ok(Vec::new());
     }
-    let known: BTreeSet<String> = match read_limited::read(memory, LARGEST_FILE) {
-        Err(Error::File { cause, .. }) if cause.kind() == ErrorKind::NotFound => BTreeSet::new(),
-        Err(Error::Content { .. }) => BTreeSet::new(),
-        text => serde_json::from_str(&text?).unwrap_or_default(),
+    let known = match read_limited::read(memory, LARGEST_FILE) {
+        Err(Error::File { cause, .. }) if cause.kind() == ErrorKind::NotFound => String::new(),
+        Err(Error::Content { .. }) => String::new(),
+        text => text?,
     };
+    let mut seen: BTreeSet<String> = known.lines().map(str::to_owned).collect();
+    let before = seen.len();
+    let line = |target: &UnixTarget| target.path.text().replace('\n', " ");
     let of_left = view.left.iter().filter_map(|left| left.socket.unix_name());
     let names: BTreeSet<UnixName> = view.served.iter().copied().chain(of_left).collect();
     let is_seen = |target: &UnixTarget| target.has_file() || names.iter().any(|name| target.is_called(*name));
-    let mut seen = known.clone();
-    seen.extend(asked.iter().filter(|target| is_seen(target)).map(|target| target.path.text().to_owned()));
-    if seen != known {
-        let text = serde_json::to_string(&seen).map_err(|error| Error::content(memory, error))?;
-        atomic_file::write(memory, text.as_bytes(), 0o600)?;
+    seen.extend(asked.iter().filter(|target| is_seen(target)).map(|target| line(target)));
+    if seen.len() > before {
+        let lines: String = seen.iter().map(|path| format!("{path}\n")).collect();
+        atomic_file::write(memory, lines.as_bytes(), 0o600)?;
     }
-    Ok(asked.into_iter().filter(|target| !seen.contains(target.path.text())).collect())
+    Ok(asked.into_iter().filter(|target| !seen.contains(&line(target))).collect())
 }

@@ -81,7 +81,7 @@ fn a_path_that_never_had_a_socket_is_doubt() {
     });
 }
 
-/// What is remembered of it may be gone, no list, or not to be written.
+/// What is remembered of it may be gone, no text, or not to be written.
 #[test]
 fn a_memory_of_paths_that_is_none_makes_no_path_right() {
     Lab::test(|lab| {
@@ -96,13 +96,13 @@ fn a_memory_of_paths_that_is_none_makes_no_path_right() {
         says(&look(), 0, &["nothing to assert"]);
         let memory = || {
             let dir = fs::read_dir(place.at("state/0")).unwrap();
-            dir.map(|file| file.unwrap().path()).find(|file| file.to_str().unwrap().ends_with(".paths.json")).unwrap()
+            dir.map(|file| file.unwrap().path()).find(|file| file.to_str().unwrap().ends_with(".paths.txt")).unwrap()
         };
         server.say("close l");
         fs::remove_file(&path).unwrap();
         says(&look(), 0, &["nothing to assert"]);
         let file = memory();
-        for text in ["", "x", "[1]", "{}", "[\"/run/another.sock\"]", "[\"/x\""] {
+        for text in ["", "x", "/run/another.sock\n", "\0\n\n"] {
             fs::write(&file, text).unwrap();
             says(&look(), 3, &[doubt]);
         }
@@ -119,7 +119,7 @@ fn a_memory_of_paths_that_is_none_makes_no_path_right() {
         fs::create_dir(&file).unwrap();
         server.say(&format!("listen l {path}"));
         let unkept = look();
-        assert!(unkept.code == 3 && unkept.text().contains("paths.json"), "{unkept:?}");
+        assert!(unkept.code == 3 && unkept.text().contains("paths.txt"), "{unkept:?}");
     });
 }
 
