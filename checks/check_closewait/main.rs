@@ -28,7 +28,7 @@ use serde_json::json;
 use std::path::PathBuf;
 
 /// At UNIX sockets, where one lacks what earlier runs knew to be stuck.
-const MOST_LOOKS: usize = 4;
+const MOST_LOOKS: usize = 12;
 
 /// find sockets in CLOSE_WAIT: their peer has closed, their process has forgotten them
 #[derive(FromArgs, ArgsInfo, Debug)]
@@ -106,7 +106,7 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
         found = gather(&target, &rules, &mut sights, memory.as_ref(), world)?;
     }
     for _ in 1..MOST_LOOKS {
-        if sights.is_settled() || found.seen.missing.is_some() {
+        if sights.is_settled(world) || found.seen.missing.is_some() {
             break;
         }
         let again = gather(&target, &rules, &mut sights, memory.as_ref(), world)?;

@@ -8,8 +8,10 @@ use crate::base::read_limited;
 use crate::history::state_dir;
 use crate::kernel::boot;
 use crate::kernel::socket::{Age, Side, Socket, State, UnixName};
+use crate::kernel::source::exact::Asker;
 use crate::kernel::source::unix::File;
 use crate::kernel::unix_known::{Known, KnownListener, NumberMap, NumberSet};
+use crate::kernel::world::World;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -24,7 +26,9 @@ const LARGEST_FILE: u64 = 8 * 1024 * 1024;
 const MOST_SOCKETS: u64 = 100_000;
 /// More than any line has.
 const LINE: u64 = 1024;
-const HEADER: &str = "connleak UNIX sockets 2";
+/// For each the kernel walks all of its table: where so many have closed some of them tell of all.
+const MOST_ASKED: usize = 256;
+const HEADER: &str = "connleak UNIX sockets 3";
 /// As wide as any number, so that it can be written in its place.
 const WIDTH: usize = 20;
 
@@ -34,6 +38,7 @@ struct Sight {
     first: u64,
     /// The look before, which didn't show it so; 0: there was none.
     before: u64,
+    inode: u32,
 }
 
 /// What earlier runs saw, and what this one adds.
@@ -121,8 +126,9 @@ impl FirstSights {
                 ("listener", _) => sights.sockets.listeners.push(listener(rest, cookie)?),
                 (client, Some(name)) => drop(sights.sockets.clients.insert(cookie(client)?, name)),
                 (stuck, None) => {
-                    let (first, before) = rest.split_once(' ')?;
-                    let sight = Sight { first: first.parse().ok()?, before: before.parse().ok()? };
+                    let mut numbers = rest.split(' ').map(|number| number.parse::<u64>().ok());
+                    let [first, before, inode] = [numbers.next()??, numbers.next()??, numbers.next()??];
+                    let sight = Sight { first, before, inode: u32::try_from(inode).ok()? };
                     (sight.before <= sight.first && sight.first <= looked).then_some(())?;
                     sights.known.insert(cookie(stuck)?, sight);
                 }
@@ -157,8 +163,8 @@ impl FirstSights {
         for cookie in &known.strays {
             add(format_args!("stray {cookie:x}\n"));
         }
-        for (cookie, Sight { first, before }) in &self.stuck {
-            add(format_args!("{cookie:x} {first} {before}\n"));
+        for (cookie, Sight { first, before, inode }) in &self.stuck {
+            add(format_args!("{cookie:x} {first} {before} {inode}\n"));
         }
         let mut servers: Vec<UnixName> = self.connected.values().copied().collect();
         servers.sort_unstable();
@@ -190,7 +196,8 @@ impl FirstSights {
         if socket.state != State::CloseWait {
             return Cow::Borrowed(socket);
         }
-        let sight = self.known.get(&cookie).copied().unwrap_or(Sight { first: self.now, before: self.looked });
+        let new = || Sight { first: self.now, before: self.looked, inode: u32::try_from(socket.inode).unwrap_or(0) };
+        let sight = self.known.get(&cookie).copied().unwrap_or_else(new);
         self.stuck.insert(cookie, sight);
         if self.known.contains_key(&cookie) {
             self.seen.get_or_insert_default().insert(cookie);
@@ -209,10 +216,23 @@ impl FirstSights {
     }
 
     /// Whether all that were stuck at two looks at least are seen again, by one of this run's. Those that aren't have
-    /// closed, or the dump has lost them, as it does while others come and go: two looks that lack the same agree on that.
-    pub fn is_settled(&self) -> bool {
-        self.known.iter().all(|(cookie, sight)| sight.first == self.looked || self.stuck.contains_key(cookie))
-            || (self.seen.is_some() && self.seen == self.before)
+    /// closed, or the dump has lost them, as it does while others come and go: the kernel is asked for each alone. Where it
+    /// can't be, two looks that lack the same agree on that.
+    pub fn is_settled(&self, world: &World) -> bool {
+        let unseen =
+            |(cookie, sight): &(&NonZeroU64, &Sight)| sight.first != self.looked && !self.stuck.contains_key(cookie);
+        let unseen: Vec<_> = self.known.iter().filter(unseen).collect();
+        if unseen.is_empty() {
+            return true;
+        }
+        match Asker::here(world) {
+            // An answer that is neither is no proof that it has gone.
+            Some(asker) => unseen
+                .iter()
+                .step_by(unseen.len().div_ceil(MOST_ASKED))
+                .all(|(cookie, sight)| asker.has_unix(sight.inode, **cookie) == Ok(false)),
+            None => self.seen.is_some() && self.seen == self.before,
+        }
     }
 
     /// Remembers this look, and what it tells of `known`. `is_whole`: whether it saw all sockets; else what it didn't see stays
@@ -283,8 +303,11 @@ fn listener(line: &str, cookie: impl Fn(&str) -> Option<NonZeroU64>) -> Option<K
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::deadline::Deadline;
     use crate::kernel::socket::{Protocol, UnixEnd};
+    use crate::kernel::world::Source;
     use std::os::unix::fs::MetadataExt;
+    use std::time::Duration;
 
     fn socket(cookie: u64, state: State, side: Side) -> Socket {
         let end = |name: Option<&str>| UnixEnd { name: name.map(UnixName::new), inode: 7 }.endpoint();
@@ -332,7 +355,8 @@ mod tests {
         let mut second = later(dir, 60_000);
         assert!(near(age(&mut second, 1), 60_000, boot::uptime() as u32 * 1000 + 60_000));
         assert!(near(age(&mut second, 2), 0, 60_000));
-        assert!(second.is_settled(), "what was seen once only may have been passing");
+        let asks = World::here(Deadline::after(Duration::from_secs(9)));
+        assert!(second.is_settled(&asks), "what was seen once only may have been passing");
         let clients = later(dir, 60_000).sockets.clients;
         assert_eq!(clients.get(&NonZeroU64::new(9).unwrap()).map(|name| name.text()), Some("/run/x".into()));
         assert_eq!(kept(second, true), None);
@@ -340,9 +364,11 @@ mod tests {
         assert_eq!((third.known.len(), third.sockets.clients.len()), (2, 0));
         let mut third = third;
         third.begin_look();
-        assert!(!third.is_settled(), "one was there in both");
+        assert!(third.is_settled(&asks), "the kernel has none that is it");
+        let can_t_ask = World { source: Source::Proc, ..asks };
+        assert!(!third.is_settled(&can_t_ask), "one was there in both");
         third.begin_look();
-        assert!(third.is_settled(), "two looks agree that it is gone");
+        assert!(third.is_settled(&can_t_ask), "two looks agree that it is gone");
         assert_eq!(kept(third, false), None);
         let mut fourth = later(dir, 180_000);
         assert!(near(age(&mut fourth, 2), 120_000, 180_000), "what was not seen by one stays known");
@@ -356,23 +382,25 @@ mod tests {
     fn what_is_not_ours_is_begun_anew() {
         let base = FirstSights { boot_id: "b".into(), now: 99, ..FirstSights::default() };
         let text = format!(
-            "{HEADER}\nx\nb\n90\nbusy\nlistener 3 4 5 /run/x y\nstray 6\n1f 80 70\nto /run/x\n2\n7\nto @y\n8\nend\n"
+            "{HEADER}\nx\nb\n90\nbusy\nlistener 3 4 5 /run/x y\nstray 6\n1f 80 70 5\nto /run/x\n2\n7\nto @y\n8\nend\n"
         );
         let known = base.with(&text, "x").unwrap();
         assert_eq!((known.sockets.is_busy, known.sockets.strays.len(), known.sockets.clients.len()), (true, 1, 3));
         let listener = &known.sockets.listeners[0];
         assert_eq!((listener.file, &listener.name[..]), (File { device: 4, inode: 5 }, "/run/x y"));
-        let sight = Sight { first: 80, before: 70 };
+        let sight = Sight { first: 80, before: 70, inode: 5 };
         assert_eq!((known.looked, known.known.get(&NonZeroU64::new(0x1f).unwrap())), (90, Some(&sight)));
         for foreign in [
             "".to_owned(),
             "rubbish".to_owned(),
             text.replace("end\n", ""),
-            text.replace("sockets 2", "sockets 1"),
+            text.replace("sockets 3", "sockets 2"),
             text.replace("\nb\n", "\nc\n"),
             text.replace("\n90\n", "\n100\n"),
             text.replace("80 70", "80 81"),
             text.replace("80 70", "91 70"),
+            text.replace("70 5", "70"),
+            text.replace("70 5", "70 4294967296"),
             text.replace("1f", "0"),
             text.replace("stray 6", "stray x"),
             text.replace("3 4 5", "3 4 x"),
