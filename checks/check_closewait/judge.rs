@@ -83,8 +83,9 @@ impl Rules {
         worst.max(self.oldest.at_worst(of(found.oldest).min(oldest), oldest))
     }
 
-    /// What keepalive probes and writes may hide, and the threshold that it would break.
-    pub fn hidden(&self, found: &Found, selection: &Selection) -> String {
+    /// What keepalive probes and writes may hide, or the time before a UNIX socket's first sight, and the threshold that it
+    /// would break.
+    pub fn hidden(&self, found: &Found) -> String {
         let known = found.stuck.len() as u64;
         let (stuck, oldest) = (known + found.maybe_stuck, found.oldest_at_most.unwrap_or(0));
         let hidden = age(oldest);
@@ -98,9 +99,14 @@ impl Rules {
             0 => format!("the oldest may be {hidden} old"),
             count => format!("{count} younger may be {hidden} old"),
         };
-        let why = match selection.has_tcp() {
-            true => "keepalive probes or writes hide when the peer closed",
-            false => "the peer closed at some time since the last run",
+        let [of_tcp, of_unix] = match found.maybe_stuck {
+            0 => [!found.is_longest_unix, found.is_longest_unix],
+            count => [count > found.maybe_unix, found.maybe_unix > 0],
+        };
+        let why = match (of_tcp, of_unix) {
+            (_, false) => "keepalive probes or writes hide when the peer closed",
+            (false, _) => "the peer closed some time before the run that first saw it",
+            _ => "keepalive probes or writes, and of UNIX sockets the time between two runs, hide when the peer closed",
         };
         format!("{what}, as {why}{}", broken.unwrap_or_default())
     }
@@ -141,6 +147,8 @@ pub struct Found {
     pub young: u64,
     /// Among the young those that may be older: keepalive probes hide the time of the FIN.
     pub maybe_stuck: u64,
+    /// Those of them over UNIX sockets: their peer closed between two runs.
+    pub maybe_unix: u64,
     /// Among the stuck those whose probes hide the age, for data arrived long enough ago.
     pub probed: u64,
     /// In CLOSE_WAIT, maybe for the minimal age, but it can't be told whose.
@@ -149,8 +157,12 @@ pub struct Found {
     pub oldest: Option<u32>,
     /// The age of the oldest, should probes and writes hide as much as they can, and all be meant that may be.
     pub oldest_at_most: Option<u32>,
+    /// Whether that one is a UNIX socket.
+    pub is_longest_unix: bool,
     /// In CLOSE_WAIT for a time that is not known: counted as stuck.
     pub ageless: u64,
+    /// Those of them over UNIX sockets whose age later runs will know.
+    pub undated: u64,
     /// ESTABLISHED over UNIX sockets.
     pub over_unix: u64,
     /// Clients' ends of UNIX sockets that may be the service's: their servers had closed before the first look.
@@ -191,8 +203,9 @@ impl Found {
     pub fn add_unseen(&mut self, before: &Found) {
         let here: BTreeSet<u64> = self.stuck.iter().map(|suspect| suspect.inode).collect();
         self.stuck.extend(before.stuck.iter().filter(|suspect| !here.contains(&suspect.inode) && suspect.inode != 0));
-        (self.oldest, self.oldest_at_most) =
-            (self.oldest.max(before.oldest), self.oldest_at_most.max(before.oldest_at_most));
+        let longest = |found: &Found| (found.oldest_at_most, found.is_longest_unix);
+        (self.oldest_at_most, self.is_longest_unix) = longest(self).max(longest(before));
+        self.oldest = self.oldest.max(before.oldest);
     }
 
     pub fn spares(&self) -> u64 {

@@ -95,7 +95,7 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let mut target = target::resolve(common.request(), world)?.of_choice(world)?;
     listener::check_options(&target, world)?;
     let rules = rules(args, &target.profile);
-    let mut sights = target.first_sights(args.own.state_dir.as_deref(), world)?;
+    let mut sights = target.first_sights(args.own.state_dir.as_deref(), world)?.telling(rules.min_age);
     // Whose they are costs the kernel as much again: it is asked where it is shown, or tells pools.
     target.selection.is_brief =
         common.wants_owners(false).is_none() && !target.selection.asks_whose() && rules.expected == 0;
@@ -171,9 +171,13 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
     let mut unknown = Vec::new();
     if !found.ages_known() {
         // Of several network namespaces one may tell them and another not.
+        let until = match found.undated == found.ageless && rules.min_age > Span::seconds(0) {
+            true => format!(" until seen for {}", rules.min_age),
+            false => String::new(),
+        };
         unknown.push(match found.tally.count(Side::Both, State::CloseWait) - found.ageless {
-            0 => "ages unknown, all CLOSE_WAIT counted".to_owned(),
-            _ => format!("ages of {} unknown, all of these counted", found.ageless),
+            0 => format!("ages unknown{until}, all CLOSE_WAIT counted"),
+            _ => format!("ages of {} unknown{until}, all of these counted", found.ageless),
         });
         if rules.oldest != Limits::default() {
             unknown.push("the oldest can't be judged".to_owned());
@@ -183,7 +187,7 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
         unknown.push(format!("keepalive probes hide the ages of {}, counted by the time since data", found.probed));
     }
     if found.maybe_stuck > 0 || (at_worst != report.state && found.oldest_at_most > found.oldest) {
-        unknown.push(rules.hidden(found, &target.selection));
+        unknown.push(rules.hidden(found));
     }
     unknown.extend(doubt::whose(found.unsure, "in CLOSE_WAIT"));
     report.missing.extend(found.redirected.words());

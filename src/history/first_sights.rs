@@ -2,6 +2,7 @@
 //! by cookie when it first saw one so. And clients' ends, which nothing ties to their service once that has closed.
 
 use crate::base::atomic_file;
+use crate::base::duration::Span;
 use crate::base::error::{Error, Result};
 use crate::base::fnv::fnv64;
 use crate::base::read_limited;
@@ -49,6 +50,8 @@ pub struct FirstSights {
     chosen: Option<PathBuf>,
     /// Whether there is a file, or something to make one for.
     is_used: bool,
+    /// Milliseconds: so long it must have been seen whose first sight was the first look, before its age is told.
+    min_age: u64,
     /// Why it can't be read.
     unkept: Option<String>,
     /// Whether it was wanted.
@@ -79,6 +82,11 @@ impl FirstSights {
             Ok(sights) => FirstSights { is_used: sights.is_used || has_any, chosen, key, ..sights },
             Err(why) => FirstSights { unkept: Some(why.to_string()), ..FirstSights::default() },
         }
+    }
+
+    /// With ages only where they tell whether a socket has been so for `min_age`, whatever was before the first look.
+    pub fn telling(self, min_age: Span) -> FirstSights {
+        FirstSights { min_age: min_age.as_millis(), ..self }
     }
 
     fn name(key: &str) -> String {
@@ -129,7 +137,7 @@ impl FirstSights {
                     let mut numbers = rest.split(' ').map(|number| number.parse::<u64>().ok());
                     let [first, before, inode] = [numbers.next()??, numbers.next()??, numbers.next()??];
                     let sight = Sight { first, before, inode: u32::try_from(inode).ok()? };
-                    (sight.before <= sight.first && sight.first <= looked).then_some(())?;
+                    (sight.before <= sight.first && sight.first <= now).then_some(())?;
                     sights.known.insert(cookie(stuck)?, sight);
                 }
             }
@@ -184,7 +192,7 @@ impl FirstSights {
     pub fn see<'a>(&mut self, socket: &'a Socket, side: Side) -> Cow<'a, Socket> {
         let Some(cookie) = socket.cookie.filter(|_| socket.is_unix()) else { return Cow::Borrowed(socket) };
         self.is_used = true;
-        if self.key.is_empty() {
+        if !self.remembers() {
             self.is_missed |= socket.state == State::CloseWait;
             return Cow::Borrowed(socket);
         }
@@ -203,11 +211,18 @@ impl FirstSights {
             self.seen.get_or_insert_default().insert(cookie);
         }
         let since = |then: u64| u32::try_from(self.now.saturating_sub(then)).unwrap_or(u32::MAX);
-        // Seen for the first time by the first run: it may have been so for long.
-        if sight.first == self.now && sight.before == 0 {
+        let age = Age { at_least: since(sight.first), at_most: since(sight.before) };
+        // Found by the first look: it may have been so for long, and isn't young for having been seen for a moment.
+        let is_told = |millis: u32| millis > 0 && u64::from(millis) >= self.min_age;
+        if sight.before == 0 && !is_told(age.at_least) && is_told(age.at_most) {
             return Cow::Borrowed(socket);
         }
-        Cow::Owned(socket.first_seen(Age { at_least: since(sight.first), at_most: since(sight.before) }))
+        Cow::Owned(socket.first_seen(age))
+    }
+
+    /// Whether the next run will know what this one sees.
+    pub fn remembers(&self) -> bool {
+        !self.key.is_empty()
     }
 
     /// Before each look at the sockets, of which a run may make several.
@@ -238,7 +253,7 @@ impl FirstSights {
     /// Remembers this look, and what it tells of `known`. `is_whole`: whether it saw all sockets; else what it didn't see stays
     /// known. Returns why the next run won't know of it, where that is to be said.
     pub fn keep(mut self, known: &Known, is_whole: bool) -> Option<String> {
-        if self.key.is_empty() || !self.is_used {
+        if !self.remembers() || !self.is_used {
             return self.unkept.filter(|_| self.is_missed).map(FirstSights::describe);
         }
         let (looked, known) = if is_whole { (self.now, known) } else { (self.looked, &self.sockets) };
@@ -378,6 +393,41 @@ mod tests {
         assert_eq!(later(dir, 180_000).known.len(), 0);
     }
 
+    /// Found by the first look it may be older than any run knows; once it has been seen for long enough that no longer matters.
+    #[test]
+    fn what_the_first_look_found_is_of_no_known_age_until_it_is_old() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let minute = |sights: FirstSights| sights.telling(Span::seconds(60));
+        let mut first = minute(FirstSights::open(Some(dir), "x".into(), true));
+        assert_eq!(age(&mut first, 1), None);
+        assert_eq!(kept(first, true), None);
+        let mut second = minute(later(dir, 1000));
+        assert_eq!(age(&mut second, 1), None, "it was the first run that saw it a second ago");
+        let between = age(&mut second, 2).unwrap();
+        assert!(between.at_least == 0 && between.at_most < 60_000, "{between:?}");
+        assert_eq!(kept(second, true), None);
+        let mut old = minute(later(dir, 61_000));
+        assert!(age(&mut old, 1).unwrap().at_least >= 60_000);
+        // The machine runs for an hour: nothing can have been so for longer.
+        let mut booted = FirstSights { now: 3_600_000, key: "x".into(), ..FirstSights::default() };
+        booted.min_age = 3_600_001;
+        assert_eq!(age(&mut booted, 3), Some(Age { at_least: 0, at_most: 3_600_000 }));
+    }
+
+    /// As with `--netns all`, where a namespace may not be looked into.
+    #[test]
+    fn a_look_that_is_not_whole_remembers_what_it_saw() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let mut first = FirstSights::open(Some(dir), "x".into(), true);
+        assert_eq!(age(&mut first, 1), None);
+        assert_eq!(kept(first, false), None);
+        let mut second = later(dir, 60_000);
+        assert!(age(&mut second, 1).unwrap().at_least >= 60_000);
+        assert_eq!(age(&mut second, 2), None, "the look before may not have shown it");
+    }
+
     #[test]
     fn what_is_not_ours_is_begun_anew() {
         let base = FirstSights { boot_id: "b".into(), now: 99, ..FirstSights::default() };
@@ -398,7 +448,7 @@ mod tests {
             text.replace("\nb\n", "\nc\n"),
             text.replace("\n90\n", "\n100\n"),
             text.replace("80 70", "80 81"),
-            text.replace("80 70", "91 70"),
+            text.replace("80 70", "100 70"),
             text.replace("70 5", "70"),
             text.replace("70 5", "70 4294967296"),
             text.replace("1f", "0"),

@@ -94,6 +94,40 @@ fn ages_are_those_of_earlier_looks() {
     });
 }
 
+/// What the first run found may be older than any run knows: it counts until it has been seen for the minimal age. What came
+/// between two runs is no older than the first of them.
+#[test]
+fn what_the_first_run_found_stays_of_unknown_age_until_it_is_old() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let path = place.at("x.sock");
+        let (mut server, mut client) = place.connected(lab, &path, 3);
+        client.say(&format!("connect d {path} 2"));
+        server.say("accept t l 2");
+        client.say("close c");
+        // In its first second nobody can have looked a minute ago.
+        let look = |min_age: &str| place.check(&["--unix", &path, "--min-age", min_age]);
+        for run in 1..=3 {
+            let counted = look("60s");
+            let seen = (counted.code, counted.value("close_wait"), counted.output().value("close_wait_young"));
+            assert_eq!(seen, (1, 3.0, None), "run {run}: {counted:?}");
+            let words = "ages unknown until seen for 1m, all CLOSE_WAIT counted";
+            assert!(counted.text().contains(words), "run {run}: {counted:?}");
+        }
+        client.say("close d");
+        let both = look("60s");
+        assert_eq!((both.code, both.value("close_wait")), (1, 3.0), "{both:?}");
+        for words in ["2 younger", "ages of 3 unknown until seen for 1m, all of these counted"] {
+            assert!(both.text().contains(words), "{both:?}");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        let old = look("1s");
+        assert_eq!((old.code, old.value("close_wait"), old.value("close_wait_young")), (1, 5.0, 0.0), "{old:?}");
+        assert!((1.1..60.0).contains(&old.value("close_wait_oldest")), "{old:?}");
+        assert!(old.text().contains("oldest at least 1") && !old.text().contains("ages"), "{old:?}");
+    });
+}
+
 /// Nothing ties a client's end to its service any more once that has closed, but what was seen before.
 #[test]
 fn a_client_that_keeps_a_dead_connection_was_seen_before() {
