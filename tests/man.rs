@@ -92,6 +92,47 @@ fn man_pages_list_the_options_of_help() {
     }
 }
 
+/// The lines of a page's SYNOPSIS as they are read.
+fn synopsis(name: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(page(name)).unwrap();
+    let (_, rest) = text.split_once(".SH SYNOPSIS\n").unwrap();
+    let (synopsis, _) = rest.split_once(".SH ").unwrap();
+    let plain = |line: &str| {
+        let words = line.split_once(' ').map_or("", |(macro_name, words)| if macro_name == ".br" { "" } else { words });
+        ["\\fI", "\\fR", "\\", "\""].iter().fold(words.to_owned(), |words, sign| words.replace(sign, ""))
+    };
+    synopsis.split("\n.br\n").map(|one| one.lines().map(plain).collect::<Vec<_>>().join(" ")).collect()
+}
+
+/// Where an option chooses the service, the page's first lines and the usage line tell it, but for a check that refuses it.
+#[test]
+fn synopses_name_unix_sockets_where_they_are_taken() {
+    for (name, binary) in suite::programs() {
+        let of = |subcommand: Option<&str>, synopses: &[String]| {
+            let help = help(binary, subcommand);
+            let usage = help.lines().find(|line| line.starts_with("Usage: ")).unwrap();
+            let is_taken = help.contains("--unix PATH\n") && name != "check_conn_idle";
+            let told = format!("{name} {subcommand:?}: {synopses:?}, {usage}");
+            assert_eq!(synopses.iter().any(|synopsis| synopsis.contains("--unix")), is_taken, "{told}");
+            let names_services = usage.contains("-p PORT");
+            assert!(!names_services || usage.contains("--unix PATH") == is_taken, "{told}");
+        };
+        let synopses = synopsis(name);
+        match subcommands(&help(binary, None)) {
+            none if none.is_empty() => of(None, &synopses),
+            subcommands => subcommands.iter().for_each(|(subcommand, _)| {
+                let its: Vec<String> = synopses
+                    .iter()
+                    .filter(|synopsis| synopsis.split_whitespace().nth(1) == Some(subcommand.as_str()))
+                    .filter(|synopsis| !synopsis.contains("--from-history"))
+                    .cloned()
+                    .collect();
+                of(Some(subcommand), &its);
+            }),
+        }
+    }
+}
+
 #[test]
 fn man_pages_name_this_version() {
     for (name, _) in suite::programs() {

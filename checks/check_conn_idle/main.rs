@@ -17,6 +17,7 @@ use connleak::owners::holding::{self, Holding};
 use connleak::report::doubt;
 use connleak::report::range::Range;
 use connleak::report::verdict::{Limits, ServiceState, Verdict};
+use connleak::report::words;
 use connleak::report::{GENERIC, Report};
 use connleak::service::listener::{self, Seen};
 use connleak::service::profile::{self, Profile};
@@ -101,6 +102,8 @@ struct Idle {
 
 impl Command for Idle {
     const PROGRAM: &'static str = "check_conn_idle";
+    // --unix is taken to say why it can't be judged.
+    const USAGE: &'static str = "-p PORT|-P PROFILE [OPTIONS]";
     const ALSO: &'static [(&'static str, &'static str)] = &[("share-", "ratio-"), ("idle-age", "min-age")];
 }
 
@@ -112,7 +115,7 @@ fn check(args: &Args<Idle>, world: &World) -> Result<Report> {
     let common = &args.common;
     let mut target = target::resolve(common.request(), world)?.of_choice(world)?;
     if !target.request.unix.is_empty() || target.selection.ports.is_empty() {
-        return Err(Error::Usage(UNTOLD.into()));
+        return Err(untold());
     }
     let unix = std::mem::take(&mut target.selection.unix);
     listener::check_options(&target, world)?;
@@ -145,7 +148,7 @@ fn check(args: &Args<Idle>, world: &World) -> Result<Report> {
     };
     let is_there = listener::add_absence(&mut report, &target, world, seen);
     if !is_there && over_unix.as_ref().is_ok_and(|count| *count > 0) {
-        return Err(Error::Usage(UNTOLD.into()));
+        return Err(untold());
     }
     report.missing.extend(match over_unix {
         Ok(0) => None,
@@ -166,8 +169,10 @@ fn check(args: &Args<Idle>, world: &World) -> Result<Report> {
     Ok(report)
 }
 
-const UNTOLD: &str = "the kernel doesn't tell when a UNIX socket last carried data: use check_closewait, check_conn_tenants or \
-                      check_conn_growth --unix, or the service's own timeout";
+fn untold() -> Error {
+    let instead = "use check_closewait, check_conn_tenants or check_conn_growth --unix, or the service's own timeout";
+    Error::Usage(format!("{}: {instead}", words::UNTOLD_SILENCE))
+}
 
 /// How many connections a profile's service has by its UNIX sockets.
 fn over_unix(unix: Vec<UnixTarget>, world: &World) -> Result<u64> {

@@ -5,7 +5,7 @@ mod tenancy;
 
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
-use connleak::base::error::Result;
+use connleak::base::error::{Error, Result};
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping};
@@ -93,6 +93,19 @@ struct Tenants {
     state_dir: Option<PathBuf>,
 }
 
+impl Tenants {
+    /// One that asks for idle connections to be judged.
+    fn idle_option(&self) -> Option<&'static str> {
+        let given = [
+            ("--idle-age", self.idle_age.is_some()),
+            ("--idle-warning", self.idle_warning.is_some()),
+            ("--idle-critical", self.idle_critical.is_some()),
+            ("--idle-expected", self.idle_expected.is_some()),
+        ];
+        given.into_iter().find(|(_, is_given)| *is_given).map(|(option, _)| option)
+    }
+}
+
 impl Command for Tenants {
     const PROGRAM: &'static str = "check_conn_tenants";
     const ALSO: &'static [(&'static str, &'static str)] =
@@ -106,6 +119,11 @@ fn main() {
 fn check(args: &Args<Tenants>, world: &World) -> Result<Report> {
     let mut target = target::resolve(args.common.request(), world)?.of_choice(world)?;
     listener::check_options(&target, world)?;
+    let idle_option = args.own.idle_option();
+    if let Some(option) = idle_option.filter(|_| !target.selection.has_tcp()) {
+        let instead = "leave it out, and use check_conn_growth --unix or the service's own timeout";
+        return Err(Error::Usage(format!("{option}: {}: {instead}", words::UNTOLD_SILENCE)));
+    }
     let key = args.own.key.clone().or_else(|| target.profile.tenants.key.clone()).unwrap_or(Key::Plain(Plain::Unit));
     let naming = tenancy::naming(&key, world)?;
     let rules = rules(args, &target.profile);
@@ -117,6 +135,15 @@ fn check(args: &Args<Tenants>, world: &World) -> Result<Report> {
     let is_connected = found.census.total + found.unsure.connections > 0;
     let seen = if is_connected { Seen::Connections } else { Seen::Nobody };
     listener::add_absence(&mut report, &target, world, seen);
+    for name in found.look.unheard.iter().map(|name| name.text()) {
+        if !report.missing.iter().any(|told| told.contains(&name)) {
+            report.missing.push(format!("nobody listens on {name} here"));
+        }
+    }
+    let over_unix = found.look.over_unix();
+    if idle_option.is_some() && over_unix > 0 {
+        report.missing.push(format!("idle times of {} over UNIX sockets aren't known", connections(over_unix)));
+    }
     if args.common.verbose > 2 {
         report.details.extend(holding::stages(&found.look.seen, gathered, &found.people.owners, world));
     }
@@ -154,7 +181,7 @@ fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, 
     let state = judged.verdict.state;
     let (named, outliers) = (judged.named, judged.outliers);
     let mut report = Report::new("conn_tenants", target.service.clone(), &found.look.seen, judged.verdict);
-    report.headline = headline(rules, found, &report.reasons, &blame, target.selection.has_tcp());
+    report.headline = headline(rules, found, &report.reasons, &blame);
     report.parts = output::parts(rules, found, &labels);
     report.metrics = output::metrics(rules, found, outliers.len(), report.parts.len());
     blame.add_to(&mut report);
@@ -164,8 +191,8 @@ fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, 
     report.extra.insert("pooled".into(), json!(found.census.pooled));
     report.extra.insert("unknown".into(), output::unknown(found));
     report.extra.insert("poolers".into(), json!(found.poolers));
-    report.extra.insert("ages_known".into(), json!(found.ages_known));
-    doubts(rules, found, target.selection.has_tcp(), state, &mut report);
+    report.extra.insert("ages_known".into(), json!(found.idle_known));
+    doubts(rules, found, state, &mut report);
     if !matches!(found.key, Key::Plain(Plain::Peer(_))) {
         report.lacks_owners(blame.unowned, blame.shortfall(owners));
     }
@@ -176,21 +203,18 @@ fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, 
 }
 
 /// Says what the verdict may lack, where that could change it.
-fn doubts(rules: &Rules, found: &Found, has_tcp: bool, state: ServiceState, report: &mut Report) {
+fn doubts(rules: &Rules, found: &Found, state: ServiceState, report: &mut Report) {
     let census = &found.census;
     let mut doubts = Vec::new();
     let hidden = rules.at_worst(census, false).verdict;
     if hidden.state != state {
-        doubts.push(if found.ages_known {
-            let maybe = hidden.reasons.into_iter().next();
-            let maybe = maybe.map_or_else(String::new, |reason| format!(": maybe {reason}"));
-            let why = match has_tcp {
-                true => "keepalive probes or writes hide when peers closed",
-                false => "peers closed at some time since the last run",
-            };
-            format!("{why}{maybe}")
-        } else {
-            "ages unknown: idle connections can't be judged".to_owned()
+        doubts.push(match census.most(|counts| counts.maybe_idle) {
+            0 => {
+                let maybe = hidden.reasons.into_iter().next();
+                let maybe = maybe.map_or_else(String::new, |reason| format!(": maybe {reason}"));
+                format!("{}{maybe}", found.why_unaged(rules))
+            }
+            _ => "ages unknown: idle connections can't be judged".to_owned(),
         });
     }
     let unknown = census.unknown.connections;
@@ -203,7 +227,7 @@ fn doubts(rules: &Rules, found: &Found, has_tcp: bool, state: ServiceState, repo
     report.missing.extend(found.poolers_missing.iter().chain(&found.look.unkept).cloned());
 }
 
-fn headline(rules: &Rules, found: &Found, reasons: &[String], blame: &Blame, has_tcp: bool) -> String {
+fn headline(rules: &Rules, found: &Found, reasons: &[String], blame: &Blame) -> String {
     let census = &found.census;
     let mut parts = reasons.to_vec();
     // Of one tenant several numbers may be bad: its name is said once.
@@ -235,8 +259,7 @@ fn headline(rules: &Rules, found: &Found, reasons: &[String], blame: &Blame, has
         let share = rules.share(most, census);
         parts.push(format!("largest tenant {name}: {}, {share}%{of}", connections(most)));
     }
-    let over_unix = found.look.connections.iter().filter(|connection| connection.socket.is_unix()).count() as u64;
-    parts.extend(words::over_unix(over_unix, has_tcp));
+    parts.extend(words::over_unix(found.look.over_unix(), found.look.has_tcp));
     if census.pooled.connections > 0 {
         parts.push(format!("{} by poolers", census.pooled.connections));
     }

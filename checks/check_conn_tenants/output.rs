@@ -47,7 +47,7 @@ pub fn tenants(rules: &Rules, found: &Found, labels: &[String], named: &[usize],
             "connections": tenant.counts.connections,
             "share": rules.share(tenant.counts.connections, &found.census),
             "close_wait": tenant.counts.close_wait,
-            "idle": found.ages_known.then_some(tenant.counts.idle),
+            "idle": found.idle_known.then_some(tenant.counts.idle),
             "spares": tenant.counts.spares,
             "outlier": outliers.contains(&index),
             "problem": named.contains(&index),
@@ -81,7 +81,7 @@ pub fn metrics(rules: &Rules, found: &Found, outliers: usize, parts: usize) -> V
     let share = |name, connections| Metric::new(name, Unit::Percent, Some(rules.share(connections, census)));
     let shown = census.tenants.iter().take(parts).map(|tenant| tenant.counts.connections).sum::<u64>();
     let all = census.tenants.iter().map(|tenant| tenant.counts.connections).sum::<u64>();
-    let idle = found.ages_known.then(|| census.most(|counts| counts.idle) as f64);
+    let idle = found.idle_known.then(|| census.most(|counts| counts.idle) as f64);
     let side = |of: fn(&Pooler) -> u64| found.poolers.iter().map(of).sum::<u64>();
     vec![
         share("share_max", census.most(|counts| counts.connections)).within(rules.share),

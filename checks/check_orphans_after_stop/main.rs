@@ -8,6 +8,7 @@ mod pacer;
 mod regular_check;
 mod reload;
 mod rules;
+mod seen_paths;
 mod settle;
 mod stop_command;
 mod stop_memory;
@@ -236,6 +237,10 @@ impl Scene<'_> {
                 &settled.view.served,
                 self.drain.world,
             ));
+            if baseline.is_none() && left.is_empty() {
+                let (selection, served) = (&self.target.selection, &settled.view.served);
+                report.missing.extend(leftover::files::absent(selection, served, self.drain.world));
+            }
         }
         let strays = self.target.strays(self.drain.world);
         // Where nothing was seen before the stop they may be what it left.

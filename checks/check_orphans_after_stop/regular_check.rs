@@ -4,13 +4,15 @@ use super::drain::Leftovers;
 use super::leftover::{self, Class, Left};
 use super::lifecycle::Watched;
 use super::stop_memory::StopMemory;
-use super::{Scene, Settled};
+use super::{Scene, Settled, seen_paths};
 use connleak::base::duration::Span;
 use connleak::base::error::Result;
 use connleak::history::first_sights::FirstSights;
 use connleak::history::state_dir;
 use connleak::kernel::{netns, scope};
 use connleak::report::Report;
+use connleak::service::listener::{self, Seen};
+use connleak::service::unix;
 
 impl Scene<'_> {
     /// The regular check: nothing is asserted while the service runs, drains or starts.
@@ -23,7 +25,10 @@ impl Scene<'_> {
         for left in &settled.view.left {
             sights.see(&left.socket, left.side);
         }
-        let is_whole = settled.view.seen.missing.is_none();
+        let view = &settled.view;
+        let never = seen_paths::never(&path.with_extension("paths.json"), &self.target.selection, view)?;
+        let has_any = view.left.len() + view.ending.len() > 0 || view.unsure + view.time_wait > 0;
+        let is_whole = view.seen.missing.is_none();
         let unkept = sights.keep(&self.target.selection.unix_known.borrow(), is_whole);
         if let Some(process) = &running.process {
             StopMemory::forget(&path)?;
@@ -44,6 +49,13 @@ impl Scene<'_> {
             }
         }
         let mut report = self.judge(&settled, None);
+        if running.process.is_some() && !self.target.selection.asks_unix() {
+            let seen = if has_any { Seen::Connections } else { Seen::Nobody };
+            listener::add_absence(&mut report, self.target, world, seen);
+        }
+        if !never.is_empty() {
+            report.is_incomplete(unix::never_seen(&never, world));
+        }
         report.missing.extend(unkept);
         report.missing.extend(running.older_pid_file());
         Ok(report)

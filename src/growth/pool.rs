@@ -101,14 +101,12 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Seconds of the longest silence; one that is not known makes it unknown.
+    /// Seconds of the longest silence of TCP's connections; one that is not known makes it unknown.
     pub fn idle_oldest(&self) -> Option<f64> {
         // UNIX sockets and ghosts have none.
         let has_some = |connection: &&Connection| !connection.socket.is_unix() && !connection.is_ghost();
-        let tcp = || self.connections.iter().filter(has_some);
-        let idle: Option<Vec<f64>> = tcp().map(Connection::silence).collect();
-        let is_unix = tcp().next().is_none() && !self.connections.is_empty();
-        idle.filter(|_| !is_unix).map(|idle| idle.into_iter().fold(0.0, f64::max))
+        let idle: Option<Vec<f64>> = self.connections.iter().filter(has_some).map(Connection::silence).collect();
+        idle.map(|idle| idle.into_iter().fold(0.0, f64::max))
     }
 
     /// Seconds for which half of the connections have been silent at least, where silences are known of all of them.

@@ -118,6 +118,22 @@ impl UnixTarget {
         !self.files.is_empty()
     }
 
+    /// Whether there is a file that it leads to now, of whatever kind.
+    ///
+    /// # Errors
+    /// A path that may not be followed; of a pattern that is no file.
+    pub fn has_any_file(&self, world: &World) -> Result<bool> {
+        if self.is_pattern {
+            return Ok(!expanded(&self.path.0).is_empty());
+        }
+        let path = Path::new(&self.path.0);
+        match look_up(path, world) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+            Err(errno) => Err(Error::reading(path, errno.into())),
+        }
+    }
+
     /// The paths of its files.
     pub fn names(&self) -> Vec<UnixName> {
         self.files.iter().map(|(_, name)| *name).collect()
@@ -130,6 +146,11 @@ impl UnixTarget {
     /// Files on the same device: of one that was replaced meanwhile.
     pub fn is_on(&self, device: u32) -> bool {
         self.files.iter().any(|(file, _)| file.device == device)
+    }
+
+    /// Whether a look would call one of its sockets so.
+    pub fn is_called(&self, name: UnixName) -> bool {
+        self.matches(name.text().as_bytes(), None).is_some()
     }
 
     /// By the name that a socket was bound to, and the file that it then made.

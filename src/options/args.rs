@@ -256,7 +256,7 @@ pub trait Command: FromArgs + ArgsInfo {
     /// The binary's name.
     const PROGRAM: &'static str;
     /// What its usage line says after the program's name.
-    const USAGE: &'static str = "-p PORT|-P PROFILE [OPTIONS]";
+    const USAGE: &'static str = "-p PORT|--unix PATH|-P PROFILE [OPTIONS]";
     /// Whether it takes a command after `--`, and how its usage line names it.
     const REST: Option<&'static str> = None;
     /// Whether its words may be names of files, which then are the rest; `-` is one, too.

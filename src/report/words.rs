@@ -19,6 +19,9 @@ pub fn over_unix(count: u64, has_tcp: bool) -> Option<String> {
     (has_tcp && count > 0).then(|| format!("{count} over UNIX sockets"))
 }
 
+/// Why no UNIX socket is idle.
+pub const UNTOLD_SILENCE: &str = "the kernel doesn't tell when a UNIX socket last carried data";
+
 /// What nothing ties to a service, and no earlier look knew.
 pub fn strayed(count: u64) -> String {
     let ends = if count == 1 { "end of a UNIX client" } else { "ends of UNIX clients" };

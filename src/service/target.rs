@@ -34,7 +34,7 @@ pub fn resolve(request: Request, world: &World) -> Result<Target> {
     refuse_mixed(&request, world)?;
     if !request.names_service() {
         return Err(Error::Usage(
-            "which service? give its port (-p 11211) or profile (-P memcached); see --help".into(),
+            "which service? give its port (-p 11211), UNIX socket (--unix /run/x.sock) or profile (-P memcached); see --help".into(),
         ));
     }
     of_service(request, world)
@@ -53,7 +53,7 @@ pub fn name_any(request: Request, world: &World) -> Result<Target> {
     }
     let Some(name) = whose(&request) else {
         return Err(Error::Usage(
-            "which service? give its port (-p 11211), profile (-P memcached), --pid, --unit or --user; see --help"
+            "which service? give its port (-p 11211), UNIX socket (--unix /run/x.sock), profile (-P memcached), --pid, --unit or --user; see --help"
                 .into(),
         ));
     };

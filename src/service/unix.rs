@@ -92,27 +92,40 @@ fn words(silent: &[(&UnixTarget, Option<String>)], names: Vec<String>) -> String
         (None, false) => target.path.text().to_owned(),
     };
     let paths: Vec<String> = silent.iter().map(said).collect();
+    let targets: Vec<&UnixTarget> = silent.iter().map(|(target, _)| *target).collect();
+    format!("no such listener: {}; {}", paths.join(", "), listening(&targets, names))
+}
+
+/// `no socket was ever seen at /run/x.sock: is it the right path? listening: /run/y.sock`.
+pub fn never_seen(targets: &[&UnixTarget], world: &World) -> String {
+    let paths: Vec<&str> = targets.iter().map(|target| target.path.text()).collect();
+    let listening = Table::of_listeners(world, &[]).map(|(table, _)| listening(targets, table.names));
+    let listening = listening.map_or_else(|_| String::new(), |listening| format!(" {listening}"));
+    format!("no socket was ever seen at {}: is it the right path?{listening}", paths.join(", "))
+}
+
+/// Who listens, nearest to the targets first: `listening: /run/y.sock and 12 more`.
+fn listening(targets: &[&UnixTarget], names: Vec<String>) -> String {
     let names: BTreeSet<String> = names.into_iter().collect();
     // Nearest first: what begins or ends alike.
     let alike = |name: &str| {
         let same = |a: &mut dyn Iterator<Item = u8>, b: &mut dyn Iterator<Item = u8>| {
             a.zip(b).take_while(|(a, b)| a == b).count()
         };
-        let of = |(target, _): &(&UnixTarget, Option<String>)| {
+        let of = |target: &&UnixTarget| {
             let text = target.path.text();
             same(&mut name.bytes(), &mut text.bytes()) + same(&mut name.bytes().rev(), &mut text.bytes().rev())
         };
-        silent.iter().map(of).max().unwrap_or(0)
+        targets.iter().map(of).max().unwrap_or(0)
     };
     let mut nearest: Vec<&String> = names.iter().collect();
     nearest.sort_by_key(|name| std::cmp::Reverse(alike(name)));
     let more = nearest.len().saturating_sub(MOST_NAMED);
     nearest.truncate(MOST_NAMED);
     let listening: Vec<&str> = nearest.into_iter().map(String::as_str).collect();
-    let listening = match (listening.is_empty(), more) {
-        (true, _) => "nothing".to_owned(),
-        (false, 0) => listening.join(", "),
-        (false, more) => format!("{} and {more} more", listening.join(", ")),
-    };
-    format!("no such listener: {}; listening: {listening}", paths.join(", "))
+    match (listening.is_empty(), more) {
+        (true, _) => "listening: nothing".to_owned(),
+        (false, 0) => format!("listening: {}", listening.join(", ")),
+        (false, more) => format!("listening: {} and {more} more", listening.join(", ")),
+    }
 }

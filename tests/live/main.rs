@@ -46,6 +46,7 @@ mod orphans {
     pub mod starts_again;
     pub mod stop_command;
     pub mod unix_clients;
+    pub mod unix_paths;
     pub mod waiting;
 }
 
@@ -65,6 +66,7 @@ mod tenants {
     pub mod keys;
     pub mod pgbouncer;
     pub mod unix_keys;
+    pub mod unix_verdicts;
 }
 
 /// connleak itself.
@@ -121,6 +123,7 @@ mod host {
     pub mod unix_checks;
     pub mod unix_churn;
     pub mod unix_kinds;
+    pub mod unix_labels;
     pub mod unix_servers;
     pub mod unix_sockets;
     pub mod unprivileged;

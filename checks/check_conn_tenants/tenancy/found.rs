@@ -6,7 +6,7 @@ use super::pooler::{self, Pooler};
 use super::spared;
 use super::whose::Naming;
 use super::{People, Whose};
-use connleak::kernel::socket::State;
+use connleak::kernel::socket::{Socket, State};
 use connleak::kernel::source::Origin;
 use connleak::kernel::world::World;
 use connleak::owners::blame::Suspect;
@@ -26,7 +26,8 @@ pub struct Found {
     pub poolers: Vec<Pooler>,
     /// Why poolers may have more.
     pub poolers_missing: Option<String>,
-    pub ages_known: bool,
+    /// Whether idle times are known of all TCP connections; UNIX sockets have none.
+    pub idle_known: bool,
 }
 
 impl Found {
@@ -42,10 +43,8 @@ impl Found {
         census.is_local = is_by_peer && census.tenants.len() == 1 && look.is_local();
         let mut unsure = Counts::default();
         look.unsure.iter().for_each(|socket| unsure.add(&ages.count(socket)));
-        let mut tcp = look.connections.iter().filter(|connection| !connection.socket.is_unix()).peekable();
-        let is_unix = tcp.peek().is_none() && !look.connections.is_empty();
-        let ages_known =
-            !is_unix && tcp.all(|connection| connection.socket.times.is_some()) && look.seen.origin != Origin::Proc;
+        let mut tcp = look.connections.iter().map(|connection| &connection.socket).filter(|socket| !socket.is_unix());
+        let idle_known = look.has_tcp && look.seen.origin != Origin::Proc && tcp.all(|socket| socket.times.is_some());
         let ends = look.connections.iter().flat_map(|connection| [&connection.client, &connection.server]).flatten();
         let masters = ends.chain(&look.listeners).filter_map(|end| Some((people.pooler(end)?, end.uid)));
         let (mut masters, mut uids): (Vec<u32>, Vec<u32>) = masters.unzip();
@@ -62,7 +61,7 @@ impl Found {
                 .unwrap_or_else(|error| (Vec::new(), Some(error.to_string()))),
         };
         let poolers_missing = missing.map(|why| format!("poolers incomplete: {why}"));
-        Found { key, look, people, whose, census, unsure, poolers, poolers_missing, ages_known }
+        Found { key, look, people, whose, census, unsure, poolers, poolers_missing, idle_known }
     }
 
     /// With all that may be meant, as of an unknown tenant.
@@ -71,6 +70,16 @@ impl Found {
         census.unknown.add(&self.unsure);
         census.total += self.unsure.connections;
         census
+    }
+
+    /// Why a minimal age in CLOSE_WAIT can't be told of some.
+    pub fn why_unaged(&self, rules: &Rules) -> &'static str {
+        let is_unaged = |socket: &Socket| rules.ages.count(socket).maybe_close_wait > 0;
+        let mut sockets = self.look.connections.iter().map(|connection| &connection.socket);
+        match sockets.any(|socket| !socket.is_unix() && is_unaged(socket)) {
+            true => "keepalive probes or writes hide when peers closed",
+            false => "peers closed at some time since the last run",
+        }
     }
 
     /// The connections that the reasons are about: those of the tenants they name, else all.

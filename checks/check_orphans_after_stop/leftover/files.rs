@@ -23,3 +23,23 @@ pub fn silent(selection: &Selection, served: &[UnixName], world: &World) -> Opti
     let (file, is) = if silent.len() == 1 { ("the file", "is") } else { ("the files", "are") };
     (!silent.is_empty()).then(|| format!("{file} {} {is} left, nobody listens there", silent.join(", ")))
 }
+
+/// That nothing is at a path that was asked for: its service took the file along, or the path was never right. `served`: as of
+/// [`silent`].
+pub fn absent(selection: &Selection, served: &[UnixName], world: &World) -> Vec<String> {
+    let is_served = |target: &UnixTarget| served.iter().any(|name| target.is_called(*name));
+    // The files of a recording are another time's.
+    let asked = selection.unix.iter().filter(|target| target.asked && world.replay.is_none() && !is_served(target));
+    let words = |target: &UnixTarget| {
+        let path = target.path.text();
+        if path.starts_with('@') {
+            return Some(format!("no socket is called {path}"));
+        }
+        match target.has_any_file(world) {
+            Ok(true) => None,
+            Ok(false) => Some(format!("no socket file at {path}")),
+            Err(why) => Some(format!("maybe a socket file: {why}")),
+        }
+    };
+    asked.filter_map(words).collect()
+}

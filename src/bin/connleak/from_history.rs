@@ -54,7 +54,7 @@ impl ArgsInfo for FromHistory {
 
 impl Command for FromHistory {
     const PROGRAM: &'static str = "connleak backtest";
-    const USAGE: &'static str = "--from-history -p PORT|-P PROFILE [OPTIONS]";
+    const USAGE: &'static str = "--from-history -p PORT|--unix PATH|-P PROFILE [OPTIONS]";
     // By counts alone no hour is compared with another.
     const WITHOUT: &'static [&'static str] = &["--usual-warning"];
 }

@@ -59,7 +59,7 @@ pub struct Sessions {
 
 impl Command for Sessions {
     const PROGRAM: &'static str = "connleak sessions";
-    const USAGE: &'static str = "-p PORT|-P PROFILE [OPTIONS] LIST...";
+    const USAGE: &'static str = "-p PORT|--unix PATH|-P PROFILE [OPTIONS] LIST...";
     const FILES: bool = true;
     const WITHOUT: &'static [&'static str] =
         &["--warning", "--critical", "--output-file", "--require-listener", "--by"];

@@ -89,7 +89,7 @@ impl Watch {
 
 impl Command for Watch {
     const PROGRAM: &'static str = "connleak watch";
-    const USAGE: &'static str = "-p PORT|-P PROFILE|--pid N|--unit NAME|--user NAME [OPTIONS]";
+    const USAGE: &'static str = "-p PORT|--unix PATH|-P PROFILE|--pid N|--unit NAME|--user NAME [OPTIONS]";
     const WITHOUT: &'static [&'static str] = &[
         "--warning",
         "--critical",

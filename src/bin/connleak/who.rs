@@ -71,7 +71,7 @@ pub struct Who {
 
 impl Command for Who {
     const PROGRAM: &'static str = "connleak who";
-    const USAGE: &'static str = "[-p PORT|-P PROFILE] [OPTIONS]";
+    const USAGE: &'static str = "[-p PORT|--unix PATH|-P PROFILE] [OPTIONS]";
     const WITHOUT: &'static [&'static str] = &["--warning", "--critical", "--output-file", "--require-listener"];
     const CLOSING: &'static str = "Exit status: 0, or 3 with one line on standard error.\n";
 }

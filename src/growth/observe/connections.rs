@@ -17,6 +17,7 @@ use crate::kernel::headroom::{self, EphemeralPorts, Headroom, OpenFiles, PortUse
 use crate::kernel::owner::one_each::find_one_each;
 use crate::kernel::owner::read_tables::ReadTables;
 use crate::kernel::owner::{self, Holders, Owners, Process};
+use crate::kernel::source::Origin;
 use crate::kernel::world::World;
 use crate::owners::ghosts::{self, Ghosts, Looking};
 use crate::owners::known::Known;
@@ -217,6 +218,8 @@ fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Resu
     unread.extend(of_past);
     unread.extend_from_slice(&searched.files.unread);
     unread.extend_from_slice(&searched.beside.unread);
+    // Also where nobody is connected: a label is there in every run, or in none.
+    let tells_silences = plan.target.selection.has_tcp() && pool.seen.origin != Origin::Proc;
     let mut found = Outcome {
         measure: Measure::Connections,
         amount: pool.connections.len() as u64,
@@ -224,7 +227,7 @@ fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Resu
         learned: Learned::nothing(),
         leaking: None,
         headrooms: headrooms(plan, &pool, searched),
-        idle_oldest: pool.idle_oldest(),
+        idle_oldest: pool.idle_oldest().filter(|_| tells_silences),
         idle_median: pool.idle_median(),
         stuck: Vec::new(),
         plateaus: Vec::new(),

@@ -81,6 +81,11 @@ impl Socket {
     pub fn is_unix(&self) -> bool {
         self.local.unix().is_some()
     }
+
+    /// What its UNIX listener is called, whichever end it is; `None`: it is TCP's.
+    pub fn unix_name(&self) -> Option<UnixName> {
+        self.local.unix()?.name.or_else(|| self.remote.unix()?.name)
+    }
 }
 
 #[cfg(test)]

@@ -76,9 +76,9 @@ impl Suspect {
         Socket { netns, inode, interface, is_transparent, cgroup, ..Socket::bare(state, local, remote) }
     }
 
-    /// What its UNIX listener is called, whichever end it is; `None`: it is TCP's.
+    /// [`Socket::unix_name`].
     pub fn unix_name(&self) -> Option<UnixName> {
-        self.local.unix()?.name.or_else(|| self.remote.unix()?.name)
+        self.socket().unix_name()
     }
 
     /// Whether it waits for its listener's process: only there a socket in these states is nobody's.

@@ -237,7 +237,10 @@ fn a_full_disk_is_said_and_the_csv_ends_with_a_whole_row() {
 fn what_can_t_be_watched_is_one_line() {
     Lab::test(|_| {
         for (options, says) in [
-            (&["watch"][..], "which service? give its port (-p 11211), profile (-P memcached), --pid"),
+            (
+                &["watch"][..],
+                "which service? give its port (-p 11211), UNIX socket (--unix /run/x.sock), profile (-P memcached), --pid",
+            ),
             (&["watch", "--pid", "4194304"], "no process 4194304"),
             (&["watch", "-p4242", "--csv", "/proc/x/y"], "can't write /proc/x/y: No such file"),
         ] {

@@ -95,8 +95,8 @@ fn nothing_is_left_after_a_stop_or_it_is_said_what() {
         says(&look(&["--baseline", &baseline]), 0, &["nothing left", &format!("the file {path} is left")]);
         fs::remove_file(&path).unwrap();
         let clean = look(&[]);
-        says(&clean, 0, &["nothing left"]);
-        assert!(!clean.text().contains("file"), "{clean:?}");
+        says(&clean, 0, &["nothing left", &format!("no socket file at {path}")]);
+        assert!(!clean.text().contains("is left"), "{clean:?}");
         let (_server, _client) = place.connected(lab, &path, 2);
         let anew = look(&["--baseline", &baseline]);
         assert_eq!((anew.code, anew.value("new")), (0, 5.0), "another service's: {anew:?}");
