@@ -5,10 +5,11 @@
 use super::host::{self, Host, LivedIn, inode};
 use crate::base::capabilities;
 use crate::base::error::Result;
-use crate::kernel::owner::is_gone;
 use crate::kernel::owner::listing::{Walk, walk};
 use crate::kernel::owner::reading::read_all;
 use crate::kernel::owner::tables::{Others, Place, each_descriptor, each_descriptor_of_others, each_thread, threads};
+use crate::kernel::owner::{self, is_gone};
+use crate::kernel::proc_stat::Stat;
 use crate::kernel::unhashed;
 use crate::kernel::world::World;
 use rustix::fd::BorrowedFd;
@@ -193,8 +194,8 @@ impl Mounts {
             return Ok(());
         }
         match read_all(task, "mountinfo", u64::MAX) {
-            // It has ended, and has none any more.
-            Err(Errno::INVAL) => return Err(Errno::SRCH),
+            // Said of one that has ended: it is in none any more.
+            Err(Errno::INVAL) if has_ended(task)? => return Err(Errno::SRCH),
             Err(errno) if is_gone(errno) => return Err(errno),
             Err(_) => self.unread.push(namespace),
             Ok(table) => {
@@ -214,6 +215,13 @@ impl Mounts {
         let is_unread = |namespace: &&Option<u64>| namespace.is_none_or(|inode| !self.read.contains(&inode));
         self.unread.iter().filter(is_unread).count() as u64
     }
+}
+
+/// Whether a task is no more, whatever others of its process do.
+fn has_ended(task: BorrowedFd<'_>) -> std::result::Result<bool, Errno> {
+    let line = owner::stat(task)?;
+    let stat = Stat::parse(&line).ok_or(Errno::IO)?;
+    Ok(matches!(stat.state, b'Z' | b'X') || stat.is_exiting())
 }
 
 #[cfg(test)]

@@ -74,16 +74,26 @@ impl Traced<'_> {
         (status.code(), fs::read_to_string(path).unwrap())
     }
 
-    /// How often each call is made; the most by one thread, as strace counts them apart.
-    fn calls(&self) -> BTreeMap<String, usize> {
+    /// How often each call is made; the most by one thread, as strace counts them apart. And which of them read mounts:
+    /// few do, each of its own kind.
+    fn calls(&self) -> (BTreeMap<String, usize>, BTreeSet<(String, usize)>) {
         let log = self.dir.join("log");
         let (code, answer) = self.run("answer", &["-o", log.to_str().unwrap()]);
         assert_eq!(code, Some(2), "the truth: {answer}");
-        let mut calls: BTreeMap<(String, String), usize> = BTreeMap::new();
+        let (mut calls, mut of_mounts) = (BTreeMap::<(String, String), usize>::new(), BTreeSet::new());
         for line in fs::read_to_string(log).unwrap().lines() {
             let (thread, rest) = line.split_once(' ').unwrap_or_default();
             if let Some((call, _)) = rest.trim_start().split_once('(').filter(|(call, _)| CALLS.contains(call)) {
-                *calls.entry((call.to_owned(), thread.to_owned())).or_default() += 1;
+                let mut count = |call: &str| {
+                    let count = calls.entry((call.to_owned(), thread.to_owned())).or_default();
+                    *count += 1;
+                    *count
+                };
+                let at = count(call);
+                if rest.contains("mountinfo\"") {
+                    let next_read = calls.get(&("read".to_owned(), thread.to_owned())).map_or(1, |count| count + 1);
+                    of_mounts.extend([(call.to_owned(), at), ("read".to_owned(), next_read)]);
+                }
             }
         }
         let mut most: BTreeMap<String, usize> = BTreeMap::new();
@@ -91,7 +101,7 @@ impl Traced<'_> {
             let known = most.entry(call).or_default();
             *known = count.max(*known);
         }
-        most
+        (most, of_mounts)
     }
 }
 
@@ -133,16 +143,20 @@ fn spread(count: usize, most: usize) -> BTreeSet<usize> {
 }
 
 /// What strace(1) is to inject: a call fails once, with one of the errors.
-fn injections(calls: &BTreeMap<String, usize>) -> Vec<String> {
+fn injections((calls, of_mounts): (BTreeMap<String, usize>, BTreeSet<(String, usize)>)) -> Vec<String> {
     let all = std::env::var_os("CONNLEAK_ALL_ERRORS").is_some();
     let of_call = |(call, count): (&String, &usize)| -> Vec<String> {
-        let first = |at: usize| at <= 2;
         let errors = |at: usize| {
+            let every = all || of_mounts.contains(&(call.clone(), at));
             let some = ERRORS.iter().enumerate();
-            let some = some.filter(move |(index, _)| all || first(at) || *index == at % ERRORS.len());
-            some.map(|(_, error)| *error).chain(MORE_ERRORS.into_iter().filter(move |_| all))
+            let some = some.filter(move |(index, _)| every || at <= 2 || *index == at % ERRORS.len());
+            some.map(|(_, error)| *error).chain(MORE_ERRORS.into_iter().filter(move |_| every))
         };
+        let marked = of_mounts.iter().filter(|(name, _)| name == call).map(|(_, at)| *at);
         let each = spread(*count, if all { *count } else { OF_EACH })
+            .into_iter()
+            .chain(marked)
+            .collect::<BTreeSet<_>>()
             .into_iter()
             .flat_map(|at| errors(at).map(move |error| (at, error)));
         each.map(|(at, error)| format!("inject={call}:error={error}:when={at}")).collect()
@@ -250,7 +264,7 @@ fn never_ok_of(lab: &Lab, check: Check, place: Where, end: End, options: &[&str]
     let traced = Traced { target: &target, dir: dir.path(), check, options };
     // A history is written by one run after the other.
     let at_once = if traced.options.iter().any(|option| option.contains("--state-dir")) { 1 } else { AT_ONCE };
-    let injections = injections(&traced.calls());
+    let injections = injections(traced.calls());
     let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for worker in 0..at_once {
