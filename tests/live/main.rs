@@ -38,6 +38,7 @@ mod orphans {
     pub mod bound;
     pub mod client_pool;
     pub mod junit;
+    pub mod old_workers;
     pub mod one_shot;
     pub mod recipes;
     pub mod regular_check;
