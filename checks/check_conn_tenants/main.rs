@@ -147,7 +147,7 @@ fn rules(args: &Args<Tenants>, profile: &Profile) -> Rules {
 
 fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, judged: Judged) -> Report {
     let common = &args.common;
-    let suspects = found.suspects(&judged);
+    let suspects = found.suspects(&judged, &rules.ages);
     let owners = &found.people.owners;
     let blame = Blame::new(&suspects, owners, Grouping::new(target));
     let labels = label::all(found.census.tenants.iter().map(|tenant| tenant.name.as_str()).take(target.request.top));
@@ -183,20 +183,19 @@ fn doubts(rules: &Rules, found: &Found, has_tcp: bool, state: ServiceState, repo
     if hidden.state != state {
         doubts.push(if found.ages_known {
             let maybe = hidden.reasons.into_iter().next();
-            let maybe = maybe.map_or_else(String::new, |reason| format!(": maybe {reason}"));
+            let maybe = maybe.map_or_else(String::new, |reason| format!("maybe {reason}, as "));
             let why = match has_tcp {
-                true => "keepalive probes or writes hide when peers closed",
+                true => "keepalive probes or writes hide ages",
                 false => "peers closed at some time since the last run",
             };
-            format!("{why}{maybe}")
+            format!("{maybe}{why}")
         } else {
             "ages unknown: idle connections can't be judged".to_owned()
         });
     }
     let unknown = census.unknown.connections;
     if unknown > 0 {
-        let (all, why) = (connections(census.total), census.unknown_words());
-        doubts.push(format!("{unknown} of {all} of unknown tenants ({why})"));
+        doubts.push(format!("{} of unknown tenants ({})", connections(unknown), census.unknown_words()));
     }
     doubts.extend(doubt::whose(found.unsure.connections, ""));
     report.doubt(rules.at_worst(&found.with_unsure(), true).verdict.state, doubts);
@@ -223,18 +222,19 @@ fn headline(rules: &Rules, found: &Found, reasons: &[String], blame: &Blame, has
         parts.extend(blame.headline());
         return parts.join(", ");
     }
-    parts.push(format!(
-        "{} of {} {tenants} by {}",
-        connections(census.total),
-        census.tenants.len(),
-        display_name(&found.key.to_string())
-    ));
+    let (all, key) = (connections(census.total), display_name(&found.key.to_string()));
+    let mut of_tenants = format!("{all} of {} {tenants} by {key}", census.tenants.len());
     if let Some(largest) = census.tenants.first().filter(|_| reasons.is_empty()) {
         let (name, most) = (display_name(&largest.name), largest.counts.connections);
         let of = rules.limit.map_or(String::new(), |limit| format!(" of limit {limit}"));
         let share = rules.share(most, census);
-        parts.push(format!("largest tenant {name}: {}, {share}%{of}", connections(most)));
+        if most == census.total {
+            of_tenants = format!("{all}, {share}%{of}, all of tenant {name} by {key}");
+        } else {
+            of_tenants += &format!(", largest tenant {name}: {}, {share}%{of}", connections(most));
+        }
     }
+    parts.push(of_tenants);
     let over_unix = found.look.connections.iter().filter(|connection| connection.socket.is_unix()).count() as u64;
     parts.extend(words::over_unix(over_unix, has_tcp));
     if census.pooled.connections > 0 {

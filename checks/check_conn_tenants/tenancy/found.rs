@@ -1,6 +1,6 @@
 //! The service's connections with their tenants, and the poolers among their holders.
 
-use super::census::{Census, Counts, Judged, Rules};
+use super::census::{Ages, Census, Counts, Judged, Rules};
 use super::look::{Connection, Snapshot};
 use super::pooler::{self, Pooler};
 use super::spared;
@@ -73,8 +73,9 @@ impl Found {
         census
     }
 
-    /// The connections that the reasons are about: those of the tenants they name, else all.
-    pub fn suspects(&self, judged: &Judged) -> Vec<Suspect> {
+    /// The connections that the reasons are about: those of the tenants they name, else all; of these the ones in
+    /// CLOSE_WAIT where nothing else is wrong.
+    pub fn suspects(&self, judged: &Judged, ages: &Ages) -> Vec<Suspect> {
         let named: HashSet<&str> = judged.named.iter().map(|index| self.census.tenants[*index].name.as_str()).collect();
         let is_meant = |whose: &Whose| match whose {
             Whose::Tenant(name) => named.is_empty() || named.contains(&**name),
@@ -92,7 +93,9 @@ impl Found {
             suspect.holder_inode = end.map_or(0, |end| end.inode);
             suspect
         };
-        let meant = self.look.connections.iter().zip(&self.whose).filter(|(_, whose)| is_meant(whose));
+        let is_bad = |connection: &Connection| !judged.only_close_wait || ages.count(&connection.socket).close_wait > 0;
+        let all = self.look.connections.iter().zip(&self.whose);
+        let meant = all.filter(|(connection, whose)| is_meant(whose) && is_bad(connection));
         meant.map(|(connection, _)| of(connection)).collect()
     }
 }

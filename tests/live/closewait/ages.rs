@@ -46,6 +46,23 @@ impl HalfClosed {
     }
 }
 
+/// Who has just made a leak to see the check at work is told what it waits for.
+#[test]
+fn a_leak_that_has_just_begun_is_told_when_it_is_judged() {
+    Lab::test(|lab| {
+        let _leak = HalfClosed::new(lab, |_, _| {});
+        let told = check(&["-p11211", "--side=server", "-w0", "--min-age=1h", "-v"]);
+        let line = told.stdout.lines().find(|line| line.starts_with("1 younger than 1h is judged in "));
+        let line = line.unwrap_or_else(|| panic!("{told:?}"));
+        assert!(line.ends_with("; --min-age 0s judges now and names who has them"), "{line}");
+        // Without --verbose it is no more than said, and what is judged has nothing to wait for.
+        for words in [&["--min-age=1h"][..], &["--min-age=0s", "-v"]] {
+            let told = check(&[&["-p11211", "--side=server"], words].concat());
+            assert!(!told.stdout.contains(" judged in "), "{told:?}");
+        }
+    });
+}
+
 fn look(min_age: &str) -> Outcome {
     check(&["-p11211", "--side=server", "-w0", "-c100", "--min-age", min_age])
 }
