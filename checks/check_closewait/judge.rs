@@ -4,7 +4,7 @@ use super::behind_nat::Redirected;
 use connleak::base::duration::Span;
 use connleak::kernel::select::Selection;
 use connleak::kernel::socket::{Age, Side, State, UnixName};
-use connleak::kernel::source::Coverage;
+use connleak::kernel::source::{Coverage, Origin};
 use connleak::kernel::tally::Tally;
 use connleak::kernel::world::World;
 use connleak::owners::blame::Suspect;
@@ -111,7 +111,7 @@ impl Rules {
         format!("{what}, as {why}{}", broken.unwrap_or_default())
     }
 
-    /// `12 sockets (server 7, client 5) in CLOSE_WAIT for 1m or more and 3 ghosts`.
+    /// `12 client sockets in CLOSE_WAIT for 1m or more and 3 ghosts`.
     pub fn counted(&self, stuck: u64, found: &Found) -> String {
         let (stuck, and_ghosts) = match &found.ghosts {
             Some(ghosts) if ghosts.count > 0 || ghosts.was_asked => (stuck - ghosts.count, format!(" and {ghosts}")),
@@ -255,6 +255,17 @@ impl Found {
         let span = Age { at_least: oldest, at_most: self.oldest_at_most.unwrap_or(oldest) };
         let or_more = if span.open_end().is_some() { "at least " } else { "" };
         format!("oldest {or_more}{}", age(oldest))
+    }
+
+    /// What to expect where all are too young, for who looks at a leak that has just begun.
+    pub fn judged_later(&self, min_age: Span) -> Option<String> {
+        let is_beginning = self.stuck.is_empty() && self.young > self.maybe_stuck && self.seen.origin != Origin::Replay;
+        let oldest = u64::from(self.oldest.filter(|_| is_beginning)?);
+        let left = Span::seconds(min_age.as_millis().checked_sub(oldest)?.div_ceil(1000));
+        let (young, are) = (self.young, if self.young == 1 { "is" } else { "are" });
+        Some(format!(
+            "{young} younger than {min_age} {are} judged in {left}; --min-age 0s judges now and names who has them"
+        ))
     }
 
     pub fn ages_known(&self) -> bool {

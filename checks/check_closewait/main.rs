@@ -125,6 +125,7 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let mut tables = Some(tables).filter(|tables| !tables.is_empty());
     let holding = Holding::find_in(world, &target, &mut found.stuck, wanted, tables.as_mut());
     let mut report = present(&target, &rules, &found, verdict, &holding.blame);
+    report.details.extend(found.judged_later(rules.min_age).filter(|_| common.verbose > 0));
     report.missing.extend(unkept);
     report.missing.extend(strays);
     holding.add_to(&mut report, &found.stuck, &target, common.verbose);
@@ -213,8 +214,10 @@ fn headline(target: &Target, rules: &Rules, found: &Found, reasons: &[String], b
     let [mut parts, rest] = words::lead(Some(counted), oldest, reasons);
     parts.extend(if is_problem { blame.headline() } else { Vec::new() });
     parts.extend(rest);
+    parts.extend(words::both_sides(found.sides));
     parts.extend(found.over_unix(&target.selection));
-    if found.young > 0 {
+    // What is said of those that may be older says how many they are.
+    if found.young > found.maybe_stuck {
         let oldest = of_young.map_or_else(String::new, |oldest| format!(" ({oldest})"));
         parts.push(format!("{} younger{oldest}", found.young));
     }

@@ -26,15 +26,20 @@ pub struct Service {
 }
 
 impl Service {
-    /// `389,636`; four and more in a row as a range, `8000-8100`.
+    /// [`ports_text`].
     pub fn ports_text(&self) -> String {
-        let runs = self.ports.chunk_by(|port, next| port.checked_add(1) == Some(*next));
-        let text = |run: &[u16]| match run {
-            [first, _, _, .., last] => format!("{first}-{last}"),
-            few => few.iter().map(u16::to_string).collect::<Vec<_>>().join(","),
-        };
-        runs.map(text).collect::<Vec<_>>().join(",")
+        ports_text(&self.ports)
     }
+}
+
+/// `389,636`; four and more in a row as a range, `8000-8100`.
+pub fn ports_text(ports: &[u16]) -> String {
+    let runs = ports.chunk_by(|port, next| port.checked_add(1) == Some(*next));
+    let text = |run: &[u16]| match run {
+        [first, _, _, .., last] => format!("{first}-{last}"),
+        few => few.iter().map(u16::to_string).collect::<Vec<_>>().join(","),
+    };
+    runs.map(text).collect::<Vec<_>>().join(",")
 }
 
 impl fmt::Display for Service {

@@ -28,16 +28,21 @@ pub fn strayed(count: u64) -> String {
     format!("{count} closed {ends} from before the first run, whose can't be told")
 }
 
-/// `12 sockets (server 7, client 5)`; `12 client sockets` where they are all on one side. `sides`: of the
-/// server's and of the client's side, where both were asked for.
+/// `12 sockets`; `12 client sockets` where they are all on one side. `sides`: of the server's and of the client's
+/// side, where both were asked for.
 pub fn sided(count: u64, noun: &str, sides: Option<[u64; 2]>) -> String {
     let many = if count == 1 { "" } else { "s" };
     match sides {
-        Some([0, 0]) | None => format!("{count} {noun}{many}"),
-        Some([_, 0]) => format!("{count} server {noun}{many}"),
-        Some([0, _]) => format!("{count} client {noun}{many}"),
-        Some([server, client]) => format!("{count} {noun}{many} (server {server}, client {client})"),
+        Some([1..=u64::MAX, 0]) => format!("{count} server {noun}{many}"),
+        Some([0, 1..=u64::MAX]) => format!("{count} client {noun}{many}"),
+        _ => format!("{count} {noun}{many}"),
     }
+}
+
+/// `7 at the server's end, 5 at the client's`: what [`sided`] leaves out, for behind what matters more.
+pub fn both_sides(sides: Option<[u64; 2]>) -> Option<String> {
+    let [server, client] = sides.filter(|sides| !sides.contains(&0))?;
+    Some(format!("{server} at the server's end, {client} at the client's"))
 }
 
 /// A problem's first words and those behind its owners: the number and the oldest lead, whether they are among
@@ -89,8 +94,11 @@ mod tests {
     #[test]
     fn a_side_without_any_is_not_named() {
         let of = |server, client| sided(server + client, "socket", Some([server, client]));
-        assert_eq!([of(7, 5), of(7, 0)], ["12 sockets (server 7, client 5)", "7 server sockets"]);
+        assert_eq!([of(7, 5), of(7, 0)], ["12 sockets", "7 server sockets"]);
         assert_eq!([of(0, 1), of(0, 0)], ["1 client socket", "0 sockets"]);
         assert_eq!(sided(1, "connection", None), "1 connection");
+        let both = [[7, 5], [7, 0], [0, 0]].map(|sides| both_sides(Some(sides)));
+        assert_eq!(both, [Some("7 at the server's end, 5 at the client's".to_owned()), None, None]);
+        assert_eq!(both_sides(None), None);
     }
 }

@@ -6,7 +6,7 @@ use crate::kernel::select::{Match, Selection};
 use crate::kernel::socket::{Side, State, StateSet};
 use crate::kernel::source::{self, Query};
 use crate::kernel::world::World;
-use crate::report::Report;
+use crate::report::{Report, ports_text};
 use crate::service::target::Target;
 use crate::service::unix::{self, Heard};
 use std::collections::BTreeSet;
@@ -104,8 +104,8 @@ fn listens(report: &mut Report, target: &Target, world: &World, seen: Seen) -> b
     }
     let is_missing = !silent.is_empty() && (required.is_some() || silent.len() == selection.ports.len());
     if is_missing {
-        let ports: Vec<_> = silent.iter().map(u16::to_string).collect();
-        let (word, ports) = (if ports.len() == 1 { "port" } else { "ports" }, ports.join(","));
+        let word = if silent.len() == 1 { "port" } else { "ports" };
+        let ports = ports_text(&silent.iter().copied().collect::<Vec<_>>());
         let chosen = if selection.is_narrowed() { " of what was chosen" } else { "" };
         let nobody = if is_connected { "" } else { ", and nobody is connected" };
         let bound = bound(selection, &silent, world).map_or_else(String::new, |bound| format!(" ({bound})"));

@@ -8,6 +8,7 @@ use connleak::kernel::world::World;
 use connleak::owners::blame::Suspect;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::net::IpAddr;
 
 /// Whose sockets a row counts.
@@ -212,7 +213,13 @@ impl Row {
             let words = bytes.split(|byte| *byte == 0).filter(|word| !word.is_empty());
             words.map(|word| String::from_utf8_lossy(word).into_owned()).collect::<Vec<_>>().join(" ")
         });
-        let told = |read: std::io::Result<String>| read.map_err(|why| plain(&why));
+        let told = |read: std::io::Result<String>| {
+            read.map_err(|why| match why.kind() {
+                // It was there a moment ago, for who has more rights.
+                ErrorKind::NotFound => "ended meanwhile, or hidden by /proc's hidepid".to_owned(),
+                _ => plain(&why),
+            })
+        };
         self.details = Some(Details { cwd: told(cwd), command_line: told(command_line) });
     }
 }
