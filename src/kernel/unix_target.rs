@@ -132,6 +132,11 @@ impl UnixTarget {
         self.files.iter().any(|(file, _)| file.device == device)
     }
 
+    /// Whether its sockets are called so: by the path of one of its files, or as they were bound.
+    pub fn has_name(&self, name: UnixName) -> bool {
+        self.files.iter().any(|(_, known)| *known == name) || self.matches(name.text().as_bytes(), None).is_some()
+    }
+
     /// By the name that a socket was bound to, and the file that it then made.
     pub fn matches(&self, name: &[u8], file: Option<File>) -> Option<Named> {
         if let Some(file) = file

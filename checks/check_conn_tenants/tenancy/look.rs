@@ -135,6 +135,7 @@ pub fn look(world: &World, target: &mut Target, state_dir: Option<&Path>) -> Res
     };
     let connections = selected.into_iter().map(connection).collect();
     let unkept = sights.keep(&both.unix_known.borrow(), seen.missing.is_none());
+    selection.unix_known.swap(&both.unix_known);
     Ok(Snapshot { seen, connections, listeners, unsure, unkept })
 }
 
