@@ -137,6 +137,7 @@ pub fn gather(
         undated,
         over_unix,
         strays: 0,
+        remedy: String::new(),
         redirected,
     })
 }

@@ -167,6 +167,8 @@ pub struct Found {
     pub over_unix: u64,
     /// Clients' ends of UNIX sockets that may be the service's: their servers had closed before the first look.
     pub strays: u64,
+    /// Who holds them and what ends the doubt, where they matter.
+    pub remedy: String,
     /// Server's ends that came in by another port.
     pub redirected: Redirected,
 }

@@ -4,6 +4,7 @@ mod behind_nat;
 mod gather;
 mod ghosts;
 mod judge;
+mod strays;
 
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
@@ -120,6 +121,9 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     found.add_ghosts(rules.expected);
     let gathered = world.deadline.elapsed();
     let verdict = rules.judge(found.stuck.len() as u64, found.oldest, &found);
+    if found.strays > 0 && (rules.at_worst(&found, 0) > verdict.state || common.verbose > 0) {
+        found.remedy = strays::remedy(&target, world);
+    }
     let wanted = common.wants_owners(verdict.state != ServiceState::Ok);
     // What was read for ghosts needn't be read again.
     let mut tables = Some(tables).filter(|tables| !tables.is_empty());
@@ -192,7 +196,7 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
     }
     unknown.extend(doubt::whose(found.unsure, "in CLOSE_WAIT"));
     report.missing.extend(found.redirected.words());
-    unknown.extend((found.strays > 0).then(|| words::strayed(found.strays)));
+    unknown.extend((found.strays > 0).then(|| words::strayed(found.strays) + &found.remedy));
     report.doubt(at_worst, unknown);
     if let Some(ghosts) = &found.ghosts {
         ghosts.add_to(&mut report, |more| rules.at_worst(found, more).max(known));

@@ -135,11 +135,6 @@ fn check(args: &Args<Tenants>, world: &World) -> Result<Report> {
     let is_connected = found.census.total + found.unsure.connections > 0;
     let seen = if is_connected { Seen::Connections } else { Seen::Nobody };
     listener::add_absence(&mut report, &target, world, seen);
-    for name in found.look.unheard.iter().map(|name| name.text()) {
-        if !report.missing.iter().any(|told| told.contains(&name)) {
-            report.missing.push(format!("nobody listens on {name} here"));
-        }
-    }
     let over_unix = found.look.over_unix();
     if idle_option.is_some() && over_unix > 0 {
         report.missing.push(format!("idle times of {} over UNIX sockets aren't known", connections(over_unix)));

@@ -29,7 +29,7 @@ pub fn never<'a>(memory: &Path, selection: &'a Selection, view: &Leftovers) -> R
     };
     let of_left = view.left.iter().filter_map(|left| left.socket.unix_name());
     let names: BTreeSet<UnixName> = view.served.iter().copied().chain(of_left).collect();
-    let is_seen = |target: &UnixTarget| target.has_file() || names.iter().any(|name| target.is_called(*name));
+    let is_seen = |target: &UnixTarget| target.has_file() || names.iter().any(|name| target.has_name(*name));
     let mut seen = known.clone();
     seen.extend(asked.iter().filter(|target| is_seen(target)).map(|target| target.path.text().to_owned()));
     if seen != known {

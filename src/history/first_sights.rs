@@ -1,6 +1,8 @@
 //! Since when UNIX sockets have been without their peer, as the kernel tells no ages of them: each run remembers
 //! by cookie when it first saw one so. And clients' ends, which nothing ties to their service once that has closed.
 
+mod recall;
+
 use crate::base::atomic_file;
 use crate::base::duration::Span;
 use crate::base::error::{Error, Result};
@@ -130,6 +132,7 @@ impl FirstSights {
                 ("busy", _) => sights.sockets.is_busy = true,
                 ("partial", _) => is_partial = true,
                 ("to", _) => server = Some(UnixName::new(rest)),
+                ("heard", _) => drop(sights.sockets.heard.insert(UnixName::new(rest))),
                 ("stray", _) => drop(sights.sockets.strays.insert(cookie(rest)?)),
                 ("listener", _) => sights.sockets.listeners.push(listener(rest, cookie)?),
                 (client, Some(name)) => drop(sights.sockets.clients.insert(cookie(client)?, name)),
@@ -167,6 +170,9 @@ impl FirstSights {
         }
         for KnownListener { cookie, file, name } in &known.listeners {
             add(format_args!("listener {cookie:x} {} {} {name}\n", file.device, file.inode));
+        }
+        for name in &known.heard {
+            add(format_args!("heard {}\n", name.text().replace('\n', " ")));
         }
         for cookie in &known.strays {
             add(format_args!("stray {cookie:x}\n"));
@@ -283,11 +289,12 @@ impl FirstSights {
 
     /// Whether the file tells all of this look but its time.
     fn is_unchanged(&self, known: &Known) -> bool {
-        let Known { clients, listeners, strays, has_looked, is_busy } = &self.sockets;
+        let Known { clients, listeners, heard, strays, has_looked, is_busy, .. } = &self.sockets;
         *has_looked
             && self.stuck == self.known
             && self.connected == *clients
-            && (listeners, strays, is_busy) == (&known.listeners, &known.strays, &known.is_busy)
+            && (listeners, heard) == (&known.listeners, &known.heard)
+            && (strays, is_busy) == (&known.strays, &known.is_busy)
     }
 
     /// Writes the time of this look in the place of the last one's: to make the file anew costs the disk, too. Where another
@@ -432,7 +439,7 @@ mod tests {
     fn what_is_not_ours_is_begun_anew() {
         let base = FirstSights { boot_id: "b".into(), now: 99, ..FirstSights::default() };
         let text = format!(
-            "{HEADER}\nx\nb\n90\nbusy\nlistener 3 4 5 /run/x y\nstray 6\n1f 80 70 5\nto /run/x\n2\n7\nto @y\n8\nend\n"
+            "{HEADER}\nx\nb\n90\nbusy\nlistener 3 4 5 /run/x y\nheard /run/x\nstray 6\n1f 80 70 5\nto /run/x\n2\n7\nto @y\n8\nend\n"
         );
         let known = base.with(&text, "x").unwrap();
         assert_eq!((known.sockets.is_busy, known.sockets.strays.len(), known.sockets.clients.len()), (true, 1, 3));

@@ -19,7 +19,8 @@ pub const GENERIC: &str = "generic";
 /// Which service was checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
-    /// The profile's name; where there are no ports, whose sockets are meant: `unit nginx.service`.
+    /// The profile's name; where UNIX sockets were asked for, with their paths; where there is neither, whose sockets are
+    /// meant: `unit nginx.service`.
     pub profile: String,
     pub ports: Vec<u16>,
     pub side: Side,
@@ -43,12 +44,16 @@ pub fn ports_text(ports: &[u16]) -> String {
 }
 
 impl fmt::Display for Service {
-    /// `memcached:11211`; `port 4711` where there is no profile for it; `pid 4711` without ports.
+    /// `memcached:11211`; `port 4711` where there is no profile for it; `pid 4711` without ports;
+    /// `mysql:/run/mysqld/mysqld.sock and port 3306`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.ports.is_empty() {
             f.write_str(&self.profile)
         } else if self.profile == GENERIC {
             write!(f, "port {}", self.ports_text())
+        } else if self.profile.contains(['/', '@']) {
+            // No profile has such a name.
+            write!(f, "{} and port {}", self.profile, self.ports_text())
         } else {
             write!(f, "{}:{}", self.profile, self.ports_text())
         }

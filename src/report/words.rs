@@ -22,6 +22,14 @@ pub fn over_unix(count: u64, has_tcp: bool) -> Option<String> {
 /// Why no UNIX socket is idle.
 pub const UNTOLD_SILENCE: &str = "the kernel doesn't tell when a UNIX socket last carried data";
 
+/// `a, b, c, d, e and 2 more`.
+pub fn few<T: AsRef<str>>(names: &[T]) -> String {
+    const MOST: usize = 5;
+    let (first, more) = names.split_at(names.len().min(MOST));
+    let first = first.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    if more.is_empty() { first } else { format!("{first} and {} more", more.len()) }
+}
+
 /// What nothing ties to a service, and no earlier look knew.
 pub fn strayed(count: u64) -> String {
     let ends = if count == 1 { "end of a UNIX client" } else { "ends of UNIX clients" };
@@ -83,6 +91,12 @@ mod tests {
         assert_eq!(of(&all), told(&[all[0], all[2]], &[all[1]]));
         assert_eq!(of(&all[1..]), told(&["9 x", all[2]], &[all[1]]));
         assert_eq!(lead(None, None, &[]), told(&[], &[]));
+    }
+
+    #[test]
+    fn of_many_the_first_are_named() {
+        assert_eq!([few(&["a"]), few(&["a", "b", "c", "d", "e"])], ["a", "a, b, c, d, e"]);
+        assert_eq!(few(&["a", "b", "c", "d", "e", "f", "g"]), "a, b, c, d, e and 2 more");
     }
 
     #[test]

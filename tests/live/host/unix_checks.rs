@@ -1,7 +1,7 @@
 //! Each check on connections over UNIX sockets: found, cleared, found again.
 
 use super::unix_sockets::Place;
-use crate::lab::run::{CONNLEAK, GROWTH, IDLE, ORPHANS, Outcome, STATES, TENANTS, run};
+use crate::lab::run::{CLOSEWAIT, CONNLEAK, GROWTH, IDLE, ORPHANS, Outcome, STATES, TENANTS, run};
 use crate::lab::{Lab, Peer};
 use std::fs;
 use std::process::Command;
@@ -67,6 +67,19 @@ fn beside_tcp_all_is_judged_too_and_told_apart() {
         let left = ORPHANS.run(&of(&["--wait=0s", "-v"]));
         says(&left, 2, &["12 sockets left", "7 over UNIX sockets"]);
         assert!(left.stdout.contains(&format!("look: connleak who -P {profile}")), "{left:?}");
+        // Typed, both are named, and what is remembered of both isn't taken for that of the port alone.
+        let typed = ["-p3306", "--unix", &path];
+        let name = format!("mysql:{path} and port 3306: ");
+        let of_port = GROWTH.run(&["-p3306", "--state-dir", &state]);
+        says(&of_port, 0, &["2 of 151"]);
+        let growth = GROWTH.run(&[&typed[..], &["--state-dir", &state]].concat());
+        says(&growth, 0, &[&name, "5 of 151", "3 over UNIX sockets"]);
+        says(&STATES.run(&typed), 0, &[&name, "6 over UNIX sockets"]);
+        says(&TENANTS.run(&[&typed[..], &["--key=user"]].concat()), 0, &[&name, "3 over UNIX sockets"]);
+        says(&ORPHANS.run(&[&typed[..], &["--wait=0s"]].concat()), 2, &[&name, "7 over UNIX sockets"]);
+        says(&CLOSEWAIT.run(&[&typed[..], &["--state-dir", &state]].concat()), 0, &[&name]);
+        let prometheus = run(Command::new(STATES.0).args(typed).arg("-oprometheus"));
+        assert!(prometheus.stdout.contains(&format!("service=\"mysql:{path}\",port=\"3306\"")), "{prometheus:?}");
         client.say(&format!("connect c {path} 5"));
         says(&STATES.run(&of(&[])), 2, &[&format!("accept queue of {path} at 5 of 4, 125%")]);
         server.say("accept s l 5");

@@ -20,7 +20,7 @@ impl Place {
     }
 
     /// With limits that tell each socket.
-    fn check(&self, args: &[&str]) -> Outcome {
+    pub fn check(&self, args: &[&str]) -> Outcome {
         check(
             &[&["--min-age=0s", "-w0", "-c100", "--ratio-min-count=100", "--state-dir", &self.at("state")], args]
                 .concat(),
@@ -427,12 +427,32 @@ fn tcp_and_unix_count_together_and_are_told_apart() {
         let both = place.check(&["-p3306", "--unix", &path]);
         assert_eq!(both.value("close_wait"), 5.0, "{both:?}");
         assert!(both.text().contains(&format!("3 over {path}")), "{both:?}");
+        assert!(both.text().contains(&format!("mysql:{path} and port 3306: ")), "{both:?}");
         // A profile's usual sockets, unless what is meant is typed.
         let profile = place.at("mine.yaml");
         fs::write(&profile, format!("service: mine\nports: [3306]\nunix: [{path}]\n")).unwrap();
         let of = |args: &[&str]| place.check(&[&["-P", &profile], args].concat()).value("close_wait");
         assert_eq!((of(&[]), of(&["-p3306"]), of(&["--unix", &path])), (5.0, 2.0, 3.0));
         assert_eq!(of(&["--peer=127.0.0.0/8"]), 2.0, "which have no addresses");
+    });
+}
+
+/// What hides when a peer closed is told of the kind of socket that it may change the verdict of.
+#[test]
+fn why_an_age_is_unknown_fits_the_kind_of_socket() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let path = place.at("x.sock");
+        let _tcp = lab.connected("127.0.0.1:3306", 2);
+        let (_server, mut client) = place.connected(lab, &path, 3);
+        let look = || place.check(&["-p3306", "--unix", &path, "--min-age=1s"]);
+        assert_eq!(look().code, 0);
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        client.say("close c");
+        let late = look();
+        let words = ["3 younger may be 1.", "as the peer closed some time before the run that first saw it: "];
+        assert!(late.code == 3 && words.iter().all(|words| late.text().contains(words)), "{late:?}");
+        assert!(!late.text().contains("keepalive"), "{late:?}");
     });
 }
 

@@ -7,6 +7,7 @@ use connleak::kernel::socket::{Age, Side, State};
 use connleak::kernel::world::World;
 use connleak::owners::blame::Suspect;
 use std::cmp::Reverse;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::IpAddr;
@@ -222,6 +223,22 @@ impl Row {
         };
         self.details = Some(Details { cwd: told(cwd), command_line: told(command_line) });
     }
+}
+
+/// One row for each label, side and port, where `is_by_pid` for each holder, worst first.
+pub fn merged(rows: impl Iterator<Item = Row>, is_by_pid: bool) -> Vec<Row> {
+    let mut by_label: BTreeMap<(String, bool, Option<u16>, Option<Holder>), Row> = BTreeMap::new();
+    for row in rows {
+        let holder = is_by_pid.then(|| row.holder.clone());
+        match by_label.entry((row.label.clone(), row.side == Side::Client, row.port, holder)) {
+            Entry::Occupied(mut known) => known.get_mut().merge(row),
+            Entry::Vacant(free) => drop(free.insert(row)),
+        }
+    }
+    let mut rows: Vec<Row> = by_label.into_values().collect();
+    rows.iter_mut().for_each(Row::keep_oldest);
+    rows.sort_by_key(Row::rank);
+    rows
 }
 
 #[cfg(test)]
