@@ -182,7 +182,7 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
         Ok(None) => {}
         Err(error) => report.is_incomplete(format!("not compared with the usual: {error}")),
     }
-    let seen = match found.mix.sockets(Side::Server) {
+    let seen = match found.mix.own_by_port {
         0 if found.mix.sockets(Side::Both) + found.unsure > 0 => Seen::Connections,
         0 => Seen::Nobody,
         _ => Seen::OwnEnds,

@@ -74,6 +74,8 @@ pub struct StateCounts {
     pub longest_rest: u32,
     /// Connected UNIX sockets.
     pub over_unix: u64,
+    /// The service's own ends of TCP connections: whoever accepted them listened on a port.
+    pub own_by_port: u64,
     pub ports: PortUse,
 }
 
@@ -92,13 +94,16 @@ impl StateCounts {
             lasting: 0,
             longest_rest: 0,
             over_unix: 0,
+            own_by_port: 0,
             ports,
         }
     }
 
     pub fn add(&mut self, socket: &Socket, side: Side) {
         self.tally.add(side, socket.state);
-        self.over_unix += u64::from(socket.is_unix() && socket.state != State::Listen);
+        let is_connected = socket.state != State::Listen;
+        self.over_unix += u64::from(is_connected && socket.is_unix());
+        self.own_by_port += u64::from(is_connected && !socket.is_unix() && side == Side::Server);
         if side == Side::Client {
             self.ports.add(socket);
         }

@@ -121,8 +121,8 @@ fn check(args: &Args<Tenants>, world: &World) -> Result<Report> {
     listener::check_options(&target, world)?;
     let idle_option = args.own.idle_option();
     if let Some(option) = idle_option.filter(|_| !target.selection.has_tcp()) {
-        let instead = "leave it out, and use check_conn_growth --unix or the service's own timeout";
-        return Err(Error::Usage(format!("{option}: {}: {instead}", words::UNTOLD_SILENCE)));
+        let instead = "leave it out and use check_conn_growth --unix, or the service's own timeout";
+        return Err(Error::Usage(format!("{option}: {}; {instead}", words::UNTOLD_SILENCE)));
     }
     let key = args.own.key.clone().or_else(|| target.profile.tenants.key.clone()).unwrap_or(Key::Plain(Plain::Unit));
     let naming = tenancy::naming(&key, world)?;

@@ -21,13 +21,13 @@ pub fn details(rules: &Rules, found: &Found, verbose: u8, top: usize) -> Vec<Str
         lines.extend(found.census.tenants.iter().take(top).map(|tenant| {
             let share = rules.share(tenant.counts.connections, &found.census);
             let counts = tenant.counts;
+            let idle = if found.idle_known { format!(", {} idle", counts.idle) } else { String::new() };
             let spares = if counts.spares > 0 { format!(", {} spares", counts.spares) } else { String::new() };
             format!(
-                "tenant {}: {}, {share}%, {} in CLOSE_WAIT, {} idle{spares}",
+                "tenant {}: {}, {share}%, {} in CLOSE_WAIT{idle}{spares}",
                 display_name(&tenant.name),
                 connections(counts.connections),
-                counts.close_wait,
-                counts.idle
+                counts.close_wait
             )
         }));
         lines.extend(found.poolers.iter().take(top).map(|pooler| {
@@ -59,7 +59,8 @@ pub fn tenants(rules: &Rules, found: &Found, labels: &[String], named: &[usize],
 pub fn unknown(found: &Found) -> Value {
     let (counts, [elsewhere, unread, unmatched]) = (&found.census.unknown, found.census.why);
     json!({
-        "connections": counts.connections, "close_wait": counts.close_wait, "idle": counts.idle,
+        "connections": counts.connections, "close_wait": counts.close_wait,
+        "idle": found.idle_known.then_some(counts.idle),
         "elsewhere": elsewhere, "unread": unread, "unmatched": unmatched,
     })
 }

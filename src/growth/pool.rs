@@ -24,11 +24,13 @@ pub struct Connection {
     pub socket: Socket,
     pub side: Side,
     group: u32,
+    /// Which one of those that only their number tells apart.
+    twin: u32,
 }
 
 impl Connection {
     pub fn new(socket: Socket, side: Side) -> Connection {
-        Connection { group: group(&socket, side), socket, side }
+        Connection { group: group(&socket, side), socket, side, twin: 0 }
     }
 
     /// What makes it the same one in the next run: the kernel's cookie; where only `/proc` is read,
@@ -36,11 +38,18 @@ impl Connection {
     pub fn identity(&self) -> u64 {
         let Socket { netns, cookie, inode, local, remote, .. } = self.socket;
         match cookie {
+            None if self.twin > 0 => hashed(format!("{netns} {inode} {local} {remote} {}", self.twin).as_bytes()),
             Some(cookie) if netns == 0 => cookie.get(),
             // Before Linux 5.4 each network namespace counted its cookies by itself.
             Some(cookie) => hashed(format!("{netns} {cookie}").as_bytes()),
             None => hashed(format!("{netns} {inode} {local} {remote}").as_bytes()),
         }
+    }
+
+    /// Whether neither the kernel nor its ends tell it from others.
+    fn is_nameless(&self) -> bool {
+        let Socket { cookie, inode, remote, .. } = self.socket;
+        cookie.is_none() && inode == 0 && remote.unix().is_some_and(|end| end.name.is_none() && end.inode == 0)
     }
 
     /// Sockets of one cgroup, user and side share their habits. Known without reading any process.
@@ -172,7 +181,7 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
     let (mut connections, mut counts, mut unsure) = (Vec::new(), [0; 11], 0);
     let (mut listeners, mut instance) = (Vec::new(), None::<u64>);
     let mut rows = Rows::of(StateSet::ALL);
-    let mut closing = Vec::new();
+    let (mut closing, mut twins) = (Vec::new(), 0);
     let seen = look::visit(world, selection, (StateSet::ALL, true), &mut |socket, matched, _| {
         let side = match matched {
             Match::No => return,
@@ -191,7 +200,13 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
             instance = instance.into_iter().chain(socket.cookie.map(|cookie| cookie.get())).min();
         }
         if counts_against_limit(socket.state) {
-            connections.push(Connection::new(*socket, side));
+            let mut connection = Connection::new(*socket, side);
+            // Of a dead connection in a UNIX listener's queue the kernel tells no more than that it is there.
+            if connection.is_nameless() {
+                connection.twin = twins;
+                twins += 1;
+            }
+            connections.push(connection);
         } else {
             counts[socket.state as usize - 1] += 1;
             let is_closing = matches!(socket.state, State::FinWait1 | State::FinWait2);

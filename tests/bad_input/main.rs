@@ -15,6 +15,7 @@ mod profiles;
 mod replays;
 mod states;
 mod tenants;
+mod unix;
 
 use std::ffi::OsStr;
 use std::process::{Command, Output, Stdio};

@@ -126,6 +126,7 @@ mod host {
     pub mod unix_kinds;
     pub mod unix_labels;
     pub mod unix_memory;
+    pub mod unix_scenes;
     pub mod unix_servers;
     pub mod unix_sockets;
     pub mod unprivileged;

@@ -237,6 +237,9 @@ fn as_written(message: String, given: &[Given]) -> String {
     }
 }
 
+/// Characters of a bad value that are told.
+const LONGEST_VALUE: usize = 120;
+
 /// argh's message with the value told once: our own types name it, the standard library's don't.
 pub fn explain(output: &str, words: &[&str]) -> String {
     let told = words.windows(2).find_map(|pair| {
@@ -246,11 +249,14 @@ pub fn explain(output: &str, words: &[&str]) -> String {
         let is_foreign =
             [" in string", " target type", " empty string", "-zero type"].iter().any(|end| why.ends_with(end));
         let why = if is_foreign { "write a whole number" } else { why };
-        Some(if why.contains(&format!("'{value}'")) {
-            format!("{option}: {why}")
-        } else {
-            format!("{option}: bad value '{value}': {why}; see --help")
-        })
+        let quoted = format!("'{value}'");
+        let told = match why.contains(&quoted) {
+            true => format!("{option}: {why}"),
+            false => format!("{option}: bad value {quoted}: {why}; see --help"),
+        };
+        // A line has room for the remedy, too.
+        let begin: String = value.chars().take(LONGEST_VALUE).collect();
+        Some(if begin == value { told } else { told.replace(&quoted, &format!("'{begin}...'")) })
     });
     told.unwrap_or_else(|| output.trim().replace('\n', " "))
 }

@@ -87,6 +87,27 @@ fn beside_tcp_all_is_judged_too_and_told_apart() {
     });
 }
 
+/// PostgreSQL without listen_addresses, MariaDB with skip-networking: its port isn't missed.
+#[test]
+fn a_profile_whose_service_has_only_its_unix_socket_lacks_no_port() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let (path, profile, state) = (place.at("x.sock"), place.at("mine.yaml"), place.at("state"));
+        fs::write(&profile, format!("service: mine\nports: [3306]\nunix: [{path}]\nlimit: 100\n")).unwrap();
+        let (_server, _client) = place.connected(lab, &path, 3);
+        for (check, more) in [
+            (CLOSEWAIT, &["--state-dir", state.as_str()][..]),
+            (GROWTH, &["--state-dir", &state]),
+            (TENANTS, &["--key=user", "--state-dir", &state]),
+            (STATES, &[]),
+        ] {
+            let served = check.run(&[&["-P", profile.as_str()], more].concat());
+            says(&served, 0, &["over UNIX sockets"]);
+            assert!(!served.text().contains("listens"), "{served:?}");
+        }
+    });
+}
+
 #[test]
 fn nothing_is_left_after_a_stop_or_it_is_said_what() {
     Lab::test(|lab| {
@@ -213,6 +234,36 @@ fn a_leak_over_a_unix_socket_is_told_from_load() {
     });
 }
 
+/// Who closes before he is accepted leaves a connection that nothing tells from another such.
+#[test]
+fn dead_connections_in_the_queue_are_counted_one_by_one() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let (path, state) = (place.at("x.sock"), place.at("state"));
+        let (mut server, mut client) = (lab.peer(), lab.peer());
+        server.say(&format!("listen l {path}"));
+        client.say(&format!("connect c {path} 5"));
+        client.say("close c");
+        let look = || {
+            sleep(Duration::from_millis(600));
+            GROWTH.run(&["--unix", &path, "--limit=99", "--state-dir", &state])
+        };
+        let turnover = |outcome: &Outcome| ["connections", "opened", "closed"].map(|label| outcome.value(label));
+        assert_eq!(look().value("connections"), 5.0);
+        for _ in 0..2 {
+            let same = look();
+            assert_eq!(turnover(&same), [5.0, 0.0, 0.0], "{same:?}");
+        }
+        server.say("accept s l 3");
+        server.say("close s");
+        let fewer = look();
+        let [connections, opened, closed] = turnover(&fewer);
+        assert!((connections, opened) == (2.0, 0.0) && closed > 0.0, "{fewer:?}");
+        let tenants = TENANTS.run(&["--unix", &path, "--key=user", "--limit=99"]);
+        assert_eq!((tenants.value("connections"), tenants.value("unknown")), (2.0, 2.0), "{tenants:?}");
+    });
+}
+
 /// Who has them, and what the history knows.
 #[test]
 fn the_companion_shows_unix_sockets() {
@@ -235,6 +286,16 @@ fn the_companion_shows_unix_sockets() {
         let state = place.at("state");
         let watched = companion(&["watch", "--unix", &path, "--interval=100ms", "--for=300ms", "--state-dir", &state]);
         assert!(watched.code == 0 && watched.stdout.contains("peer"), "{watched:?}");
+        let words = format!("note: no such listener: {}; listening: {path}", place.at("y.sock"));
+        let of = |path: &str| companion(&["watch", "--unix", path, "--for=100ms", "--state-dir", &state]);
+        let (wrong, right) = (of(&place.at("y.sock")), of(&path));
+        assert!(wrong.stdout.contains(&words) && !right.stdout.contains("note"), "{wrong:?} {right:?}");
+        // What is offered can be run as it stands.
+        let unlisted = companion(&["sessions", "--unix", "/run/mysqld/mysqld.sock"]);
+        let offered = "connleak sessions --how --unix /run/mysqld/mysqld.sock";
+        assert!(unlisted.stderr.contains(offered), "{unlisted:?}");
+        let how = companion(&offered.split(' ').skip(1).collect::<Vec<_>>());
+        assert!(how.code == 0 && how.stdout.contains("processlist"), "{how:?}");
         for _ in 0..6 {
             assert_eq!(GROWTH.run(&["--unix", &path, "--limit=99", "--state-dir", &state]).code, 0);
             sleep(Duration::from_millis(50));

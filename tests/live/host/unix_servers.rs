@@ -3,9 +3,9 @@
 
 use super::unix_sockets::Place;
 use crate::lab::Lab;
-use crate::lab::run::{PATIENCE, STATES, Started, TENANTS, check, finish, poll};
+use crate::lab::run::{GROWTH, PATIENCE, STATES, Started, TENANTS, check, finish, poll};
 use std::fs::{self, Permissions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -59,6 +59,27 @@ impl<'a> Look<'a> {
         });
         assert!(reached, "{seen:?}, wanted {wanted:?}");
     }
+}
+
+/// Looks again and again while the pool works: ten minutes of check_conn_growth's time, and each look of the others.
+fn stays_calm(place: &Place, of: &[&str], mut work: impl FnMut()) {
+    const SPEED: &str = "--rehearse=240";
+    let state = place.at("calm");
+    for _ in 0..26 {
+        work();
+        sleep(Duration::from_millis(100));
+        let memory = ["--state-dir", state.as_str()];
+        for outcome in [
+            GROWTH.run(&[of, &memory, &["--limit=100", SPEED]].concat()),
+            TENANTS.run(&[of, &memory, &["--limit=100", "--key=user"]].concat()),
+            check(&[of, &memory].concat()),
+            STATES.run(of),
+        ] {
+            assert_eq!(outcome.code, 0, "{outcome:?}");
+        }
+    }
+    let begun = GROWTH.run(&[of, &["--limit=100", SPEED, "--state-dir", &state]].concat());
+    assert!(begun.code == 0 && !begun.text().contains("learning"), "{begun:?}");
 }
 
 /// The command line client with a connection that it keeps: what it is told comes by its input.
@@ -122,6 +143,9 @@ fn mariadb_that_works_for_a_killed_client_and_its_tenants() {
         let mut clients: Vec<Client> = (0..5).map(|_| Client::start("mariadb", &options, 4001)).collect();
         let modest = Client::start("mariadb", &options, 4002);
         look.reaches([0.0, 12.0]);
+        stays_calm(&place, &["-P", "mysql", "--unix", &path], || {
+            clients.iter_mut().for_each(|one| one.say("select 1;"))
+        });
         // A query that computes doesn't look at its socket.
         let compute = "select benchmark(5000000, md5('x'));";
         for _ in 0..2 {
@@ -136,12 +160,20 @@ fn mariadb_that_works_for_a_killed_client_and_its_tenants() {
             clients.push(Client::start("mariadb", &options, 4001));
             look.reaches([0.0, 12.0]);
         }
-        let tenants = TENANTS.unprivileged(&["-P", "mysql", "--unix", &path, "--key=user", "--limit=6"]);
-        assert!(tenants.code == 2 && tenants.text().contains("tenant 4001: 5 connections"), "{tenants:?}");
-        clients.truncate(2);
-        look.reaches([0.0, 6.0]);
-        let clear = TENANTS.unprivileged(&["-P", "mysql", "--unix", &path, "--key=user", "--limit=6"]);
-        assert_eq!(clear.code, 0, "{clear:?}");
+        for _ in 0..2 {
+            let of = ["-P", "mysql", "--unix", &path, "--key=user", "--limit=6"];
+            let eaten = TENANTS.unprivileged(&of);
+            assert!(
+                eaten.code == 2 && eaten.text().contains("tenant 4001: 5 connections, 83.33% of limit 6"),
+                "{eaten:?}"
+            );
+            clients.truncate(2);
+            look.reaches([0.0, 6.0]);
+            let clear = TENANTS.unprivileged(&of);
+            assert!(clear.code == 0 && clear.text().contains("largest tenant 4001: 2 connections"), "{clear:?}");
+            clients.extend((0..3).map(|_| Client::start("mariadb", &options, 4001)));
+            look.reaches([0.0, 12.0]);
+        }
         drop(modest);
     });
 }
@@ -156,6 +188,13 @@ fn redis_that_closes_on_a_client_that_keeps_the_connection() {
         let Some(_server) = start(lab, server) else { return };
         wait_for(&path);
         let look = Look::new(&place, &["-P", "redis", "--unix", &path]);
+        let options = ["-s", path.as_str()];
+        let mut clients: Vec<Client> = (0..4).map(|_| Client::start("redis-cli", &options, 0)).collect();
+        clients.iter_mut().for_each(|one| one.say("ping"));
+        look.reaches([0.0, 8.0]);
+        stays_calm(&place, &["-P", "redis", "--unix", &path], || clients.iter_mut().for_each(|one| one.say("ping")));
+        drop(clients);
+        look.reaches([0.0, 0.0]);
         let mut pool = lab.peer();
         for _ in 0..2 {
             pool.say(&format!("connect c {path} 10"));
@@ -186,6 +225,7 @@ fn postgresql_that_works_for_a_killed_client() {
         let options = ["-h", &dir, "-U", "postgres", "-q"];
         let mut clients: Vec<Client> = (0..4).map(|_| Client::start("psql", &options, 0)).collect();
         look.reaches([0.0, 8.0]);
+        stays_calm(&place, &["-P", &profile], || clients.iter_mut().for_each(|one| one.say("select 1;")));
         for _ in 0..2 {
             clients[0].say("select pg_sleep(600);");
             sleep(Duration::from_millis(500));
@@ -236,6 +276,11 @@ fn php_fpm_behind_nginx_with_a_full_queue() {
         let look = || STATES.run(&["-P", "php-fpm", "--unix", &path]);
         let calm = || poll(PATIENCE, || look().code == 0);
         assert!(calm(), "{:?}", look());
+        stays_calm(&place, &["-P", "php-fpm", "--unix", &path], || {
+            let mut request = TcpStream::connect("127.0.0.1:8080").unwrap();
+            request.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+            request.read_to_end(&mut Vec::new()).unwrap();
+        });
         for _ in 0..2 {
             let request = |_| {
                 let mut request = TcpStream::connect("127.0.0.1:8080").unwrap();

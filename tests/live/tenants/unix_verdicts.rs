@@ -66,6 +66,11 @@ fn idle_times_that_are_asked_for_can_not_be_judged() {
         }
         let unasked = TENANTS.run(&["-P", &profile, "--key=user"]);
         assert!(unasked.code == 0 && !unasked.text().contains("idle"), "{unasked:?}");
+        // None of them is told to be none, either.
+        let alone = TENANTS.run(&["--unix", &path, "--key=user", "-v"]);
+        assert!(alone.stdout.contains("tenant root: 2 connections") && !alone.stdout.contains("idle"), "{alone:?}");
+        let json = TENANTS.run(&["--unix", &path, "--key=user", "-ojson"]).json();
+        assert!(json["tenants"][0]["idle"].is_null() && json["unknown"]["idle"].is_null(), "{json}");
     });
 }
 

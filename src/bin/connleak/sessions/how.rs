@@ -86,11 +86,14 @@ const RECIPES: [Recipe; 6] = [
 
 /// What prints a service's recipes.
 pub fn command(target: &Target) -> String {
-    let service = &target.service;
-    let named = if service.ports.is_empty() {
-        format!("-P {}", service.profile)
-    } else {
-        format!("-p {}", service.ports_text())
+    let (service, request) = (&target.service, &target.request);
+    let named = match (service.ports.is_empty(), request.unix.is_empty()) {
+        (false, _) => format!("-p {}", service.ports_text()),
+        (true, true) => format!("-P {}", service.profile),
+        (true, false) => {
+            let paths: Vec<_> = request.unix.iter().map(|path| format!("--unix {}", path.text())).collect();
+            paths.join(" ")
+        }
     };
     format!("connleak sessions --how {named}")
 }

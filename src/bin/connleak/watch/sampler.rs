@@ -18,6 +18,7 @@ use connleak::kernel::world::World;
 use connleak::options::args::{Args, Pids};
 use connleak::report::doubt;
 use connleak::service::target;
+use connleak::service::unix::{self, Heard};
 use procfs::FromRead;
 use procfs::process::Status;
 use std::collections::{BTreeMap, HashSet};
@@ -94,7 +95,13 @@ impl Sampler {
         let world = &self.world;
         let target = target::resolve_any(common.request(), world)?;
         let plan = Plan::new(&target);
-        let Looked { connections, counts, notes } = record(&plan, &mut self.history, world)?;
+        let Looked { connections, counts, mut notes } = record(&plan, &mut self.history, world)?;
+        if connections.is_empty()
+            && target.selection.asks_unix()
+            && let Ok(Heard::None(Some(why))) = unix::heard(&target.selection, world, false)
+        {
+            notes.push(why);
+        }
         let by = own.by.map(|by| by.of_profile(&target.profile)).transpose()?;
         let sockets: Vec<_> = connections.iter().map(|held| (held.socket.inode, held.socket.uid)).collect();
         let owners = owner::find(world, &sockets, Holders::First);
