@@ -53,8 +53,8 @@ impl Found {
     pub fn counted(&self, side: Side, findings: &[Finding]) -> String {
         let mix = &self.mix;
         let is_said = |state: State, name: &str| {
-            let said = format!(" {name}");
-            findings.iter().any(|one| one.whose == Whose::State(state) || one.reason.contains(&said))
+            let says = |finding: &Finding| finding.reason.split(' ').any(|word| word == name);
+            findings.iter().any(|finding| finding.whose == Whose::State(state) || says(finding))
         };
         let is_total_said = findings.iter().any(|finding| finding.whose == Whose::All);
         let sides = (side == Side::Both).then(|| [Side::Server, Side::Client].map(|side| mix.sockets(side)));
