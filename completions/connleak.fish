@@ -161,6 +161,6 @@ complete -c connleak -n '__fish_connleak_using_command doctor' -f -l timeout -s 
 complete -c connleak -n '__fish_connleak_using_command doctor' -f -l help -s h -d 'show this help'
 complete -c connleak -n '__fish_connleak_using_command every' -f -l help -s h -d 'show this help'
 complete -c connleak -n '__fish_connleak_using_command demo' -f -l help -s h -d 'show this help'
-complete -c connleak -n '__fish_connleak_using_command backtest' -f -l stream -d 'read one series from standard input and answer each sample with a line: its number, 0 or 1, and with 1 the seconds left'
+complete -c connleak -n '__fish_connleak_using_command backtest' -f -l stream -d 'read one series from standard input and answer each sample with a line: its number, 0, 1 or 2 (may be full in 20 minutes), and with 1 and 2 the seconds left: likely, earliest, latest'
 complete -c connleak -n '__fish_connleak_using_command backtest' -f -l from-history -d 'replay what check_conn_growth recorded; takes its options instead of files: see backtest --from-history --help'
 complete -c connleak -n '__fish_connleak_using_command backtest' -f -l help -s h -d 'show this help'

@@ -71,7 +71,8 @@ impl Outcome {
             verdict.state = ServiceState::Warning;
             verdict.reasons.push(format!("leak in {name}: {}/min since {since}", self.rate(leak.rate)));
             let limits = [(rules.left_critical, ServiceState::Critical), (rules.left_warning, ServiceState::Warning)];
-            let under = |limit: Option<Span>| limit.filter(|limit| leak.left.likely < limit.0.as_secs_f64());
+            // By the early end of the band: what is likely comes too late half of the time.
+            let under = |limit: Option<Span>| limit.filter(|limit| leak.left.earliest < limit.0.as_secs_f64());
             let breached = limits.into_iter().find_map(|(limit, state)| Some((under(limit)?, state)));
             let [likely, earliest, latest] = [leak.left.likely, leak.left.earliest, leak.left.latest].map(span);
             let word = breached.map_or_else(String::new, |(limit, state)| {
@@ -363,6 +364,17 @@ mod tests {
             assert!(verdict.reasons[1].ends_with(says), "{:?}", verdict.reasons);
         }
         assert_eq!(found(leak(1.0), 10, 512).judge(&Rules::default()).state, Warning);
+        let mut early = found(leak(45.0), 10, 512);
+        if let Trend::Leak(leak) = &mut early.learned.verdict {
+            leak.left.earliest = 900.0;
+        }
+        let verdict = early.judge(&rules());
+        assert_eq!(verdict.state, Critical);
+        assert!(
+            verdict.reasons[1].ends_with("full in 45m (15m to 49m30s, critical under 20m)"),
+            "{:?}",
+            verdict.reasons
+        );
     }
 
     #[test]
