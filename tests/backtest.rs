@@ -241,7 +241,9 @@ fn the_own_history_tells_when_it_would_have_paged() {
     // By other thresholds, without a leak.
     let ranges = stdout(&from_history(&state, &["-p4242", "--limit", "200", "-c", "35"]));
     assert!(
-        ranges.contains(" CRITICAL - ") && ranges.contains(" of 200 connections, ") && ranges.contains("% (critical 35)"),
+        ranges.contains(" CRITICAL - ")
+            && ranges.contains(" of 200 connections, ")
+            && ranges.contains("% (critical 35)"),
         "{ranges}"
     );
 }
