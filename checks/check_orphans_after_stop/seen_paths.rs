@@ -25,6 +25,7 @@ pub fn never<'a>(memory: &Path, selection: &'a Selection, view: &Leftovers) -> R
     }
     let known: BTreeSet<String> = match read_limited::read(memory, LARGEST_FILE) {
         Err(Error::File { cause, .. }) if cause.kind() == ErrorKind::NotFound => BTreeSet::new(),
+        Err(Error::Content { .. }) => BTreeSet::new(),
         text => serde_json::from_str(&text?).unwrap_or_default(),
     };
     let of_left = view.left.iter().filter_map(|left| left.socket.unix_name());

@@ -82,6 +82,28 @@ fn a_container_is_told_from_the_host_by_every_check() {
     });
 }
 
+/// A connection is in the network namespace of who connected, its listener in that of the service.
+#[test]
+fn a_container_with_the_hosts_socket_is_seen_by_every_check() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let path = place.at("x.sock");
+        let mut server = lab.peer();
+        server.say(&format!("listen l {path}"));
+        let mut command = Command::new("unshare");
+        command.arg("--net").arg(example("peer"));
+        let mut client = lab.peer_by(command);
+        client.say(&format!("connect c {path} 3"));
+        server.say("accept s l 3");
+        let (of, pid) = (["--unix", path.as_str()], client.pid().to_string());
+        assert_seen(&place, &of, 0, 1);
+        assert_seen(&place, &[&of[..], &["--netns", &pid]].concat(), 3, 0);
+        assert_seen(&place, &[&of[..], &["--netns=all"]].concat(), 3, 1);
+        let there = TENANTS.run(&[&of[..], &["--key=user", "--netns", &pid]].concat());
+        assert!(there.code == 0 && !there.text().contains("listens"), "{there:?}");
+    });
+}
+
 #[test]
 fn ten_thousand_connections_are_all_seen_by_every_check() {
     Lab::test(|lab| {

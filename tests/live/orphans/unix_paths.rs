@@ -81,6 +81,48 @@ fn a_path_that_never_had_a_socket_is_doubt() {
     });
 }
 
+/// What is remembered of it may be gone, no list, or not to be written.
+#[test]
+fn a_memory_of_paths_that_is_none_makes_no_path_right() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let (path, state, pid_file) = (place.at("x.sock"), place.at("state"), place.at("pid"));
+        let mut server = lab.peer();
+        fs::write(&pid_file, server.pid().to_string()).unwrap();
+        let of = ["--unix", path.as_str(), "--wait=0s", "--state-dir", &state, "--pid-file", &pid_file];
+        let look = || ORPHANS.run(&of);
+        let doubt = "no socket was ever seen at";
+        server.say(&format!("listen l {path}"));
+        says(&look(), 0, &["nothing to assert"]);
+        let memory = || {
+            let dir = fs::read_dir(place.at("state/0")).unwrap();
+            dir.map(|file| file.unwrap().path()).find(|file| file.to_str().unwrap().ends_with(".paths.json")).unwrap()
+        };
+        server.say("close l");
+        fs::remove_file(&path).unwrap();
+        says(&look(), 0, &["nothing to assert"]);
+        let file = memory();
+        for text in ["", "x", "[1]", "{}", "[\"/run/another.sock\"]", "[\"/x\""] {
+            fs::write(&file, text).unwrap();
+            says(&look(), 3, &[doubt]);
+        }
+        fs::write(&file, [0xff, 0xfe]).unwrap();
+        says(&look(), 3, &[doubt]);
+        server.say(&format!("listen l {path}"));
+        says(&look(), 0, &["nothing to assert"]);
+        server.say("close l");
+        fs::remove_file(&path).unwrap();
+        says(&look(), 0, &["nothing to assert"]);
+        fs::remove_file(&file).unwrap();
+        says(&look(), 3, &[doubt]);
+        // Seen, but not remembered: said, as the next run would doubt it.
+        fs::create_dir(&file).unwrap();
+        server.say(&format!("listen l {path}"));
+        let unkept = look();
+        assert!(unkept.code == 3 && unkept.text().contains("paths.json"), "{unkept:?}");
+    });
+}
+
 /// A port's number is never there nor absent: it is told as by the other checks.
 #[test]
 fn a_port_that_nobody_listens_on_while_the_service_runs_is_told() {
