@@ -84,12 +84,6 @@ fn set_effective(choose: impl Fn(CapabilitySet) -> CapabilitySet) -> bool {
     has_any && set_capabilities(None, CapabilitySets { effective: choose(sets.permitted), ..sets }).is_ok()
 }
 
-/// Whether the calling thread may read all processes, by its own rights or by raised ones.
-pub fn are_raised() -> bool {
-    let needed = CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
-    capabilities(None).is_ok_and(|sets| sets.effective.contains(needed))
-}
-
 /// Gives up for good what [`raise`] could still use.
 pub fn give_up() {
     if are_borrowed() {

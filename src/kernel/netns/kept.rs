@@ -3,7 +3,6 @@
 //! One that only its sockets keep can't be entered: to tell a socket's namespace takes its descriptor.
 
 use super::host::{self, Host, LivedIn, inode};
-use crate::base::capabilities;
 use crate::base::error::Result;
 use crate::kernel::owner::listing::{Walk, walk};
 use crate::kernel::owner::reading::read_all;
@@ -113,20 +112,19 @@ fn look_for_more(world: &World, host: &mut Host, mut found: Candidates, reads_de
     let mut known: HashSet<u64> = host.lived_in.iter().filter_map(of_process).chain(by_path).collect();
     let ours = stat(world.proc_root.join("self/ns/mnt"));
     let mut mounts = Mounts { read: ours.iter().map(|stat| stat.st_ino).collect(), unread: Vec::new() };
-    let (has_rights, mut refused, mut unread) = (capabilities::are_raised(), 0, 0);
+    let (mut refused, mut unread) = (0, 0);
     let walked = walk(world, &mut |process, dir| {
         let read = dir.and_then(|dir| {
-            mounts.add_of_process(world, process.pid, dir, &mut found)?;
-            if !reads_descriptors {
-                return Ok(());
-            }
-            let (mut links, mut each) =
-                (usize::MAX, |place, link: &[u8]| add(&mut found, world, process.pid, place, link));
-            each_descriptor(dir, &mut each)?;
-            each_descriptor_of_others(dir, Others::Differing, &mut links, &mut each).map(drop)
+            let mounts = mounts.add_of_process(world, process.pid, dir, &mut found);
+            let descriptors = match reads_descriptors {
+                true => unless_refused_twice(|| add_kept(&mut found, world, process.pid, dir)),
+                false => Ok(()),
+            };
+            mounts.and(descriptors)
         });
         match read {
-            Err(Errno::ACCESS | Errno::PERM) if !has_rights => refused += 1,
+            // Even root is refused some.
+            Err(Errno::ACCESS | Errno::PERM) => refused += 1,
             Err(errno) if !is_gone(errno) => unread += 1,
             _ => {}
         }
@@ -147,6 +145,21 @@ fn look_for_more(world: &World, host: &mut Host, mut found: Candidates, reads_de
     let mut paths: Vec<PathBuf> = found.into_values().collect();
     paths.sort_unstable();
     host.mounted.extend(paths);
+}
+
+/// Adds the network namespaces to which a process's descriptors lead.
+fn add_kept(found: &mut Candidates, world: &World, pid: u32, dir: BorrowedFd<'_>) -> std::result::Result<(), Errno> {
+    let (mut links, mut each) = (usize::MAX, |place, link: &[u8]| add(found, world, pid, place, link));
+    each_descriptor(dir, &mut each)?;
+    each_descriptor_of_others(dir, Others::Differing, &mut links, &mut each).map(drop)
+}
+
+/// Does it again where it was refused: who changes his user or program is nobody's to read for a moment.
+fn unless_refused_twice<T>(mut act: impl FnMut() -> std::result::Result<T, Errno>) -> std::result::Result<T, Errno> {
+    match act() {
+        Err(Errno::ACCESS | Errno::PERM) => act(),
+        done => done,
+    }
 }
 
 /// The mount namespaces that processes are in.
@@ -193,10 +206,10 @@ impl Mounts {
         if namespace.is_some_and(|inode| self.read.contains(&inode)) {
             return Ok(());
         }
-        match read_all(task, "mountinfo", u64::MAX) {
+        match unless_refused_twice(|| read_all(task, "mountinfo", u64::MAX)) {
             // Said of one that has ended: it is in none any more.
             Err(Errno::INVAL) if has_ended(task)? => return Err(Errno::SRCH),
-            Err(errno) if is_gone(errno) => return Err(errno),
+            Err(errno) if is_gone(errno) || matches!(errno, Errno::ACCESS | Errno::PERM) => return Err(errno),
             Err(_) => self.unread.push(namespace),
             Ok(table) => {
                 self.read.extend(namespace);

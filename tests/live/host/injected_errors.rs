@@ -169,7 +169,9 @@ fn injections((calls, of_mounts): (BTreeMap<String, usize>, BTreeSet<(String, us
 enum Where {
     /// The check's.
     Here,
-    /// The same; it listens on a UNIX socket.
+    /// The same, where MPTCP listens elsewhere: then its table is looked at too.
+    BesideMptcp,
+    /// The same as the first; it listens on a UNIX socket.
     HereByFile,
     /// One of its own.
     Elsewhere,
@@ -207,7 +209,7 @@ fn never_ok_of(lab: &Lab, check: Check, place: Where, end: End, options: &[&str]
     let Some(service) = Service::new(lab) else { return };
     let mut program = Command::new("unshare");
     program.args(["--pid", "--mount", "--fork", "--kill-child", "--mount-proc"]);
-    if !matches!(place, Where::Here | Where::HereByFile) {
+    if !matches!(place, Where::Here | Where::BesideMptcp | Where::HereByFile) {
         program.args(["sh", "-c", IN_ITS_OWN]);
     }
     program.arg(example("peer"));
@@ -227,7 +229,11 @@ fn never_ok_of(lab: &Lab, check: Check, place: Where, end: End, options: &[&str]
                 client.say("close c");
             }
         }
-        Where::Here => {
+        Where::Here | Where::BesideMptcp => {
+            if place == Where::BesideMptcp {
+                server.say("mptcp");
+                server.say("listen m 127.0.0.1:27762");
+            }
             client.say("connect c 127.0.0.1:27760 5");
             server.say("accept s l 5");
             end.come(lab, &mut server, &mut client);
@@ -245,7 +251,7 @@ fn never_ok_of(lab: &Lab, check: Check, place: Where, end: End, options: &[&str]
     let target = pid.to_string();
     let mut keeper = None;
     match place {
-        Where::Here | Where::HereByFile | Where::Elsewhere => {}
+        Where::Here | Where::BesideMptcp | Where::HereByFile | Where::Elsewhere => {}
         Where::Mounted => {
             let file = dir.path().join("kept");
             fs::write(&file, "").unwrap();
@@ -398,6 +404,12 @@ fn check_conn_idle_of_a_port() {
 #[test]
 fn check_conn_states_of_a_port() {
     Lab::test(|lab| never_ok(lab, STATES, End::Close, &[PORT, "--side=server", "--state=CLOSE_WAIT::0"]));
+}
+
+#[test]
+fn check_conn_states_beside_mptcp() {
+    let options = [PORT, "--side=server", "--state=CLOSE_WAIT::0"];
+    Lab::test(|lab| never_ok_of(lab, STATES, Where::BesideMptcp, End::Close, &options));
 }
 
 /// None of these runs: nothing may make them seem to, or their stop seem to be a moment ago.
