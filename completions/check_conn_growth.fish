@@ -43,8 +43,8 @@ end
 
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l metric -r -d 'what may leak: connections, fds (open descriptors) or rss (resident memory) of the processes of --pid, --unit, --user or the port; default connections'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l limit -r -d 'connections, descriptors or bytes (512M, 2G) that there can be, or auto: what runs out first of the profile\'s limit, the open files of its processes, the ephemeral ports and the cgroup\'s memory; default auto'
-complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l left-warning -r -d 'warn when a leak leaves less time than this until the limit; default from the profile'
-complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l left-critical -r -d 'be critical when a leak leaves less time than this until the limit; default from the profile'
+complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l left-warning -r -d 'warn when a leak may leave less time than this until the limit; default from the profile'
+complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l left-critical -r -d 'be critical when a leak may leave less time than this until the limit; default from the profile'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l usual-warning -r -d 'warn when there are this many percent more than usual at this hour, once three days are known; default never'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l state-dir -r -d 'where the history is kept; default /var/lib/connleak, see the man page'
 complete -c check_conn_growth -n '__fish_check_conn_growth_using_command' -f -l rehearse -r -d 'for rehearsals: judge as if time ran this many times as fast, thresholds too, on a history of its own'

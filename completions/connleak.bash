@@ -94,9 +94,13 @@ _connleak() {
             esac
             ;;
         connleak_who)
-            opts="--by --tree --ghosts --no-ghosts --sockets --top --output -o --verbose -v --port -p --unix --profile -P --side --peer --local --user --unit --pid --netns --source --proc-root --replay --timeout -t --help -h --version -V --extra-opts"
+            opts="--by --tree --ghosts --no-ghosts --sockets --state-dir --top --output -o --verbose -v --port -p --unix --profile -P --side --peer --local --user --unit --pid --netns --source --proc-root --replay --timeout -t --help -h --version -V --extra-opts"
             case "${prev}" in
                 --by)
+                    COMPREPLY=()
+                    return 0
+                    ;;
+                --state-dir)
                     COMPREPLY=()
                     return 0
                     ;;

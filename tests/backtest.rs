@@ -67,15 +67,16 @@ impl Series {
     }
 }
 
-/// One answer for each sample, in order: code and seconds left.
-fn answers(series: &Series) -> Vec<(u8, Option<f64>)> {
+/// One answer for each sample, in order: code, and the seconds left: likely, at the earliest and at the latest.
+fn answers(series: &Series) -> Vec<(u8, Option<[f64; 3]>)> {
     let output = backtest(&["--stream"], &series.text);
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
     let answer = |(index, line): (usize, &str)| {
         let words: Vec<&str> = line.split(' ').collect();
         assert_eq!(words[0], (index + 1).to_string(), "{line}");
-        (words[1].parse().unwrap(), words.get(2).map(|left| left.parse().unwrap()))
+        let left = (words.len() > 2).then(|| [2, 3, 4].map(|field| words[field].parse().unwrap()));
+        (words[1].parse().unwrap(), left)
     };
     let answers: Vec<_> = text.lines().enumerate().map(answer).collect();
     assert_eq!(answers.len(), series.minute, "one answer for each sample");
@@ -97,12 +98,19 @@ fn a_silent_leak_is_told_before_the_limit() {
     // One socket in two minutes: the 80 that are free last for 160.
     (0..150).for_each(|minute| series.minute(minute % 2));
     let answers = answers(&series);
-    let first = answers.iter().position(|(code, _)| *code == 1).expect("an alarm");
+    let first = answers.iter().position(|(code, _)| *code > 0).expect("an alarm");
     assert!((onset..onset + 80).contains(&first), "minute {first}");
-    assert!(answers[first..].iter().all(|(code, left)| *code == 1 && left.is_some()));
-    let (at, half) = (onset + 80, answers[onset + 80].1.unwrap());
+    let near = answers.iter().position(|(code, _)| *code == 2).expect("20 minutes before the limit");
+    assert!((onset + 90..=onset + 140).contains(&near), "minute {near}");
+    for (at, (code, left)) in answers.iter().enumerate().skip(first) {
+        let [likely, earliest, latest] = left.expect("a forecast");
+        assert!(earliest <= likely && likely <= latest, "minute {at}: {left:?}");
+        assert_eq!((*code, earliest < 1200.0), if at < near { (1, false) } else { (2, true) }, "minute {at}");
+    }
+    let (at, [half, earliest, latest]) = (onset + 80, answers[onset + 80].1.unwrap());
     let left = ((onset + 160 - at) * 60) as f64;
     assert!((half - left).abs() < 0.3 * left, "{half} s, wanted {left}");
+    assert!(earliest < left && left < latest, "{earliest} to {latest} s, wanted {left}");
 }
 
 #[test]
@@ -113,7 +121,7 @@ fn the_same_leak_that_is_mended_ends_the_alarm() {
     series.leaked.clear();
     (0..30).for_each(|_| series.minute(0));
     let answers = answers(&series);
-    assert_eq!(answers[159].0, 1);
+    assert_eq!(answers[159].0, 2);
     assert!(answers[161..].iter().all(|(code, _)| *code == 0), "{:?}", &answers[158..]);
 }
 
@@ -233,7 +241,9 @@ fn the_own_history_tells_when_it_would_have_paged() {
     // By other thresholds, without a leak.
     let ranges = stdout(&from_history(&state, &["-p4242", "--limit", "200", "-c", "35"]));
     assert!(
-        ranges.contains(" CRITICAL - ") && ranges.contains(" of 200, ") && ranges.contains("% (critical 35)"),
+        ranges.contains(" CRITICAL - ")
+            && ranges.contains(" of 200 connections, ")
+            && ranges.contains("% (critical 35)"),
         "{ranges}"
     );
 }

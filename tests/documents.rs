@@ -1,5 +1,7 @@
 //! README and docs/*.md: short enough, their links and files are there, and their commands are understood.
 
+#[path = "support/essence.rs"]
+mod essence;
 #[path = "support/suite.rs"]
 mod suite;
 
@@ -129,6 +131,27 @@ fn readme_is_a_page_and_begins_with_the_two_commands() {
         let name = format!("docs/{}", path.file_name().unwrap().to_str().unwrap());
         assert!(readme.contains(&format!("({name})")), "README links to no {name}");
     }
+}
+
+/// As they are shown, a line folded to several.
+#[test]
+fn answers_that_pages_show_begin_with_what_matters() {
+    let begins = Regex::new("^(CLOSEWAIT|CONN_[A-Z]+|ORPHANS_AFTER_STOP) [A-Z]+ - ").unwrap();
+    let mut seen = 0;
+    for (path, page) in pages() {
+        let mut lines = page.lines().map(str::trim_start);
+        while let Some(line) = lines.next() {
+            if !begins.is_match(line) {
+                continue;
+            }
+            let folded = lines.by_ref().take_while(|line| !line.is_empty());
+            let answer = std::iter::once(line).chain(folded).collect::<Vec<_>>().join(" ");
+            let text = answer.split(" |").next().unwrap();
+            assert_eq!(essence::complaints(text), [""; 0], "{}: {text}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 8, "{seen}");
 }
 
 #[test]

@@ -138,6 +138,9 @@ fn a_release_has_all_its_files_and_their_checksums() {
     // Static programs; the crate is verified, from what is committed.
     let calls = fs::read_to_string(place.path("target/calls")).unwrap();
     assert!(calls.lines().any(|call| call == "package --locked"), "{calls}");
+    // No loader either.
+    let rpms: Vec<_> = calls.lines().filter(|call| call.starts_with("generate-rpm ")).collect();
+    assert!(rpms.len() == 2 && rpms.iter().all(|call| call.contains(" --auto-req disabled ")), "{rpms:?}");
     assert!(!fs::read_to_string(folder.join("connleak.cdx.json")).unwrap().contains(ROOT));
     let mut context: Vec<_> = SUITE.iter().map(|program| program.name).collect();
     context.sort_unstable();

@@ -54,8 +54,10 @@ pub fn gather(
     let states = StateSet::of(&[State::Established, State::CloseWait, State::Listen]);
     let (mut tally, mut stuck, mut inodes) = (Tally::default(), Vec::new(), Vec::new());
     let mut rows = Rows::of(states);
-    let (mut young, mut maybe_stuck, mut unsure, mut probed, mut over_unix) = (0, 0, 0, 0, 0);
-    let (mut oldest, mut oldest_at_most, mut unsure_oldest, mut ageless) = (None, None, None, 0);
+    let (mut young, mut maybe_stuck, mut maybe_unix, mut unsure, mut probed, mut over_unix) = (0, 0, 0, 0, 0, 0);
+    let (mut oldest, mut ageless, mut undated) = (None, 0, 0);
+    // With whether it is a UNIX socket.
+    let mut longest: Option<(u32, bool)> = None;
     let mut add = |socket: &Socket, matched: Match| {
         let side = match matched {
             Match::No => return,
@@ -64,7 +66,7 @@ pub fn gather(
                 if socket.state == State::CloseWait {
                     let age = socket.close_wait_age();
                     unsure += u64::from(age.is_none_or(|age| u64::from(age.at_most) >= min_age.as_millis()));
-                    unsure_oldest = unsure_oldest.max(age.map(|age| age.at_most));
+                    longest = longest.max(age.map(|age| (age.at_most, socket.is_unix())));
                 }
                 return;
             }
@@ -84,6 +86,7 @@ pub fn gather(
         }
         let age = socket.close_wait_age();
         ageless += u64::from(age.is_none());
+        undated += u64::from(age.is_none() && socket.is_unix() && sights.remembers());
         let is_probed = age.is_some_and(|age| is_hidden_by_probes(socket, age, min_age));
         probed += u64::from(is_probed);
         // An unknown age counts: better a question too many than a leak unseen.
@@ -92,9 +95,11 @@ pub fn gather(
             stuck.push(Stuck { suspect, side, at_most: age.map(|age| age.at_most) });
         } else {
             oldest = oldest.max(age.map(|age| age.at_least));
-            oldest_at_most = oldest_at_most.max(age.map(|age| age.at_most));
+            longest = longest.max(age.map(|age| (age.at_most, socket.is_unix())));
             young += 1;
-            maybe_stuck += u64::from(age.is_some_and(|age| u64::from(age.at_most) >= min_age.as_millis()));
+            let may_be = age.is_some_and(|age| u64::from(age.at_most) >= min_age.as_millis());
+            maybe_stuck += u64::from(may_be);
+            maybe_unix += u64::from(may_be && socket.is_unix());
         }
     };
     let mut signs = Signs::default();
@@ -108,7 +113,8 @@ pub fn gather(
     let clients = stuck.iter().filter(|stuck| stuck.side == Side::Client).count() as u64;
     let sides = (selection.side == Side::Both).then_some([stuck.len() as u64 - clients, clients]);
     let oldest = oldest.max(stuck.iter().filter_map(|stuck| stuck.suspect.age).max());
-    let oldest_at_most = oldest_at_most.max(stuck.iter().filter_map(|stuck| stuck.at_most).max()).max(unsure_oldest);
+    let of_stuck = stuck.iter().filter_map(|stuck| Some((stuck.at_most?, stuck.suspect.unix_name().is_some())));
+    let longest = longest.max(of_stuck.max());
     let (ghosts, stuck) = (None, stuck.iter().map(|stuck| stuck.suspect).collect());
     Ok(Found {
         seen,
@@ -121,13 +127,17 @@ pub fn gather(
         sides,
         young,
         maybe_stuck,
+        maybe_unix,
         probed,
         unsure,
         oldest,
-        oldest_at_most,
+        oldest_at_most: longest.map(|(at_most, _)| at_most),
+        is_longest_unix: longest.is_some_and(|(_, is_unix)| is_unix),
         ageless,
+        undated,
         over_unix,
         strays: 0,
+        remedy: String::new(),
         redirected,
     })
 }

@@ -4,7 +4,7 @@ use super::behind_nat::Redirected;
 use connleak::base::duration::Span;
 use connleak::kernel::select::Selection;
 use connleak::kernel::socket::{Age, Side, State, UnixName};
-use connleak::kernel::source::Coverage;
+use connleak::kernel::source::{Coverage, Origin};
 use connleak::kernel::tally::Tally;
 use connleak::kernel::world::World;
 use connleak::owners::blame::Suspect;
@@ -83,8 +83,9 @@ impl Rules {
         worst.max(self.oldest.at_worst(of(found.oldest).min(oldest), oldest))
     }
 
-    /// What keepalive probes and writes may hide, and the threshold that it would break.
-    pub fn hidden(&self, found: &Found, selection: &Selection) -> String {
+    /// What keepalive probes and writes may hide, or the time before a UNIX socket's first sight, and the threshold that it
+    /// would break.
+    pub fn hidden(&self, found: &Found) -> String {
         let known = found.stuck.len() as u64;
         let (stuck, oldest) = (known + found.maybe_stuck, found.oldest_at_most.unwrap_or(0));
         let hidden = age(oldest);
@@ -98,14 +99,19 @@ impl Rules {
             0 => format!("the oldest may be {hidden} old"),
             count => format!("{count} younger may be {hidden} old"),
         };
-        let why = match selection.has_tcp() {
-            true => "keepalive probes or writes hide when the peer closed",
-            false => "the peer closed at some time since the last run",
+        let [of_tcp, of_unix] = match found.maybe_stuck {
+            0 => [!found.is_longest_unix, found.is_longest_unix],
+            count => [count > found.maybe_unix, found.maybe_unix > 0],
+        };
+        let why = match (of_tcp, of_unix) {
+            (_, false) => "keepalive probes or writes hide when the peer closed",
+            (false, _) => "the peer closed some time before the run that first saw it",
+            _ => "keepalive probes or writes, and of UNIX sockets the time between two runs, hide when the peer closed",
         };
         format!("{what}, as {why}{}", broken.unwrap_or_default())
     }
 
-    /// `12 sockets (server 7, client 5) in CLOSE_WAIT for 1m or more and 3 ghosts`.
+    /// `12 client sockets in CLOSE_WAIT for 1m or more and 3 ghosts`.
     pub fn counted(&self, stuck: u64, found: &Found) -> String {
         let (stuck, and_ghosts) = match &found.ghosts {
             Some(ghosts) if ghosts.count > 0 || ghosts.was_asked => (stuck - ghosts.count, format!(" and {ghosts}")),
@@ -141,6 +147,8 @@ pub struct Found {
     pub young: u64,
     /// Among the young those that may be older: keepalive probes hide the time of the FIN.
     pub maybe_stuck: u64,
+    /// Those of them over UNIX sockets: their peer closed between two runs.
+    pub maybe_unix: u64,
     /// Among the stuck those whose probes hide the age, for data arrived long enough ago.
     pub probed: u64,
     /// In CLOSE_WAIT, maybe for the minimal age, but it can't be told whose.
@@ -149,12 +157,18 @@ pub struct Found {
     pub oldest: Option<u32>,
     /// The age of the oldest, should probes and writes hide as much as they can, and all be meant that may be.
     pub oldest_at_most: Option<u32>,
+    /// Whether that one is a UNIX socket.
+    pub is_longest_unix: bool,
     /// In CLOSE_WAIT for a time that is not known: counted as stuck.
     pub ageless: u64,
+    /// Those of them over UNIX sockets whose age later runs will know.
+    pub undated: u64,
     /// ESTABLISHED over UNIX sockets.
     pub over_unix: u64,
     /// Clients' ends of UNIX sockets that may be the service's: their servers had closed before the first look.
     pub strays: u64,
+    /// Who holds them and what ends the doubt, where they matter.
+    pub remedy: String,
     /// Server's ends that came in by another port.
     pub redirected: Redirected,
 }
@@ -191,8 +205,9 @@ impl Found {
     pub fn add_unseen(&mut self, before: &Found) {
         let here: BTreeSet<u64> = self.stuck.iter().map(|suspect| suspect.inode).collect();
         self.stuck.extend(before.stuck.iter().filter(|suspect| !here.contains(&suspect.inode) && suspect.inode != 0));
-        (self.oldest, self.oldest_at_most) =
-            (self.oldest.max(before.oldest), self.oldest_at_most.max(before.oldest_at_most));
+        let longest = |found: &Found| (found.oldest_at_most, found.is_longest_unix);
+        (self.oldest_at_most, self.is_longest_unix) = longest(self).max(longest(before));
+        self.oldest = self.oldest.max(before.oldest);
     }
 
     pub fn spares(&self) -> u64 {
@@ -242,6 +257,17 @@ impl Found {
         let span = Age { at_least: oldest, at_most: self.oldest_at_most.unwrap_or(oldest) };
         let or_more = if span.open_end().is_some() { "at least " } else { "" };
         format!("oldest {or_more}{}", age(oldest))
+    }
+
+    /// What to expect where all are too young, for who looks at a leak that has just begun.
+    pub fn judged_later(&self, min_age: Span) -> Option<String> {
+        let is_beginning = self.stuck.is_empty() && self.young > self.maybe_stuck && self.seen.origin != Origin::Replay;
+        let oldest = u64::from(self.oldest.filter(|_| is_beginning)?);
+        let left = Span::seconds(min_age.as_millis().checked_sub(oldest)?.div_ceil(1000));
+        let (young, are) = (self.young, if self.young == 1 { "is" } else { "are" });
+        Some(format!(
+            "{young} younger than {min_age} {are} judged in {left}; --min-age 0s judges now and names who has them"
+        ))
     }
 
     pub fn ages_known(&self) -> bool {

@@ -4,6 +4,7 @@ mod behind_nat;
 mod gather;
 mod ghosts;
 mod judge;
+mod strays;
 
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
@@ -28,7 +29,7 @@ use serde_json::json;
 use std::path::PathBuf;
 
 /// At UNIX sockets, where one lacks what earlier runs knew to be stuck.
-const MOST_LOOKS: usize = 4;
+const MOST_LOOKS: usize = 12;
 
 /// find sockets in CLOSE_WAIT: their peer has closed, their process has forgotten them
 #[derive(FromArgs, ArgsInfo, Debug)]
@@ -95,7 +96,7 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let mut target = target::resolve(common.request(), world)?.of_choice(world)?;
     listener::check_options(&target, world)?;
     let rules = rules(args, &target.profile);
-    let mut sights = target.first_sights(args.own.state_dir.as_deref(), world)?;
+    let mut sights = target.first_sights(args.own.state_dir.as_deref(), world)?.telling(rules.min_age);
     // Whose they are costs the kernel as much again: it is asked where it is shown, or tells pools.
     target.selection.is_brief =
         common.wants_owners(false).is_none() && !target.selection.asks_whose() && rules.expected == 0;
@@ -106,7 +107,7 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
         found = gather(&target, &rules, &mut sights, memory.as_ref(), world)?;
     }
     for _ in 1..MOST_LOOKS {
-        if sights.is_settled() || found.seen.missing.is_some() {
+        if sights.is_settled(world) || found.seen.missing.is_some() {
             break;
         }
         let again = gather(&target, &rules, &mut sights, memory.as_ref(), world)?;
@@ -120,11 +121,15 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     found.add_ghosts(rules.expected);
     let gathered = world.deadline.elapsed();
     let verdict = rules.judge(found.stuck.len() as u64, found.oldest, &found);
+    if found.strays > 0 && (rules.at_worst(&found, 0) > verdict.state || common.verbose > 0) {
+        found.remedy = strays::remedy(&target, world);
+    }
     let wanted = common.wants_owners(verdict.state != ServiceState::Ok);
     // What was read for ghosts needn't be read again.
     let mut tables = Some(tables).filter(|tables| !tables.is_empty());
     let holding = Holding::find_in(world, &target, &mut found.stuck, wanted, tables.as_mut());
     let mut report = present(&target, &rules, &found, verdict, &holding.blame);
+    report.details.extend(found.judged_later(rules.min_age).filter(|_| common.verbose > 0));
     report.missing.extend(unkept);
     report.missing.extend(strays);
     holding.add_to(&mut report, &found.stuck, &target, common.verbose);
@@ -171,9 +176,13 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
     let mut unknown = Vec::new();
     if !found.ages_known() {
         // Of several network namespaces one may tell them and another not.
+        let until = match found.undated == found.ageless && rules.min_age > Span::seconds(0) {
+            true => format!(" until seen for {}", rules.min_age),
+            false => String::new(),
+        };
         unknown.push(match found.tally.count(Side::Both, State::CloseWait) - found.ageless {
-            0 => "ages unknown, all CLOSE_WAIT counted".to_owned(),
-            _ => format!("ages of {} unknown, all of these counted", found.ageless),
+            0 => format!("ages unknown{until}, all CLOSE_WAIT counted"),
+            _ => format!("ages of {} unknown{until}, all of these counted", found.ageless),
         });
         if rules.oldest != Limits::default() {
             unknown.push("the oldest can't be judged".to_owned());
@@ -183,11 +192,11 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
         unknown.push(format!("keepalive probes hide the ages of {}, counted by the time since data", found.probed));
     }
     if found.maybe_stuck > 0 || (at_worst != report.state && found.oldest_at_most > found.oldest) {
-        unknown.push(rules.hidden(found, &target.selection));
+        unknown.push(rules.hidden(found));
     }
     unknown.extend(doubt::whose(found.unsure, "in CLOSE_WAIT"));
     report.missing.extend(found.redirected.words());
-    unknown.extend((found.strays > 0).then(|| words::strayed(found.strays)));
+    unknown.extend((found.strays > 0).then(|| words::strayed(found.strays) + &found.remedy));
     report.doubt(at_worst, unknown);
     if let Some(ghosts) = &found.ghosts {
         ghosts.add_to(&mut report, |more| rules.at_worst(found, more).max(known));
@@ -209,8 +218,10 @@ fn headline(target: &Target, rules: &Rules, found: &Found, reasons: &[String], b
     let [mut parts, rest] = words::lead(Some(counted), oldest, reasons);
     parts.extend(if is_problem { blame.headline() } else { Vec::new() });
     parts.extend(rest);
+    parts.extend(words::both_sides(found.sides));
     parts.extend(found.over_unix(&target.selection));
-    if found.young > 0 {
+    // What is said of those that may be older says how many they are.
+    if found.young > found.maybe_stuck {
         let oldest = of_young.map_or_else(String::new, |oldest| format!(" ({oldest})"));
         parts.push(format!("{} younger{oldest}", found.young));
     }

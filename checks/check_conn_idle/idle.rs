@@ -66,7 +66,7 @@ impl Rules {
         worst.max(found.unread.at_worst(&self.unread)).max(found.unsent.at_worst(&self.unsent))
     }
 
-    /// `12 connections (server 7, client 5) without data for 30m or more beyond 6 spares`.
+    /// `12 client connections without data for 30m or more beyond 6 spares`.
     pub fn counted(&self, found: &Found) -> String {
         let idle = found.idlers.len();
         let connections = words::sided(idle as u64, "connection", found.sides);
@@ -119,6 +119,7 @@ impl Found {
         parts.extend(if reasons.is_empty() { Vec::new() } else { blame.headline() });
         parts.extend(never_used.then(|| format!("{} never used", numbers.never_used)));
         parts.extend(rest);
+        parts.extend(words::both_sides(self.sides));
         parts.extend((!is_said(" ESTABLISHED")).then(|| format!("{} ESTABLISHED", self.established)));
         parts.join(", ")
     }

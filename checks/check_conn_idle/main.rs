@@ -275,7 +275,9 @@ fn present(target: &Target, rules: &Rules, found: &Found, verdict: Verdict, blam
     }
     let mut unknown = Vec::new();
     if found.unaged > 0 {
-        unknown.push(format!("silences unknown: any of {} ESTABLISHED may be idle", found.unaged));
+        // Of all of them the line says how many there are.
+        let of = if found.unaged == found.established { String::new() } else { format!(" of {}", found.unaged) };
+        unknown.push(format!("silences unknown: any{of} ESTABLISHED may be idle"));
     }
     unknown.extend(doubt::whose(found.unsure, "idle"));
     for (waiting, what) in [(&found.unread, "unread"), (&found.unsent, "not taken")] {

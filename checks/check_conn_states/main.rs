@@ -173,6 +173,7 @@ fn check(args: &Args<ConnStates>, world: &World) -> Result<Report> {
     let mut report = present(&target, &rules, &found, &findings, &holding.blame);
     holding.add_to(&mut report, &suspects, &target, common.verbose);
     report.missing.extend(unnamed);
+    report.details.extend(found.mix.stuck_by_state().filter(|_| common.verbose > 0));
     match usual {
         Ok(Some(unusual)) => drop(report.extra.insert("unusual".into(), unusual.iter().map(Unusual::json).collect())),
         Ok(None) if args.own.usual == Some(Compare::Auto) => {
@@ -250,10 +251,14 @@ fn present(target: &Target, rules: &Rules, found: &Found, findings: &[Finding], 
     if fullest.iter().flatten().any(|queue| queue.percent().is_none()) {
         unknown.push("backlogs unknown".to_owned());
     }
-    if let Some(why) = found.no_range.as_ref().filter(|_| found.mix.busiest_ports().is_some()) {
-        unknown.push(format!("ephemeral ports not judged: {why}"));
-    }
     report.doubt(at_worst.first().map_or(ServiceState::Ok, |worst| worst.state.max(state)), unknown);
+    // By itself: where these can't be the problem they are no cause of a doubt, either.
+    if let (Some(why), Some((room, ..))) = (&found.no_range, judge::ports(&found.with_unsure)) {
+        let at_worst = rules.ports.judge(judge::ports_percent(&room));
+        if at_worst != ServiceState::Ok || found.mix.busiest_ports().is_some() {
+            report.doubt(at_worst.max(state), vec![format!("ephemeral ports not judged: {why}")]);
+        }
+    }
     report
 }
 
@@ -263,6 +268,9 @@ fn headline(target: &Target, found: &Found, findings: &[Finding], blame: &Blame)
     let mut parts: Vec<String> = reasons.next().into_iter().collect();
     if let Some(worst) = findings.first() {
         let is_queue = matches!(worst.whose, Whose::Accept(_) | Whose::HalfOpen(_));
+        if let (Whose::Stuck, Some((age, oldest))) = (worst.whose, found.mix.oldest_closing) {
+            parts.push(format!("oldest {} in {oldest}", Span::millis(u64::from(age))));
+        }
         // That these are not accepted yet is what the finding says.
         parts.extend(blame.headline().into_iter().filter(|part| !is_queue || part != "all not accepted yet"));
     }

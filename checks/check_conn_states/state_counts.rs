@@ -170,6 +170,16 @@ impl StateCounts {
         State::NAMES.iter().map(|(state, _)| self.stuck.count(Side::Both, *state)).sum()
     }
 
+    /// `stuck: 3 FIN_WAIT1, 1 LAST_ACK`, for `-v`.
+    pub fn stuck_by_state(&self) -> Option<String> {
+        let count = |(state, name): &(State, &str)| {
+            let count = self.stuck.count(Side::Both, *state);
+            (count > 0).then(|| format!("{count} {name}"))
+        };
+        let states: Vec<_> = State::NAMES.iter().filter_map(count).collect();
+        (!states.is_empty()).then(|| format!("stuck: {}", states.join(", ")))
+    }
+
     /// The accept queue that is fullest.
     pub fn accept_queue(&self, doubt: Doubt) -> Option<Queue> {
         fullest(self.accept_queues.iter().copied(), doubt)

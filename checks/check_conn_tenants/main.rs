@@ -135,11 +135,6 @@ fn check(args: &Args<Tenants>, world: &World) -> Result<Report> {
     let is_connected = found.census.total + found.unsure.connections > 0;
     let seen = if is_connected { Seen::Connections } else { Seen::Nobody };
     listener::add_absence(&mut report, &target, world, seen);
-    for name in found.look.unheard.iter().map(|name| name.text()) {
-        if !report.missing.iter().any(|told| told.contains(&name)) {
-            report.missing.push(format!("nobody listens on {name} here"));
-        }
-    }
     let over_unix = found.look.over_unix();
     if idle_option.is_some() && over_unix > 0 {
         report.missing.push(format!("idle times of {} over UNIX sockets aren't known", connections(over_unix)));
@@ -174,7 +169,7 @@ fn rules(args: &Args<Tenants>, profile: &Profile) -> Rules {
 
 fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, judged: Judged) -> Report {
     let common = &args.common;
-    let suspects = found.suspects(&judged);
+    let suspects = found.suspects(&judged, &rules.ages);
     let owners = &found.people.owners;
     let blame = Blame::new(&suspects, owners, Grouping::new(target));
     let labels = label::all(found.census.tenants.iter().map(|tenant| tenant.name.as_str()).take(target.request.top));
@@ -211,16 +206,15 @@ fn doubts(rules: &Rules, found: &Found, state: ServiceState, report: &mut Report
         doubts.push(match census.most(|counts| counts.maybe_idle) {
             0 => {
                 let maybe = hidden.reasons.into_iter().next();
-                let maybe = maybe.map_or_else(String::new, |reason| format!(": maybe {reason}"));
-                format!("{}{maybe}", found.why_unaged(rules))
+                let maybe = maybe.map_or_else(String::new, |reason| format!("maybe {reason}, as "));
+                format!("{maybe}{}", found.why_unaged(rules))
             }
             _ => "ages unknown: idle connections can't be judged".to_owned(),
         });
     }
     let unknown = census.unknown.connections;
     if unknown > 0 {
-        let (all, why) = (connections(census.total), census.unknown_words());
-        doubts.push(format!("{unknown} of {all} of unknown tenants ({why})"));
+        doubts.push(format!("{} of unknown tenants ({})", connections(unknown), census.unknown_words()));
     }
     doubts.extend(doubt::whose(found.unsure.connections, ""));
     report.doubt(rules.at_worst(&found.with_unsure(), true).verdict.state, doubts);
@@ -247,18 +241,19 @@ fn headline(rules: &Rules, found: &Found, reasons: &[String], blame: &Blame) -> 
         parts.extend(blame.headline());
         return parts.join(", ");
     }
-    parts.push(format!(
-        "{} of {} {tenants} by {}",
-        connections(census.total),
-        census.tenants.len(),
-        display_name(&found.key.to_string())
-    ));
+    let (all, key) = (connections(census.total), display_name(&found.key.to_string()));
+    let mut of_tenants = format!("{all} of {} {tenants} by {key}", census.tenants.len());
     if let Some(largest) = census.tenants.first().filter(|_| reasons.is_empty()) {
         let (name, most) = (display_name(&largest.name), largest.counts.connections);
         let of = rules.limit.map_or(String::new(), |limit| format!(" of limit {limit}"));
         let share = rules.share(most, census);
-        parts.push(format!("largest tenant {name}: {}, {share}%{of}", connections(most)));
+        if most == census.total {
+            of_tenants = format!("{all}, {share}%{of}, all of tenant {name} by {key}");
+        } else {
+            of_tenants += &format!(", largest tenant {name}: {}, {share}%{of}", connections(most));
+        }
     }
+    parts.push(of_tenants);
     parts.extend(words::over_unix(found.look.over_unix(), found.look.has_tcp));
     if census.pooled.connections > 0 {
         parts.push(format!("{} by poolers", census.pooled.connections));

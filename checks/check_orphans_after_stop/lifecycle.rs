@@ -1,5 +1,6 @@
 //! Whether a service runs, told from cgroups and `/proc` alone.
 
+use connleak::base::duration::Span;
 use connleak::base::error::{Error, Result, plain};
 use connleak::base::fnv::fnv64;
 use connleak::base::read_limited;
@@ -18,6 +19,9 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+/// Clock ticks a second as user space sees them, whatever the kernel's own are (USER_HZ).
+pub const TICKS_A_SECOND: f64 = 100.0;
 
 /// What to watch. All that are given must hold for the service to run.
 #[derive(Clone, Debug, Default)]
@@ -138,9 +142,13 @@ impl Watched {
             return Ok(Running::default());
         }
         let process = format!("{}[{pid}]", String::from_utf8_lossy(stat.comm));
-        Ok(match named.filter(|named| named.is_older(proc_stat::started(&line))) {
-            Some(_) => Running { process: None, other: Some(process) },
-            None => Running { process: Some(process), other: None },
+        let started = proc_stat::started(&line);
+        Ok(match named {
+            Some(named) if named.is_older(started) => Running { other: Some(process), ..Running::default() },
+            _ => {
+                let main = named.and(started).map(|started| Main { pid, started });
+                Running { process: Some(process), main, other: None }
+            }
         })
     }
 }
@@ -150,6 +158,8 @@ impl Watched {
 pub struct Running {
     /// A process of it, as `name[pid]`.
     pub process: Option<String>,
+    /// The same, where a pid file names it.
+    pub main: Option<Main>,
     /// One that was started after the pid file was written: the number was the service's once.
     pub other: Option<String>,
 }
@@ -159,6 +169,20 @@ impl Running {
     pub fn older_pid_file(&self) -> Option<String> {
         let other = self.other.as_ref();
         other.map(|process| format!("the pid file is older than {process}, which has its number by now"))
+    }
+}
+
+/// The process that a pid file names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Main {
+    pub pid: u32,
+    /// In clock ticks since the boot.
+    pub started: u64,
+}
+
+impl Main {
+    pub fn running_for(self) -> Span {
+        Span::millis(((boot::uptime() - self.started as f64 / TICKS_A_SECOND).max(0.0) * 1000.0) as u64)
     }
 }
 
@@ -188,8 +212,6 @@ impl PidFile {
 
     /// Whether it was written before the process that has its number was started, in clock ticks since the boot.
     fn is_older(&self, started: Option<u64>) -> bool {
-        /// Ticks a second as user space sees them, whatever the kernel's own are (USER_HZ).
-        const TICKS_A_SECOND: f64 = 100.0;
         /// File times are as coarse as the kernel's tick, some file systems' are whole seconds.
         const SLACK: f64 = 2.0;
         let since = SystemTime::now().duration_since(self.written).map_or(0.0, |since| since.as_secs_f64());

@@ -4,6 +4,7 @@ mod drain;
 mod leftover;
 mod lifecycle;
 mod managers;
+mod old_workers;
 mod pacer;
 mod regular_check;
 mod reload;
@@ -29,7 +30,7 @@ use connleak::report::Report;
 use connleak::report::doubt;
 use connleak::report::verdict::{ServiceState, Verdict, word};
 use connleak::report::words;
-use connleak::service::baseline::Baseline;
+use connleak::service::baseline::{Baseline, Listener};
 use connleak::service::target::{self, Target};
 use drain::{Drain, Leftovers};
 use leftover::{Before, Class, Left};
@@ -164,14 +165,16 @@ struct Settled {
     after: Span,
     /// What the service is doing, where that says that nothing is to be asserted yet.
     excuse: Option<String>,
-    /// What came after the stop, where that is known.
-    newcomers: Option<String>,
+    /// What is there beside what is judged, where that is known.
+    beside: Option<String>,
+    /// Beside the service that runs again.
+    old_workers: Vec<Listener>,
     effort: Effort,
 }
 
 impl Settled {
     fn new(view: Leftovers, after: Span) -> Settled {
-        Settled { view, after, excuse: None, newcomers: None, effort: Effort::default() }
+        Settled { view, after, excuse: None, beside: None, old_workers: Vec::new(), effort: Effort::default() }
     }
 }
 
@@ -218,8 +221,9 @@ impl Scene<'_> {
         let listening = if is_told { before.to_vec() } else { leftover::listeners(left, &owners) };
         let managers = managers::of(&listening, self.drain.world);
         // The regular check knows that the service doesn't run: who listens may be its heir.
-        let listeners = if self.args.own.is_regular() { Vec::new() } else { listening };
-        let before = Before { listeners, managers, is_reload: self.args.own.reload };
+        let listeners = if self.args.own.is_regular() { settled.old_workers.clone() } else { listening };
+        let is_reload = self.args.own.reload || !settled.old_workers.is_empty();
+        let before = Before { listeners, managers, is_reload };
         let suspect = |left: &Left| Suspect::new(&left.socket, None);
         let held: Vec<_> = left.iter().filter(|left| left.class() != Class::Kernel).map(suspect).collect();
         let grouping = Grouping::new(self.target);
@@ -310,8 +314,8 @@ impl Scene<'_> {
         if view.time_wait > 0 && self.rules.ignore.contains(&State::TimeWait) {
             parts.push(format!("{} in TIME_WAIT ignored", view.time_wait));
         }
-        match &settled.newcomers {
-            Some(newcomers) => parts.push(newcomers.clone()),
+        match &settled.beside {
+            Some(beside) => parts.push(beside.clone()),
             None if view.new > 0 => parts.push(format!("{} new", view.new)),
             None => {}
         }

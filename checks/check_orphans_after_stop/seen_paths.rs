@@ -33,7 +33,7 @@ pub fn never<'a>(memory: &Path, selection: &'a Selection, view: &Leftovers) -> R
     let line = |target: &UnixTarget| target.path.text().replace('\n', " ");
     let of_left = view.left.iter().filter_map(|left| left.socket.unix_name());
     let names: BTreeSet<UnixName> = view.served.iter().copied().chain(of_left).collect();
-    let is_seen = |target: &UnixTarget| target.has_file() || names.iter().any(|name| target.is_called(*name));
+    let is_seen = |target: &UnixTarget| target.has_file() || names.iter().any(|name| target.has_name(*name));
     seen.extend(asked.iter().filter(|target| is_seen(target)).map(|target| line(target)));
     if seen.len() > before {
         let lines: String = seen.iter().map(|path| format!("{path}\n")).collect();

@@ -218,7 +218,7 @@ impl Detector {
         if let Some(mut alarm) = found.or_else(|| held.clone()) {
             let now = self.clock.now;
             held.iter().for_each(|held| alarm.go_on(held));
-            alarm.smooth(now + self.forecast(&alarm).likely, now, elapsed);
+            alarm.follow(self.forecast(&alarm), now, elapsed);
             self.alarm = Some(alarm);
         } else {
             self.alarm = None;
@@ -256,9 +256,9 @@ impl Detector {
     pub fn verdict(&self) -> Verdict {
         let now = self.clock.now;
         if let Some(alarm) = &self.alarm {
-            let left = alarm.full - now;
-            let TimeLeft { earliest, latest, .. } = self.forecast(alarm);
-            let left = TimeLeft { likely: left, earliest: earliest.min(left), latest: latest.max(left) };
+            let [likely, earliest] = [alarm.full, alarm.earliest].map(|full| full - now);
+            let latest = self.forecast(alarm).latest.max(likely);
+            let left = TimeLeft { likely, earliest: earliest.min(likely), latest };
             return Verdict::Leak(Leak {
                 group: alarm.group,
                 witness: alarm.witness,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// The version of [`DetectorState`] as it is stored; another one is begun anew.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 /// Sockets that are followed one by one; above it a sample of them.
 const MOST_SOCKETS: usize = 4096;
 /// Times between runs from which the schedule is told.

@@ -71,7 +71,8 @@ impl Outcome {
             verdict.state = ServiceState::Warning;
             verdict.reasons.push(format!("leak in {name}: {}/min since {since}", self.rate(leak.rate)));
             let limits = [(rules.left_critical, ServiceState::Critical), (rules.left_warning, ServiceState::Warning)];
-            let under = |limit: Option<Span>| limit.filter(|limit| leak.left.likely < limit.0.as_secs_f64());
+            // By the early end of the band: what is likely comes too late half of the time.
+            let under = |limit: Option<Span>| limit.filter(|limit| leak.left.earliest < limit.0.as_secs_f64());
             let breached = limits.into_iter().find_map(|(limit, state)| Some((under(limit)?, state)));
             let [likely, earliest, latest] = [leak.left.likely, leak.left.earliest, leak.left.latest].map(span);
             let word = breached.map_or_else(String::new, |(limit, state)| {
@@ -175,7 +176,7 @@ impl Outcome {
         let amount = |with_unit| self.measure.amount(self.amount, with_unit);
         match self.first() {
             Some(Headroom { what: Resource::Connections, limit, .. }) => {
-                format!("{} of {}", amount(false), self.measure.amount(*limit, false))
+                format!("{} of {}", amount(false), self.measure.amount(*limit, true))
             }
             Some(Headroom { what: what @ Resource::Memory { .. }, used, limit }) => {
                 let [used, limit] = [used, limit].map(|bytes| Measure::Memory.amount(*bytes, false));
@@ -363,6 +364,17 @@ mod tests {
             assert!(verdict.reasons[1].ends_with(says), "{:?}", verdict.reasons);
         }
         assert_eq!(found(leak(1.0), 10, 512).judge(&Rules::default()).state, Warning);
+        let mut early = found(leak(45.0), 10, 512);
+        if let Trend::Leak(leak) = &mut early.learned.verdict {
+            leak.left.earliest = 900.0;
+        }
+        let verdict = early.judge(&rules());
+        assert_eq!(verdict.state, Critical);
+        assert!(
+            verdict.reasons[1].ends_with("full in 45m (15m to 49m30s, critical under 20m)"),
+            "{:?}",
+            verdict.reasons
+        );
     }
 
     #[test]
@@ -377,15 +389,19 @@ mod tests {
     #[test]
     fn connections_that_nobody_uses_are_no_load() {
         let mut found = found(Trend::Growing { rate: 0.1 }, 30, 512);
-        assert_eq!(found.headline(&Rules::default(), &[], None), "growing, +6/min, 30 of 512", "nobody knows of what");
+        assert_eq!(
+            found.headline(&Rules::default(), &[], None),
+            "growing, +6/min, 30 of 512 connections",
+            "nobody knows of what"
+        );
         found.learned.watched = BEGINNING;
         let mut says = |idle| {
             found.idle_median = idle;
             found.headline(&Rules::default(), &[], None)
         };
-        assert_eq!(says(None), "growing (load), +6/min, 30 of 512");
-        assert_eq!(says(Some(60.0)), "growing (load), +6/min, 30 of 512");
-        assert_eq!(says(Some(7200.0)), "growing, half of them silent for 2h or more, +6/min, 30 of 512");
+        assert_eq!(says(None), "growing (load), +6/min, 30 of 512 connections");
+        assert_eq!(says(Some(60.0)), "growing (load), +6/min, 30 of 512 connections");
+        assert_eq!(says(Some(7200.0)), "growing, half of them silent for 2h or more, +6/min, 30 of 512 connections");
     }
 
     #[test]
@@ -396,7 +412,7 @@ mod tests {
         assert_eq!(verdict.state, ServiceState::Warning);
         assert_eq!(
             found.headline(&Rules::default(), &verdict.reasons, None),
-            "all 10 connections of node[7] silent for 5m (usually under 4s), while its 12 others are busy, 10 of 97"
+            "all 10 connections of node[7] silent for 5m (usually under 4s), while its 12 others are busy, 10 of 97 connections"
         );
         assert_eq!(found.extra()["stuck"][0]["busy_others"], 12);
     }
@@ -417,7 +433,7 @@ mod tests {
         assert_eq!(state(Trend::Growing { rate: 1.0 }, 100), ServiceState::Warning);
         assert_eq!(
             found(Trend::Steady, 100, 100).judge(&Rules::default()).reasons,
-            ["100 of 100, 100%: hardly any is left"]
+            ["100 of 100 connections, 100%: hardly any is left"]
         );
         assert_eq!(pool(Trend::Steady).state, ServiceState::Ok);
         assert_eq!(
@@ -429,7 +445,7 @@ mod tests {
             let beyond = Outcome { may_be_full: true, ..found(trend, 101, 100) }.judge(&Rules::default());
             assert_eq!(
                 (beyond.state, &beyond.reasons[0][..]),
-                (ServiceState::Warning, "101 of 100, 101%: more than the pool's bound")
+                (ServiceState::Warning, "101 of 100 connections, 101%: more than the pool's bound")
             );
         }
         assert_eq!(pool(leak(900.0)).state, ServiceState::Critical);
@@ -439,7 +455,7 @@ mod tests {
         let verdict = found(Trend::Steady, 81, 100).judge(&rules());
         assert_eq!(
             (verdict.state, verdict.reasons),
-            (ServiceState::Warning, vec!["81 of 100, 81% (warning 80)".into()])
+            (ServiceState::Warning, vec!["81 of 100 connections, 81% (warning 80)".into()])
         );
     }
 
@@ -467,7 +483,10 @@ mod tests {
         let mut found = found(Trend::Steady, 31, 512);
         let state = |found: &Outcome| found.judge(&rules()).state;
         assert_eq!(state(&found), ServiceState::Ok);
-        assert_eq!(found.headline(&rules(), &[], None), "steady, 31 of 512, learning what is usual at this hour");
+        assert_eq!(
+            found.headline(&rules(), &[], None),
+            "steady, 31 of 512 connections, learning what is usual at this hour"
+        );
         found.usual = Some(Usual { number: 21.0, days: 3, same_weekday: false });
         assert_eq!(state(&found), ServiceState::Ok);
         found.usual = Some(Usual { number: 20.0, days: 3, same_weekday: false });

@@ -1,15 +1,20 @@
 //! Since when UNIX sockets have been without their peer, as the kernel tells no ages of them: each run remembers
 //! by cookie when it first saw one so. And clients' ends, which nothing ties to their service once that has closed.
 
+mod recall;
+
 use crate::base::atomic_file;
+use crate::base::duration::Span;
 use crate::base::error::{Error, Result};
 use crate::base::fnv::fnv64;
 use crate::base::read_limited;
 use crate::history::state_dir;
 use crate::kernel::boot;
 use crate::kernel::socket::{Age, Side, Socket, State, UnixName};
+use crate::kernel::source::exact::Asker;
 use crate::kernel::source::unix::File;
 use crate::kernel::unix_known::{Known, KnownListener, NumberMap, NumberSet};
+use crate::kernel::world::World;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -24,7 +29,9 @@ const LARGEST_FILE: u64 = 8 * 1024 * 1024;
 const MOST_SOCKETS: u64 = 100_000;
 /// More than any line has.
 const LINE: u64 = 1024;
-const HEADER: &str = "connleak UNIX sockets 2";
+/// For each the kernel walks all of its table: where so many have closed some of them tell of all.
+const MOST_ASKED: usize = 256;
+const HEADER: &str = "connleak UNIX sockets 3";
 /// As wide as any number, so that it can be written in its place.
 const WIDTH: usize = 20;
 
@@ -34,6 +41,7 @@ struct Sight {
     first: u64,
     /// The look before, which didn't show it so; 0: there was none.
     before: u64,
+    inode: u32,
 }
 
 /// What earlier runs saw, and what this one adds.
@@ -44,6 +52,8 @@ pub struct FirstSights {
     chosen: Option<PathBuf>,
     /// Whether there is a file, or something to make one for.
     is_used: bool,
+    /// Milliseconds: so long it must have been seen whose first sight was the first look, before its age is told.
+    min_age: u64,
     /// Why it can't be read.
     unkept: Option<String>,
     /// Whether it was wanted.
@@ -74,6 +84,11 @@ impl FirstSights {
             Ok(sights) => FirstSights { is_used: sights.is_used || has_any, chosen, key, ..sights },
             Err(why) => FirstSights { unkept: Some(why.to_string()), ..FirstSights::default() },
         }
+    }
+
+    /// With ages only where they tell whether a socket has been so for `min_age`, whatever was before the first look.
+    pub fn telling(self, min_age: Span) -> FirstSights {
+        FirstSights { min_age: min_age.as_millis(), ..self }
     }
 
     fn name(key: &str) -> String {
@@ -117,13 +132,15 @@ impl FirstSights {
                 ("busy", _) => sights.sockets.is_busy = true,
                 ("partial", _) => is_partial = true,
                 ("to", _) => server = Some(UnixName::new(rest)),
+                ("heard", _) => drop(sights.sockets.heard.insert(UnixName::new(rest))),
                 ("stray", _) => drop(sights.sockets.strays.insert(cookie(rest)?)),
                 ("listener", _) => sights.sockets.listeners.push(listener(rest, cookie)?),
                 (client, Some(name)) => drop(sights.sockets.clients.insert(cookie(client)?, name)),
                 (stuck, None) => {
-                    let (first, before) = rest.split_once(' ')?;
-                    let sight = Sight { first: first.parse().ok()?, before: before.parse().ok()? };
-                    (sight.before <= sight.first && sight.first <= looked).then_some(())?;
+                    let mut numbers = rest.split(' ').map(|number| number.parse::<u64>().ok());
+                    let [first, before, inode] = [numbers.next()??, numbers.next()??, numbers.next()??];
+                    let sight = Sight { first, before, inode: u32::try_from(inode).ok()? };
+                    (sight.before <= sight.first && sight.first <= now).then_some(())?;
                     sights.known.insert(cookie(stuck)?, sight);
                 }
             }
@@ -154,11 +171,14 @@ impl FirstSights {
         for KnownListener { cookie, file, name } in &known.listeners {
             add(format_args!("listener {cookie:x} {} {} {name}\n", file.device, file.inode));
         }
+        for name in &known.heard {
+            add(format_args!("heard {}\n", name.text().replace('\n', " ")));
+        }
         for cookie in &known.strays {
             add(format_args!("stray {cookie:x}\n"));
         }
-        for (cookie, Sight { first, before }) in &self.stuck {
-            add(format_args!("{cookie:x} {first} {before}\n"));
+        for (cookie, Sight { first, before, inode }) in &self.stuck {
+            add(format_args!("{cookie:x} {first} {before} {inode}\n"));
         }
         let mut servers: Vec<UnixName> = self.connected.values().copied().collect();
         servers.sort_unstable();
@@ -178,7 +198,7 @@ impl FirstSights {
     pub fn see<'a>(&mut self, socket: &'a Socket, side: Side) -> Cow<'a, Socket> {
         let Some(cookie) = socket.cookie.filter(|_| socket.is_unix()) else { return Cow::Borrowed(socket) };
         self.is_used = true;
-        if self.key.is_empty() {
+        if !self.remembers() {
             self.is_missed |= socket.state == State::CloseWait;
             return Cow::Borrowed(socket);
         }
@@ -190,17 +210,25 @@ impl FirstSights {
         if socket.state != State::CloseWait {
             return Cow::Borrowed(socket);
         }
-        let sight = self.known.get(&cookie).copied().unwrap_or(Sight { first: self.now, before: self.looked });
+        let new = || Sight { first: self.now, before: self.looked, inode: u32::try_from(socket.inode).unwrap_or(0) };
+        let sight = self.known.get(&cookie).copied().unwrap_or_else(new);
         self.stuck.insert(cookie, sight);
         if self.known.contains_key(&cookie) {
             self.seen.get_or_insert_default().insert(cookie);
         }
         let since = |then: u64| u32::try_from(self.now.saturating_sub(then)).unwrap_or(u32::MAX);
-        // Seen for the first time by the first run: it may have been so for long.
-        if sight.first == self.now && sight.before == 0 {
+        let age = Age { at_least: since(sight.first), at_most: since(sight.before) };
+        // Found by the first look: it may have been so for long, and isn't young for having been seen for a moment.
+        let is_told = |millis: u32| millis > 0 && u64::from(millis) >= self.min_age;
+        if sight.before == 0 && !is_told(age.at_least) && is_told(age.at_most) {
             return Cow::Borrowed(socket);
         }
-        Cow::Owned(socket.first_seen(Age { at_least: since(sight.first), at_most: since(sight.before) }))
+        Cow::Owned(socket.first_seen(age))
+    }
+
+    /// Whether the next run will know what this one sees.
+    pub fn remembers(&self) -> bool {
+        !self.key.is_empty()
     }
 
     /// Before each look at the sockets, of which a run may make several.
@@ -209,16 +237,29 @@ impl FirstSights {
     }
 
     /// Whether all that were stuck at two looks at least are seen again, by one of this run's. Those that aren't have
-    /// closed, or the dump has lost them, as it does while others come and go: two looks that lack the same agree on that.
-    pub fn is_settled(&self) -> bool {
-        self.known.iter().all(|(cookie, sight)| sight.first == self.looked || self.stuck.contains_key(cookie))
-            || (self.seen.is_some() && self.seen == self.before)
+    /// closed, or the dump has lost them, as it does while others come and go: the kernel is asked for each alone. Where it
+    /// can't be, two looks that lack the same agree on that.
+    pub fn is_settled(&self, world: &World) -> bool {
+        let unseen =
+            |(cookie, sight): &(&NonZeroU64, &Sight)| sight.first != self.looked && !self.stuck.contains_key(cookie);
+        let unseen: Vec<_> = self.known.iter().filter(unseen).collect();
+        if unseen.is_empty() {
+            return true;
+        }
+        match Asker::here(world) {
+            // An answer that is neither is no proof that it has gone.
+            Some(asker) => unseen
+                .iter()
+                .step_by(unseen.len().div_ceil(MOST_ASKED))
+                .all(|(cookie, sight)| asker.has_unix(sight.inode, **cookie) == Ok(false)),
+            None => self.seen.is_some() && self.seen == self.before,
+        }
     }
 
     /// Remembers this look, and what it tells of `known`. `is_whole`: whether it saw all sockets; else what it didn't see stays
     /// known. Returns why the next run won't know of it, where that is to be said.
     pub fn keep(mut self, known: &Known, is_whole: bool) -> Option<String> {
-        if self.key.is_empty() || !self.is_used {
+        if !self.remembers() || !self.is_used {
             return self.unkept.filter(|_| self.is_missed).map(FirstSights::describe);
         }
         let (looked, known) = if is_whole { (self.now, known) } else { (self.looked, &self.sockets) };
@@ -248,11 +289,12 @@ impl FirstSights {
 
     /// Whether the file tells all of this look but its time.
     fn is_unchanged(&self, known: &Known) -> bool {
-        let Known { clients, listeners, strays, has_looked, is_busy } = &self.sockets;
+        let Known { clients, listeners, heard, strays, has_looked, is_busy, .. } = &self.sockets;
         *has_looked
             && self.stuck == self.known
             && self.connected == *clients
-            && (listeners, strays, is_busy) == (&known.listeners, &known.strays, &known.is_busy)
+            && (listeners, heard) == (&known.listeners, &known.heard)
+            && (strays, is_busy) == (&known.strays, &known.is_busy)
     }
 
     /// Writes the time of this look in the place of the last one's: to make the file anew costs the disk, too. Where another
@@ -283,8 +325,11 @@ fn listener(line: &str, cookie: impl Fn(&str) -> Option<NonZeroU64>) -> Option<K
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::deadline::Deadline;
     use crate::kernel::socket::{Protocol, UnixEnd};
+    use crate::kernel::world::Source;
     use std::os::unix::fs::MetadataExt;
+    use std::time::Duration;
 
     fn socket(cookie: u64, state: State, side: Side) -> Socket {
         let end = |name: Option<&str>| UnixEnd { name: name.map(UnixName::new), inode: 7 }.endpoint();
@@ -332,7 +377,8 @@ mod tests {
         let mut second = later(dir, 60_000);
         assert!(near(age(&mut second, 1), 60_000, boot::uptime() as u32 * 1000 + 60_000));
         assert!(near(age(&mut second, 2), 0, 60_000));
-        assert!(second.is_settled(), "what was seen once only may have been passing");
+        let asks = World::here(Deadline::after(Duration::from_secs(9)));
+        assert!(second.is_settled(&asks), "what was seen once only may have been passing");
         let clients = later(dir, 60_000).sockets.clients;
         assert_eq!(clients.get(&NonZeroU64::new(9).unwrap()).map(|name| name.text()), Some("/run/x".into()));
         assert_eq!(kept(second, true), None);
@@ -340,9 +386,11 @@ mod tests {
         assert_eq!((third.known.len(), third.sockets.clients.len()), (2, 0));
         let mut third = third;
         third.begin_look();
-        assert!(!third.is_settled(), "one was there in both");
+        assert!(third.is_settled(&asks), "the kernel has none that is it");
+        let can_t_ask = World { source: Source::Proc, ..asks };
+        assert!(!third.is_settled(&can_t_ask), "one was there in both");
         third.begin_look();
-        assert!(third.is_settled(), "two looks agree that it is gone");
+        assert!(third.is_settled(&can_t_ask), "two looks agree that it is gone");
         assert_eq!(kept(third, false), None);
         let mut fourth = later(dir, 180_000);
         assert!(near(age(&mut fourth, 2), 120_000, 180_000), "what was not seen by one stays known");
@@ -352,27 +400,64 @@ mod tests {
         assert_eq!(later(dir, 180_000).known.len(), 0);
     }
 
+    /// Found by the first look it may be older than any run knows; once it has been seen for long enough that no longer matters.
+    #[test]
+    fn what_the_first_look_found_is_of_no_known_age_until_it_is_old() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let minute = |sights: FirstSights| sights.telling(Span::seconds(60));
+        let mut first = minute(FirstSights::open(Some(dir), "x".into(), true));
+        assert_eq!(age(&mut first, 1), None);
+        assert_eq!(kept(first, true), None);
+        let mut second = minute(later(dir, 1000));
+        assert_eq!(age(&mut second, 1), None, "it was the first run that saw it a second ago");
+        let between = age(&mut second, 2).unwrap();
+        assert!(between.at_least == 0 && between.at_most < 60_000, "{between:?}");
+        assert_eq!(kept(second, true), None);
+        let mut old = minute(later(dir, 61_000));
+        assert!(age(&mut old, 1).unwrap().at_least >= 60_000);
+        // The machine runs for an hour: nothing can have been so for longer.
+        let mut booted = FirstSights { now: 3_600_000, key: "x".into(), ..FirstSights::default() };
+        booted.min_age = 3_600_001;
+        assert_eq!(age(&mut booted, 3), Some(Age { at_least: 0, at_most: 3_600_000 }));
+    }
+
+    /// As with `--netns all`, where a namespace may not be looked into.
+    #[test]
+    fn a_look_that_is_not_whole_remembers_what_it_saw() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let mut first = FirstSights::open(Some(dir), "x".into(), true);
+        assert_eq!(age(&mut first, 1), None);
+        assert_eq!(kept(first, false), None);
+        let mut second = later(dir, 60_000);
+        assert!(age(&mut second, 1).unwrap().at_least >= 60_000);
+        assert_eq!(age(&mut second, 2), None, "the look before may not have shown it");
+    }
+
     #[test]
     fn what_is_not_ours_is_begun_anew() {
         let base = FirstSights { boot_id: "b".into(), now: 99, ..FirstSights::default() };
         let text = format!(
-            "{HEADER}\nx\nb\n90\nbusy\nlistener 3 4 5 /run/x y\nstray 6\n1f 80 70\nto /run/x\n2\n7\nto @y\n8\nend\n"
+            "{HEADER}\nx\nb\n90\nbusy\nlistener 3 4 5 /run/x y\nheard /run/x\nstray 6\n1f 80 70 5\nto /run/x\n2\n7\nto @y\n8\nend\n"
         );
         let known = base.with(&text, "x").unwrap();
         assert_eq!((known.sockets.is_busy, known.sockets.strays.len(), known.sockets.clients.len()), (true, 1, 3));
         let listener = &known.sockets.listeners[0];
         assert_eq!((listener.file, &listener.name[..]), (File { device: 4, inode: 5 }, "/run/x y"));
-        let sight = Sight { first: 80, before: 70 };
+        let sight = Sight { first: 80, before: 70, inode: 5 };
         assert_eq!((known.looked, known.known.get(&NonZeroU64::new(0x1f).unwrap())), (90, Some(&sight)));
         for foreign in [
             "".to_owned(),
             "rubbish".to_owned(),
             text.replace("end\n", ""),
-            text.replace("sockets 2", "sockets 1"),
+            text.replace("sockets 3", "sockets 2"),
             text.replace("\nb\n", "\nc\n"),
             text.replace("\n90\n", "\n100\n"),
             text.replace("80 70", "80 81"),
-            text.replace("80 70", "91 70"),
+            text.replace("80 70", "100 70"),
+            text.replace("70 5", "70"),
+            text.replace("70 5", "70 4294967296"),
             text.replace("1f", "0"),
             text.replace("stray 6", "stray x"),
             text.replace("3 4 5", "3 4 x"),

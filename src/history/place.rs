@@ -8,7 +8,7 @@ use rustix::fs::{
     fstatvfs, mknodat, openat, renameat, statat,
 };
 use rustix::io::Errno;
-use rustix::process::geteuid;
+use rustix::process::{Resource, geteuid, getrlimit};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,8 @@ const DATABASE: &str = "history.db";
 const COMPANIONS: [&str; 3] = ["history.db-wal", "history.db-shm", "history.db-journal"];
 /// More would fill a disk that breaks every file.
 const MOST_ASIDE: usize = 8;
+/// Bytes; SQLite's write-ahead log and a small history need that.
+const LEAST_FILE: u64 = 1 << 20;
 
 /// A history that could not be used, with its content kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +91,9 @@ impl Place {
         if let Err(errno) = self.is_writable() {
             let cause = errno.into();
             return Some(format!("can't write the history: {}; chown it {remedy}", plain(&cause)));
+        }
+        if let Some(bytes) = getrlimit(Resource::Fsize).current.filter(|bytes| *bytes < LEAST_FILE) {
+            return Some(format!("can't write the history: files may have {bytes} bytes; raise that (ulimit -f)"));
         }
         // A page and its like must fit; some file systems count no inodes at all.
         if disk.f_bavail.saturating_mul(disk.f_frsize) < 64 * 1024 {

@@ -126,6 +126,14 @@ pub fn mptcp_sockets(net_dir: &Path) -> Option<u64> {
     table.lines().filter(|line| line.starts_with("MPTCP")).map(count).sum()
 }
 
+/// Whether the calling thread's namespace made no UNIX socket that is still there: what can't be read may have. Of many the
+/// first line after the header is enough.
+pub fn has_no_unix_socket() -> bool {
+    let mut text = [0; 512];
+    let length = File::open(Path::new(OURS).join("unix")).and_then(|file| file.read_at(&mut text, 0));
+    length.is_ok_and(|length| text[..length].iter().filter(|byte| **byte == b'\n').count() == 1)
+}
+
 /// What is to be said of a namespace in which nothing is found, where nobody chose it and it isn't the host's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elsewhere {

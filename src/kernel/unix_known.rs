@@ -1,9 +1,9 @@
 //! What earlier looks tell of UNIX sockets: that of which the kernel says nothing any more, and what need not be asked
 //! again.
 
-use crate::kernel::socket::UnixName;
+use crate::kernel::socket::{Socket, UnixName};
 use crate::kernel::source::unix::{File, Row};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::num::NonZeroU64;
 
@@ -64,8 +64,14 @@ pub struct Known {
     pub clients: NumberMap<NonZeroU64, UnixName>,
     /// The targets' listeners that have a file.
     pub listeners: Vec<KnownListener>,
+    /// Names at which somebody listens, or did and connections are left.
+    pub heard: BTreeSet<UnixName>,
     /// Clients' ends, by cookie, whose servers had closed before the first look: nothing ever told whose they were.
     pub strays: NumberSet<NonZeroU64>,
+    /// Strays that this look shows and that may be selected; without a user where the kernel wasn't asked for it.
+    pub astray: Vec<Socket>,
+    /// Names among `heard` where nobody listens any more, as this look shows it.
+    pub unheard: Vec<UnixName>,
     /// Whether there was a look before this one.
     pub has_looked: bool,
     /// Whether the last look met clients that none before it knew: then the next one asks for peers at once.

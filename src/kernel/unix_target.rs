@@ -148,9 +148,9 @@ impl UnixTarget {
         self.files.iter().any(|(file, _)| file.device == device)
     }
 
-    /// Whether a look would call one of its sockets so.
-    pub fn is_called(&self, name: UnixName) -> bool {
-        self.matches(name.text().as_bytes(), None).is_some()
+    /// Whether its sockets are called so: by the path of one of its files, or as they were bound.
+    pub fn has_name(&self, name: UnixName) -> bool {
+        self.files.iter().any(|(_, known)| *known == name) || self.matches(name.text().as_bytes(), None).is_some()
     }
 
     /// By the name that a socket was bound to, and the file that it then made.

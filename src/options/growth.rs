@@ -26,11 +26,11 @@ pub struct Growth {
     #[argh(option, arg_name = "N|auto")]
     pub limit: Option<LimitChoice>,
 
-    /// warn when a leak leaves less time than this until the limit; default from the profile
+    /// warn when a leak may leave less time than this until the limit; default from the profile
     #[argh(option, arg_name = "DURATION")]
     pub left_warning: Option<Span>,
 
-    /// be critical when a leak leaves less time than this until the limit; default from the profile
+    /// be critical when a leak may leave less time than this until the limit; default from the profile
     #[argh(option, arg_name = "DURATION")]
     pub left_critical: Option<Span>,
 

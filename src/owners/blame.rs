@@ -179,7 +179,9 @@ impl Blame {
     pub fn shortfall(&self, owners: &Owners) -> Option<String> {
         let why = owners.why_unowned();
         let (unowned, total) = (self.unowned, self.total);
-        (unowned > 0).then(|| format!("owners partial: none known for {unowned} of {total} sockets, {why}"))
+        // Of all the line says how many there are.
+        let of = if unowned == total { String::new() } else { format!(" for {unowned} of {total} sockets") };
+        (unowned > 0).then(|| format!("owners partial: none known{of}, {why}"))
     }
 
     /// Long text: owners and groups, from `-vv` the sockets with all their holders.

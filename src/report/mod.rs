@@ -13,4 +13,4 @@ pub mod verdict;
 pub mod words;
 
 pub use metric::{Metric, Part, Unit};
-pub use model::{Complete, Format, GENERIC, Owner, Peer, Report, Service, Share, rounded, seconds};
+pub use model::{Complete, Format, GENERIC, Owner, Peer, Report, Service, Share, ports_text, rounded, seconds};

@@ -19,31 +19,41 @@ pub const GENERIC: &str = "generic";
 /// Which service was checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
-    /// The profile's name; where there are no ports, whose sockets are meant: `unit nginx.service`.
+    /// The profile's name; where UNIX sockets were asked for, with their paths; where there is neither, whose sockets are
+    /// meant: `unit nginx.service`.
     pub profile: String,
     pub ports: Vec<u16>,
     pub side: Side,
 }
 
 impl Service {
-    /// `389,636`; four and more in a row as a range, `8000-8100`.
+    /// [`ports_text`].
     pub fn ports_text(&self) -> String {
-        let runs = self.ports.chunk_by(|port, next| port.checked_add(1) == Some(*next));
-        let text = |run: &[u16]| match run {
-            [first, _, _, .., last] => format!("{first}-{last}"),
-            few => few.iter().map(u16::to_string).collect::<Vec<_>>().join(","),
-        };
-        runs.map(text).collect::<Vec<_>>().join(",")
+        ports_text(&self.ports)
     }
 }
 
+/// `389,636`; four and more in a row as a range, `8000-8100`.
+pub fn ports_text(ports: &[u16]) -> String {
+    let runs = ports.chunk_by(|port, next| port.checked_add(1) == Some(*next));
+    let text = |run: &[u16]| match run {
+        [first, _, _, .., last] => format!("{first}-{last}"),
+        few => few.iter().map(u16::to_string).collect::<Vec<_>>().join(","),
+    };
+    runs.map(text).collect::<Vec<_>>().join(",")
+}
+
 impl fmt::Display for Service {
-    /// `memcached:11211`; `port 4711` where there is no profile for it; `pid 4711` without ports.
+    /// `memcached:11211`; `port 4711` where there is no profile for it; `pid 4711` without ports;
+    /// `mysql:/run/mysqld/mysqld.sock and port 3306`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.ports.is_empty() {
             f.write_str(&self.profile)
         } else if self.profile == GENERIC {
             write!(f, "port {}", self.ports_text())
+        } else if self.profile.contains(['/', '@']) {
+            // No profile has such a name.
+            write!(f, "{} and port {}", self.profile, self.ports_text())
         } else {
             write!(f, "{}:{}", self.profile, self.ports_text())
         }

@@ -22,22 +22,35 @@ pub fn over_unix(count: u64, has_tcp: bool) -> Option<String> {
 /// Why no UNIX socket is idle.
 pub const UNTOLD_SILENCE: &str = "the kernel doesn't tell when a UNIX socket last carried data";
 
+/// `a, b, c, d, e and 2 more`.
+pub fn few<T: AsRef<str>>(names: &[T]) -> String {
+    const MOST: usize = 5;
+    let (first, more) = names.split_at(names.len().min(MOST));
+    let first = first.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    if more.is_empty() { first } else { format!("{first} and {} more", more.len()) }
+}
+
 /// What nothing ties to a service, and no earlier look knew.
 pub fn strayed(count: u64) -> String {
     let ends = if count == 1 { "end of a UNIX client" } else { "ends of UNIX clients" };
     format!("{count} closed {ends} from before the first run, whose can't be told")
 }
 
-/// `12 sockets (server 7, client 5)`; `12 client sockets` where they are all on one side. `sides`: of the
-/// server's and of the client's side, where both were asked for.
+/// `12 sockets`; `12 client sockets` where they are all on one side. `sides`: of the server's and of the client's
+/// side, where both were asked for.
 pub fn sided(count: u64, noun: &str, sides: Option<[u64; 2]>) -> String {
     let many = if count == 1 { "" } else { "s" };
     match sides {
-        Some([0, 0]) | None => format!("{count} {noun}{many}"),
-        Some([_, 0]) => format!("{count} server {noun}{many}"),
-        Some([0, _]) => format!("{count} client {noun}{many}"),
-        Some([server, client]) => format!("{count} {noun}{many} (server {server}, client {client})"),
+        Some([1..=u64::MAX, 0]) => format!("{count} server {noun}{many}"),
+        Some([0, 1..=u64::MAX]) => format!("{count} client {noun}{many}"),
+        _ => format!("{count} {noun}{many}"),
     }
+}
+
+/// `7 at the server's end, 5 at the client's`: what [`sided`] leaves out, for behind what matters more.
+pub fn both_sides(sides: Option<[u64; 2]>) -> Option<String> {
+    let [server, client] = sides.filter(|sides| !sides.contains(&0))?;
+    Some(format!("{server} at the server's end, {client} at the client's"))
 }
 
 /// A problem's first words and those behind its owners: the number and the oldest lead, whether they are among
@@ -81,6 +94,12 @@ mod tests {
     }
 
     #[test]
+    fn of_many_the_first_are_named() {
+        assert_eq!([few(&["a"]), few(&["a", "b", "c", "d", "e"])], ["a", "a, b, c, d, e"]);
+        assert_eq!(few(&["a", "b", "c", "d", "e", "f", "g"]), "a, b, c, d, e and 2 more");
+    }
+
+    #[test]
     fn what_is_all_says_no_number() {
         assert_eq!([among(9, 12), among(12, 12), among(1, 1)], ["9 of 12 ", "all ", ""]);
         assert_eq!([part(9, 12), part(12, 12), part(1, 1)], ["9 ", "all ", ""]);
@@ -89,8 +108,11 @@ mod tests {
     #[test]
     fn a_side_without_any_is_not_named() {
         let of = |server, client| sided(server + client, "socket", Some([server, client]));
-        assert_eq!([of(7, 5), of(7, 0)], ["12 sockets (server 7, client 5)", "7 server sockets"]);
+        assert_eq!([of(7, 5), of(7, 0)], ["12 sockets", "7 server sockets"]);
         assert_eq!([of(0, 1), of(0, 0)], ["1 client socket", "0 sockets"]);
         assert_eq!(sided(1, "connection", None), "1 connection");
+        let both = [[7, 5], [7, 0], [0, 0]].map(|sides| both_sides(Some(sides)));
+        assert_eq!(both, [Some("7 at the server's end, 5 at the client's".to_owned()), None, None]);
+        assert_eq!(both_sides(None), None);
     }
 }

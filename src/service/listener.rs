@@ -6,9 +6,10 @@ use crate::kernel::select::{Match, Selection};
 use crate::kernel::socket::{Side, State, StateSet};
 use crate::kernel::source::{self, Query};
 use crate::kernel::world::World;
-use crate::report::Report;
+use crate::report::verdict::ServiceState;
+use crate::report::{Report, ports_text};
 use crate::service::target::Target;
-use crate::service::unix::{self, Heard};
+use crate::service::unix;
 use std::collections::BTreeSet;
 
 /// # Errors
@@ -52,36 +53,49 @@ fn listens(report: &mut Report, target: &Target, world: &World, seen: Seen) -> b
     // One of several that were typed may be a mistake while others are connected.
     let is_asked = selection.asks_unix();
     let are_several = is_asked && (selection.has_tcp() || selection.unix.len() > 1);
-    let is_judged = required.is_some() || !is_connected || are_several;
+    let is_left = !selection.unix_known.borrow().unheard.is_empty();
+    let is_judged = required.is_some() || !is_connected || are_several || is_left;
     let is_wanted = is_judged || (seen == Seen::OwnEnds && selection.has_tcp());
     if !is_wanted || selection.is_any() || world.replay.is_some() {
         return false;
     }
-    if selection.side == Side::Client && !is_asked {
+    if selection.side == Side::Client && !is_asked && !is_left {
         let here = if selection.is_narrowed() { "of what was chosen" } else { "here" };
         report.missing.push(format!("nobody {here} is connected to it"));
         return false;
     }
-    let heard = (is_judged && !selection.unix.is_empty())
-        .then(|| unix::heard(selection, world, required.is_some() || are_several));
-    match heard {
-        Some(Err(why)) => {
-            report.is_incomplete(format!("listeners unknown: {why}"));
-            return true;
+    let nobody = if is_connected { "" } else { ", and nobody is connected" };
+    let raised = |state: ServiceState| state.max(required.unwrap_or(state));
+    if is_judged && !selection.unix.is_empty() {
+        let heard = match unix::heard(selection, world, required.is_some() || are_several) {
+            Ok(heard) => heard,
+            Err(why) => {
+                report.is_incomplete(format!("listeners unknown: {why}"));
+                return true;
+            }
+        };
+        let is_told = heard.left.is_some();
+        if let Some(left) = heard.left {
+            report.missing.push(left);
+            report.state = raised(report.state);
         }
         // What is typed and not there is a mistake, or the service is down: no zero of its is health.
-        Some(Ok(Heard::None(Some(why)))) => {
+        if let Some(why) = heard.missing {
             report.is_incomplete(why);
-            report.state = report.state.max(required.unwrap_or(report.state));
+            report.state = raised(report.state);
             return false;
         }
-        Some(Ok(Heard::Some)) if required.is_none() && (is_connected || !are_several) => return true,
-        Some(Ok(Heard::Some)) if selection.ports.is_empty() => return true,
-        _ if selection.ports.is_empty() && required.is_none() => {
-            report.missing.push("none of its UNIX sockets is listened on, and nobody is connected".to_owned());
+        let is_enough = required.is_none() && (is_connected || !are_several);
+        if heard.any && (is_enough || selection.ports.is_empty()) {
+            return true;
+        }
+        if selection.ports.is_empty() {
+            if !is_told {
+                report.missing.push(format!("none of its UNIX sockets is listened on{nobody}"));
+                report.state = raised(report.state);
+            }
             return false;
         }
-        _ => {}
     }
     let mut silent: BTreeSet<u16> = selection.ports.iter().copied().collect();
     let query = Query {
@@ -104,13 +118,12 @@ fn listens(report: &mut Report, target: &Target, world: &World, seen: Seen) -> b
     }
     let is_missing = !silent.is_empty() && (required.is_some() || silent.len() == selection.ports.len());
     if is_missing {
-        let ports: Vec<_> = silent.iter().map(u16::to_string).collect();
-        let (word, ports) = (if ports.len() == 1 { "port" } else { "ports" }, ports.join(","));
+        let word = if silent.len() == 1 { "port" } else { "ports" };
+        let ports = ports_text(&silent.iter().copied().collect::<Vec<_>>());
         let chosen = if selection.is_narrowed() { " of what was chosen" } else { "" };
-        let nobody = if is_connected { "" } else { ", and nobody is connected" };
         let bound = bound(selection, &silent, world).map_or_else(String::new, |bound| format!(" ({bound})"));
         report.missing.push(format!("nothing{chosen} listens on {word} {ports} here{bound}{nobody}"));
-        report.state = report.state.max(required.unwrap_or(report.state));
+        report.state = raised(report.state);
     }
     silent.len() < selection.ports.len()
 }

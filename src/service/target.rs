@@ -6,7 +6,7 @@ use crate::kernel::members::Members;
 use crate::kernel::netns::{self, Elsewhere};
 use crate::kernel::scope;
 use crate::kernel::select::Selection;
-use crate::kernel::socket::Side;
+use crate::kernel::socket::{Side, UnixName};
 use crate::kernel::source::diag::MOST_PORTS;
 use crate::kernel::unix_target::{UnixPath, UnixTarget};
 use crate::kernel::user::{self, Users};
@@ -112,9 +112,9 @@ fn of_service(request: Request, world: &World) -> Result<Target> {
         return Err(Error::Usage(format!("profile '{}' has no ports; give them with -p", profile.service)));
     }
     let side = request.side.or(profile.side).unwrap_or(Side::Both);
-    let name = match ports.is_empty() && !request.unix.is_empty() {
-        true => unix::label(&profile.service, profile.service == GENERIC, &targets),
-        false => profile.service.clone(),
+    let name = match request.unix.is_empty() {
+        true => profile.service.clone(),
+        false => unix::label(&profile.service, profile.service == GENERIC, &targets),
     };
     let service = Service { profile: name, ports, side };
     let selection = Selection { unix: targets, ..selection(&request, &service, world)? };
@@ -138,11 +138,17 @@ fn selection(request: &Request, service: &Service, world: &World) -> Result<Sele
 impl Target {
     /// What is looked at, in words: other options see other sockets.
     pub fn name(&self, world: &World) -> String {
-        let request = &self.request;
         let mut name = match self.selection.is_any() {
             true => "all ports".to_owned(),
             false => format!("{} {}", self.service, self.service.side.name()),
         };
+        name.push_str(&self.choice(world));
+        name
+    }
+
+    /// ` user www-data unit x.service`, by which it sees others than without.
+    fn choice(&self, world: &World) -> String {
+        let request = &self.request;
         let texts = [("user", &request.user), ("unit", &request.unit)];
         let mut options: Vec<(&str, String)> =
             texts.into_iter().filter_map(|(option, text)| Some((option, text.clone()?))).collect();
@@ -151,29 +157,38 @@ impl Target {
         options.extend(request.locals.iter().map(|range| ("local", range.to_string())));
         options.extend((world.source != Source::Auto).then(|| ("source", world.source.name().to_owned())));
         options.extend(world.is_foreign().then(|| ("proc", world.proc_root.display().to_string())));
-        options.iter().for_each(|(option, value)| name.push_str(&format!(" {option} {value}")));
-        name
+        options.iter().map(|(option, value)| format!(" {option} {value}")).collect()
     }
 
     /// What earlier runs saw of its UNIX sockets, where it has any and they are not a recording's.
     pub fn first_sights(&mut self, state_dir: Option<&Path>, world: &World) -> Result<FirstSights> {
-        let selection = &mut self.selection;
+        let selection = &self.selection;
         if selection.unix.is_empty() || world.replay.is_some() {
             return Ok(FirstSights::default());
         }
         let paths: Vec<&str> = selection.unix.iter().map(|target| target.path.text()).collect();
         let has_any = selection.unix.iter().any(UnixTarget::has_file);
-        let key = format!("{} side {} {}", paths.join(" "), self.service.side.name(), scope::key(world)?);
+        let side = self.service.side.name();
+        let key = format!("{} side {side}{} {}", paths.join(" "), self.choice(world), scope::key(world)?);
         let sights = FirstSights::open(state_dir, key.replace('\n', " "), has_any);
-        selection.unix_known.get_mut().clone_from(&sights.sockets);
+        selection.unix_known.replace(sights.sockets.clone());
         Ok(sights)
+    }
+
+    /// What checks remember of its UNIX sockets, whichever they are of: `sights`.
+    pub fn recall(&self, sights: &FirstSights) {
+        let is_its = |name: &UnixName| self.selection.unix.iter().any(|target| target.has_name(*name));
+        let mut known = self.selection.unix_known.borrow_mut();
+        known.clients =
+            sights.sockets.clients.iter().filter(|(_, name)| is_its(name)).map(|(at, name)| (*at, *name)).collect();
+        known.heard = sights.sockets.heard.iter().copied().filter(is_its).collect();
     }
 
     /// Clients' ends of UNIX sockets whose servers had closed before the first look: where it has such a socket here, maybe its.
     pub fn strays(&self, world: &World) -> u64 {
         let selection = &self.selection;
         let is_here = world.replay.is_none() && selection.unix.iter().any(|target| target.asked || target.has_file());
-        if is_here { selection.unix_known.borrow().strays.len() as u64 } else { 0 }
+        if is_here { selection.unix_known.borrow().astray.len() as u64 } else { 0 }
     }
 
     /// Narrowed to the sockets of the unit, or to those that the processes hold, that are asked for, if any are.
@@ -204,14 +219,16 @@ impl Target {
             return;
         }
         let is_chosen = self.selection.unit.is_some() || self.selection.uid.is_some();
-        match netns::elsewhere(world) {
-            Some(Elsewhere { is_empty: true }) => {
-                let why = "this network namespace is not the host's and has no TCP socket: see --netns".to_owned();
-                if is_chosen { report.is_incomplete(why) } else { report.missing.push(why) }
-            }
-            Some(_) => report.missing.push("this network namespace is not the host's".to_owned()),
-            None => {}
-        }
+        let Some(Elsewhere { is_empty }) = netns::elsewhere(world) else { return };
+        let here = "this network namespace is not the host's";
+        let (kind, is_empty) =
+            if self.selection.has_tcp() { ("TCP", is_empty) } else { ("UNIX", netns::has_no_unix_socket()) };
+        let why = match (is_empty, kind) {
+            (true, _) => format!("{here} and has no {kind} socket: see --netns"),
+            (false, "TCP") => here.to_owned(),
+            (false, _) => format!("{here}, UNIX sockets made outside are not seen: see --netns"),
+        };
+        if is_chosen && is_empty { report.is_incomplete(why) } else { report.missing.push(why) }
     }
 }
 

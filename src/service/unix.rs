@@ -6,12 +6,10 @@ use crate::kernel::owner::{self, Named};
 use crate::kernel::select::Selection;
 use crate::kernel::unix_target::{UnixPath, UnixTarget};
 use crate::kernel::world::World;
+use crate::report::words;
 use crate::service::profile::Profile;
 use crate::service::request::Request;
 use std::collections::BTreeSet;
-
-/// Names that a line gives of listeners there are.
-const MOST_NAMED: usize = 5;
 
 /// What is typed stands alone: with `-p` a profile's UNIX sockets are not meant.
 ///
@@ -43,11 +41,13 @@ pub fn label(profile: &str, is_generic: bool, targets: &[UnixTarget]) -> String 
 }
 
 /// Who listens on the service's UNIX sockets.
-pub enum Heard {
-    /// One of them at least.
-    Some,
-    /// None; those that were asked for, to be said.
-    None(Option<String>),
+pub struct Heard {
+    /// Whether one of them has a listener at least.
+    pub any: bool,
+    /// To be said: of those that were asked for the ones that have none, where none has any or all are wanted.
+    pub missing: Option<String>,
+    /// To be said: where somebody listened whose connections are still there.
+    pub left: Option<String>,
 }
 
 /// # Errors
@@ -57,23 +57,27 @@ pub fn heard(selection: &Selection, world: &World, wants_all: bool) -> Result<He
     if let Some(missing) = seen.missing {
         return Err(Error::Usage(missing));
     }
-    let silent: Vec<usize> = (0..selection.unix.len()).filter(|index| !table.has_listener(*index)).collect();
-    let is_missing = if wants_all { !silent.is_empty() } else { silent.len() == selection.unix.len() };
-    if !is_missing {
-        return Ok(Heard::Some);
-    }
-    let asked: Vec<usize> = silent.into_iter().filter(|index| selection.unix[*index].asked).collect();
-    if asked.is_empty() {
-        return Ok(Heard::None(None));
+    // A dump may lose a row.
+    let mut left = selection.unix_known.borrow().unheard.clone();
+    left.retain(|name| !table.is_heard(*name));
+    let mut silent: Vec<usize> = (0..selection.unix.len()).filter(|index| !table.has_listener(*index)).collect();
+    let any = silent.len() < selection.unix.len();
+    let is_left = |target: &UnixTarget| left.iter().any(|name| target.has_name(*name));
+    silent.retain(|index| selection.unix[*index].asked && !is_left(&selection.unix[*index]));
+    let left = (!left.is_empty()).then(|| {
+        format!("nobody listens at {} any more", words::few(&left.iter().map(|name| name.text()).collect::<Vec<_>>()))
+    });
+    if silent.is_empty() || (any && !wants_all) {
+        return Ok(Heard { any, missing: None, left });
     }
     let at_names = Table::of_names(world, &selection.unix).ok();
-    let silent: Vec<(&UnixTarget, Option<String>)> = asked
+    let silent: Vec<(&UnixTarget, Option<String>)> = silent
         .into_iter()
         .map(|index| {
             (&selection.unix[index], at_names.as_ref().and_then(|table| Some(described(&table.instead(index)?, world))))
         })
         .collect();
-    Ok(Heard::None(Some(words(&silent, table.names))))
+    Ok(Heard { any, missing: Some(no_listener(&silent, table.names)), left })
 }
 
 /// `a datagram socket, which has no connections, held by syslogd[1]`.
@@ -85,7 +89,7 @@ fn described(found: &Instead, world: &World) -> String {
 }
 
 /// `no such listener: /run/x.sock; listening: /run/y.sock and 12 more`.
-fn words(silent: &[(&UnixTarget, Option<String>)], names: Vec<String>) -> String {
+fn no_listener(silent: &[(&UnixTarget, Option<String>)], names: Vec<String>) -> String {
     let said = |(target, instead): &(&UnixTarget, Option<String>)| match (instead, target.has_file()) {
         (Some(instead), _) => format!("{} is {instead}", target.path.text()),
         (None, true) => format!("{} (its file is there, nobody listens on it)", target.path.text()),
@@ -120,12 +124,6 @@ fn listening(targets: &[&UnixTarget], names: Vec<String>) -> String {
     };
     let mut nearest: Vec<&String> = names.iter().collect();
     nearest.sort_by_key(|name| std::cmp::Reverse(alike(name)));
-    let more = nearest.len().saturating_sub(MOST_NAMED);
-    nearest.truncate(MOST_NAMED);
-    let listening: Vec<&str> = nearest.into_iter().map(String::as_str).collect();
-    match (listening.is_empty(), more) {
-        (true, _) => "listening: nothing".to_owned(),
-        (false, 0) => format!("listening: {}", listening.join(", ")),
-        (false, more) => format!("listening: {} and {more} more", listening.join(", ")),
-    }
+    let nearest = if nearest.is_empty() { "nothing".to_owned() } else { words::few(&nearest) };
+    format!("listening: {nearest}")
 }

@@ -38,6 +38,7 @@ mod orphans {
     pub mod bound;
     pub mod client_pool;
     pub mod junit;
+    pub mod old_workers;
     pub mod one_shot;
     pub mod recipes;
     pub mod regular_check;
@@ -124,6 +125,7 @@ mod host {
     pub mod unix_churn;
     pub mod unix_kinds;
     pub mod unix_labels;
+    pub mod unix_memory;
     pub mod unix_scenes;
     pub mod unix_servers;
     pub mod unix_sockets;

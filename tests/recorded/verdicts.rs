@@ -184,8 +184,7 @@ impl<'a> Series<'a> {
         self.samples.push(Sample { at: look.at / 1000, connections: sockets, is_down, silent });
     }
 
-    /// A leak is an alarm where the time left is in the profile's thresholds, as far as the stream tells: the check goes by the earliest, which is about
-    /// half of the likely one that is told here.
+    /// A leak is an alarm where the time left at the earliest is in the profile's thresholds.
     fn alarms(&self) -> Vec<Alarm> {
         if let Some(folder) = std::env::var_os("RECORDED_SERIES") {
             std::fs::write(Path::new(&folder).join(&self.recording.name), &self.text).unwrap();
@@ -204,10 +203,11 @@ impl<'a> Series<'a> {
     }
 
     fn alarm(&self, sample: &Sample, line: &str) -> Option<Alarm> {
-        let left: f64 = line.split(' ').nth(2)?.parse().unwrap();
+        let [left, earliest] = [2, 3].map(|field| Some(line.split(' ').nth(field)?.parse::<f64>().unwrap()));
+        let (left, earliest) = (left?, earliest?);
         let (warning, critical) = self.thresholds();
-        let state = if left <= critical { 2 } else { 1 };
-        if left / 2.0 > warning || sample.is_down {
+        let state = if earliest < critical { 2 } else { 1 };
+        if earliest >= warning || sample.is_down {
             return None;
         }
         let told = &sample.silent[..sample.silent.len().div_ceil(2)];

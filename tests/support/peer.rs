@@ -22,6 +22,7 @@
 //! keepalive NAME SECONDS               probe each after so long without traffic, then as often
 //! share                                let one more process hold all sockets; answers its pid
 //! rename HEX                           the process's name (comm) as the bytes that HEX tells
+//! enter FILE                           go on in the network namespace that the file is; the sockets stay in theirs
 //! ```
 //!
 //! Sockets of one name may be made by several commands. Port 0 is no name: give every port.
@@ -35,7 +36,7 @@ use rustix::net::sockopt::{
 use rustix::net::{AddressFamily, Protocol, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::net::{accept_with, bind, connect, ipproto, listen, send, shutdown, socket_with};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::set_name;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space, set_name};
 use std::collections::{HashMap, VecDeque};
 use std::ffi::CString;
 use std::io::{Read, Write, stdin, stdout};
@@ -152,6 +153,10 @@ impl Peer {
                 })?;
             }
             ["share"] => return self.share(),
+            ["enter", file] => {
+                let namespace = std::fs::File::open(file)?;
+                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+            }
             ["rename", hex] => set_name(&CString::new(bytes(hex)?)?)?,
             _ => return Err("unknown command".into()),
         }

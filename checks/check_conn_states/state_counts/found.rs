@@ -52,10 +52,13 @@ impl Found {
     /// already `besides 300 ESTABLISHED`.
     pub fn counted(&self, side: Side, findings: &[Finding]) -> String {
         let mix = &self.mix;
-        let is_said = |state: State| findings.iter().any(|finding| finding.whose == Whose::State(state));
+        let is_said = |state: State, name: &str| {
+            let says = |finding: &Finding| finding.reason.split(' ').any(|word| word == name);
+            findings.iter().any(|finding| finding.whose == Whose::State(state) || says(finding))
+        };
         let is_total_said = findings.iter().any(|finding| finding.whose == Whose::All);
         let sides = (side == Side::Both).then(|| [Side::Server, Side::Client].map(|side| mix.sockets(side)));
-        let unsaid = State::NAMES.iter().filter(|(state, _)| !is_said(*state));
+        let unsaid = State::NAMES.iter().filter(|(state, name)| !is_said(*state, name));
         let mut counts: Vec<(u64, &str)> =
             unsaid.map(|(state, name)| (mix.tally.count(Side::Both, *state), *name)).collect();
         counts.retain(|(count, _)| *count > 0);
@@ -65,11 +68,15 @@ impl Found {
         if is_total_said {
             return format!("of these {counts}");
         }
-        if State::NAMES.iter().any(|(state, _)| is_said(*state)) {
+        if State::NAMES.iter().any(|(state, name)| is_said(*state, name)) {
             return if counts.is_empty() { "no other".to_owned() } else { format!("besides {counts}") };
         }
         let of = if counts.is_empty() { "" } else { ": " };
-        format!("{}{of}{counts}", words::sided(mix.sockets(Side::Both), "socket", sides))
+        let split = match sides {
+            Some([server @ 1..=u64::MAX, client @ 1..=u64::MAX]) => format!(" (server {server}, client {client})"),
+            _ => String::new(),
+        };
+        format!("{}{split}{of}{counts}", words::sided(mix.sockets(Side::Both), "socket", sides))
     }
 
     /// For the JSON object.

@@ -65,7 +65,7 @@ impl Rules {
         self.by_state.iter().find(|(known, _)| *known == state).map_or(Limits::default(), |(_, limits)| *limits)
     }
 
-    /// What is wrong, the worst first. `range_known`: whether the ephemeral ports' range was read.
+    /// What is wrong, the worst first. `range_known`: whether the ephemeral ports' range was read, else they aren't judged.
     pub fn judge(&self, mix: &StateCounts, unusual: &[Unusual], range_known: bool, doubt: Doubt) -> Vec<Finding> {
         let mut found = Findings(Vec::new());
         let at_worst = doubt == Doubt::Worst;
@@ -79,13 +79,14 @@ impl Rules {
             let said = || format!("half-open connections to {}", filled(&queue, percent));
             found.judge(&self.half_open, percent, Whose::HalfOpen(queue), said);
         }
-        if let Some((room, source, destination)) = ports(mix).filter(|_| range_known || at_worst) {
+        if let Some((room, source, destination)) = ports(mix).filter(|_| range_known) {
             let percent = ports_percent(&room);
             let said = || format!("{} at {} of {}, {percent}%", room.what, room.used, room.limit);
             found.judge(&self.ports, percent, Whose::Ports(source, destination), said);
         }
         let stuck = mix.stuck_count() + if at_worst { mix.maybe_stuck } else { 0 };
-        found.judge(&self.stuck, stuck as f64, Whose::Stuck, || self.describe_stuck(mix, stuck));
+        found
+            .judge(&self.stuck, stuck as f64, Whose::Stuck, || format!("{stuck} closing for {} or more", self.min_age));
         for (state, limits) in &self.by_state {
             let count = mix.tally.count(Side::Both, *state);
             found.judge(limits, count as f64, Whose::State(*state), || format!("{count} {state}"));
@@ -93,7 +94,9 @@ impl Rules {
         let waiting = mix.tally.count(Side::Both, State::TimeWait);
         if waiting >= self.ratio_min_count {
             let (ratio, of) = (rounded(mix.time_wait_ratio(), 2), mix.tally.count(Side::Both, State::Established));
-            let said = || format!("{waiting} TIME_WAIT are {ratio}% of {of} ESTABLISHED");
+            let is_said = self.limits_of(State::TimeWait).breached(waiting as f64).is_some();
+            let many = if is_said { String::new() } else { format!("{waiting} ") };
+            let said = || format!("{many}TIME_WAIT are {ratio}% of {of} ESTABLISHED");
             found.judge(&self.ratio, ratio, Whose::State(State::TimeWait), said);
         }
         for unusual in unusual {
@@ -103,16 +106,6 @@ impl Rules {
         found.judge(&self.sockets, count as f64, Whose::All, || sockets(count));
         found.0.sort_by_key(|finding| Reverse(finding.state));
         found.0
-    }
-
-    /// `12 stuck for 1m or more (FIN_WAIT1 10, LAST_ACK 2)`.
-    fn describe_stuck(&self, mix: &StateCounts, stuck: u64) -> String {
-        let count = |(state, name): &(State, &str)| match mix.stuck.count(Side::Both, *state) {
-            0 => None,
-            count => Some(format!("{name} {count}")),
-        };
-        let states: Vec<_> = State::NAMES.iter().filter_map(count).collect();
-        format!("{stuck} closing for {} or more ({})", self.min_age, states.join(", "))
     }
 
     /// Always the same set; what isn't known has no value.

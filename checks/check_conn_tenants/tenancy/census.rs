@@ -138,8 +138,16 @@ impl Census {
             (Why::Unread, "of processes not found"),
             (Why::Unmatched, "that the key doesn't match"),
         ];
-        let said = words.into_iter().filter(|(why, _)| self.why[*why as usize] > 0);
-        said.map(|(why, words)| format!("{} {words}", self.why[why as usize])).collect::<Vec<_>>().join(", ")
+        let said: Vec<_> = words.into_iter().filter(|(why, _)| self.why[*why as usize] > 0).collect();
+        match said[..] {
+            // That it is all of them is clear.
+            [(_, words)] => words.to_owned(),
+            _ => said
+                .iter()
+                .map(|(why, words)| format!("{} {words}", self.why[*why as usize]))
+                .collect::<Vec<_>>()
+                .join(", "),
+        }
     }
 }
 
@@ -165,6 +173,8 @@ pub struct Judged {
     /// Indices of the tenants that break a rule.
     pub named: Vec<usize>,
     pub outliers: Vec<usize>,
+    /// Whether all that is wrong are sockets in CLOSE_WAIT.
+    pub only_close_wait: bool,
 }
 
 impl Rules {
@@ -190,10 +200,11 @@ impl Rules {
         judged.each(&self.share, census, &|counts| weighty(counts).then(|| shares(counts)), &|counts| {
             format!("{}, {}% of {whole}", connections(counts.connections), shares(counts))
         });
-        judged.each(&self.close_wait, census, &|counts| Some(counts.close_wait as f64), &|counts| {
-            let (count, least) = (counts.close_wait, self.ages.close_wait);
-            format!("{count} in CLOSE_WAIT for {least} or more{}", counts.beyond_spares())
-        });
+        let is_close_wait =
+            judged.each(&self.close_wait, census, &|counts| Some(counts.close_wait as f64), &|counts| {
+                let (count, least) = (counts.close_wait, self.ages.close_wait);
+                format!("{count} in CLOSE_WAIT for {least} or more{}", counts.beyond_spares())
+            });
         judged.each(&self.idle, census, &|counts| Some(counts.idle as f64), &|counts| {
             format!("{} idle for {} or more{}", counts.idle, self.ages.idle, counts.beyond_spares())
         });
@@ -214,6 +225,7 @@ impl Rules {
         if self.outliers.breached(count as f64).is_some() {
             judged.named.extend(&judged.outliers);
         }
+        judged.only_close_wait = is_close_wait && judged.verdict.reasons.len() == 1;
         judged
     }
 
@@ -238,14 +250,15 @@ impl Rules {
 }
 
 impl Judged {
-    /// Judges every tenant by one number; the worst one is the reason, with how many more there are.
+    /// Judges every tenant by one number; the worst one is the reason, with how many more there are. Whether there is
+    /// one.
     fn each(
         &mut self,
         limits: &Limits,
         census: &Census,
         value: &dyn Fn(&Counts) -> Option<f64>,
         words: &dyn Fn(&Counts) -> String,
-    ) {
+    ) -> bool {
         let breach = |(index, tenant): (usize, &Tenant)| {
             let value = value(&tenant.counts)?;
             limits.breached(value).map(|(state, _)| (state, value, index))
@@ -254,13 +267,14 @@ impl Judged {
         let worse = |a: &&(ServiceState, f64, usize), b: &&(ServiceState, f64, usize)| {
             a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(b.2.cmp(&a.2))
         };
-        let Some((_, value, index)) = breaches.iter().max_by(worse) else { return };
+        let Some((_, value, index)) = breaches.iter().max_by(worse) else { return false };
         let more = if breaches.len() > 1 { format!(" and {} more", breaches.len() - 1) } else { String::new() };
         let tenant = &census.tenants[*index];
         self.verdict.judge(limits, *value, || {
             format!("tenant {}{more}: {}", display_name(&tenant.name), words(&tenant.counts))
         });
         self.named.extend(breaches.iter().map(|(_, _, index)| index));
+        true
     }
 }
 

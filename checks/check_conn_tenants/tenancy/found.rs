@@ -1,6 +1,6 @@
 //! The service's connections with their tenants, and the poolers among their holders.
 
-use super::census::{Census, Counts, Judged, Rules};
+use super::census::{Ages, Census, Counts, Judged, Rules};
 use super::look::{Connection, Snapshot};
 use super::pooler::{self, Pooler};
 use super::spared;
@@ -77,13 +77,14 @@ impl Found {
         let is_unaged = |socket: &Socket| rules.ages.count(socket).maybe_close_wait > 0;
         let mut sockets = self.look.connections.iter().map(|connection| &connection.socket);
         match sockets.any(|socket| !socket.is_unix() && is_unaged(socket)) {
-            true => "keepalive probes or writes hide when peers closed",
+            true => "keepalive probes or writes hide ages",
             false => "peers closed at some time since the last run",
         }
     }
 
-    /// The connections that the reasons are about: those of the tenants they name, else all.
-    pub fn suspects(&self, judged: &Judged) -> Vec<Suspect> {
+    /// The connections that the reasons are about: those of the tenants they name, else all; of these the ones in
+    /// CLOSE_WAIT where nothing else is wrong.
+    pub fn suspects(&self, judged: &Judged, ages: &Ages) -> Vec<Suspect> {
         let named: HashSet<&str> = judged.named.iter().map(|index| self.census.tenants[*index].name.as_str()).collect();
         let is_meant = |whose: &Whose| match whose {
             Whose::Tenant(name) => named.is_empty() || named.contains(&**name),
@@ -101,7 +102,9 @@ impl Found {
             suspect.holder_inode = end.map_or(0, |end| end.inode);
             suspect
         };
-        let meant = self.look.connections.iter().zip(&self.whose).filter(|(_, whose)| is_meant(whose));
+        let is_bad = |connection: &Connection| !judged.only_close_wait || ages.count(&connection.socket).close_wait > 0;
+        let all = self.look.connections.iter().zip(&self.whose);
+        let meant = all.filter(|(connection, whose)| is_meant(whose) && is_bad(connection));
         meant.map(|(connection, _)| of(connection)).collect()
     }
 }

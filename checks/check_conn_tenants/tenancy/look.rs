@@ -5,11 +5,11 @@ use connleak::kernel::ends::{self, Ends};
 use connleak::kernel::look;
 use connleak::kernel::own_addresses::OwnAddresses;
 use connleak::kernel::select::{Match, Selection};
-use connleak::kernel::socket::{Endpoint, Side, Socket, State, StateSet, UnixName};
+use connleak::kernel::socket::{Endpoint, Side, Socket, State, StateSet};
 use connleak::kernel::source::{self, Coverage, Query};
-use connleak::kernel::world::{Netns, World};
+use connleak::kernel::world::World;
 use connleak::service::target::Target;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -56,8 +56,6 @@ pub struct Snapshot {
     pub seen: Coverage,
     pub connections: Vec<Connection>,
     pub listeners: Vec<End>,
-    /// UNIX sockets that have connections and nobody who listens, in this namespace.
-    pub unheard: Vec<UnixName>,
     /// Whether TCP's sockets are meant, too.
     pub has_tcp: bool,
     /// Sockets of connections of which it can't be told whether they are selected.
@@ -84,7 +82,7 @@ pub fn look(world: &World, target: &mut Target, state_dir: Option<&Path>) -> Res
     let mut sights = target.first_sights(state_dir, world)?;
     let selection = &target.selection;
     let counted = |state| matches!(state, State::Established | State::CloseWait);
-    let (mut listeners, mut heard, mut unsure) = (Vec::new(), BTreeSet::new(), Vec::new());
+    let (mut listeners, mut unsure) = (Vec::new(), Vec::new());
     let (mut clients, mut servers, mut selected) = (Seen::default(), Seen::default(), Vec::new());
     // The other end too is wanted, whichever is chosen.
     let (ports, unix, unix_known) = (selection.ports.clone(), selection.unix.clone(), selection.unix_known.clone());
@@ -94,7 +92,6 @@ pub fn look(world: &World, target: &mut Target, state_dir: Option<&Path>) -> Res
         let Match::Yes(side) = matched else { return };
         let socket = &*sights.see(socket, side);
         if socket.state == State::Listen {
-            heard.extend(socket.unix_name());
             listeners
                 .extend((socket.is_unix() || selection.ports.contains(&socket.local.port)).then(|| End::of(socket)));
             return;
@@ -142,16 +139,11 @@ pub fn look(world: &World, target: &mut Target, state_dir: Option<&Path>) -> Res
         let peer = if asks_server { socket.local.ip } else { socket.remote.ip };
         Connection { socket, client, server, peer }
     };
-    let connections: Vec<Connection> = selected.into_iter().map(connection).collect();
-    // A recording, a look that isn't whole, and a container that has the host's socket mounted lack who listens.
-    let is_ours = matches!(world.netns, Netns::Home | Netns::All);
-    let tells_all = is_ours && seen.missing.is_none() && world.replay.is_none();
-    let named = connections.iter().filter_map(|one| one.socket.unix_name()).filter(|name| !heard.contains(name));
-    let unheard: BTreeSet<UnixName> = named.filter(|_| tells_all).collect();
-    let unheard = unheard.into_iter().collect();
+    let connections = selected.into_iter().map(connection).collect();
     let unkept = sights.keep(&both.unix_known.borrow(), seen.missing.is_none());
     let has_tcp = selection.has_tcp();
-    Ok(Snapshot { seen, connections, listeners, unheard, has_tcp, unsure, unkept })
+    selection.unix_known.swap(&both.unix_known);
+    Ok(Snapshot { seen, connections, listeners, has_tcp, unsure, unkept })
 }
 
 /// In FIN_WAIT a client that has closed only its sending half is still there.

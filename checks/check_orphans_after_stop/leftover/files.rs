@@ -27,7 +27,7 @@ pub fn silent(selection: &Selection, served: &[UnixName], world: &World) -> Opti
 /// That nothing is at a path that was asked for: its service took the file along, or the path was never right. `served`: as of
 /// [`silent`].
 pub fn absent(selection: &Selection, served: &[UnixName], world: &World) -> Vec<String> {
-    let is_served = |target: &UnixTarget| served.iter().any(|name| target.is_called(*name));
+    let is_served = |target: &UnixTarget| served.iter().any(|name| target.has_name(*name));
     // The files of a recording are another time's.
     let asked = selection.unix.iter().filter(|target| target.asked && world.replay.is_none() && !is_served(target));
     let words = |target: &UnixTarget| {

@@ -5,17 +5,20 @@ use crate::subcommand::Plain;
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
 use connleak::base::error::plain;
-use connleak::growth::detector::{Detector, Sample, Verdict};
+use connleak::growth::detector::{Detector, Sample, TimeLeft, Verdict};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::PathBuf;
+
+/// Seconds left at the earliest; as the generic profile has it.
+const CRITICAL: f64 = 1200.0;
 
 /// replay recorded samples through the leak detector
 #[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "backtest")]
 pub struct Backtest {
-    /// read one series from standard input and answer each sample with a line: its number, 0 or 1,
-    /// and with 1 the seconds left
+    /// read one series from standard input and answer each sample with a line: its number, 0, 1 or 2
+    /// (may be full in 20 minutes), and with 1 and 2 the seconds left: likely, earliest, latest
     #[argh(switch)]
     stream: bool,
 
@@ -64,7 +67,11 @@ fn stream(input: impl BufRead) -> Result<(), String> {
     let mut output = io::stdout().lock();
     replay(input, |index, _, verdict| {
         match verdict {
-            Verdict::Leak(leak) => writeln!(output, "{index} 1 {:.0}", leak.left.likely)?,
+            Verdict::Leak(leak) => {
+                let TimeLeft { likely, earliest, latest } = leak.left;
+                let code = if earliest < CRITICAL { 2 } else { 1 };
+                writeln!(output, "{index} {code} {likely:.0} {earliest:.0} {latest:.0}")?;
+            }
             _ => writeln!(output, "{index} 0")?,
         }
         output.flush()

@@ -94,7 +94,7 @@ fn show(args: &Args<Sessions>, world: &World) -> Result<String> {
     }
     let told = Told::read(&args.rest, &target.profile.service)?;
     // The list first: the sooner the kernel is asked after it, the better both agree.
-    let scene = gather::look(&target, world)?;
+    let scene = gather::look_settled(&target, world)?;
     let stuck = target.profile.close_wait.min_age.unwrap_or(Span::seconds(60)).as_millis();
     let mut rows = row::rows(&scene, &told.sessions, told.is_pooler(&target.profile.service), stuck);
     let mut notes = notes(&rows, &told, &target);

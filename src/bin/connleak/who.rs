@@ -4,6 +4,7 @@ mod cards;
 mod export;
 mod gather;
 mod ghosts;
+mod remembered;
 mod row;
 mod sockets;
 mod table;
@@ -24,6 +25,7 @@ use connleak::service::target::{self, Target};
 use connleak::service::tenant_key::{Key, Plain};
 use gather::View;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// a table of who has which sockets, worst first; replaces 'lsof -i -a -p PID'
@@ -54,6 +56,11 @@ pub struct Who {
     /// with -o csv: a row for each socket, with its descriptor, instead of one for each owner
     #[argh(switch)]
     sockets: bool,
+
+    /// where checks remember clients of UNIX sockets and since when these are closed; as root every user's, default
+    /// /var/lib/connleak
+    #[argh(option, arg_name = "DIR")]
+    state_dir: Option<PathBuf>,
 
     /// most rows, 0 for all; default 20
     #[argh(option, arg_name = "N")]
@@ -195,7 +202,10 @@ impl Who {
         let by_default = Looking::ByDefault { matters: &|more| more > 0, exactly: true };
         let looking = if self.ghosts { Looking::Asked } else { by_default };
         let looking = (!self.no_ghosts && target.selection.has_tcp()).then_some(looking);
-        let mut view = View::gather(&target, by, shows_sockets, looking, world)?;
+        let (sights, unread) = remembered::recall(&target, self.state_dir.as_deref(), world);
+        let mut view = View::gather(&target, by, shows_sockets, (looking, sights), world)?;
+        view.notes.extend(unread);
+        view.notes.extend(remembered::absent(&target, !view.rows.is_empty(), world));
         view.add_ghosts(target.selection.side);
         let top = self.top.map_or(20, |Top(top)| top);
         let format = self.output.unwrap_or_default();

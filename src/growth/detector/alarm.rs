@@ -1,5 +1,6 @@
 //! How long a leak stays reported once it was found.
 
+use super::forecast::TimeLeft;
 use super::scene::{Finding, Pace, Scene, Witness};
 use super::table::Table;
 use serde::{Deserialize, Serialize};
@@ -13,9 +14,10 @@ const CHECKS: f64 = 6.0;
 const LONGEST: f64 = 86_400.0;
 /// Seconds for which the suspects of a leak of lasting connections may be missing: whole pools are closed and opened anew.
 const RENEWAL: f64 = 1800.0;
-/// Seconds, or share of the time left, in which a better forecast is believed.
-const LATELY: f64 = 7200.0;
+/// Share of the time left in which a better forecast is believed.
 const HASTE: f64 = 0.25;
+/// Seconds in which a better early end is believed, or all of the time left: states are judged by it.
+const CALM: f64 = 3600.0;
 
 /// A leak that is being reported.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +37,8 @@ pub struct Alarm {
     pub stood: f64,
     /// Instant on the detector's clock at which the limit is told to be reached; infinite: not told yet.
     pub full: f64,
+    /// Likewise, at the earliest.
+    pub earliest: f64,
 }
 
 impl Alarm {
@@ -57,22 +61,24 @@ impl Alarm {
             found: now,
             stood: now,
             full: f64::INFINITY,
+            earliest: f64::INFINITY,
         })
     }
 
-    /// Smooths the instant at which the limit is reached: an earlier one at once, a later one by and by, so that
-    /// a state doesn't flap with each estimate. `elapsed`: seconds since the sample before.
-    pub fn smooth(&mut self, full: f64, now: f64, elapsed: f64) {
-        let patience = LATELY.max(HASTE * (full - now));
-        self.full = match full < self.full {
-            true => full.max(now),
-            false => self.full + (full - self.full) * (1.0 - (-elapsed / patience).exp()),
+    /// Follows the instants at which the limit is reached, in `left` seconds from `now`: to earlier ones at once, as a leak may have become
+    /// faster, to later ones by and by, so that a state doesn't flap with each estimate. `elapsed`: seconds since the sample before.
+    pub fn follow(&mut self, left: TimeLeft, now: f64, elapsed: f64) {
+        let follow = |told: f64, left: f64, patience: f64| match now + left < told {
+            true => now + left,
+            false => (now + left + (told - now - left) * (-elapsed / patience).exp()).max(now),
         };
+        self.full = follow(self.full, left.likely, (HASTE * left.likely).max(1.0));
+        self.earliest = follow(self.earliest, left.earliest, CALM.max(left.earliest));
     }
 
     /// What was told before goes on: it is one leak, though a witness may see only the end of it.
     pub fn go_on(&mut self, held: &Alarm) {
-        self.full = held.full;
+        (self.full, self.earliest) = (held.full, held.earliest);
         self.since = self.since.min(held.since);
     }
 
@@ -95,7 +101,18 @@ mod tests {
 
     fn alarm(onset: f64, full: f64) -> Alarm {
         let (witness, pace) = (Witness::Silence, Pace::steady(0.1));
-        Alarm { witness, group: 7, onset, since: onset, pace, suspects: 9, found: 5000.0, stood: 5000.0, full }
+        Alarm {
+            witness,
+            group: 7,
+            onset,
+            since: onset,
+            pace,
+            suspects: 9,
+            found: 5000.0,
+            stood: 5000.0,
+            full,
+            earliest: full,
+        }
     }
 
     #[test]
@@ -106,13 +123,28 @@ mod tests {
     }
 
     #[test]
-    fn an_earlier_end_is_told_at_once_and_a_later_one_within_hours() {
+    fn an_earlier_end_is_told_at_once_and_a_later_one_by_and_by() {
+        let left = |likely, earliest| TimeLeft { likely, earliest, latest: 9000.0 };
         let mut told = alarm(1000.0, 9000.0);
-        told.smooth(7000.0, 5000.0, 60.0);
-        assert_eq!(told.full, 7000.0);
-        told.smooth(9000.0, 5060.0, 60.0);
-        assert!((7010.0..7020.0).contains(&told.full), "{}", told.full);
-        told.smooth(4000.0, 5120.0, 60.0);
-        assert_eq!(told.full, 5120.0, "nothing is left, and no less");
+        told.follow(left(2000.0, 1000.0), 5000.0, 60.0);
+        assert_eq!((told.full, told.earliest), (7000.0, 6000.0));
+        told.follow(left(3940.0, 2940.0), 5060.0, 60.0);
+        assert!((7110.0..7130.0).contains(&told.full), "within a quarter of the time left: {}", told.full);
+        assert!((6030.0..6035.0).contains(&told.earliest), "within an hour: {}", told.earliest);
+        told.follow(left(0.0, 0.0), 5120.0, 60.0);
+        assert_eq!((told.full, told.earliest), (5120.0, 5120.0), "nothing is left, and no less");
+    }
+
+    /// By what is likely alone it would be critical and not, with each of them.
+    #[test]
+    fn a_state_does_not_come_and_go_with_each_estimate() {
+        let mut told = alarm(1000.0, f64::INFINITY);
+        let early = (0..120).map(|minute| {
+            let now = 5000.0 + f64::from(minute) * 60.0;
+            let least = if minute % 10 == 0 { 600.0 } else { 5400.0 };
+            told.follow(TimeLeft { likely: least, earliest: least, latest: 9000.0 }, now, 60.0);
+            told.earliest - now < 1200.0
+        });
+        assert!(early.skip(1).all(|is_near| is_near));
     }
 }

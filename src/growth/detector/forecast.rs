@@ -1,19 +1,19 @@
-//! When the limit is reached: the leak goes on at its rate, the healthy rest goes as high as it lately did.
+//! When the limit is reached: the leak goes on at its rate, the healthy rest goes as high as it lately did in as long a time.
 
 use super::scene::Pace;
 use super::series::{Point, Series};
 
-/// Seconds of the past whose crest the healthy rest will reach again: load an hour from now is most like load just now.
+/// Seconds of the past whose crest the healthy rest reaches again at least: load an hour from now is most like load just now.
 const LATELY: f64 = 1800.0;
 /// Fewer looks don't tell how noisy a load is: where they are rare one spike would be both its crest and its noise.
 const LOOKS: usize = 24;
-/// Standard deviations above the mean that a crest has in a thousand looks: those between two looks, and those to come, are higher than those seen.
-const CREST: f64 = 3.5;
-/// Standard deviations above the highest of a day, at worst.
-const WIDE: f64 = 4.0;
+/// Standard deviations above the mean that a load comes to in a hundred looks: those seen, and those to come.
+const USUAL_CREST: f64 = 2.5;
+/// And that it hardly ever exceeds, at and between the looks.
+const WORST_CREST: f64 = 4.0;
 /// A leak may go on at this share of its slowest pace so far.
 const SLOWER: f64 = 0.8;
-/// Seconds of the past whose crest is the worst to expect: a daily load comes back.
+/// The rhythm of most loads, seconds.
 const DAY: f64 = 86_400.0;
 /// The rhythm of a load that rests at weekends, seconds.
 const WEEK: f64 = 7.0 * DAY;
@@ -26,8 +26,9 @@ const QUICK: f64 = 600.0;
 /// Seconds until the limit is reached.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TimeLeft {
+    /// At the fastest of its paces, the healthy rest as high as it came in as long a time before, and a day ago.
     pub likely: f64,
-    /// The fastest pace two standard deviations higher, the healthy rest above its highest of a day.
+    /// That pace two standard deviations higher, the healthy rest at its worst.
     pub earliest: f64,
     /// The slowest pace two standard deviations lower, the healthy rest at its mean.
     pub latest: f64,
@@ -55,30 +56,47 @@ pub fn time_left_at(pace: Pace, found: f64, leaking: Leaking, totals: &Series, l
     // What rests has not leaked since.
     let leaked = |at: f64| rate * (at.min(found) - onset).max(0.0);
     let rest = |point: &Point, count: f32| (f64::from(count) - leaked(point.at)).max(0.0);
-    let past = |span: f64| totals.between(now - span, now).iter();
-    let crest = |span: f64| past(span).map(|point| rest(point, point.max)).fold(0.0, f64::max);
+    let crest = |points: &[Point]| points.iter().map(|point| rest(point, point.max)).fold(0.0, f64::max);
     let means = |points: &[Point]| points.iter().map(|point| rest(point, point.mean)).collect::<Vec<f64>>();
-    let (lately, noise) = mean_and_deviation(&means(totals.latest(LATELY, LOOKS)));
     let left = |healthy: f64, rate: f64| ((limit - healthy - leaked(now)) / rate.max(1e-9)).max(0.0);
-    // The load of this hour, and that of the coming ones as it was a day and a week ago.
-    let mut likely = left(crest(LATELY).max(lately + CREST * noise), pace.fastest);
-    for cycle in [DAY, WEEK] {
-        let meets = |point: &Point| {
-            let (full, ahead) = (left(rest(point, point.max), pace.fastest), (point.at + cycle - now).max(0.0));
-            ahead + ((full - ahead) / cycle).ceil().max(0.0) * cycle
-        };
-        likely = past(cycle).map(meets).fold(likely, f64::min);
-    }
+    // The further ahead, the longer the past of which the load may come back.
+    let reached = |deviations: f64, rate: f64| {
+        met(|ahead| {
+            let span = ahead.max(LATELY);
+            let lately = totals.latest(span, LOOKS);
+            let (mean, deviation) = mean_and_deviation(&means(lately));
+            let yesterday = totals.between(now - DAY, now - DAY + span);
+            left(crest(lately).max(crest(yesterday)).max(mean + deviations * deviation), rate)
+        })
+    };
     // Leaks come one by one: a count of n is uncertain by about its root.
     let doubt = (2.0 / evidence.max(1.0).sqrt()).min(0.9);
-    TimeLeft {
-        likely,
-        earliest: left(crest(DAY) + WIDE * noise, pace.fastest * (1.0 + doubt)),
-        latest: left(
-            lately.min(mean_and_deviation(&means(totals.latest(DAY, LOOKS))).0),
-            SLOWER * pace.slowest * (1.0 - doubt),
-        ),
+    let fast = pace.fastest * (1.0 + doubt);
+    let mut earliest = reached(WORST_CREST, fast);
+    // The load of each hour as it was a day and a week ago.
+    for cycle in [DAY, WEEK] {
+        let meets = |point: &Point| {
+            let (full, ahead) = (left(rest(point, point.max), fast), (point.at + cycle - now).max(0.0));
+            ahead + ((full - ahead) / cycle).ceil().max(0.0) * cycle
+        };
+        earliest = totals.between(now - cycle, now).iter().map(meets).fold(earliest, f64::min);
     }
+    let mean = |span: f64| mean_and_deviation(&means(totals.latest(span, LOOKS))).0;
+    TimeLeft {
+        likely: reached(USUAL_CREST, pace.fastest),
+        earliest,
+        latest: left(mean(LATELY).min(mean(DAY)), SLOWER * pace.slowest * (1.0 - doubt)),
+    }
+}
+
+/// How many seconds ahead the limit is reached, where `left` are left until then by the crest that comes so far ahead: the further, the higher.
+fn met(left: impl Fn(f64) -> f64) -> f64 {
+    let (mut low, mut high) = (0.0, left(0.0));
+    for _ in 0..24 {
+        let middle = f64::midpoint(low, high);
+        (low, high) = if left(middle) > middle { (middle, high) } else { (low, middle) };
+    }
+    high
 }
 
 fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
@@ -129,12 +147,21 @@ mod tests {
         assert!((left.likely - 1300.0).abs() < 15.0, "310 leaked, 60 healthy, 130 left, and a little noise: {left:?}");
     }
 
+    /// That of half an hour ago isn't in the last half hour, and in no minute of it.
+    #[test]
+    fn the_further_ahead_the_limit_the_higher_the_load_may_come() {
+        let left = |limit| time_left(LEAKING, &totals(561), limit, 5600.0).likely;
+        assert!((left(560.0) - 600.0).abs() < 15.0, "460 leaked, 40 healthy, 60 left: {}", left(560.0));
+        assert!((left(800.0) - 2800.0).abs() < 15.0, "60 on the hour, 2000 s ago: {}", left(800.0));
+    }
+
     #[test]
     fn rare_looks_miss_the_crests() {
         let mut totals = Series::default();
         (0..=6).for_each(|i| totals.push(f64::from(i) * 300.0, if i % 2 == 0 { 110.0 } else { 90.0 }));
         let left = time_left(Leaking { onset: 1800.0, rate: 0.1, evidence: 100.0 }, &totals, 200.0, 1800.0);
-        assert!((left.likely - 640.0).abs() < 20.0, "up to 136 of them, 3.5 deviations above 101: {left:?}");
+        assert!((left.likely - 740.0).abs() < 20.0, "up to 126 of them, 2.5 deviations above 101: {left:?}");
+        assert!((left.earliest - 590.0 / 1.2).abs() < 20.0, "up to 141, 4 deviations above: {left:?}");
     }
 
     #[test]
@@ -157,16 +184,15 @@ mod tests {
         });
         let left = time_left(Leaking { onset, rate, evidence: 100.0 }, &totals, 200.0, now).likely / DAY;
         assert!(
-            (3.4..=3.6).contains(&left),
-            "7.5 are lost by the second midnight, 40 by the noon after the fifth: {left}"
+            (3.2..=3.6).contains(&left),
+            "7.5 are lost by the second midnight, the other 32.5 in three days, where the noon of each counts: {left}"
         );
     }
 
     #[test]
-    fn the_band_holds_the_crest_of_a_day_and_the_doubt_in_the_rate() {
+    fn the_band_holds_the_doubt_in_the_rate() {
         let left = time_left(LEAKING, &totals(201), 200.0, 2000.0);
-        // It varies by next to nothing in the last half hour, but for the crest.
-        assert!((left.earliest - 38.0 / 0.12).abs() < 20.0, "{left:?}");
+        assert!((left.earliest - 60.0 / 0.12).abs() < 5.0, "{left:?}");
         assert!((left.latest - 60.0 / 0.064).abs() < 5.0, "{left:?}");
     }
 

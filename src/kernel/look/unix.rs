@@ -9,6 +9,7 @@ pub use table::{Instead, Table};
 
 use crate::base::error::Result;
 use crate::kernel::listeners::Listeners;
+use crate::kernel::owner::UNKNOWN_UID;
 use crate::kernel::select::{Match, Selection};
 use crate::kernel::socket::{Protocol, Side, Socket, State, StateSet, UnixEnd, UnixName};
 use crate::kernel::source::unix::{Kind, diag};
@@ -63,7 +64,7 @@ pub fn visit(
         show(&Socket { protocol, ..row(end, State::Close, named.name, Side::Server) }, Side::Server, end.uid, &[]);
     }
     let clients = table.clients(&selection.unix_known.borrow());
-    table.teach(&mut selection.unix_known.borrow_mut(), &clients);
+    teach(&table, selection, &clients, more.missing.is_none());
     for (socket, name) in clients.into_iter().filter(|(socket, _)| given.insert(socket.inode)) {
         show(&row(&socket, state(&socket), name, Side::Client), Side::Client, socket.uid, &[]);
     }
@@ -73,6 +74,24 @@ pub fn visit(
         merge(seen, more, table.untold, !selection.has_tcp());
     }
     Ok(())
+}
+
+/// What the next look is to know, and what this one tells of sockets that are nobody's. `is_whole`: else a listener may be in
+/// what wasn't seen.
+fn teach(table: &Table, selection: &Selection, clients: &[(Kept, UnixName)], is_whole: bool) {
+    let mut known = selection.unix_known.borrow_mut();
+    let strays = table.teach(&mut known, clients);
+    let may_be_selected = |(inode, uid): (u32, Option<u32>)| {
+        let end = UnixEnd { name: None, inode }.endpoint();
+        let (inode, uid, is_told) = (u64::from(inode), uid.unwrap_or(UNKNOWN_UID), uid.is_some());
+        let stray = Socket { protocol: Protocol::Unix, inode, uid, ..Socket::bare(State::CloseWait, end, end) };
+        let is_other = is_told && selection.matches_unix(&stray, Side::Client, &[]) == Match::No;
+        (!is_other).then_some(stray)
+    };
+    known.astray = strays.into_iter().filter_map(may_be_selected).collect();
+    if is_whole {
+        table.teach_heard(&mut known, clients);
+    }
 }
 
 /// What TCP would call it: no more comes from a peer that has closed, or closed its sending half.

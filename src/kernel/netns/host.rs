@@ -181,7 +181,12 @@ pub fn inode(link: &[u8]) -> Option<u64> {
 pub fn mounts(process: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let path = process.join("mountinfo");
     let table = fs::read(&path).map_err(|cause| Error::reading(&path, cause))?;
-    Ok(String::from_utf8_lossy(&table).lines().filter_map(mount).collect())
+    Ok(mounts_of(&table))
+}
+
+/// The network namespaces of a table of mounts, as [`mounts`] tells them.
+pub fn mounts_of(table: &[u8]) -> Vec<(u64, PathBuf)> {
+    String::from_utf8_lossy(table).lines().filter_map(mount).collect()
 }
 
 /// The inode and place of a mounted network namespace, from a line of mountinfo:

@@ -5,16 +5,21 @@
 use super::host::{self, Host, LivedIn, inode};
 use crate::base::error::Result;
 use crate::kernel::owner::listing::{Walk, walk};
-use crate::kernel::owner::tables::{Others, Place, each_descriptor, each_descriptor_of_others};
-use crate::kernel::owner::was_refused;
+use crate::kernel::owner::reading::read_all;
+use crate::kernel::owner::tables::{Others, Place, each_descriptor, each_descriptor_of_others, each_thread, threads};
+use crate::kernel::owner::{self, is_gone};
+use crate::kernel::proc_stat::Stat;
 use crate::kernel::unhashed;
 use crate::kernel::world::World;
+use rustix::fd::BorrowedFd;
+use rustix::fs::{AtFlags, stat, statat};
+use rustix::io::Errno;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Namespaces that descriptors keep, by inode.
+/// Namespaces that descriptors or mounts keep, by inode.
 pub type Candidates = HashMap<u64, PathBuf>;
 
 /// Adds the network namespace to which a descriptor of a process leads, if it does.
@@ -24,55 +29,230 @@ pub fn add(candidates: &mut Candidates, world: &World, pid: u32, place: Place, l
     }
 }
 
-/// All network namespaces that can be found. Where so many TCP sockets are in none of those that processes are in
+/// All network namespaces with TCP sockets that can be found. Where so many are in none of those that processes are in
 /// that it may pay, every descriptor is read, which is dear. `candidates`: they have been read.
 ///
 /// # Errors
 /// As [`host::look`].
 pub fn look(world: &World, candidates: Option<&Candidates>) -> Result<Host> {
-    let mut host = host::look(world)?;
-    host.outside = unhashed::outside(world, &host.lived_in);
+    let mut host = look_at_processes(world)?;
     if candidates.is_some() || host.outside != Some(0) {
-        look_for_more(world, &mut host, candidates);
+        look_for_more(world, &mut host, candidates.cloned().unwrap_or_default(), candidates.is_none());
     }
     Ok(host)
 }
 
-fn look_for_more(world: &World, host: &mut Host, candidates: Option<&Candidates>) {
+/// All namespaces as for [`look`], but with UNIX sockets, which no counter of the machine has: mounts are read in any case.
+///
+/// # Errors
+/// As [`host::look`].
+pub fn look_for_unix(world: &World) -> Result<Host> {
+    let mut host = look_at_processes(world)?;
+    let reads_descriptors = host.outside != Some(0);
+    look_for_more(world, &mut host, Candidates::new(), reads_descriptors);
+    Ok(host)
+}
+
+/// What has been looked into.
+#[derive(Debug, Default)]
+pub struct Visited {
+    namespaces: HashSet<u32>,
+    paths: HashSet<PathBuf>,
+    /// Whether one that processes were in had none any more.
+    pub any_left: bool,
+}
+
+impl Visited {
+    /// Whether a namespace, by its [`super::identity_of`], is new.
+    pub fn enter(&mut self, identity: u32) -> bool {
+        self.namespaces.insert(identity)
+    }
+
+    pub fn has(&self, identity: u32) -> bool {
+        self.namespaces.contains(&identity)
+    }
+
+    /// Whether a path of [`Host::mounted`] is new.
+    pub fn follow(&mut self, path: &Path) -> bool {
+        self.paths.insert(path.to_owned())
+    }
+}
+
+/// Visits what `look` finds. Who passes through a namespace (a check, `ip netns exec`) hides what keeps it: where one
+/// was left meanwhile it is looked for again.
+///
+/// # Errors
+/// Of `look`.
+pub fn visit(look: &dyn Fn() -> Result<Host>, each: &mut dyn FnMut(&Host, &mut Visited)) -> Result<Host> {
+    const MOST_LOOKS: usize = 5;
+    let (mut visited, mut host) = (Visited::default(), look()?);
+    for _ in 1..MOST_LOOKS {
+        each(&host, &mut visited);
+        if !std::mem::take(&mut visited.any_left) {
+            return Ok(host);
+        }
+        host = look()?;
+    }
+    each(&host, &mut visited);
+    if visited.any_left {
+        host.hidden.push("network namespaces come and go faster than they are looked into".to_owned());
+    }
+    Ok(host)
+}
+
+fn look_at_processes(world: &World) -> Result<Host> {
+    let mut host = host::look(world)?;
+    host.outside = unhashed::outside(world, &host.lived_in);
+    Ok(host)
+}
+
+fn look_for_more(world: &World, host: &mut Host, mut found: Candidates, reads_descriptors: bool) {
     let of_process = |namespace: &LivedIn| Some(fs::metadata(namespace.process()?.join("ns/net")).ok()?.ino());
     let by_path = host.mounted.iter().filter_map(|path| Some(fs::metadata(path).ok()?.ino()));
     let mut known: HashSet<u64> = host.lived_in.iter().filter_map(of_process).chain(by_path).collect();
-    let mut found = candidates.cloned().unwrap_or_default();
-    let mount_namespace = |process: PathBuf| fs::metadata(process.join("ns/mnt")).map(|meta| meta.ino()).ok();
-    let mut seen: HashSet<u64> = mount_namespace(world.proc_root.join("self")).into_iter().collect();
-    let mut refused = 0;
+    let ours = stat(world.proc_root.join("self/ns/mnt"));
+    let mut mounts = Mounts { read: ours.iter().map(|stat| stat.st_ino).collect(), unread: Vec::new() };
+    let (mut refused, mut unread) = (0, 0);
     let walked = walk(world, &mut |process, dir| {
-        let folder = world.proc_root.join(process.pid.to_string());
-        if mount_namespace(folder.clone()).is_some_and(|inode| seen.insert(inode)) {
-            for (inode, path) in host::mounts(&folder).unwrap_or_default() {
-                let below = path.strip_prefix("/").map(|path| folder.join("root").join(path));
-                found.entry(inode).or_insert(below.unwrap_or(path));
-            }
-        }
-        if candidates.is_some() {
-            return Ok(());
-        }
         let read = dir.and_then(|dir| {
-            let (mut links, mut each) =
-                (usize::MAX, |place, link: &[u8]| add(&mut found, world, process.pid, place, link));
-            each_descriptor(dir, &mut each)?;
-            each_descriptor_of_others(dir, Others::Differing, &mut links, &mut each).map(drop)
+            let mounts = mounts.add_of_process(world, process.pid, dir, &mut found);
+            let descriptors = match reads_descriptors {
+                true => unless_refused_twice(|| add_kept(&mut found, world, process.pid, dir)),
+                false => Ok(()),
+            };
+            mounts.and(descriptors)
         });
-        refused += u64::from(was_refused(&read));
+        match read {
+            // Even root is refused some.
+            Err(Errno::ACCESS | Errno::PERM) => refused += 1,
+            Err(errno) if !is_gone(errno) => unread += 1,
+            _ => {}
+        }
         read
     });
+    let may_keep = "that may keep more network namespaces";
+    unread += mounts.unread();
+    if unread > 0 {
+        host.hidden.push(format!("{unread} processes can't be read {may_keep}"));
+    }
+    if walked != Walk::Whole {
+        host.hidden.push(format!("not all processes read {may_keep}"));
+    }
     if refused > 0 {
-        host.remark = Some(format!("{refused} processes may not be read that may keep more network namespaces"));
-    } else if walked != Walk::Whole {
-        host.remark = Some("not all processes read that may keep more network namespaces".to_owned());
+        host.remark = Some(format!("{refused} processes may not be read {may_keep}"));
     }
     found.retain(|inode, _| known.insert(*inode));
     let mut paths: Vec<PathBuf> = found.into_values().collect();
     paths.sort_unstable();
     host.mounted.extend(paths);
+}
+
+/// Adds the network namespaces to which a process's descriptors lead.
+fn add_kept(found: &mut Candidates, world: &World, pid: u32, dir: BorrowedFd<'_>) -> std::result::Result<(), Errno> {
+    let (mut links, mut each) = (usize::MAX, |place, link: &[u8]| add(found, world, pid, place, link));
+    each_descriptor(dir, &mut each)?;
+    each_descriptor_of_others(dir, Others::Differing, &mut links, &mut each).map(drop)
+}
+
+/// Does it again where it was refused: who changes his user or program is nobody's to read for a moment.
+fn unless_refused_twice<T>(mut act: impl FnMut() -> std::result::Result<T, Errno>) -> std::result::Result<T, Errno> {
+    match act() {
+        Err(Errno::ACCESS | Errno::PERM) => act(),
+        done => done,
+    }
+}
+
+/// The mount namespaces that processes are in.
+struct Mounts {
+    /// By inode.
+    read: HashSet<u64>,
+    /// The namespace of each table that couldn't be read; `None`: not told.
+    unread: Vec<Option<u64>>,
+}
+
+impl Mounts {
+    /// Adds to `found` the network namespaces that are mounted where a process sees them, or one of its threads.
+    fn add_of_process(
+        &mut self,
+        world: &World,
+        pid: u32,
+        process: BorrowedFd<'_>,
+        found: &mut Candidates,
+    ) -> std::result::Result<(), Errno> {
+        let first = self.add_of_task(world, pid, process, found);
+        if threads(process)? > 1 {
+            // They run on also where the first has ended.
+            return each_thread(process, &mut |id, thread| {
+                if id != pid {
+                    // Of each that may not be told to read the table would be dear.
+                    statat(thread, "ns/mnt", AtFlags::empty())?;
+                    self.add_of_task(world, id, thread, found)?;
+                }
+                Ok(true)
+            });
+        }
+        first
+    }
+
+    fn add_of_task(
+        &mut self,
+        world: &World,
+        id: u32,
+        task: BorrowedFd<'_>,
+        found: &mut Candidates,
+    ) -> std::result::Result<(), Errno> {
+        // Anyone may read the table, whether he may know whose it is or not.
+        let namespace = statat(task, "ns/mnt", AtFlags::empty()).ok().map(|stat| stat.st_ino);
+        if namespace.is_some_and(|inode| self.read.contains(&inode)) {
+            return Ok(());
+        }
+        match unless_refused_twice(|| read_all(task, "mountinfo", u64::MAX)) {
+            // Said of one that has ended: it is in none any more.
+            Err(Errno::INVAL) if has_ended(task)? => return Err(Errno::SRCH),
+            Err(errno) if is_gone(errno) || matches!(errno, Errno::ACCESS | Errno::PERM) => return Err(errno),
+            Err(_) => self.unread.push(namespace),
+            Ok(table) => {
+                self.read.extend(namespace);
+                let root = world.proc_root.join(id.to_string()).join("root");
+                for (inode, path) in host::mounts_of(&table) {
+                    let below = path.strip_prefix("/").map(|path| root.join(path));
+                    found.entry(inode).or_insert(below.unwrap_or(path));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many weren't read, by whichever process.
+    fn unread(&self) -> u64 {
+        let is_unread = |namespace: &&Option<u64>| namespace.is_none_or(|inode| !self.read.contains(&inode));
+        self.unread.iter().filter(is_unread).count() as u64
+    }
+}
+
+/// Whether a task is no more, whatever others of its process do.
+fn has_ended(task: BorrowedFd<'_>) -> std::result::Result<bool, Errno> {
+    let line = owner::stat(task)?;
+    let stat = Stat::parse(&line).ok_or(Errno::IO)?;
+    Ok(matches!(stat.state, b'Z' | b'X') || stat.is_exiting())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_meanwhile_is_looked_for_again() {
+        let look =
+            || Ok(Host { lived_in: Vec::new(), mounted: Vec::new(), remark: None, hidden: Vec::new(), outside: None });
+        let visits = |leaves: usize| {
+            let mut count = 0;
+            let seen = visit(&look, &mut |_, visited| {
+                count += 1;
+                visited.any_left = count <= leaves;
+            });
+            (count, seen.unwrap().hidden.len())
+        };
+        assert_eq!([visits(0), visits(1), visits(9)], [(1, 0), (2, 0), (5, 1)]);
+    }
 }

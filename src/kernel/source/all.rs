@@ -3,7 +3,7 @@
 use super::{Coverage, Namespaces, Origin, Query, netlink, proc};
 use crate::base::error::Result;
 use crate::kernel::netns::host::{self, LivedIn};
-use crate::kernel::netns::kept::{self, Candidates};
+use crate::kernel::netns::kept::{self, Candidates, Visited};
 use crate::kernel::netns::{self, Inside};
 use crate::kernel::socket::Socket;
 use crate::kernel::world::{Source, World};
@@ -47,19 +47,20 @@ fn visit_some(
     each: &mut dyn FnMut(&Socket),
 ) -> Result<Coverage> {
     let _rights = world.raise();
-    let host = kept::look(world, candidates)?;
     let origin = if world.source == Source::Proc { Origin::Proc } else { Origin::Netlink };
     let mut seen = Coverage::new(origin, String::new());
     seen.namespaces = Namespaces { seen: 0, refused: 0, late: 0 };
     let mut tour = Tour { world, query, but, seen, empty: 0, by_proc: 0, sockets: 0 };
-    for some in host.lived_in.chunks(AT_ONCE) {
-        tour.lived_in(some, each);
-    }
-    for path in &host.mounted {
-        let view =
-            if world.deadline.is_near() { NamespaceView::Late } else { tour.mounted(path, &host.lived_in, each) };
-        tour.add(view);
-    }
+    let host = kept::visit(&|| kept::look(world, candidates), &mut |host, visited| {
+        for some in host.lived_in.chunks(AT_ONCE) {
+            tour.lived_in(some, visited, each);
+        }
+        for path in host.mounted.iter().filter(|path| visited.follow(path)).collect::<Vec<_>>() {
+            let late = world.deadline.is_near();
+            let view = if late { NamespaceView::Late } else { tour.mounted(path, visited, each) };
+            tour.add(view);
+        }
+    })?;
     let unreached = host.outside.map(|all| all.saturating_sub(tour.sockets));
     let remark = unreached.filter(|count| *count > 0).map(|count| {
         format!("{count} TCP sockets in no network namespace that was reached: reset, unbound, or theirs is kept by them alone")
@@ -122,8 +123,9 @@ struct Tour<'a> {
 }
 
 impl Tour<'_> {
-    fn lived_in(&mut self, namespaces: &[LivedIn], each: &mut dyn FnMut(&Socket)) {
-        let looked_at = namespaces.iter().filter(|namespace| Some(namespace.identity) != self.but);
+    fn lived_in(&mut self, namespaces: &[LivedIn], visited: &mut Visited, each: &mut dyn FnMut(&Socket)) {
+        let is_wanted = |namespace: &&LivedIn| Some(namespace.identity) != self.but && !visited.has(namespace.identity);
+        let looked_at = namespaces.iter().filter(is_wanted);
         let mut rooms: Vec<Room> = looked_at.map(|namespace| self.room(namespace)).collect();
         self.open(&mut rooms);
         for room in rooms {
@@ -133,6 +135,10 @@ impl Tour<'_> {
                 Some(_) if room.is_empty => NamespaceView::Empty,
                 Some(process) => self.peopled(room.namespace, process, room.socket, each),
             };
+            match view {
+                NamespaceView::Gone => visited.any_left = true,
+                _ => drop(visited.enter(room.namespace.identity)),
+            }
             self.add(view);
         }
     }
@@ -195,7 +201,7 @@ impl Tour<'_> {
         }
     }
 
-    fn mounted(&mut self, path: &Path, lived_in: &[LivedIn], each: &mut dyn FnMut(&Socket)) -> NamespaceView {
+    fn mounted(&mut self, path: &Path, visited: &mut Visited, each: &mut dyn FnMut(&Socket)) -> NamespaceView {
         let Ok(inside) = File::open(path).and_then(|file| netns::inside(file, Unpeopled::look)) else {
             return if host::is_there(self.world, path) { NamespaceView::Refused } else { NamespaceView::Gone };
         };
@@ -204,7 +210,7 @@ impl Tour<'_> {
         else {
             return NamespaceView::Refused;
         };
-        if lived_in.iter().any(|known| known.identity == identity) {
+        if Some(identity) == self.but || !visited.enter(identity) {
             return NamespaceView::Gone;
         }
         self.sockets += sockets;

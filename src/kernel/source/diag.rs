@@ -29,6 +29,8 @@ const NLM_F_DUMP: u16 = 0x300;
 
 /// `struct nlmsghdr`.
 pub const HEADER: usize = 16;
+/// Where in it the number stands that an answer has of its request.
+pub const SEQUENCE: usize = 8;
 /// `struct inet_diag_msg`.
 const DIAG_MSG: usize = 72;
 /// `struct inet_diag_sockid`.
@@ -72,6 +74,8 @@ pub enum Message<S = Socket> {
 pub struct Framed<S = Socket> {
     pub message: Message<S>,
     pub kind: u16,
+    /// That of the request which it answers.
+    pub sequence: u32,
     /// NLM_F_DUMP_INTR: the kernel saw the table change under the dump.
     pub interrupted: bool,
 }
@@ -130,14 +134,14 @@ pub fn messages(buffer: &[u8], table: Table) -> impl Iterator<Item = Result<Fram
     let mut messages = Messages::new(buffer, table);
     std::iter::from_fn(move || {
         let framed = messages.next()?;
-        Some(framed.map(|Framed { message, kind, interrupted }| {
+        Some(framed.map(|Framed { message, kind, sequence, interrupted }| {
             let message = match message {
                 Message::Socket(()) => Message::Socket(messages.row),
                 Message::Done(errno) => Message::Done(errno),
                 Message::Refused(errno) => Message::Refused(errno),
                 Message::Other => Message::Other,
             };
-            Framed { message, kind, interrupted }
+            Framed { message, kind, sequence, interrupted }
         }))
     })
 }
@@ -151,7 +155,7 @@ pub fn message_length(header: &[u8]) -> Option<usize> {
 fn framed(bytes: &[u8], table: Table, row: &mut Socket) -> Option<(usize, Framed<()>)> {
     let length = message_length(bytes)?;
     let payload = bytes.get(HEADER..length)?;
-    let (kind, flags) = (u16_at(bytes, 4)?, u16_at(bytes, 6)?);
+    let (kind, flags, sequence) = (u16_at(bytes, 4)?, u16_at(bytes, 6)?, u32_at(bytes, SEQUENCE)?);
     let message = match kind {
         // A DONE without a number is as old as netlink and means success.
         NLMSG_DONE => Message::Done(u32_at(payload, 0).unwrap_or(0).cast_signed()),
@@ -159,7 +163,7 @@ fn framed(bytes: &[u8], table: Table, row: &mut Socket) -> Option<(usize, Framed
         COMBINED | BY_FAMILY if socket(payload, table, row)? => Message::Socket(()),
         _ => Message::Other,
     };
-    Some((length, Framed { message, kind, interrupted: flags & NLM_F_DUMP_INTR != 0 }))
+    Some((length, Framed { message, kind, sequence, interrupted: flags & NLM_F_DUMP_INTR != 0 }))
 }
 
 /// Whether it is a TCP socket in a known state; `None`: malformed.

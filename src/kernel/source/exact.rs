@@ -4,7 +4,7 @@
 //! kernel finds any, what is only bound it doesn't find at all.
 
 use super::diag::{self, AF_INET, AF_INET6, BY_FAMILY, Message, Table};
-use super::netlink;
+use super::{netlink, unix};
 use crate::kernel::netns;
 use crate::kernel::socket::{Protocol, Socket};
 use crate::kernel::world::{Netns, Source, World};
@@ -12,6 +12,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 
 const NLM_F_REQUEST: u16 = 0x1;
 const IPPROTO_TCP: u8 = 6;
@@ -40,20 +41,44 @@ impl Asker {
     /// # Errors
     /// Any other answer than that; [`Errno::NOTSUP`] where a socket can't be asked for alone.
     pub fn ask(&self, socket: &Socket, times: bool) -> Result<Option<Socket>, Errno> {
-        send(&self.0, &request(socket, times).ok_or(Errno::NOTSUP)?, SendFlags::empty())?;
         let mut buffer = [0; LONGEST_ANSWER];
-        let filled = loop {
-            match recv(&self.0, &mut buffer, RecvFlags::TRUNC) {
-                Err(Errno::INTR) => {}
-                received => break received?.0,
-            }
-        };
-        let answer = buffer.get(..filled).and_then(|answer| diag::messages(answer, Table::Tcp).next());
+        let answer = self.answer(&request(socket, times).ok_or(Errno::NOTSUP)?, &mut buffer)?;
+        let answer = diag::messages(answer, Table::Tcp).next();
         match answer.and_then(Result::ok).ok_or(Errno::BADMSG)?.message {
             Message::Socket(found) => Ok(Some(found).filter(|found| found.cookie == socket.cookie)),
             Message::Refused(errno) if -errno == Errno::NOENT.raw_os_error() => Ok(None),
             _ => Err(Errno::BADMSG),
         }
+    }
+
+    /// Whether a UNIX socket is there yet.
+    ///
+    /// # Errors
+    /// As [`Asker::ask`].
+    pub fn has_unix(&self, inode: u32, cookie: NonZeroU64) -> Result<bool, Errno> {
+        let mut buffer = [0; LONGEST_ANSWER];
+        let answer = self.answer(&unix::diag::request_one(inode, cookie), &mut buffer)?;
+        let answer = unix::diag::messages(answer).next();
+        match answer.and_then(Result::ok).ok_or(Errno::BADMSG)?.message {
+            unix::diag::Message::Socket(_) => Ok(true),
+            unix::diag::Message::Refused(errno)
+                if [Errno::NOENT, Errno::STALE].contains(&Errno::from_raw_os_error(-errno)) =>
+            {
+                Ok(false)
+            }
+            _ => Err(Errno::BADMSG),
+        }
+    }
+
+    fn answer<'a>(&self, request: &[u8], buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+        send(&self.0, request, SendFlags::empty())?;
+        let filled = loop {
+            match recv(&self.0, &mut *buffer, RecvFlags::TRUNC) {
+                Err(Errno::INTR) => {}
+                received => break received?.0,
+            }
+        };
+        buffer.get(..filled).ok_or(Errno::BADMSG)
     }
 }
 
@@ -93,6 +118,7 @@ mod tests {
     use crate::kernel::socket::{Side, StateSet};
     use crate::kernel::source::{Query, visit};
     use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
     use std::time::Duration;
 
     fn on_port(world: &World, port: u16) -> Vec<Socket> {
@@ -125,5 +151,19 @@ mod tests {
             let open = found.iter().filter_map(|socket| asker.find(socket)).filter(|socket| socket.inode != 0);
             assert_eq!(open.count(), 0);
         }
+    }
+
+    #[test]
+    fn a_unix_socket_is_there_until_it_is_closed() {
+        let asker = Asker::here(&World::here(Deadline::after(Duration::from_secs(10)))).unwrap();
+        let (one, other) = UnixStream::pair().unwrap();
+        let inode = rustix::fs::fstat(&one).unwrap().st_ino as u32;
+        let cookie = NonZeroU64::new(rustix::net::sockopt::socket_cookie(&one).unwrap()).unwrap();
+        assert_eq!(asker.has_unix(inode, cookie), Ok(true));
+        assert_eq!(asker.has_unix(inode, cookie.saturating_add(1)), Ok(false), "another has its inode");
+        drop(other);
+        assert_eq!(asker.has_unix(inode, cookie), Ok(true));
+        drop(one);
+        assert_eq!(asker.has_unix(inode, cookie), Ok(false));
     }
 }

@@ -10,6 +10,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Below 32 KiB the kernel loses messages and still ends the dump without an error (measured on
 /// 6.18); it never fills more than 32 KiB at once.
@@ -133,9 +134,8 @@ fn dump(table: Table, by: Dump, socket: &OwnedFd, query: &Query, each: &mut dyn 
     // Not zeroed: what the kernel doesn't fill costs no page.
     let mut buffer = Box::new_uninit_slice(RECEIVE_BUFFER);
     for family in families {
-        send(socket, &diag::request(kind, table, *family, query), SendFlags::empty())
-            .map_err(refused("a sock_diag request"))?;
-        match receive(socket, table, &mut buffer, &mut seen, each) {
+        let of = (table, ask(socket, diag::request(kind, table, *family, query))?);
+        match receive(socket, of, &mut buffer, &mut seen, each) {
             Ok(()) => {}
             // A kernel without IPv6 has no handler for its sockets, and none of those.
             Err(Errno::NOENT) if *family == diag::AF_INET6 => {}
@@ -155,11 +155,10 @@ pub fn visit_while(socket: &OwnedFd, query: &Query, each: &mut dyn FnMut(&Socket
     let mut seen = Coverage::new(Origin::Netlink, String::new());
     let mut buffer = Box::new_uninit_slice(RECEIVE_BUFFER);
     let (mut repeats, mut goes_on) = (Repeats::default(), true);
-    send(socket, &diag::request(diag::COMBINED, Table::Tcp, 0, query), SendFlags::empty())
-        .map_err(refused("a sock_diag request"))?;
+    let of = (Table::Tcp, ask(socket, diag::request(diag::COMBINED, Table::Tcp, 0, query))?);
     let ended = receive_all(socket, &mut buffer, &mut seen, &mut |filled, seen| {
         let show = &mut |row: &Socket| goes_on = goes_on && each(row);
-        take(filled, Table::Tcp, &mut repeats, seen, show).or((!goes_on).then_some(Ok(())))
+        take(filled, of, &mut repeats, seen, show).or((!goes_on).then_some(Ok(())))
     });
     ended.map_err(refused("a sock_diag dump"))?;
     Ok(goes_on && seen.missing.is_none())
@@ -177,22 +176,30 @@ pub fn visit_without(
 ) -> Result<Coverage> {
     let mut seen = Coverage::new(Origin::Netlink, "one combined sock_diag dump".to_owned());
     let mut buffer = Box::new_uninit_slice(RECEIVE_BUFFER);
-    send(socket, &diag::request_without(ports, side, states), SendFlags::empty())
-        .map_err(refused("a sock_diag request"))?;
-    receive(socket, Table::Tcp, &mut buffer, &mut seen, each).map_err(refused("a sock_diag dump"))?;
+    let of = (Table::Tcp, ask(socket, diag::request_without(ports, side, states))?);
+    receive(socket, of, &mut buffer, &mut seen, each).map_err(refused("a sock_diag dump"))?;
     Ok(seen)
 }
 
-/// Reads one dump to its end.
+/// Sends a request under a number of its own: where an earlier dump broke off, what is left of it is no answer to this one.
+fn ask(socket: &OwnedFd, mut request: Vec<u8>) -> Result<u32> {
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+    request[diag::SEQUENCE..][..4].copy_from_slice(&number.to_ne_bytes());
+    send(socket, &request, SendFlags::empty()).map_err(refused("a sock_diag request"))?;
+    Ok(number)
+}
+
+/// Reads one dump to its end. `of`: as in [`take`].
 fn receive(
     socket: &OwnedFd,
-    table: Table,
+    of: (Table, u32),
     buffer: &mut [MaybeUninit<u8>],
     seen: &mut Coverage,
     each: &mut dyn FnMut(&Socket),
 ) -> Ended {
     let mut repeats = Repeats::default();
-    receive_all(socket, buffer, seen, &mut |filled, seen| take(filled, table, &mut repeats, seen, each))
+    receive_all(socket, buffer, seen, &mut |filled, seen| take(filled, of, &mut repeats, seen, each))
 }
 
 /// How a dump ended.
@@ -220,10 +227,10 @@ pub(super) fn receive_all(
     }
 }
 
-/// What one receive brought; the dump's end, where it is there.
+/// What one receive brought; the dump's end, where it is there. Told are which table was asked for, and the request's number.
 fn take(
     filled: &[u8],
-    table: Table,
+    (table, number): (Table, u32),
     repeats: &mut Repeats,
     seen: &mut Coverage,
     each: &mut dyn FnMut(&Socket),
@@ -232,6 +239,8 @@ fn take(
     let mut messages = Messages::new(filled, table);
     while let Some(framed) = messages.next() {
         let Framed { message, interrupted, .. } = match framed {
+            // The kernel's own have none.
+            Ok(framed) if ![0, number].contains(&framed.sequence) => continue,
             Ok(framed) => framed,
             Err(why) => {
                 seen.missing = Some(why);
@@ -319,6 +328,17 @@ mod tests {
         let count = || if counts.borrow().is_empty() { None } else { counts.borrow_mut().remove(0) };
         visit_counted(&ours, &query, false, &count, &mut |_| shown += 1).unwrap();
         shown
+    }
+
+    /// Where the first receive failed, what it would have brought is still there.
+    #[test]
+    fn what_is_left_of_another_dump_is_passed_over() {
+        let left = [row(0), row(0), end(DONE, 0)].map(|mut message| {
+            message[diag::SEQUENCE..][..4].copy_from_slice(&u32::MAX.to_ne_bytes());
+            message
+        });
+        let seen = told(&[left.concat(), row(0), end(DONE, 0)]).unwrap();
+        assert_eq!((seen.rows, seen.missing), (1, None));
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub fn visit(path: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Resul
     let (mut ends, mut combined) = (0, false);
     let mut connections = Connections::new(query);
     while next_message(&mut reader, &mut message).map_err(|cause| Error::reading(path, cause))? {
-        let Some(Ok(Framed { message, kind, interrupted })) = diag::messages(&message, Table::Tcp).next() else {
+        let Some(Ok(Framed { message, kind, interrupted, .. })) = diag::messages(&message, Table::Tcp).next() else {
             return Err(Error::content(path, "not a netlink dump; record one with 'ss -tanie -D FILE'"));
         };
         combined |= kind == diag::COMBINED;

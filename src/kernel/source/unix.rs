@@ -9,12 +9,15 @@ pub use diag::{File, Kind, Query, Row};
 use super::netlink::{Ended, RECEIVE_BUFFER, receive_all, refused};
 use super::{Coverage, Namespaces, Origin, netlink, replay};
 use crate::base::error::{Error, Result};
-use crate::kernel::netns::{self, counters, kept};
+use crate::kernel::netns::host::LivedIn;
+use crate::kernel::netns::kept::{self, Visited};
+use crate::kernel::netns::{self, Inside, counters};
 use crate::kernel::world::{Netns, Source, World};
 use diag::{Framed, Message, Messages};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
+use std::fs;
 use std::path::Path;
 
 /// Shows the sockets that are asked for, and the namespace that each is in: 0, or where several are looked at, its
@@ -88,42 +91,22 @@ fn take(filled: &[u8], wants_idle: bool, seen: &mut Coverage, each: &mut dyn FnM
 /// Each namespace that can be found, as [`super::visit_all`] finds them.
 fn visit_all(world: &World, query: Query, each: &mut dyn FnMut(&Row, u32)) -> Result<Coverage> {
     let _rights = world.raise();
-    let host = kept::look(world, None)?;
     let mut all = Coverage::new(Origin::Netlink, "UNIX sockets of all network namespaces".to_owned());
     all.namespaces = Namespaces { seen: 0, refused: 0, late: 0 };
-    let lived_in = host.lived_in.iter().filter_map(|namespace| Some((namespace.process()?, namespace)));
-    for (process, namespace) in lived_in {
-        let net_dir = process.join("net");
-        if world.deadline.is_near() {
-            all.namespaces.late += 1;
-            continue;
+    let host = kept::visit(&|| kept::look_for_unix(world), &mut |host, visited| {
+        for namespace in &host.lived_in {
+            if !visited.has(namespace.identity) {
+                let is_there = peopled((world, query), namespace, &mut all, each);
+                visited.any_left |= !is_there;
+                if is_there {
+                    visited.enter(namespace.identity);
+                }
+            }
         }
-        if is_empty(&net_dir) {
-            all.namespaces.seen += 1;
-            continue;
+        for path in host.mounted.iter().filter(|path| visited.follow(path)).collect::<Vec<_>>() {
+            mounted(query, path, visited, &mut all, each);
         }
-        let mut there = |row: &Row| each(row, namespace.identity);
-        let socket = match namespace.is_ours {
-            _ if world.source == Source::Proc => None,
-            true => netlink::open().ok(),
-            false => inside(&process.join("ns/net"), namespace.identity),
-        };
-        let seen = socket.and_then(|socket| by_netlink(&socket, query, &mut there).ok());
-        let seen = seen.or_else(|| proc::visit(&net_dir, query.idle, &mut there).ok());
-        add(&mut all, seen, || namespace.process().is_some());
-    }
-    for path in &host.mounted {
-        let Ok(inside) = std::fs::File::open(path).and_then(|file| netns::inside(file, netlink::open)) else {
-            all.namespaces.refused += 1;
-            continue;
-        };
-        let Some(identity) = inside.identity.filter(|id| host.lived_in.iter().all(|known| known.identity != *id))
-        else {
-            continue;
-        };
-        let seen = inside.done.and_then(|socket| by_netlink(&socket, query, &mut |row| each(row, identity)));
-        add(&mut all, seen.ok(), || true);
-    }
+    })?;
     let Namespaces { seen, refused, late } = all.namespaces;
     let count = seen + refused + late;
     let mut missing: Vec<String> = all.missing.into_iter().chain(host.hidden).collect();
@@ -134,17 +117,59 @@ fn visit_all(world: &World, query: Query, each: &mut dyn FnMut(&Row, u32)) -> Re
     Ok(all)
 }
 
+/// Whether a process is still in it.
+fn peopled(
+    (world, query): (&World, Query),
+    namespace: &LivedIn,
+    all: &mut Coverage,
+    each: &mut dyn FnMut(&Row, u32),
+) -> bool {
+    let Some(process) = namespace.process() else { return false };
+    let net_dir = process.join("net");
+    if world.deadline.is_near() {
+        all.namespaces.late += 1;
+        return true;
+    }
+    if is_empty(&net_dir) {
+        all.namespaces.seen += 1;
+        return true;
+    }
+    let mut there = |row: &Row| each(row, namespace.identity);
+    let socket = match namespace.is_ours {
+        _ if world.source == Source::Proc => None,
+        true => netlink::open().ok(),
+        false => inside(&process.join("ns/net"), namespace.identity),
+    };
+    let seen = socket.and_then(|socket| by_netlink(&socket, query, &mut there).ok());
+    match seen.or_else(|| proc::visit(&net_dir, query.idle, &mut there).ok()) {
+        Some(seen) => add(all, seen),
+        None if namespace.process().is_none() => return false,
+        None => all.namespaces.refused += 1,
+    }
+    true
+}
+
+fn mounted(query: Query, path: &Path, visited: &mut Visited, all: &mut Coverage, each: &mut dyn FnMut(&Row, u32)) {
+    let inside = fs::File::open(path).and_then(|file| netns::inside(file, netlink::open));
+    let Ok(Inside { identity: Some(identity), done }) = inside else {
+        all.namespaces.refused += 1;
+        return;
+    };
+    if visited.enter(identity) {
+        match done.and_then(|socket| by_netlink(&socket, query, &mut |row| each(row, identity))) {
+            Ok(seen) => add(all, seen),
+            Err(_) => all.namespaces.refused += 1,
+        }
+    }
+}
+
 /// A netlink socket of the namespace that a process is in, if it still is.
 fn inside(namespace: &Path, identity: u32) -> Option<OwnedFd> {
-    let inside = std::fs::File::open(namespace).and_then(|file| netns::inside(file, netlink::open)).ok()?;
+    let inside = fs::File::open(namespace).and_then(|file| netns::inside(file, netlink::open)).ok()?;
     inside.done.ok().filter(|_| inside.identity == Some(identity))
 }
 
-fn add(all: &mut Coverage, seen: Option<Coverage>, is_there: impl Fn() -> bool) {
-    let Some(seen) = seen else {
-        all.namespaces.refused += u64::from(is_there());
-        return;
-    };
+fn add(all: &mut Coverage, seen: Coverage) {
     all.namespaces.seen += 1;
     all.rows += seen.rows;
     if seen.origin == Origin::Proc {

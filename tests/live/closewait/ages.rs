@@ -46,6 +46,23 @@ impl HalfClosed {
     }
 }
 
+/// Who has just made a leak to see the check at work is told what it waits for.
+#[test]
+fn a_leak_that_has_just_begun_is_told_when_it_is_judged() {
+    Lab::test(|lab| {
+        let _leak = HalfClosed::new(lab, |_, _| {});
+        let told = check(&["-p11211", "--side=server", "-w0", "--min-age=1h", "-v"]);
+        let line = told.stdout.lines().find(|line| line.starts_with("1 younger than 1h is judged in "));
+        let line = line.unwrap_or_else(|| panic!("{told:?}"));
+        assert!(line.ends_with("; --min-age 0s judges now and names who has them"), "{line}");
+        // Without --verbose it is no more than said, and what is judged has nothing to wait for.
+        for words in [&["--min-age=1h"][..], &["--min-age=0s", "-v"]] {
+            let told = check(&[&["-p11211", "--side=server"], words].concat());
+            assert!(!told.stdout.contains(" judged in "), "{told:?}");
+        }
+    });
+}
+
 fn look(min_age: &str) -> Outcome {
     check(&["-p11211", "--side=server", "-w0", "-c100", "--min-age", min_age])
 }
@@ -160,7 +177,7 @@ fn a_peer_that_reads_late_makes_no_leak_young() {
         let outcome = look("3s");
         assert!(outcome.value("close_wait_oldest") < 3.0, "no window update: {outcome:?}");
         assert_eq!(outcome.code, 3, "{outcome:?}");
-        assert!(outcome.text().contains("oldest at least "), "{outcome:?}");
+        assert!(outcome.text().contains(": 1 younger may be "), "{outcome:?}");
         // Wherever an age is told it is called what it is.
         let all = ["-p11211", "--min-age=0s", "-w0", "-c9", "--ratio-min-count=9", "-vv"];
         let told = check(&all);

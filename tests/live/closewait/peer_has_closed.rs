@@ -71,7 +71,7 @@ fn each_side_has_its_count_and_its_pid() {
             assert_eq!(json["complete"]["owners"], true, "{json}");
         }
         let text = look("both", &[]).text();
-        assert!(text.contains("12 sockets (server 7, client 5) in CLOSE_WAIT"), "{text}");
+        assert!(text.contains("7 at the server's end, 5 at the client's"), "{text}");
     });
 }
 

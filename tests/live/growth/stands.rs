@@ -82,10 +82,10 @@ fn nearly_all_of_a_services_own_limit_is_never_ok() {
         };
         (0..6).for_each(|_| drop(look(false)));
         open(&mut server, &mut client, 1);
-        assert!(look(true).contains("38 of 40, 95%: "));
+        assert!(look(true).contains("38 of 40 connections, 95%: "));
         open(&mut server, &mut client, 2);
         (0..6).for_each(|_| drop(look(true)));
         let last = look(true);
-        assert!(last.contains("40 of 40, 100%: "), "{last}");
+        assert!(last.contains("40 of 40 connections, 100%: "), "{last}");
     });
 }

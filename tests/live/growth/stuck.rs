@@ -58,7 +58,7 @@ fn a_pool_that_is_stuck_is_told_once_its_process_works_on() {
         let (text, who) = (told.text(), format!("all 6 connections of peer[{pid}] silent for "));
         assert!(told.code == 1 && text.contains(&who), "{told:?}");
         assert!(
-            text.contains(" (usually under ") && text.contains(", while its 4 others are busy, 6 of 20"),
+            text.contains(" (usually under ") && text.contains(", while its 4 others are busy, 6 of 20 connections"),
             "{told:?}"
         );
         // Its clients give up.

@@ -100,7 +100,10 @@ fn a_limit_of_file_sizes_ends_no_check_without_a_line() {
             assert!(!prom.exists());
             let args = ["-p4711", "--limit=9", "--state-dir", state.to_str().unwrap()];
             let (code, told) = file(GROWTH, &args, words);
-            assert!(told.lines().count() == 1 && told.contains("history"), "{code:?}: {told}");
+            assert!(
+                told.lines().count() == 1 && told.contains("history: files may have 0 bytes; raise that (ulimit -f)"),
+                "{code:?}: {told}"
+            );
             let (code, told) = file(ORPHANS, &["-p4711", "--wait=0s", "--", "true"], words);
             assert!(code == Some(0) && told.lines().count() == 1, "{told}");
             let stdout = fs::File::create(dir.path().join("stdout")).unwrap();

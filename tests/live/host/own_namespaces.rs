@@ -1,6 +1,7 @@
 //! A check that is in namespaces of its own: zeros that look like health are said, and a choice that can't be told is UNKNOWN.
 
 use crate::host::unit::Service;
+use crate::host::unix_sockets::Place;
 use crate::lab::isolated::is_inside;
 use crate::lab::run::{CLOSEWAIT, Check, GROWTH, Outcome, TENANTS, hold_to_contract, public_copy, run};
 use crate::lab::{CLOSE_WAIT, Lab, Peer, example};
@@ -107,6 +108,28 @@ fn a_network_namespace_without_the_service_is_told() {
         let none = CLOSEWAIT.run(&LOOK);
         assert!(none.code == 0 && none.text().contains("this network namespace is not the host's"), "{none:?}");
         assert!(!none.text().contains("no TCP socket"), "{none:?}");
+    });
+}
+
+/// A UNIX socket is seen in the network namespace that made it, whether TCP has any or not.
+#[test]
+fn of_unix_sockets_a_network_namespace_is_told_as_they_are_seen() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let path = place.at("x.sock");
+        let look = |of: &[&str], code: i32, says: &str| {
+            let outcome = CLOSEWAIT.run(of);
+            let is_said = outcome.text().contains(&format!("this network namespace is not the host's{says}"));
+            assert!(outcome.code == code && is_said && !outcome.text().contains("TCP"), "{says}: {outcome:?}");
+        };
+        for (of, code) in [(&["--unix", &path][..], 3), (&["-P", "php-fpm"], 0), (&["-Pphp-fpm", "--user=root"], 3)] {
+            look(of, code, " and has no UNIX socket: see --netns");
+        }
+        let mut other = lab.peer();
+        other.say(&format!("listen l {}", place.at("y.sock")));
+        for (of, code) in [(&["--unix", &path][..], 3), (&["-P", "php-fpm"], 0)] {
+            look(of, code, ", UNIX sockets made outside are not seen: see --netns");
+        }
     });
 }
 

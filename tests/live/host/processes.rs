@@ -115,7 +115,7 @@ fn where_processes_are_hidden_the_line_says_partial() {
         let mut hidden = host.inside(Path::new(nobody.get_program()));
         let outcome = hold_to_contract(run(hidden.args(nobody.get_args()).args(LOOK)));
         assert_eq!((outcome.code, outcome.value("close_wait")), (1, 3.0), "{outcome:?}");
-        assert!(outcome.text().contains("owners partial: none known for 3 of 3 sockets"), "{outcome:?}");
+        assert!(outcome.text().contains("owners partial: none known"), "{outcome:?}");
     });
 }
 

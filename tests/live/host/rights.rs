@@ -133,6 +133,7 @@ fn borrowed_rights_show_no_directories_and_no_hidden_command_lines() {
             assert!(shows(&seen, "peer[") && !shows(&seen, &format!("cwd {here}")), "{seen:?}");
             let hidden = given.under_hidepid(&who);
             assert!(shows(&hidden, "peer[") && !shows(&hidden, "geheim"), "{hidden:?}");
+            assert!(shows(&hidden, "cmd (ended meanwhile, or hidden by /proc's hidepid)"), "{hidden:?}");
         });
     });
 }

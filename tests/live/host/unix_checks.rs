@@ -67,6 +67,19 @@ fn beside_tcp_all_is_judged_too_and_told_apart() {
         let left = ORPHANS.run(&of(&["--wait=0s", "-v"]));
         says(&left, 2, &["12 sockets left", "7 over UNIX sockets"]);
         assert!(left.stdout.contains(&format!("look: connleak who -P {profile}")), "{left:?}");
+        // Typed, both are named, and what is remembered of both isn't taken for that of the port alone.
+        let typed = ["-p3306", "--unix", &path];
+        let name = format!("mysql:{path} and port 3306: ");
+        let of_port = GROWTH.run(&["-p3306", "--state-dir", &state]);
+        says(&of_port, 0, &["2 of 151"]);
+        let growth = GROWTH.run(&[&typed[..], &["--state-dir", &state]].concat());
+        says(&growth, 0, &[&name, "5 of 151", "3 over UNIX sockets"]);
+        says(&STATES.run(&typed), 0, &[&name, "6 over UNIX sockets"]);
+        says(&TENANTS.run(&[&typed[..], &["--key=user"]].concat()), 0, &[&name, "3 over UNIX sockets"]);
+        says(&ORPHANS.run(&[&typed[..], &["--wait=0s"]].concat()), 2, &[&name, "7 over UNIX sockets"]);
+        says(&CLOSEWAIT.run(&[&typed[..], &["--state-dir", &state]].concat()), 0, &[&name]);
+        let prometheus = run(Command::new(STATES.0).args(typed).arg("-oprometheus"));
+        assert!(prometheus.stdout.contains(&format!("service=\"mysql:{path}\",port=\"3306\"")), "{prometheus:?}");
         client.say(&format!("connect c {path} 5"));
         says(&STATES.run(&of(&[])), 2, &[&format!("accept queue of {path} at 5 of 4, 125%")]);
         server.say("accept s l 5");
@@ -178,11 +191,13 @@ fn a_tenant_that_eats_the_pool_is_named_by_its_user_without_rights() {
             }
             greedy.say("close c");
             server.say("close g");
-            look().iter().for_each(|outcome| says(outcome, 0, &["largest tenant 4002: 3 connections, "]));
+            look().iter().for_each(|outcome| {
+                says(outcome, 0, &[": 3 connections, 15% of limit 20, all of tenant 4002 by user"])
+            });
         }
         // By network nobody is told: there is none.
         let by_peer = TENANTS.run(&["--unix", &path, "--key=peer/24", "--limit=20"]);
-        says(&by_peer, 0, &["3 of 3 connections of unknown tenants"]);
+        says(&by_peer, 0, &["3 connections of unknown tenants"]);
     });
 }
 

@@ -20,7 +20,7 @@ impl Place {
     }
 
     /// With limits that tell each socket.
-    fn check(&self, args: &[&str]) -> Outcome {
+    pub fn check(&self, args: &[&str]) -> Outcome {
         check(
             &[&["--min-age=0s", "-w0", "-c100", "--ratio-min-count=100", "--state-dir", &self.at("state")], args]
                 .concat(),
@@ -91,6 +91,40 @@ fn ages_are_those_of_earlier_looks() {
         assert!(words.iter().all(|words| blind.text().contains(words)), "{blind:?}");
         server.say("close s");
         assert_eq!(old(&[]).code, 0);
+    });
+}
+
+/// What the first run found may be older than any run knows: it counts until it has been seen for the minimal age. What came
+/// between two runs is no older than the first of them.
+#[test]
+fn what_the_first_run_found_stays_of_unknown_age_until_it_is_old() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let path = place.at("x.sock");
+        let (mut server, mut client) = place.connected(lab, &path, 3);
+        client.say(&format!("connect d {path} 2"));
+        server.say("accept t l 2");
+        client.say("close c");
+        // In its first second nobody can have looked a minute ago.
+        let look = |min_age: &str| place.check(&["--unix", &path, "--min-age", min_age]);
+        for run in 1..=3 {
+            let counted = look("60s");
+            let seen = (counted.code, counted.value("close_wait"), counted.output().value("close_wait_young"));
+            assert_eq!(seen, (1, 3.0, None), "run {run}: {counted:?}");
+            let words = "ages unknown until seen for 1m, all CLOSE_WAIT counted";
+            assert!(counted.text().contains(words), "run {run}: {counted:?}");
+        }
+        client.say("close d");
+        let both = look("60s");
+        assert_eq!((both.code, both.value("close_wait")), (1, 3.0), "{both:?}");
+        for words in ["2 younger", "ages of 3 unknown until seen for 1m, all of these counted"] {
+            assert!(both.text().contains(words), "{both:?}");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        let old = look("1s");
+        assert_eq!((old.code, old.value("close_wait"), old.value("close_wait_young")), (1, 5.0, 0.0), "{old:?}");
+        assert!((1.1..60.0).contains(&old.value("close_wait_oldest")), "{old:?}");
+        assert!(old.text().contains("oldest at least 1") && !old.text().contains("ages"), "{old:?}");
     });
 }
 
@@ -393,12 +427,32 @@ fn tcp_and_unix_count_together_and_are_told_apart() {
         let both = place.check(&["-p3306", "--unix", &path]);
         assert_eq!(both.value("close_wait"), 5.0, "{both:?}");
         assert!(both.text().contains(&format!("3 over {path}")), "{both:?}");
+        assert!(both.text().contains(&format!("mysql:{path} and port 3306: ")), "{both:?}");
         // A profile's usual sockets, unless what is meant is typed.
         let profile = place.at("mine.yaml");
         fs::write(&profile, format!("service: mine\nports: [3306]\nunix: [{path}]\n")).unwrap();
         let of = |args: &[&str]| place.check(&[&["-P", &profile], args].concat()).value("close_wait");
         assert_eq!((of(&[]), of(&["-p3306"]), of(&["--unix", &path])), (5.0, 2.0, 3.0));
         assert_eq!(of(&["--peer=127.0.0.0/8"]), 2.0, "which have no addresses");
+    });
+}
+
+/// What hides when a peer closed is told of the kind of socket that it may change the verdict of.
+#[test]
+fn why_an_age_is_unknown_fits_the_kind_of_socket() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let path = place.at("x.sock");
+        let _tcp = lab.connected("127.0.0.1:3306", 2);
+        let (_server, mut client) = place.connected(lab, &path, 3);
+        let look = || place.check(&["-p3306", "--unix", &path, "--min-age=1s"]);
+        assert_eq!(look().code, 0);
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        client.say("close c");
+        let late = look();
+        let words = ["3 younger may be 1.", "as the peer closed some time before the run that first saw it: "];
+        assert!(late.code == 3 && words.iter().all(|words| late.text().contains(words)), "{late:?}");
+        assert!(!late.text().contains("keepalive"), "{late:?}");
     });
 }
 

@@ -16,7 +16,7 @@ fn counts_are_complete_and_owners_partial() {
         }
         assert_eq!(nobody.value("close_wait"), 7.0);
         let text = nobody.text();
-        assert!(text.contains("owners partial: none known for 7 of 7 sockets"), "{text}");
+        assert!(text.contains("owners partial: none known"), "{text}");
         assert!(text.contains("processes may not be read"), "{text}");
         assert!(!root.text().contains("partial"), "{root:?}");
         let json = check_unprivileged(&[&look[..], &["-ojson"]].concat()).json();

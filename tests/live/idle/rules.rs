@@ -65,7 +65,7 @@ fn a_byte_in_either_direction_is_use() {
         client.say("send other");
         let all = IDLE.run(&["-p11211", "--min-age=0s", "-w99", "-c99", "--side=both"]);
         assert_eq!((all.value("idle"), all.value("never_used")), (6.0, 0.0), "{all:?}");
-        assert!(all.text().contains("6 connections (server 3, client 3)"), "{all:?}");
+        assert!(all.text().contains("3 at the server's end, 3 at the client's"), "{all:?}");
     });
 }
 
@@ -133,7 +133,7 @@ fn proc_tells_no_silence_and_that_is_never_ok_where_it_matters() {
         let (_server, _client) = lab.connected("127.0.0.1:11211", 3);
         let unknown = look(&["--source=proc"]);
         assert_eq!(unknown.code, 3, "{unknown:?}");
-        assert!(unknown.text().contains("silences unknown: any of 3 ESTABLISHED may be idle"), "{unknown:?}");
+        assert!(unknown.text().contains("silences unknown: any ESTABLISHED may be idle"), "{unknown:?}");
         assert_eq!(look(&["--source=proc", "-w3"]).code, 0, "even if all were");
         assert_eq!(look(&["--source=proc", "-w3", "--never-used-warning=2"]).code, 3);
         assert_eq!(look(&["--source=proc", "-w3", "--share-warning=90", "--share-min-count=1"]).code, 3);
@@ -146,6 +146,6 @@ fn anyone_sees_all_and_names_his_own() {
         let (_server, _client) = lab.connected("127.0.0.1:11211", 3);
         let outcome = IDLE.unprivileged(&["-p11211", "--min-age=0s", "-w1", "-c99"]);
         assert_eq!((outcome.code, outcome.value("idle")), (1, 6.0), "{outcome:?}");
-        assert!(outcome.text().contains("owners partial: none known for 6 of 6 sockets"), "{outcome:?}");
+        assert!(outcome.text().contains("owners partial: none known"), "{outcome:?}");
     });
 }

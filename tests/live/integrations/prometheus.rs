@@ -1,4 +1,5 @@
-//! A real Prometheus that scrapes a real node_exporter, with the rules and the dashboard of contrib/.
+//! A real Prometheus that scrapes a real node_exporter and tells a real Alertmanager, with the rules and the dashboard
+//! of contrib/.
 
 use crate::integrations::daemon::{Daemon, SHOWN, Story, ask_json, contrib, missing, tool};
 use crate::lab::Lab;
@@ -46,12 +47,19 @@ impl Site<'_> {
         runs.map(|(check, name, more)| write(check, &file(&format!("connleak_{name}.prom")), more).code)
     }
 
-    fn start(&self) -> [Daemon; 2] {
+    /// node_exporter, Alertmanager, Prometheus.
+    fn start(&self) -> [Daemon; 3] {
         let dir = self.dir.display();
         fs::write(self.dir.join("connleak.rules.yml"), contrib("prometheus/connleak.rules.yml")).unwrap();
         let config = "global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [connleak.rules.yml]\n\
+            alerting: {alertmanagers: [{static_configs: [{targets: ['127.0.0.1:9093']}]}]}\n\
             scrape_configs:\n  - {job_name: node, static_configs: [{targets: ['127.0.0.1:9100']}]}\n";
         fs::write(self.dir.join("prometheus.yml"), config).unwrap();
+        fs::write(self.dir.join("alertmanager.yml"), "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
+            .unwrap();
+        let mut alertmanager = Command::new("prometheus-alertmanager");
+        alertmanager.args(["--web.listen-address=127.0.0.1:9093", "--cluster.listen-address="]);
+        alertmanager.arg(format!("--config.file={dir}/alertmanager.yml")).arg(format!("--storage.path={dir}/alerts"));
         let textfiles = format!("--collector.textfile.directory={dir}/textfiles");
         let mut exporter = Command::new("prometheus-node-exporter");
         exporter.args(["--collector.disable-defaults", "--collector.textfile", "--web.listen-address=127.0.0.1:9100"]);
@@ -59,7 +67,8 @@ impl Site<'_> {
         prometheus.args(["--web.listen-address=127.0.0.1:9090", &format!("--config.file={dir}/prometheus.yml")]);
         let exporter = Daemon::start(exporter.arg(textfiles), self.dir.join("exporter.log"));
         let prometheus = prometheus.arg(format!("--storage.tsdb.path={dir}/data"));
-        [exporter, Daemon::start(prometheus, self.dir.join("prometheus.log"))]
+        let alertmanager = Daemon::start(&mut alertmanager, self.dir.join("alertmanager.log"));
+        [exporter, alertmanager, Daemon::start(prometheus, self.dir.join("prometheus.log"))]
     }
 }
 
@@ -74,6 +83,13 @@ fn firing() -> Option<Vec<(String, String)>> {
     Some(names)
 }
 
+/// What whoever is paged reads of each alert of memcached's that Alertmanager has.
+fn paged() -> Option<Vec<String>> {
+    let alerts = ask_json(&[], "http://127.0.0.1:9093/api/v2/alerts?active=true&filter=service=\"memcached\"")?;
+    let summary = |alert: &Value| alert["annotations"]["summary"].as_str().unwrap_or_default().to_owned();
+    Some(alerts.as_array()?.iter().map(summary).collect())
+}
+
 /// Every query of the dashboard, for all instances and services.
 fn dashboard_queries() -> Vec<String> {
     let dashboard: Value = serde_json::from_str(&contrib("grafana/connleak-dashboard.json")).unwrap();
@@ -85,14 +101,14 @@ fn dashboard_queries() -> Vec<String> {
 #[test]
 fn an_alert_fires_and_is_resolved() {
     Lab::test(|lab| {
-        if let Some(why) = missing(&["prometheus", "prometheus-node-exporter", "curl"]) {
+        if let Some(why) = missing(&["prometheus", "prometheus-node-exporter", "prometheus-alertmanager", "curl"]) {
             return lab.skip(&why);
         }
         let (place, mut story) = (tempfile::tempdir().unwrap(), Story::begin(lab));
         let site = Site { dir: place.path(), state: place.path().join("state").display().to_string() };
         fs::create_dir(place.path().join("textfiles")).unwrap();
         assert_eq!(site.write(), [0; 4]);
-        let [_exporter, mut prometheus] = site.start();
+        let [_exporter, mut alertmanager, mut prometheus] = site.start();
         prometheus
             .until("state of both services by all checks", || (query("connleak_state == 0").len() == 8).then_some(()));
         assert_eq!(query("node_textfile_scrape_error")[0]["value"][1], "0");
@@ -104,6 +120,8 @@ fn an_alert_fires_and_is_resolved() {
         let alert = |check: &str| ("ConnleakCritical".to_owned(), check.to_owned());
         let wanted = ["closewait", "conn_growth", "conn_idle", "conn_states"].map(alert).to_vec();
         prometheus.until("alert", || firing().filter(|names| *names == wanted));
+        let names_owner = |told: &String| told.contains(": check_closewait is in state 2, 25 held by ");
+        alertmanager.until("page that names the owner", || paged()?.into_iter().find(names_owner));
         prometheus.until("recorded rule", || query("connleak:owner_sockets:max{service=\"memcached\"} == 25").pop());
         assert_eq!(query("connleak_close_wait{service=\"memcached\"}")[0]["value"][1], "25");
         // A gone leak leaves no forecast, but the panel says so.
@@ -116,6 +134,7 @@ fn an_alert_fires_and_is_resolved() {
         drop(silent);
         assert_eq!(site.write(), [0; 4]);
         prometheus.until("resolved alerts", || firing().filter(Vec::is_empty));
+        alertmanager.until("end of the pages", || paged().filter(Vec::is_empty));
     });
 }
 

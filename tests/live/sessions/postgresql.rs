@@ -3,12 +3,14 @@
 use super::pasted::{Application, Recipe, listed, recipe, rows, until_it_works};
 use crate::companion::run::any;
 use crate::integrations::python::{prepare_python, python};
+use crate::lab::run::{PATIENCE, poll};
 use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab, example};
 use crate::postgres::Postgres;
 use serde_json::Value;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// Checks connections out of a pool; after an error it doesn't give them back.
 const APPLICATION: &str = "\
@@ -88,6 +90,8 @@ fn the_last_statement_of_a_connection_that_was_not_given_back() {
         assert_eq!((idle.len(), &idle[0]["session"]["statement"]), (1, &"ROLLBACK".into()), "{found:#}");
         let unknown = rows(&found, &|row| row["session"].is_null());
         assert_eq!((unknown.len(), &unknown[0]["session_state"]), (1, &"none: not logged in".into()), "{found:#}");
+        // The client that read the list before is still in it until its backend has ended.
+        lab.wait_for(CLOSE_WAIT, 5432, 0);
         let table = recipe.table();
         let first = table.lines().nth(2).unwrap();
         assert!(first.contains(&application.name()) && first.contains("idle in transaction"), "{table}");
@@ -144,6 +148,42 @@ fn over_a_unix_socket_the_session_is_told_and_the_missing_right_is_said() {
             "{table}"
         );
         assert!(!table.contains("by_socket"), "{table}");
+    });
+}
+
+/// Whoever reads the list closes its own connection as it ends, and the service takes a moment to do the same.
+#[test]
+fn what_the_service_is_about_to_close_is_no_row() {
+    Lab::test(|lab| {
+        let list = "pid,client_addr,client_port,usename,state,query\n";
+        let (mut server, mut client) = lab.connected("127.0.0.1:5432", 1);
+        let done = poll(PATIENCE, || {
+            client.say("connect reader 127.0.0.1:5432 1");
+            server.say("accept served l 1");
+            client.say("close reader");
+            lab.wait_for(CLOSE_WAIT, 5432, 1);
+            let closed = Instant::now();
+            let (found, took) = std::thread::scope(|scope| {
+                let found = scope.spawn(|| listed(&["-p5432", "-ojson"], list));
+                std::thread::sleep(Duration::from_millis(250));
+                server.say("close served");
+                let took = closed.elapsed();
+                (found.join().unwrap(), took)
+            });
+            // A machine that was busy with something else for as long shows nothing.
+            if took > Duration::from_millis(500) {
+                return false;
+            }
+            let found: Value = serde_json::from_str(&found.stdout).unwrap();
+            assert_eq!(found["rows"].as_array().unwrap().len(), 1, "{found:#}");
+            true
+        });
+        assert!(done);
+        client.say("close c");
+        lab.wait_for(CLOSE_WAIT, 5432, 1);
+        let found = listed(&["-p5432", "-ojson"], list);
+        let found: Value = serde_json::from_str(&found.stdout).unwrap();
+        assert_eq!(found["rows"][0]["server_socket"]["state"], "CLOSE_WAIT", "what it keeps is shown: {found:#}");
     });
 }
 

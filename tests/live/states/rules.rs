@@ -186,7 +186,10 @@ fn closings_that_nobody_answers_are_stuck() {
         let fired = wait_for(1, &limits);
         assert_eq!((fired.value("stuck"), fired.value("fin_wait1")), (3.0, 3.0), "{fired:?}");
         assert!(fired.value("stuck_oldest") >= 1.0, "{fired:?}");
-        says(&fired, "3 closing for 1s or more (FIN_WAIT1 3) (warning 2)");
+        says(&fired, "3 closing for 1s or more (warning 2), oldest ");
+        says(&fired, " in FIN_WAIT1, ");
+        let verbose = look(&["--min-age=1s", "--stuck-warning=2", "-v"]);
+        assert!(verbose.stdout.contains("\nstuck: 3 FIN_WAIT1\n"), "{verbose:?}");
         says(&fired, &format!("all held by peer[{}]", client.pid()));
         assert_eq!(look(&["--min-age=1h", "--stuck-warning=2"]).value("stuck"), 0.0);
         // /proc tells no ages.
@@ -197,7 +200,8 @@ fn closings_that_nobody_answers_are_stuck() {
         let (_server, mut client) = lab.connected("127.0.0.2:11211", 3);
         client.say("shutdown c");
         let held = wait_for(1, &limits);
-        says(&held, "3 closing for 1s or more (FIN_WAIT2 3) (warning 2)");
+        says(&held, "3 closing for 1s or more (warning 2), oldest ");
+        says(&held, " in FIN_WAIT2, ");
         client.say("close c");
         let orphaned = wait_for(1, &limits);
         assert_eq!(orphaned.value("fin_wait2"), 3.0, "{orphaned:?}");
@@ -214,7 +218,8 @@ fn a_lost_last_ack_is_stuck() {
         server.say("close s");
         lab.wait_for(9, 11211, 2);
         let fired = wait_for(1, &["--side=server", "--min-age=1s", "--stuck-warning=1"]);
-        says(&fired, "2 closing for 1s or more (LAST_ACK 2) (warning 1)");
+        says(&fired, "2 closing for 1s or more (warning 1), oldest ");
+        says(&fired, " in LAST_ACK, ");
         client.end();
         wait_for(0, &["--side=server", "--min-age=1s", "--stuck-warning=1"]);
     });
@@ -313,6 +318,6 @@ fn anyone_sees_all_counts_and_queues() {
         lab.wait_for(ESTABLISHED, 11211, 8);
         let nobody = STATES.unprivileged(&["-p11211"]);
         assert_eq!((nobody.code, nobody.value("accept_queue")), (2, 100.0), "{nobody:?}");
-        says(&nobody, "owners partial: none known for 4 of 4 sockets");
+        says(&nobody, "owners partial: none known");
     });
 }

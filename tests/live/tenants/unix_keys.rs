@@ -49,7 +49,8 @@ fn is_told_from_either_end(path: &str, key: &str, server: &mut Peer, [greedy, mo
         server.say("close g");
         let clear = TENANTS.run(&of);
         assert!(
-            clear.code == 0 && clear.text().contains(&format!("largest tenant {}: 3 connections", modest.0)),
+            clear.code == 0
+                && clear.text().contains(&format!(": 3 connections, 15% of limit 20, all of tenant {} by ", modest.0)),
             "{clear:?}"
         );
     }

@@ -22,7 +22,7 @@ pub struct Recorded {
 /// What the history keeps under one key: `mysql:3306 both`.
 #[derive(Debug, PartialEq)]
 struct Series {
-    /// `mysql:3306`, `4711`, `/run/x.sock`; `all ports` where a unit's or user's are followed.
+    /// `mysql:3306`, `4711`, `/run/x.sock`, `/run/x.sock,4711`; `all ports` where a unit's or user's are followed.
     what: String,
     unit: Option<String>,
     /// Seconds since 1970.
@@ -105,10 +105,10 @@ impl Series {
             return None;
         }
         let unit = name.split_once(" unit ").map(|(_, unit)| unit.split(' ').next().unwrap_or(unit).to_owned());
-        let what = name.strip_prefix("port ").unwrap_or(name);
         if name.starts_with("all ports") {
             return Some(Series { what: "all ports".to_owned(), unit, last: 0.0 });
         }
+        let what = name.strip_prefix("port ").unwrap_or(name).replacen(" and port ", ",", 1);
         let (what, rest) = what.split_once(' ')?;
         (rest.split(' ').next() != Some("client")).then(|| Series { what: what.to_owned(), unit, last: 0.0 })
     }
@@ -122,14 +122,15 @@ impl Series {
         }
         let places = self.what.split_once(':').map_or(self.what.as_str(), |(_, places)| places);
         let profile = self.what.split_once(':').map_or("", |(profile, _)| profile);
+        let is_at = |place: &str| places.split(',').any(|known| known == place);
         let ports: Option<Vec<u16>> = places.split(',').map(|port| port.parse().ok()).collect();
         match (one.port(), one.path(), ports) {
-            (Some(port), _, Some(ports)) => ports.contains(&port),
+            (Some(port), ..) => is_at(&port.to_string()),
             // By its profile's name a check looks at the profile's ports and paths together.
             (_, Some(_), Some(ports)) => {
                 one.fit.as_ref().is_some_and(|fit| fit.is_at_home() && fit.profile == profile && fit.ports == ports)
             }
-            (_, Some(path), None) => places.split(',').any(|known| known == path),
+            (_, Some(path), None) => is_at(path),
             _ => false,
         }
     }
@@ -152,7 +153,13 @@ mod tests {
         assert_eq!(parse("mysql:3306 both").as_deref(), Some("mysql:3306"));
         assert_eq!(parse("port 4711 server peer 10.0.0.0/8").as_deref(), Some("4711"));
         assert_eq!(parse("all ports unit x.service").as_deref(), Some("all ports"));
-        for other in ["mysql:3306 client", "mysql:3306 both metric fds", "mysql:3306 both rehearsal 60"] {
+        assert_eq!(parse("/run/x and port 80,81 both user 3").as_deref(), Some("/run/x,80,81"));
+        for other in [
+            "mysql:3306 client",
+            "mysql:/run/x and port 80 client",
+            "mysql:3306 both metric fds",
+            "mysql:3306 both rehearsal 60",
+        ] {
             assert_eq!(parse(other), None, "{other}");
         }
         let there = |scope| Series::parse(&series::key("mysql:3306 both", scope), HERE).is_some();
@@ -178,6 +185,9 @@ mod tests {
         assert!(!series("mysql:3306 both").is_of(&unix("/srv/mysqlx.sock", By::Program)));
         assert!(series("mysql:/srv/x.sock,/srv/y.sock both").is_of(&unix("/srv/y.sock", By::Program)));
         assert!(series("/srv/y.sock both").is_of(&unix("/srv/y.sock", By::Program)));
+        let both = series("mysql:/srv/y.sock and port 3307 both");
+        assert!(both.is_of(&unix("/srv/y.sock", By::Program)) && both.is_of(&tcp(3307, By::Program)));
+        assert!(!both.is_of(&unix("/run/mysqld/mysqld.sock", By::Path)) && !both.is_of(&tcp(3306, By::Port)));
         assert!(!series("all ports unit x.service").is_of(&tcp(3306, By::Port)), "its unit isn't known");
     }
 }

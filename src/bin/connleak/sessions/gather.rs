@@ -12,6 +12,13 @@ use connleak::owners::blame::Suspect;
 use connleak::owners::holders;
 use connleak::service::target::Target;
 use std::collections::BTreeMap;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// Milliseconds in which a service closes what its client has closed.
+const A_MOMENT: u32 = 1000;
+const MOST_LOOKS: u32 = 12;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What one look shows of a service.
 pub struct Scene {
@@ -21,6 +28,27 @@ pub struct Scene {
     pub serves: bool,
     /// What could not be seen.
     pub notes: Vec<String>,
+}
+
+/// As [`look`], once the service has closed what its client closed a moment ago: that client read the list.
+pub fn look_settled(target: &Target, world: &World) -> Result<Scene> {
+    let mut scene = look(target, world)?;
+    for _ in 1..MOST_LOOKS {
+        if !scene.is_closing() || world.replay.is_some() || world.deadline.is_near() {
+            break;
+        }
+        sleep(PAUSE);
+        scene = look(target, world)?;
+    }
+    Ok(scene)
+}
+
+impl Scene {
+    fn is_closing(&self) -> bool {
+        let servers = self.connections.iter().filter_map(|connection| connection.server.as_ref());
+        let mut closed = servers.filter(|server| server.suspect.state == State::CloseWait);
+        closed.any(|server| server.suspect.age.is_none_or(|age| age < A_MOMENT))
+    }
 }
 
 pub fn look(target: &Target, world: &World) -> Result<Scene> {

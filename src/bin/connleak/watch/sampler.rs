@@ -98,7 +98,7 @@ impl Sampler {
         let Looked { connections, counts, mut notes } = record(&plan, &mut self.history, world)?;
         if connections.is_empty()
             && target.selection.asks_unix()
-            && let Ok(Heard::None(Some(why))) = unix::heard(&target.selection, world, false)
+            && let Ok(Heard { missing: Some(why), .. }) = unix::heard(&target.selection, world, false)
         {
             notes.push(why);
         }

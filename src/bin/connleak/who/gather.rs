@@ -5,6 +5,7 @@ use super::row::{self, Bounds, Holder, Row};
 use super::{By, user_of};
 use connleak::base::duration::Span;
 use connleak::base::error::Result;
+use connleak::history::first_sights::FirstSights;
 use connleak::kernel::headroom::EphemeralPorts;
 use connleak::kernel::listeners::{GIVEN_ELSEWHERE, Listeners};
 use connleak::kernel::look;
@@ -67,15 +68,15 @@ struct Sockets {
 }
 
 impl View {
-    /// `keeps_sockets`: each of them is shown. `looking`: for ghosts, `None` is not.
+    /// `keeps_sockets`: each of them is shown. `looking`: for ghosts, `None` is not. `sights`: what checks remember.
     pub fn gather(
         target: &Target,
         by: By,
         keeps_sockets: bool,
-        looking: Option<Looking>,
+        (looking, mut sights): (Option<Looking>, FirstSights),
         world: &World,
     ) -> Result<View> {
-        let (mut sockets, seen) = Sockets::read(target, world)?;
+        let (mut sockets, seen) = Sockets::read(target, &mut sights, world)?;
         // What is read for ghosts tells owners too.
         let mut tables = ReadTables::default();
         let mut of_ghosts = Vec::new();
@@ -176,16 +177,21 @@ pub fn replayed(seen: &Coverage) -> String {
 
 impl Sockets {
     /// What is only bound is in a table of its own, whose walk is spared where there is anything else.
-    fn read(target: &Target, world: &World) -> Result<(Sockets, Coverage)> {
+    fn read(target: &Target, sights: &mut FirstSights, world: &World) -> Result<(Sockets, Coverage)> {
         let states = if target.selection.has_tcp() { StateSet::ALL } else { StateSet::ALL_AND_BOUND };
-        let (sockets, seen) = Sockets::read_in(states, target, world)?;
+        let (sockets, seen) = Sockets::read_in(states, target, sights, world)?;
         if sockets.held.is_empty() && sockets.kernel.is_empty() && !states.has_bound() {
-            return Sockets::read_in(StateSet::ALL_AND_BOUND, target, world);
+            return Sockets::read_in(StateSet::ALL_AND_BOUND, target, sights, world);
         }
         Ok((sockets, seen))
     }
 
-    fn read_in(states: StateSet, target: &Target, world: &World) -> Result<(Sockets, Coverage)> {
+    fn read_in(
+        states: StateSet,
+        target: &Target,
+        sights: &mut FirstSights,
+        world: &World,
+    ) -> Result<(Sockets, Coverage)> {
         let selection = &target.selection;
         let (held, ends, kernel) = Default::default();
         let all = Rows::of(states);
@@ -197,7 +203,7 @@ impl Sockets {
             all.add(socket);
             match matched {
                 Match::No => {}
-                Match::Yes(side) => sockets.add(socket, side),
+                Match::Yes(side) => sockets.add(&sights.see(socket, side), side),
                 Match::Unsure => match selection.port_is_theirs(socket, listeners) {
                     Some(true) => sockets.add(socket, Side::Server),
                     Some(false) => {}
@@ -244,7 +250,7 @@ impl Sockets {
         self.ages_known &= age.is_some() || !is_aged || socket.is_unix();
         self.bound += u64::from(socket.state == State::Close);
         self.datagram += u64::from(socket.protocol == Protocol::Datagram);
-        self.undated += u64::from(socket.is_unix() && socket.state == State::CloseWait);
+        self.undated += u64::from(socket.is_unix() && socket.state == State::CloseWait && age.is_none());
         let suspect = Suspect::new(socket, age);
         // Without a process: what waits in an accept queue is its listener's, all else the kernel's.
         if socket.inode != 0 || is_aged || socket.state == State::SynRecv {
@@ -295,7 +301,7 @@ impl Sockets {
         }
         let mut all = Row::new(Holder::Kernel, target.selection.side, None);
         places.values().for_each(|row| all.merge(row.clone()));
-        (merged(places.into_values(), by), all)
+        (row::merged(places.into_values(), by == By::Pid), all)
     }
 }
 
@@ -311,20 +317,4 @@ fn label(holder: &Holder, process: Option<&Process>, user: Option<&str>, suspect
     }
     let nobody = if *holder == Holder::Kernel { "(kernel)" } else { "(unknown)" };
     by.name(process, user, suspect.remote.ip).unwrap_or_else(|| nobody.to_owned())
-}
-
-/// One row for each label, side and port, worst first.
-fn merged(rows: impl Iterator<Item = Row>, by: By) -> Vec<Row> {
-    let mut by_label: BTreeMap<(String, bool, Option<u16>, Option<Holder>), Row> = BTreeMap::new();
-    for row in rows {
-        let holder = (by == By::Pid).then(|| row.holder.clone());
-        match by_label.entry((row.label.clone(), row.side == Side::Client, row.port, holder)) {
-            std::collections::btree_map::Entry::Occupied(mut known) => known.get_mut().merge(row),
-            std::collections::btree_map::Entry::Vacant(free) => drop(free.insert(row)),
-        }
-    }
-    let mut rows: Vec<Row> = by_label.into_values().collect();
-    rows.iter_mut().for_each(Row::keep_oldest);
-    rows.sort_by_key(Row::rank);
-    rows
 }

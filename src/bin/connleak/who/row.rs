@@ -7,7 +7,9 @@ use connleak::kernel::socket::{Age, Side, State};
 use connleak::kernel::world::World;
 use connleak::owners::blame::Suspect;
 use std::cmp::Reverse;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::net::IpAddr;
 
 /// Whose sockets a row counts.
@@ -212,9 +214,31 @@ impl Row {
             let words = bytes.split(|byte| *byte == 0).filter(|word| !word.is_empty());
             words.map(|word| String::from_utf8_lossy(word).into_owned()).collect::<Vec<_>>().join(" ")
         });
-        let told = |read: std::io::Result<String>| read.map_err(|why| plain(&why));
+        let told = |read: std::io::Result<String>| {
+            read.map_err(|why| match why.kind() {
+                // It was there a moment ago, for who has more rights.
+                ErrorKind::NotFound => "ended meanwhile, or hidden by /proc's hidepid".to_owned(),
+                _ => plain(&why),
+            })
+        };
         self.details = Some(Details { cwd: told(cwd), command_line: told(command_line) });
     }
+}
+
+/// One row for each label, side and port, where `is_by_pid` for each holder, worst first.
+pub fn merged(rows: impl Iterator<Item = Row>, is_by_pid: bool) -> Vec<Row> {
+    let mut by_label: BTreeMap<(String, bool, Option<u16>, Option<Holder>), Row> = BTreeMap::new();
+    for row in rows {
+        let holder = is_by_pid.then(|| row.holder.clone());
+        match by_label.entry((row.label.clone(), row.side == Side::Client, row.port, holder)) {
+            Entry::Occupied(mut known) => known.get_mut().merge(row),
+            Entry::Vacant(free) => drop(free.insert(row)),
+        }
+    }
+    let mut rows: Vec<Row> = by_label.into_values().collect();
+    rows.iter_mut().for_each(Row::keep_oldest);
+    rows.sort_by_key(Row::rank);
+    rows
 }
 
 #[cfg(test)]

@@ -104,8 +104,8 @@ pub struct Table {
     others: Vec<Kept>,
     /// Others that were shut down and are not known.
     strays: u64,
-    /// The cookies of those that have no name.
-    nameless: Vec<NonZeroU64>,
+    /// Cookie and inode of those that have no name.
+    nameless: Vec<(NonZeroU64, u32)>,
     /// Whether a name led to another file than an earlier look told.
     is_renamed: bool,
     /// Whether sockets of the same name were another's, by their file.
@@ -213,7 +213,7 @@ impl Table {
             self.others.push(Kept::of(row, netns));
         } else if !is_wanted && is_stray(row) {
             self.strays += 1;
-            self.nameless.extend(row.cookie);
+            self.nameless.extend(row.cookie.map(|cookie| (cookie, row.inode)));
         }
     }
 
@@ -253,9 +253,19 @@ impl Table {
         self.has_namesakes = count(self) < before;
     }
 
+    /// Listeners that anyone can connect to.
+    fn open(&self) -> impl Iterator<Item = &Candidate<Listening>> {
+        self.listening.iter().filter(|one| one.socket.end.shutdown & diag::NO_MORE_IN == 0)
+    }
+
     /// Whether a target has a listener that anyone can connect to.
     pub fn has_listener(&self, target: usize) -> bool {
-        self.listening.iter().any(|one| one.target == target && one.socket.end.shutdown & diag::NO_MORE_IN == 0)
+        self.open().any(|one| one.target == target)
+    }
+
+    /// Whether that name has one.
+    pub fn is_heard(&self, name: UnixName) -> bool {
+        self.open().any(|one| one.named.name == name)
     }
 
     /// What has a target's name instead of a listener; `None`: nothing.

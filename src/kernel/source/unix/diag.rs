@@ -288,16 +288,27 @@ pub fn request(query: Query) -> Vec<u8> {
     let asked = asked.iter().filter(|(_, is_asked)| *is_asked);
     let show = asked.fold(1u32 << NAME | 1 << ICONS, |show, (what, _)| show | what);
     let states = u32::from(query.connected) << ESTABLISHED | u32::from(query.idle) << CLOSE | 1 << LISTEN;
+    message(NLM_F_REQUEST | NLM_F_DUMP, states, show, (0, 0))
+}
+
+/// For one socket alone, with no more than that it is there. The kernel walks its table for the inode, and tells nothing
+/// if what has it by now has another cookie.
+pub fn request_one(inode: u32, cookie: NonZeroU64) -> Vec<u8> {
+    message(NLM_F_REQUEST, u32::MAX, 0, (inode, cookie.get()))
+}
+
+/// `struct unix_diag_req`; inode and cookie 0: any.
+fn message(flags: u16, states: u32, show: u32, (inode, cookie): (u32, u64)) -> Vec<u8> {
     let mut message = Vec::with_capacity(HEADER + 24);
     message.extend((HEADER as u32 + 24).to_ne_bytes());
     message.extend(BY_FAMILY.to_ne_bytes());
-    message.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+    message.extend(flags.to_ne_bytes());
     message.extend([1, 0, 0, 0, 0, 0, 0, 0]); // sequence, port id
     message.extend([AF_UNIX, 0, 0, 0]);
     message.extend(states.to_ne_bytes());
-    message.extend(0u32.to_ne_bytes()); // any inode
+    message.extend(inode.to_ne_bytes());
     message.extend(show.to_ne_bytes());
-    message.extend([0; 8]); // any cookie
+    message.extend(cookie.to_ne_bytes());
     message
 }
 

@@ -4,6 +4,7 @@ use super::{Kept, Table};
 use crate::kernel::socket::UnixName;
 use crate::kernel::source::unix::diag;
 use crate::kernel::unix_known::{Known, KnownListener, NumberMap, NumberSet};
+use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
 impl Table {
@@ -42,8 +43,12 @@ impl Table {
         self.listening.iter().filter_map(|one| one.socket.known.clone()).collect()
     }
 
-    /// What the next look is to know beside the clients that this one shows.
-    pub(in crate::kernel::look::unix) fn teach(&self, known: &mut Known, clients: &[(Kept, UnixName)]) {
+    /// What the next look is to know beside the clients that this one shows. Returns inode and user of the strays.
+    pub(in crate::kernel::look::unix) fn teach(
+        &self,
+        known: &mut Known,
+        clients: &[(Kept, UnixName)],
+    ) -> Vec<(u32, Option<u32>)> {
         // As long as there are namesakes files are asked for: their connections may outlive their listener.
         known.listeners = if self.has_namesakes { Vec::new() } else { self.known_listeners() };
         let cookies =
@@ -53,13 +58,26 @@ impl Table {
         known.is_busy = known.has_looked && !clients.is_empty();
         known.clients.extend(clients);
         let lost = self.others.iter().filter(|one| one.peer == 0 && one.shutdown == diag::BOTH && !one.has_name);
-        let lost = lost.filter_map(|one| one.cookie).chain(self.nameless.iter().copied());
+        let lost = lost.filter_map(|one| Some((one.cookie?, one.inode, one.uid)));
+        let lost = lost.chain(self.nameless.iter().map(|(cookie, inode)| (*cookie, *inode, None)));
         let is_one = |cookie: &NonZeroU64| match known.has_looked {
             true => known.strays.contains(cookie),
             false => !known.clients.contains_key(cookie),
         };
-        known.strays = lost.filter(is_one).collect();
+        let strays: Vec<_> = lost.filter(|(cookie, ..)| is_one(cookie)).collect();
+        known.strays = strays.iter().map(|(cookie, ..)| *cookie).collect();
         known.has_looked = true;
+        strays.into_iter().map(|(_, inode, uid)| (inode, uid)).collect()
+    }
+
+    /// Where somebody listens, or did and connections are left.
+    pub(in crate::kernel::look::unix) fn teach_heard(&self, known: &mut Known, clients: &[(Kept, UnixName)]) {
+        let listening: BTreeSet<UnixName> = self.open().map(|one| one.named.name).collect();
+        let accepted = self.accepted.iter().map(|one| one.named.name);
+        let connected: BTreeSet<UnixName> = accepted.chain(clients.iter().map(|(_, name)| *name)).collect();
+        known.heard.extend(&listening);
+        known.heard.retain(|name| connected.contains(name) || listening.contains(name));
+        known.unheard = known.heard.difference(&listening).copied().collect();
     }
 }
 
