@@ -110,9 +110,11 @@ impl View {
             };
             notes.push(format!("ages unknown: {why}"));
         }
-        // A recording may have been made without it, too.
-        if sockets.held.is_empty() && seen.origin != Origin::Netlink && target.selection.has_tcp() {
-            notes.push("only what listens or is connected: /proc doesn't show what is only bound".to_owned());
+        if sockets.held.is_empty() && target.selection.has_tcp() {
+            // A recording may have been made without it, too.
+            let of_recording = (seen.origin == Origin::Replay).then_some("a recording may not show what is only bound");
+            let lacking = seen.lacks_bound().or(of_recording);
+            notes.extend(lacking.map(|why| format!("only what listens or is connected: {why}")));
         }
         if sockets.undated > 0 {
             notes.push(format!("{} in CLOSE_WAIT over UNIX sockets: the kernel tells no ages", sockets.undated));
