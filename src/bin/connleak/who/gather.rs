@@ -111,10 +111,8 @@ impl View {
             notes.push(format!("ages unknown: {why}"));
         }
         if sockets.held.is_empty() && target.selection.has_tcp() {
-            // A recording may have been made without it, too.
-            let of_recording = (seen.origin == Origin::Replay).then_some("a recording may not show what is only bound");
-            let lacking = seen.lacks_bound().or(of_recording);
-            notes.extend(lacking.map(|why| format!("only what listens or is connected: {why}")));
+            let recorded = (seen.origin == Origin::Replay).then_some("recordings may lack what is only bound");
+            notes.extend(seen.lacks_bound().or(recorded).map(|why| format!("listeners and connections only: {why}")));
         }
         if sockets.undated > 0 {
             notes.push(format!("{} in CLOSE_WAIT over UNIX sockets: the kernel tells no ages", sockets.undated));
