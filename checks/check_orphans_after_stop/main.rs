@@ -21,7 +21,7 @@ use connleak::base::error::Result;
 use connleak::history::first_sights::FirstSights;
 use connleak::kernel::netns;
 use connleak::kernel::owner::Holders;
-use connleak::kernel::socket::State;
+use connleak::kernel::socket::{Side, State};
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping, Suspect};
@@ -246,6 +246,9 @@ impl Scene<'_> {
                 report.missing.extend(leftover::files::absent(selection, served, self.drain.world));
             }
         }
+        let is_server = self.target.selection.has_tcp() && self.target.selection.side != Side::Client;
+        let lacking = settled.view.seen.lacks_bound().filter(|_| is_server && settled.excuse.is_none());
+        report.missing.extend(lacking.map(str::to_owned));
         let strays = self.target.strays(self.drain.world);
         // Where nothing was seen before the stop they may be what it left.
         let is_asked = self.target.selection.asks_unix();

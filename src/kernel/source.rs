@@ -14,9 +14,9 @@ pub mod unix;
 pub use all::{visit as visit_all, visit_but as visit_all_but};
 
 use crate::base::error::{Error, Result};
-use crate::kernel::netns;
 use crate::kernel::socket::{Side, Socket, State, StateSet};
 use crate::kernel::world::{Netns, Source, World};
+use crate::kernel::{netns, release};
 use std::path::Path;
 
 /// What the caller needs to see. Sources may return more, never less.
@@ -81,6 +81,18 @@ pub struct Coverage {
 impl Coverage {
     pub fn new(origin: Origin, how: String) -> Coverage {
         Coverage { origin, how, rows: 0, missing: None, remark: None, namespaces: Namespaces::default() }
+    }
+
+    /// Why it lacks ports that are only bound, whatever was asked for; `None`: it doesn't, or is of another time.
+    pub fn lacks_bound(&self) -> Option<&'static str> {
+        match self.origin {
+            Origin::Proc => Some("/proc doesn't show what is only bound"),
+            // 91051f003948.
+            Origin::Netlink if !release::is_at_least((6, 8)) => {
+                Some("Linux before 6.8 doesn't show what is only bound")
+            }
+            Origin::Netlink | Origin::Replay => None,
+        }
     }
 }
 

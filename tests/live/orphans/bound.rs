@@ -1,8 +1,9 @@
 //! Ports that are only bound after a stop, and who is named among several that hold something.
 
 use crate::host::sides::listener;
-use crate::lab::run::{ORPHANS, Outcome};
+use crate::lab::run::{ORPHANS, Outcome, run};
 use crate::lab::{CLOSE_WAIT, Lab};
+use std::process::Command;
 
 fn look(more: &[&str]) -> Outcome {
     ORPHANS.run(&[&["-p27704", "--wait=0s"], more].concat())
@@ -43,6 +44,26 @@ fn a_socket_that_never_listened_keeps_its_port() {
         assert_eq!(counts(&look(&["--side=client"])), [0.0; 4]);
         server.say("close b");
         assert_eq!(look(&[]).code, 0);
+    });
+}
+
+/// Nor can an old kernel: its answer is the same as where there are none.
+#[test]
+fn that_bound_ports_cant_be_seen_is_said() {
+    Lab::test(|lab| {
+        let mut server = lab.peer();
+        server.say("bind b 127.0.0.1:27704");
+        let says = |outcome: &Outcome, why: &str| {
+            let why = format!("{why} show what is only bound");
+            assert!(outcome.code == 0 && outcome.text().contains(&why), "{outcome:?}");
+        };
+        says(&look(&["--source=proc"]), "/proc doesn't");
+        let mut old = Command::new("setarch");
+        old.args(["--uname-2.6", ORPHANS.0, "-p27704", "--wait=0s", "--local=127.0.0.2"]);
+        says(&run(&mut old), "Linux before 6.8 doesn't");
+        server.say("close b");
+        assert!(!look(&[]).text().contains("only bound"), "{:?}", look(&[]));
+        assert!(!look(&["--source=proc", "--side=client"]).text().contains("only bound"));
     });
 }
 

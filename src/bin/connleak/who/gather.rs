@@ -111,9 +111,9 @@ impl View {
             };
             notes.push(format!("ages unknown: {why}"));
         }
-        // A recording may have been made without it, too.
-        if sockets.held.is_empty() && seen.origin != Origin::Netlink && target.selection.has_tcp() {
-            notes.push("only what listens or is connected: /proc doesn't show what is only bound".to_owned());
+        if sockets.held.is_empty() && target.selection.has_tcp() {
+            let recorded = (seen.origin == Origin::Replay).then_some("recordings may lack what is only bound");
+            notes.extend(seen.lacks_bound().or(recorded).map(|why| format!("listeners and connections only: {why}")));
         }
         if sockets.undated > 0 {
             notes.push(format!("{} in CLOSE_WAIT over UNIX sockets: the kernel tells no ages", sockets.undated));
