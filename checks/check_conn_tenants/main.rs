@@ -234,6 +234,10 @@ fn headline(rules: &Rules, found: &Found, reasons: &[String], blame: &Blame, has
             of_tenants += &format!(", largest tenant {name}: {}, {share}%{of}", connections(most));
         }
     }
+    // Where the only one has them all the reason says it.
+    if census.tenants.len() == 1 && reasons.iter().any(|reason| reason.contains(&format!(": {all}, "))) {
+        of_tenants = format!("no other tenant by {key}");
+    }
     parts.push(of_tenants);
     let over_unix = found.look.connections.iter().filter(|connection| connection.socket.is_unix()).count() as u64;
     parts.extend(words::over_unix(over_unix, has_tcp));
