@@ -253,6 +253,10 @@ fn headline(rules: &Rules, found: &Found, reasons: &[String], blame: &Blame) -> 
             of_tenants += &format!(", largest tenant {name}: {}, {share}%{of}", connections(most));
         }
     }
+    // Where the only one has them all the reason says it.
+    if census.tenants.len() == 1 && reasons.iter().any(|reason| reason.contains(&format!(": {all}, "))) {
+        of_tenants = format!("no other tenant by {key}");
+    }
     parts.push(of_tenants);
     parts.extend(words::over_unix(found.look.over_unix(), found.look.has_tcp));
     if census.pooled.connections > 0 {

@@ -145,14 +145,13 @@ pub fn listeners(left: &[Left], owners: &Owners) -> Vec<Listener> {
 pub fn headline(left: &[Left], owners: &Owners, before: &Before) -> Vec<String> {
     let of = |class: Class| left.iter().filter(move |left| left.class() == class);
     let mut parts = Vec::new();
+    let mut listener = None;
     if of(Class::Listen).next().is_some() {
         let holder = of(Class::Listen).find_map(|left| owners.of(left.socket.inode).next());
+        listener = holder.map(|process| called(process, role(Side::Server, process, before)));
         let is_unix = of(Class::Listen).all(|left| left.socket.is_unix());
         let what = if is_unix { "socket still listened on" } else { "port still bound" };
-        parts.push(match holder {
-            Some(process) => format!("{what} by {}", called(process, role(Side::Server, process, before))),
-            None => what.to_owned(),
-        });
+        parts.push(listener.as_ref().map_or_else(|| what.to_owned(), |holder| format!("{what} by {holder}")));
     }
     let bound = of(Class::Bound).count();
     if bound > 0 {
@@ -173,7 +172,9 @@ pub fn headline(left: &[Left], owners: &Owners, before: &Before) -> Vec<String> 
     // Who has the server's ends keeps its clients' connections alive, however many they have.
     let first = |(count, process, role): &&(u64, &Process, Role)| (std::cmp::Reverse(*role), *count, process.pid);
     if let Some((count, process, role)) = holders.values().max_by_key(first) {
-        parts.push(format!("{}held by {}", words::among(*count, held as u64), called(process, *role)));
+        let holder = Some(called(process, *role)).filter(|holder| listener.as_ref() != Some(holder));
+        let holder = holder.unwrap_or_else(|| "it too".to_owned());
+        parts.push(format!("{}held by {holder}", words::among(*count, held as u64)));
     } else if held > 0 {
         parts.push(format!("{held} held by unknown processes"));
     }

@@ -99,3 +99,32 @@ impl Found {
         extra
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use connleak::kernel::headroom::{EphemeralPorts, PortUse};
+    use connleak::kernel::socket::{Endpoint, Socket};
+    use connleak::kernel::source::Origin;
+    use connleak::report::verdict::ServiceState;
+
+    #[test]
+    fn a_count_is_left_out_only_where_a_reason_has_that_states_name() {
+        let mut mix = StateCounts::new(60_000, 60_000, PortUse::new(EphemeralPorts::usual()));
+        let end = |port| Endpoint::new("10.0.0.1".parse().unwrap(), port);
+        for state in [State::Close, State::CloseWait, State::Established, State::TimeWait] {
+            mix.add(&Socket::bare(state, end(80), end(7)), Side::Server);
+        }
+        let seen = Coverage::new(Origin::Replay, String::new());
+        let found = Found { seen, with_unsure: mix.clone(), mix, unsure: 0, sockets: Vec::new(), no_range: None };
+        let of = |reason: &str, state| {
+            let finding =
+                Finding { state: ServiceState::Warning, reason: reason.to_owned(), whose: Whose::State(state) };
+            found.counted(Side::Server, &[finding])
+        };
+        let told = of("1 CLOSE_WAIT (warning 0)", State::CloseWait);
+        assert_eq!(told, "besides 1 ESTABLISHED, 1 TIME_WAIT, 1 CLOSE");
+        let told = of("1 TIME_WAIT are 100% of 1 ESTABLISHED (warning 0)", State::TimeWait);
+        assert_eq!(told, "besides 1 CLOSE, 1 CLOSE_WAIT");
+    }
+}

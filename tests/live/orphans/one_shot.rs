@@ -84,6 +84,7 @@ fn a_service_that_still_listens_is_named_as_itself() {
             let text = outcome.text();
             let named = format!("port still bound by peer[{}]", server.pid());
             assert!(text.contains(&named) && text.contains(", the service itself, still running"), "{text}");
+            assert!(text.contains(", all held by it too") && text.matches("peer[").count() == 1, "{text}");
         }
     });
 }
