@@ -383,6 +383,32 @@ fn dead_connections_that_a_pool_finds_late_are_its_spares() {
     assert!(service.first_leak(70_000.0).is_some(), "a quarter of the headroom is more than a pool that grows");
 }
 
+#[test]
+fn a_pool_that_has_found_its_size_keeps_its_spares() {
+    // Six from the start, and from 10,000 to 16,000 s it grows; each member is borrowed and replaced each ten minutes, until it rests: the
+    // first at 13,000 s, one more each five minutes, long after the last was added.
+    let member = |member: u32| {
+        let start = if member < 6 { f64::from(member) * 7.0 } else { 10_000.0 };
+        let (added, rests) = (start + f64::from(member) * 100.0, 13_000.0 + f64::from(member) * 300.0);
+        every(600.0, added, rests).map(move |born| {
+            let gone = if born + 600.0 < rests { born + 599.0 } else { NEVER };
+            Life { fin: born + 15.0, gone, ..lost(2, born) }
+        })
+    };
+    assert_quiet(&Service { limit: 150, ..Service::new((0..60).flat_map(member)) }, 40_000.0);
+}
+
+#[test]
+fn the_first_closes_of_a_deploy_are_no_habit() {
+    // 60 connections, of which nine were ever renewed; then as many of the new version beside them, and the old ones drain, four of them in silence.
+    let renewed = (0..9)
+        .flat_map(|i| [busy(2, -100.0, 2000.0 + f64::from(i) * 500.0), busy(2, 2001.0 + f64::from(i) * 500.0, NEVER)]);
+    let old = (0..47).map(|i| busy(2, -100.0, 10_500.0 + f64::from(i) * 30.0));
+    let silent = (0..4).map(|i| Life { last: 10_000.0 + f64::from(i) * 60.0, gone: 11_500.0, ..lost(2, -100.0) });
+    let new = (0..60).map(|i| busy(2, 10_000.0 + f64::from(i), NEVER));
+    assert_quiet(&Service::new(renewed.chain(old).chain(silent).chain(new)), 14_000.0);
+}
+
 /// A hundred lost before the first look, one more each two minutes; requests are another owner's.
 fn begun_before() -> impl Iterator<Item = Life> {
     (1..=100).map(|i| f64::from(i) * -120.0).chain(every(120.0, 0.0, 30_000.0)).map(|born| lost(2, born))

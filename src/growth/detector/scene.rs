@@ -50,6 +50,11 @@ impl Scene<'_> {
         (self.total - self.totals.peak((onset - span).max(self.epoch), onset)) / self.scale
     }
 
+    /// Places of `group` that are taken, but for those of short requests.
+    pub fn held(&self, group: u32) -> f64 {
+        self.habits.groups.get(&group).and_then(|group| group.held.last()).unwrap_or(0.0)
+    }
+
     /// Connections of `group` that were seen to be closed.
     pub fn closed(&self, group: u32) -> f64 {
         self.habits.groups.get(&group).map_or(0.0, |group| group.closed)

@@ -150,11 +150,19 @@ impl Stream<'_> {
             // it borrows them, and opens others in their places. It may still be growing.
             State::CloseWait if returns => {
                 stake = stake.max(STAKE_HALF_KNOWN);
-                grown = grown.min(self.scene.grown_in_places(key.group, onset, span));
+                let places = |onset: f64, span: f64| self.scene.grown_in_places(key.group, onset, span);
+                let more = places(onset, span);
+                grown = grown.min(more);
+                // A pool finds its size: the places of its spares are old ones, however late they were used.
+                let half = (self.scene.now - onset) / 2.0;
+                if places(onset + half, half + span) < NEWER * more.max(count) {
+                    return false;
+                }
             }
             // CLOSE_WAIT else needs no such knowledge.
             State::CloseWait => {}
-            State::Established if self.scene.closed(key.group) < ENDS * count => {
+            // Closing is a habit where as many were closed as there are: the few of a deploy or a failover are none.
+            State::Established if self.scene.closed(key.group) < self.scene.held(key.group).max(ENDS * count) => {
                 stake = stake.max(if returns { STAKE_HALF_KNOWN } else { STAKE_UNKNOWN });
             }
             State::Established => {}
