@@ -52,8 +52,9 @@ pub const SUITE: [Program; 7] = [
     Program {
         name: "check_orphans_after_stop",
         question: "Is nothing left N seconds after a service was stopped, and if so, who has it?",
-        // It runs commands and follows their processes, and asks for single sockets while it waits.
-        largest: Some(MIB + MIB / 16),
+        // It runs commands and follows their processes, asks for single sockets while it waits, and remembers a service's
+        // UNIX clients and paths.
+        largest: Some(MIB + MIB / 8),
         regularly: " --unit memcached.service",
     },
     Program { name: "connleak", question: "", largest: None, regularly: "" },

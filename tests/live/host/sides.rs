@@ -149,7 +149,10 @@ fn a_redirected_connection_counts_once() {
         assert_eq!((outcome.code, outcome.value("connections")), (0, 20.0), "{outcome:?}");
         let outcome = TENANTS.run(&["-p13306,3306", "--key=user", "--limit=100"]);
         assert_eq!(outcome.value("connections"), 20.0, "{outcome:?}");
-        assert!(outcome.text().contains("tenant nobody: 20 connections"), "{outcome:?}");
+        assert!(
+            outcome.text().contains("20 connections, 20% of limit 100, all of tenant nobody by user"),
+            "{outcome:?}"
+        );
     });
 }
 
@@ -199,7 +202,10 @@ fn a_tenant_behind_nat_on_this_host_is_found() {
         let Some((_server, _client)) = redirected(lab) else { return };
         let outcome = TENANTS.run(&["-p3306", "--key=user", "--limit=100"]);
         assert_eq!((outcome.value("connections"), outcome.value("unknown")), (20.0, 0.0), "{outcome:?}");
-        assert!(outcome.text().contains("tenant nobody: 20 connections"), "{outcome:?}");
+        assert!(
+            outcome.text().contains("20 connections, 20% of limit 100, all of tenant nobody by user"),
+            "{outcome:?}"
+        );
     });
 }
 
