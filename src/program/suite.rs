@@ -32,8 +32,8 @@ pub const SUITE: [Program; 7] = [
     Program {
         name: "check_conn_idle",
         question: "Which connections have carried no data for long, how many were never used, and whose are they?",
-        // UNIX sockets' kinds and who only has a port bound, which all checks name, came on top of a MiB.
-        largest: Some(MIB + MIB / 64),
+        // UNIX sockets' kinds, who only has a port bound and what keeps namespaces, which all checks tell, came on top of a MiB.
+        largest: Some(MIB + MIB / 32),
         regularly: "",
     },
     Program {
@@ -45,8 +45,8 @@ pub const SUITE: [Program; 7] = [
     Program {
         name: "check_conn_tenants",
         question: "Does one tenant (user, unit, container, directory, network) take a shared pool's connections?",
-        // A regex engine and maps of tenants beside the rest.
-        largest: Some(MIB + 3 * MIB / 16),
+        // A regex engine and maps of tenants beside the rest, and what is remembered of UNIX sockets.
+        largest: Some(MIB + MIB / 4),
         regularly: "",
     },
     Program {
@@ -54,7 +54,7 @@ pub const SUITE: [Program; 7] = [
         question: "Is nothing left N seconds after a service was stopped, and if so, who has it?",
         // It runs commands and follows their processes, asks for single sockets while it waits, and remembers a service's
         // UNIX clients and paths.
-        largest: Some(MIB + MIB / 8),
+        largest: Some(MIB + 3 * MIB / 16),
         regularly: " --unit memcached.service",
     },
     Program { name: "connleak", question: "", largest: None, regularly: "" },

@@ -114,20 +114,21 @@ fn look_for_more(world: &World, host: &mut Host, mut found: Candidates, reads_de
     let mut mounts = Mounts { read: ours.iter().map(|stat| stat.st_ino).collect(), unread: Vec::new() };
     let (mut refused, mut unread) = (0, 0);
     let walked = walk(world, &mut |process, dir| {
+        let mut is_refused = false;
         let read = dir.and_then(|dir| {
-            let mounts = mounts.add_of_process(world, process.pid, dir, &mut found);
-            let descriptors = match reads_descriptors {
-                true => unless_refused_twice(|| add_kept(&mut found, world, process.pid, dir)),
-                false => Ok(()),
-            };
-            mounts.and(descriptors)
+            is_refused = mounts.add_of_process(world, process.pid, dir, &mut found)?;
+            match reads_descriptors {
+                true => match unless_refused_twice(|| add_kept(&mut found, world, process.pid, dir)) {
+                    // Even root is refused those of some.
+                    Err(errno) if is_refusal(errno) => is_refused = true,
+                    added => added?,
+                },
+                false => {}
+            }
+            Ok(())
         });
-        match read {
-            // Even root is refused some.
-            Err(Errno::ACCESS | Errno::PERM) => refused += 1,
-            Err(errno) if !is_gone(errno) => unread += 1,
-            _ => {}
-        }
+        refused += u64::from(is_refused);
+        unread += u64::from(read.is_err_and(|errno| !is_gone(errno)));
         read
     });
     let may_keep = "that may keep more network namespaces";
@@ -157,9 +158,13 @@ fn add_kept(found: &mut Candidates, world: &World, pid: u32, dir: BorrowedFd<'_>
 /// Does it again where it was refused: who changes his user or program is nobody's to read for a moment.
 fn unless_refused_twice<T>(mut act: impl FnMut() -> std::result::Result<T, Errno>) -> std::result::Result<T, Errno> {
     match act() {
-        Err(Errno::ACCESS | Errno::PERM) => act(),
+        Err(errno) if is_refusal(errno) => act(),
         done => done,
     }
+}
+
+fn is_refusal(errno: Errno) -> bool {
+    matches!(errno, Errno::ACCESS | Errno::PERM)
 }
 
 /// The mount namespaces that processes are in.
@@ -171,27 +176,35 @@ struct Mounts {
 }
 
 impl Mounts {
-    /// Adds to `found` the network namespaces that are mounted where a process sees them, or one of its threads.
+    /// Adds to `found` the network namespaces that are mounted where a process sees them, or one of its threads. Returns
+    /// whether it was refused to tell where threads are.
     fn add_of_process(
         &mut self,
         world: &World,
         pid: u32,
         process: BorrowedFd<'_>,
         found: &mut Candidates,
-    ) -> std::result::Result<(), Errno> {
+    ) -> std::result::Result<bool, Errno> {
         let first = self.add_of_task(world, pid, process, found);
+        let mut is_refused = false;
         if threads(process)? > 1 {
             // They run on also where the first has ended.
-            return each_thread(process, &mut |id, thread| {
+            each_thread(process, &mut |id, thread| {
                 if id != pid {
                     // Of each that may not be told to read the table would be dear.
-                    statat(thread, "ns/mnt", AtFlags::empty())?;
-                    self.add_of_task(world, id, thread, found)?;
+                    match statat(thread, "ns/mnt", AtFlags::empty()) {
+                        Err(errno) if is_refusal(errno) => is_refused = true,
+                        told => {
+                            told?;
+                            self.add_of_task(world, id, thread, found)?;
+                        }
+                    }
                 }
                 Ok(true)
-            });
+            })?;
+            return Ok(is_refused);
         }
-        first
+        first.map(|()| false)
     }
 
     fn add_of_task(
@@ -209,7 +222,7 @@ impl Mounts {
         match unless_refused_twice(|| read_all(task, "mountinfo", u64::MAX)) {
             // Said of one that has ended: it is in none any more.
             Err(Errno::INVAL) if has_ended(task)? => return Err(Errno::SRCH),
-            Err(errno) if is_gone(errno) || matches!(errno, Errno::ACCESS | Errno::PERM) => return Err(errno),
+            Err(errno) if is_gone(errno) => return Err(errno),
             Err(_) => self.unread.push(namespace),
             Ok(table) => {
                 self.read.extend(namespace);
