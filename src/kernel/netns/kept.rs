@@ -117,13 +117,13 @@ fn look_for_more(world: &World, host: &mut Host, mut found: Candidates, reads_de
         let mut is_refused = false;
         let read = dir.and_then(|dir| {
             is_refused = mounts.add_of_process(world, process.pid, dir, &mut found)?;
-            match reads_descriptors {
-                true => match unless_refused_twice(|| add_kept(&mut found, world, process.pid, dir)) {
-                    // Even root is refused those of some.
-                    Err(errno) if is_refusal(errno) => is_refused = true,
-                    added => added?,
-                },
-                false => {}
+            if !reads_descriptors {
+                return Ok(());
+            }
+            match unless_refused_twice(|| add_kept(&mut found, world, process.pid, dir)) {
+                // Even root is refused those of some.
+                Err(errno) if is_refusal(errno) => is_refused = true,
+                added => added?,
             }
             Ok(())
         });
