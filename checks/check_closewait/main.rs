@@ -4,6 +4,7 @@ mod behind_nat;
 mod gather;
 mod ghosts;
 mod judge;
+mod out_of_reach;
 mod strays;
 
 use argh::{ArgsInfo, FromArgs};
@@ -115,7 +116,9 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
         found.add_unseen(&before);
     }
     let strays = found.count_strays(&target, world);
-    let unkept = sights.keep(&target.selection.unix_known.borrow(), found.seen.missing.is_none());
+    let still_held = out_of_reach::still_held(&sights, world);
+    let is_whole = found.seen.missing.is_none() && still_held.is_none();
+    let unkept = sights.keep(&target.selection.unix_known.borrow(), is_whole);
     let mut tables = ReadTables::default();
     found.ghosts = ghosts::look_for(args, &target, &rules, (&mut found, &mut tables), memory, world)?;
     found.add_ghosts(rules.expected);
@@ -130,6 +133,9 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let holding = Holding::find_in(world, &target, &mut found.stuck, wanted, tables.as_mut());
     let mut report = present(&target, &rules, &found, verdict, &holding.blame);
     report.details.extend(found.judged_later(rules.min_age).filter(|_| common.verbose > 0));
+    if let Some(why) = still_held {
+        report.is_incomplete(why);
+    }
     report.missing.extend(unkept);
     report.missing.extend(strays);
     holding.add_to(&mut report, &found.stuck, &target, common.verbose);

@@ -125,6 +125,11 @@ fn check(args: &Args<Tenants>, world: &World) -> Result<Report> {
         return Err(Error::Usage(format!("{option}: {}; {instead}", words::UNTOLD_SILENCE)));
     }
     let key = args.own.key.clone().or_else(|| target.profile.tenants.key.clone()).unwrap_or(Key::Plain(Plain::Unit));
+    if matches!(key, Key::Plain(Plain::Peer(_))) && !target.selection.has_tcp() {
+        return Err(Error::Usage(format!(
+            "--key {key}: UNIX sockets have no addresses; use user, unit, cgroup or cwd:PATTERN"
+        )));
+    }
     let naming = tenancy::naming(&key, world)?;
     let rules = rules(args, &target.profile);
     let look = look::look(world, &mut target, args.own.state_dir.as_deref())?;

@@ -256,6 +256,12 @@ impl FirstSights {
         }
     }
 
+    /// Inodes of those that earlier looks showed and none of this run's.
+    pub fn vanished(&self) -> Vec<u64> {
+        let gone = self.known.iter().filter(|(cookie, _)| !self.stuck.contains_key(cookie));
+        gone.map(|(_, sight)| u64::from(sight.inode)).collect()
+    }
+
     /// Remembers this look, and what it tells of `known`. `is_whole`: whether it saw all sockets; else what it didn't see stays
     /// known. Returns why the next run won't know of it, where that is to be said.
     pub fn keep(mut self, known: &Known, is_whole: bool) -> Option<String> {

@@ -35,8 +35,8 @@ pub struct Suspected<'a> {
     clients: &'a [String],
     /// From earlier looks, or by the caller's choice.
     known: Vec<u32>,
-    /// Whether processes are chosen: no other's ghosts are the service's.
-    is_closed: bool,
+    /// Processes that are chosen, if any are: no other's ghosts are meant, also of one that shares a socket by fork(2).
+    chosen: &'a [u32],
     pub(super) before: &'a Known,
     /// Inodes of its sockets.
     earlier: HashSet<u64>,
@@ -79,15 +79,19 @@ impl<'a> Suspected<'a> {
         at_most: Option<u64>,
     ) -> Suspected<'a> {
         let (unit, uid) = (target.request.unit.as_deref(), target.selection.uid);
-        let is_closed = !target.request.pids.is_empty();
-        let clients = if is_closed { &[] } else { &target.profile.clients[..] };
+        let chosen = &target.request.pids[..];
+        let clients = if chosen.is_empty() { &target.profile.clients[..] } else { &[] };
         let (rows, of_ports) = (Sought::new(inodes), (&target.selection.ports[..], target.selection.side));
         let earlier = before.rows.iter().copied().collect();
-        Suspected { rows, of_ports, users, unit, uid, clients, known, is_closed, before, earlier, looking, at_most }
+        Suspected { rows, of_ports, users, unit, uid, clients, known, chosen, before, earlier, looking, at_most }
     }
 
     pub(super) fn was_asked(&self) -> bool {
         matches!(self.looking, Looking::Asked)
+    }
+
+    fn may_be_of(&self, pid: u32) -> bool {
+        self.chosen.is_empty() || self.chosen.contains(&pid)
     }
 
     fn are_named(&self) -> bool {
@@ -117,7 +121,7 @@ impl<'a> Suspected<'a> {
     fn has(&self, process: &Listed, cgroup: &Cgroup<'_>) -> std::result::Result<bool, Errno> {
         // Unasked, a user's processes are not all the service's.
         let are_meant = self.unit.is_some() || (self.uid.is_some() && self.was_asked());
-        if self.known.contains(&process.pid) {
+        if self.known.contains(&process.pid) || self.chosen.contains(&process.pid) {
             return Ok(true);
         }
         if !are_meant || self.uid.is_some_and(|wanted| wanted != process.uid) {
@@ -137,7 +141,9 @@ impl<'a> Suspected<'a> {
         let clients = processes::mark(&mut open, self.clients, world);
         let mut has_service = meant.len() + clients > 0 || self.are_named();
         // Only where no process is known as the service's any other may be.
-        open.retain(|_, descriptor| descriptor.is_meant || (!self.is_closed && (!has_service || self.counts_all())));
+        open.retain(|_, one| {
+            self.may_be_of(one.pid) && (one.is_meant || self.chosen.is_empty() && (!has_service || self.counts_all()))
+        });
         self.leave_other_namespaces(&mut open, world);
         let of_clients = open.values().filter(|one| one.is_meant && !holders.contains_key(&one.pid));
         let of_clients = processes::holders(of_clients);
@@ -162,7 +168,7 @@ impl<'a> Suspected<'a> {
             let is_theirs = |inode| self.rows.has(inode) || self.earlier.contains(&inode);
             let mut alike = descriptors::read_alike(world, &is_theirs, &self.users, &meant);
             has_service |= alike.values().any(|descriptor| descriptor.is_meant);
-            alike.retain(|inode, descriptor| descriptor.is_meant && !open.contains_key(inode));
+            alike.retain(|inode, one| one.is_meant && self.may_be_of(one.pid) && !open.contains_key(inode));
             holders.extend(processes::holders(alike.values()));
             alike.retain(|inode, _| !self.rows.has(*inode));
             untold += self.forget_known(&mut alike, &HashSet::new(), (world, &*tables))?.untold;

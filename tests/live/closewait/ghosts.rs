@@ -362,3 +362,21 @@ fn ghosts_of_a_process_with_other_sockets_are_told_or_its_name_is() {
         assert_eq!((alone.code, alone.value("ghosts")), (2, 30.0), "also where nobody is connected: {alone:?}");
     });
 }
+
+/// Who is forked shares a socket with one that has ghosts of its own.
+#[test]
+fn of_a_chosen_process_only_its_own_count() {
+    Lab::test(|lab| {
+        let (mut server, mut client) = (lab.peer(), lab.peer());
+        server.say(&format!("listen l {ADDRESS}"));
+        client.say(&format!("connect used {ADDRESS} 1"));
+        server.say("accept used l 1");
+        let forked = client.say("share");
+        client.say(&format!("connect c {ADDRESS} 4"));
+        server.say("accept s l 4");
+        server.say("reset s");
+        lab.wait_for(ESTABLISHED, 27401, 2);
+        let ghosts = |pid: &str| look(&["--pid", pid]).value("ghosts");
+        assert_eq!([ghosts(&client.pid().to_string()), ghosts(forked.trim())], [4.0, 0.0]);
+    });
+}

@@ -217,3 +217,32 @@ fn who_knows_what_the_checks_remember() {
         says(&missing, 0, &["nobody has any socket of it here", "no such listener: ", "listening: nothing"]);
     });
 }
+
+/// A container's clients vanish with it: what the service accepted of them is in a namespace that it alone keeps.
+#[test]
+fn what_a_dead_namespace_takes_along_is_doubt_while_it_is_held() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let path = place.at("x.sock");
+        let mut server = lab.peer();
+        server.say(&format!("listen l {path}"));
+        let mut client = lab.in_another(|inner| inner.peer());
+        client.say(&format!("connect c {path} 4"));
+        server.say("accept s l 4");
+        client.say("close c");
+        let look = || place.check(&["--unix", &path, "--netns", "all"]);
+        for _ in 0..2 {
+            says(&look(), 1, &["4 server sockets in CLOSE_WAIT"]);
+        }
+        client.end();
+        let held = format!(
+            "4 UNIX sockets that were in CLOSE_WAIT are in no network namespace that is reached any more, held by peer[{}]",
+            server.pid()
+        );
+        for _ in 0..2 {
+            says(&look(), 3, &[&held]);
+        }
+        server.say("close s");
+        assert_eq!(look().code, 0);
+    });
+}

@@ -63,6 +63,7 @@ fn idle_times_that_are_asked_for_can_not_be_judged() {
             let said = "idle times of 2 connections over UNIX sockets aren't known";
             says(&TENANTS.run(&["-P", &profile, "--key=user", option]), 0, &[said]);
         }
+        says(&TENANTS.run(&["--unix", &path, "--key=peer/24"]), 3, &["UNIX sockets have no addresses; use user, unit"]);
         let unasked = TENANTS.run(&["-P", &profile, "--key=user"]);
         assert!(unasked.code == 0 && !unasked.text().contains("idle"), "{unasked:?}");
         // None of them is told to be none, either.
