@@ -125,10 +125,9 @@ fn check(args: &Args<Tenants>, world: &World) -> Result<Report> {
         return Err(Error::Usage(format!("{option}: {}; {instead}", words::UNTOLD_SILENCE)));
     }
     let key = args.own.key.clone().or_else(|| target.profile.tenants.key.clone()).unwrap_or(Key::Plain(Plain::Unit));
-    if matches!(key, Key::Plain(Plain::Peer(_))) && !target.selection.has_tcp() {
-        return Err(Error::Usage(format!(
-            "--key {key}: UNIX sockets have no addresses; use user, unit, cgroup or cwd:PATTERN"
-        )));
+    if matches!(args.own.key, Some(Key::Plain(Plain::Peer(_)))) && !target.selection.has_tcp() {
+        let instead = "use user, unit, container, cgroup:DEPTH or cwd:PATTERN";
+        return Err(Error::Usage(format!("--key {key}: UNIX sockets have no addresses; {instead}")));
     }
     let naming = tenancy::naming(&key, world)?;
     let rules = rules(args, &target.profile);

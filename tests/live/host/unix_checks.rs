@@ -1,17 +1,12 @@
 //! Each check on connections over UNIX sockets: found, cleared, found again.
 
-use super::unix_sockets::Place;
+use super::unix_sockets::{Place, client_of, says};
+use crate::lab::Lab;
 use crate::lab::run::{CLOSEWAIT, CONNLEAK, GROWTH, IDLE, ORPHANS, Outcome, STATES, TENANTS, run};
-use crate::lab::{Lab, Peer};
 use std::fs;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
-
-fn says(outcome: &Outcome, code: i32, words: &[&str]) {
-    let missing: Vec<_> = words.iter().filter(|words| !outcome.text().contains(**words)).collect();
-    assert!(outcome.code == code && missing.is_empty(), "{code}, {missing:?}: {outcome:?}");
-}
 
 /// php-fpm's "Resource temporarily unavailable".
 #[test]
@@ -151,17 +146,6 @@ fn a_stop_command_is_followed_over_unix_sockets_too() {
     });
 }
 
-/// A client of another user, who may be told apart by that.
-fn client_of(lab: &Lab, uid: u32) -> Peer {
-    let (dir, copy) = crate::lab::run::public_copy(&crate::lab::example("peer"));
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid", &uid.to_string(), "--regid", &uid.to_string(), "--clear-groups"]).arg(copy);
-    let peer = lab.peer_by(command);
-    // Gone with the process: it runs already.
-    std::mem::forget(dir);
-    peer
-}
-
 #[test]
 fn a_tenant_that_eats_the_pool_is_named_by_its_user_without_rights() {
     Lab::test(|lab| {
@@ -197,7 +181,7 @@ fn a_tenant_that_eats_the_pool_is_named_by_its_user_without_rights() {
         }
         // By network nobody is told: there is none.
         let by_peer = TENANTS.run(&["--unix", &path, "--key=peer/24", "--limit=20"]);
-        says(&by_peer, 0, &["3 connections of unknown tenants"]);
+        says(&by_peer, 3, &["UNIX sockets have no addresses; use user"]);
     });
 }
 

@@ -1,7 +1,7 @@
 //! What else may be at a service's path: a socket of datagrams, one that doesn't listen, a listener that somebody else made.
 
-use super::unix_sockets::Place;
-use crate::lab::run::{CLOSEWAIT, CONNLEAK, GROWTH, IDLE, ORPHANS, Outcome, PATIENCE, STATES, TENANTS, poll, run};
+use super::unix_sockets::{Place, says};
+use crate::lab::run::{CLOSEWAIT, CONNLEAK, GROWTH, IDLE, ORPHANS, PATIENCE, STATES, TENANTS, poll, run};
 use crate::lab::{Lab, Peer};
 use rustix::fd::OwnedFd;
 use rustix::net::{
@@ -9,11 +9,6 @@ use rustix::net::{
 };
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::Command;
-
-fn says(outcome: &Outcome, code: i32, words: &[&str]) {
-    let missing: Vec<_> = words.iter().filter(|words| !outcome.text().contains(**words)).collect();
-    assert!(outcome.code == code && missing.is_empty(), "{code}, {missing:?}: {outcome:?}");
-}
 
 fn bound(kind: SocketType, path: &str) -> OwnedFd {
     let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();

@@ -1,8 +1,8 @@
 //! What earlier runs tell of UNIX sockets: clients whose server has gone, listeners that were there, and what no run knows.
 
-use super::unix_sockets::Place;
-use crate::lab::run::{CLOSEWAIT, CONNLEAK, Outcome, TENANTS, public_copy, run};
-use crate::lab::{Lab, Peer, example};
+use super::unix_sockets::{Place, client_of};
+use crate::lab::run::{CLOSEWAIT, CONNLEAK, Outcome, TENANTS, run};
+use crate::lab::{Lab, example};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -10,17 +10,6 @@ use std::process::Command;
 fn says(outcome: &Outcome, code: i32, words: &[&str]) {
     let missing: Vec<_> = words.iter().filter(|words| !outcome.stdout.contains(**words)).collect();
     assert!(outcome.code == code && missing.is_empty(), "{code}, {missing:?}: {outcome:?}");
-}
-
-/// A client of another user, who may be told apart by that.
-fn client_of(lab: &Lab, uid: u32) -> Peer {
-    let (dir, copy) = public_copy(&example("peer"));
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid", &uid.to_string(), "--regid", &uid.to_string(), "--clear-groups"]).arg(copy);
-    let peer = lab.peer_by(command);
-    // Gone with the process: it runs already.
-    std::mem::forget(dir);
-    peer
 }
 
 /// As long as its clients keep their ends the path is no mistake: it is the listener that is missing.

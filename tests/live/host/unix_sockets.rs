@@ -1,7 +1,7 @@
 //! Connections over UNIX sockets: found by file and by name, both ends, in every state that the kernel tells.
 
-use crate::lab::run::{Outcome, check, check_unprivileged};
-use crate::lab::{Lab, Peer};
+use crate::lab::run::{Outcome, check, check_unprivileged, public_copy};
+use crate::lab::{Lab, Peer, example};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -39,6 +39,23 @@ impl Place {
 
 fn counts(outcome: &Outcome) -> [f64; 2] {
     ["close_wait", "established"].map(|label| outcome.value(label))
+}
+
+/// The check's state, and what its first line must have.
+pub fn says(outcome: &Outcome, code: i32, words: &[&str]) {
+    let missing: Vec<_> = words.iter().filter(|words| !outcome.text().contains(**words)).collect();
+    assert!(outcome.code == code && missing.is_empty(), "{code}, {missing:?}: {outcome:?}");
+}
+
+/// A client of another user, who may be told apart by that.
+pub fn client_of(lab: &Lab, uid: u32) -> Peer {
+    let (dir, copy) = public_copy(&example("peer"));
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &uid.to_string(), "--regid", &uid.to_string(), "--clear-groups"]).arg(copy);
+    let peer = lab.peer_by(command);
+    // Gone with the process: it runs already.
+    std::mem::forget(dir);
+    peer
 }
 
 #[test]

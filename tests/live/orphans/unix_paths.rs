@@ -1,15 +1,10 @@
 //! check_orphans_after_stop at a path that isn't there: gone with its service, or never right.
 
-use crate::host::unix_sockets::Place;
+use crate::host::unix_sockets::{Place, says};
 use crate::lab::Lab;
-use crate::lab::run::{ORPHANS, Outcome};
+use crate::lab::run::ORPHANS;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-
-fn says(outcome: &Outcome, code: i32, words: &[&str]) {
-    let missing: Vec<_> = words.iter().filter(|words| !outcome.text().contains(**words)).collect();
-    assert!(outcome.code == code && missing.is_empty(), "{code}, {missing:?}: {outcome:?}");
-}
 
 #[test]
 fn a_path_without_a_socket_is_told() {

@@ -1,16 +1,11 @@
 //! What check_conn_tenants judges over UNIX sockets: nothing that the kernel doesn't tell of them, and who has no listener.
 
-use crate::host::unix_sockets::Place;
+use crate::host::unix_sockets::{Place, says};
 use crate::lab::Lab;
-use crate::lab::run::{Outcome, TENANTS};
+use crate::lab::run::TENANTS;
 use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
-
-fn says(outcome: &Outcome, code: i32, words: &[&str]) {
-    let missing: Vec<_> = words.iter().filter(|words| !outcome.text().contains(**words)).collect();
-    assert!(outcome.code == code && missing.is_empty(), "{code}, {missing:?}: {outcome:?}");
-}
 
 /// A profile of a service by TCP and by this path, with idle thresholds that any connection would break.
 fn profile(place: &Place, path: &str) -> String {
