@@ -2,7 +2,7 @@
 
 use super::unix_sockets::{Place, client_of};
 use crate::lab::run::{CLOSEWAIT, CONNLEAK, Outcome, TENANTS, run};
-use crate::lab::{Lab, example};
+use crate::lab::{Lab, Peer, example};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -99,21 +99,27 @@ fn a_listener_is_required_of_a_profile_that_has_unix_sockets_only() {
     });
 }
 
+/// A server that has accepted so many connections of user 4001's client, and of 4002's: name `s`.
+fn of_two_users(lab: &Lab, place: &Place, path: &str, counts: [u32; 2]) -> (Peer, [Peer; 2]) {
+    fs::set_permissions(place.at("."), Permissions::from_mode(0o755)).unwrap();
+    let mut server = lab.peer();
+    server.say(&format!("listen l {path}"));
+    fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
+    let mut clients = [4001, 4002].map(|uid| client_of(lab, uid));
+    for (client, count) in clients.iter_mut().zip(counts) {
+        client.say(&format!("connect c {path} {count}"));
+    }
+    server.say(&format!("accept s l {}", counts.iter().sum::<u32>()));
+    (server, clients)
+}
+
 /// What each choice of a user sees is another's no more than another path's.
 #[test]
 fn checks_of_several_users_have_a_memory_each() {
     Lab::test(|lab| {
         let place = Place::new();
         let path = place.at("x.sock");
-        fs::set_permissions(place.at("."), Permissions::from_mode(0o755)).unwrap();
-        let mut server = lab.peer();
-        server.say(&format!("listen l {path}"));
-        fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
-        let mut clients = [4001, 4002].map(|uid| client_of(lab, uid));
-        for client in &mut clients {
-            client.say(&format!("connect c {path} 2"));
-        }
-        server.say("accept s l 4");
+        let (mut server, _clients) = of_two_users(lab, &place, &path, [2, 2]);
         let look = |user: &str| place.check(&["--unix", &path, "--side=client", "--user", user]);
         assert_eq!(["4001", "4002"].map(|user| look(user).value("established")), [2.0, 2.0]);
         server.say("close s");
@@ -127,15 +133,7 @@ fn who_holds_closed_ends_from_before_the_first_run_is_named() {
     Lab::test(|lab| {
         let place = Place::new();
         let path = place.at("x.sock");
-        fs::set_permissions(place.at("."), Permissions::from_mode(0o755)).unwrap();
-        let mut server = lab.peer();
-        server.say(&format!("listen l {path}"));
-        fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
-        let mut clients = [4001, 4002].map(|uid| client_of(lab, uid));
-        for (client, count) in clients.iter_mut().zip([3, 1]) {
-            client.say(&format!("connect c {path} {count}"));
-        }
-        server.say("accept s l 4");
+        let (mut server, clients) = of_two_users(lab, &place, &path, [3, 1]);
         server.say("close s");
         let look = |more: &[&str]| place.check(&[&["--unix", &path, "-w3"], more].concat());
         let words = "4 closed ends of UNIX clients from before the first run, whose can't be told";

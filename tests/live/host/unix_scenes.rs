@@ -109,12 +109,7 @@ fn ten_thousand_connections_are_all_seen_by_every_check() {
     Lab::test(|lab| {
         let place = Place::new();
         let path = place.at("x.sock");
-        let (mut server, mut client) = (lab.peer(), lab.peer());
-        server.say(&format!("listen l {path}"));
-        for _ in 0..10 {
-            client.say(&format!("connect c {path} 1000"));
-            server.say("accept s l 1000");
-        }
+        let (mut server, mut client) = place.crowded(lab, &path);
         assert_seen(&place, &["--unix", &path], 10_000, 1);
         client.say("close c");
         server.say("close s");

@@ -35,6 +35,17 @@ impl Place {
         server.say(&format!("accept s l {count}"));
         (server, client)
     }
+
+    /// The same of 10,000, which no backlog holds at once.
+    pub fn crowded(&self, lab: &Lab, path: &str) -> (Peer, Peer) {
+        let (mut server, mut client) = (lab.peer(), lab.peer());
+        server.say(&format!("listen l {path}"));
+        for _ in 0..10 {
+            client.say(&format!("connect c {path} 1000"));
+            server.say("accept s l 1000");
+        }
+        (server, client)
+    }
 }
 
 fn counts(outcome: &Outcome) -> [f64; 2] {
@@ -531,12 +542,7 @@ fn ten_thousand_connections_are_all_seen() {
     Lab::test(|lab| {
         let place = Place::new();
         let path = place.at("x.sock");
-        let (mut server, mut client) = (lab.peer(), lab.peer());
-        server.say(&format!("listen l {path}"));
-        for _ in 0..10 {
-            client.say(&format!("connect c {path} 1000"));
-            server.say("accept s l 1000");
-        }
+        let (_server, mut client) = place.crowded(lab, &path);
         let healthy = place.check(&["--unix", &path]);
         assert_eq!((healthy.code, counts(&healthy)), (0, [0.0, 20_000.0]), "{healthy:?}");
         client.say("close c");
