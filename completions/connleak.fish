@@ -109,7 +109,7 @@ complete -c connleak -n '__fish_connleak_using_command watch' -f -l timeout -s t
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l help -s h -d 'show this help'
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l version -s V -d 'show the version'
 complete -c connleak -n '__fish_connleak_using_command watch' -f -l extra-opts -r -d 'read more options from a section of an INI file; what is typed here wins; may be repeated'
-complete -c connleak -n '__fish_connleak_using_command sessions' -f -l how -d 'print the least right and the command for -p or -P, without either of each service that is known'
+complete -c connleak -n '__fish_connleak_using_command sessions' -f -l how -d 'print the least right and the command for -p, --unix or -P, without any of them of each service that is known'
 complete -c connleak -n '__fish_connleak_using_command sessions' -f -l top -r -d 'most rows, 0 for all; default 20'
 complete -c connleak -n '__fish_connleak_using_command sessions' -f -l output -s o -r -d 'output format: table, json or csv; default table'
 complete -c connleak -n '__fish_connleak_using_command sessions' -f -l verbose -s v -d 'say more: whole statements'

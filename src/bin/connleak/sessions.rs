@@ -21,7 +21,6 @@ use connleak::base::duration::Span;
 use connleak::base::error::{Error, Result};
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command, Top};
-use connleak::report::GENERIC;
 use connleak::service::target::{self, Target};
 use input::Told;
 use row::{Class, Row, Rows};
@@ -40,7 +39,7 @@ use session::{Session, Source};
     session has, then what has been silent for longest."
 )]
 pub struct Sessions {
-    /// print the least right and the command for -p or -P, without either of each service that is known
+    /// print the least right and the command for -p, --unix or -P, without any of them of each service that is known
     #[argh(switch)]
     how: bool,
 
@@ -78,12 +77,10 @@ fn show(args: &Args<Sessions>, world: &World) -> Result<String> {
     let is_chosen = !common.port.is_empty() || !common.profile.is_empty() || !common.unix.is_empty();
     if own.how {
         let target = is_chosen.then(|| target::resolve(common.request(), world)).transpose()?;
-        let port =
-            |target: &Target| target.service.ports.first().or(target.profile.ports.first()).copied().unwrap_or(0);
-        let service = target.as_ref().map(|target| (target.profile.service.as_str(), port(target)));
-        let known = service.filter(|(name, _)| *name != GENERIC);
-        let unknown = service.filter(|_| known.is_none()).map(|(_, port)| port);
-        return Ok(unknown.map_or(String::new(), how::of_no_service) + &how::text(known)?);
+        let wanted = how::Wanted::of(target.as_ref());
+        let is_unknown = is_chosen && wanted.service.is_none();
+        let note = if is_unknown { how::of_no_service(wanted) } else { String::new() };
+        return Ok(note + &how::text(wanted)?);
     }
     let target = target::resolve(common.request(), world)?.of_choice(world)?;
     if args.rest.is_empty() {

@@ -1,6 +1,6 @@
 //! Redis and memcached: joined by the server's descriptor, with the least right that there is.
 
-use super::pasted::{Application, Recipe, recipe, rows, until_it_works};
+use super::pasted::{Application, Recipe, recipe, recipe_by_socket, rows, until_it_works};
 use crate::integrations::python::{prepare_python, python};
 use crate::lab::run::{Started, as_nobody};
 use crate::lab::{ESTABLISHED, Lab};
@@ -27,11 +27,13 @@ for line in sys.stdin:
 /// A client that loses its connection where the answer is an error.
 const MEMCACHED: &str = "\
 import socket, sys
+def connect():
+    return socket.create_connection(('127.0.0.1', 11211))
 pool = []
 lost = []
 print('ready', flush=True)
 for line in sys.stdin:
-    connection = pool.pop() if pool else socket.create_connection(('127.0.0.1', 11211))
+    connection = pool.pop() if pool else connect()
     connection.sendall(line.strip().encode() + b'\\r\\n')
     (lost if b'ERROR' in connection.recv(4096) else pool).append(connection)
     print('done', flush=True)
@@ -48,14 +50,14 @@ fn server(lab: &Lab, program: &str, args: &[&str]) -> Option<Started> {
 }
 
 /// The connection that was lost, found by the server's descriptor.
-fn assert_found(recipe: &Recipe, application: &Application, fd: &str) {
+fn assert_found(recipe: &Recipe, application: &Application, count: usize) {
     let found = recipe.json();
     let joined = rows(&found, &|row| row["client"] == application.name() && row["joined_by"] == "fd");
-    assert_eq!(joined.len(), 2, "{found:#}");
+    assert_eq!(joined.len(), count, "{found:#}");
     for row in &joined {
         assert_eq!(
             (&row["server_socket"]["fd"], &row["addresses_agree"]),
-            (&row["session"][fd], &true.into()),
+            (&row["session"]["fd"], &true.into()),
             "{row:#}"
         );
     }
@@ -84,7 +86,7 @@ fn redis_tells_the_last_commands_name() {
         application.tell("GET key");
         lab.wait_for(ESTABLISHED, 6379, 4);
         let recipe = Recipe { command: format!("export REDISCLI_AUTH=secret; {}", recipe.command), ..recipe };
-        assert_found(&recipe, &application, "fd");
+        assert_found(&recipe, &application, 2);
         let table = recipe.table();
         let lost = table.lines().find(|line| line.trim_end().ends_with("incr")).unwrap_or_else(|| panic!("{table}"));
         assert!(lost.starts_with(&application.name()) && lost.contains("shop"), "{table}");
@@ -93,7 +95,9 @@ fn redis_tells_the_last_commands_name() {
         let mut local = Application::start(&python, &REDIS.replace("host='127.0.0.1', port=6379", &class));
         local.tell("SET local value");
         local.tell("INCR local");
-        let found = recipe.json_with(&format!("--unix {socket}"));
+        let by_socket = recipe_by_socket("redis", socket);
+        let found =
+            Recipe { command: format!("export REDISCLI_AUTH=secret; {}", by_socket.command), ..by_socket }.json();
         let lost = rows(&found, &|row| row["client"] == local.name());
         assert_eq!(
             (lost.len(), &lost[0]["joined_by"], &lost[0]["session"]["statement"]),
@@ -123,8 +127,27 @@ fn memcached_tells_state_and_silence() {
         let recipe = recipe(11211, 0);
         recipe.assert_version("memcached");
         assert_eq!(recipe.right, "none is needed");
-        assert_found(&recipe, &application, "fd");
+        assert_found(&recipe, &application, 2);
         let table = recipe.table();
         assert!(table.lines().filter(|line| line.contains("conn_read")).count() >= 2, "{table}");
+    });
+}
+
+#[test]
+fn memcached_is_asked_over_its_unix_socket() {
+    prepare_python();
+    Lab::test(|lab| {
+        let Some(python) = python(lab) else { return };
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(dir.path(), Some(65534), Some(65534)).unwrap();
+        let socket = dir.path().join("memcached.sock");
+        let socket = socket.to_str().unwrap();
+        let Some(_server) = server(lab, "/usr/bin/memcached", &["-s", socket, "-a", "777"]) else { return };
+        until_it_works("socat", &["-u", "OPEN:/dev/null", &format!("UNIX-CONNECT:{socket}")]);
+        let connect = format!("one = socket.socket(socket.AF_UNIX); one.connect('{socket}'); return one");
+        let source = MEMCACHED.replace("return socket.create_connection(('127.0.0.1', 11211))", &connect);
+        let mut application = Application::start(&python, &source);
+        application.tell("no_such_command");
+        assert_found(&recipe_by_socket("memcached", socket), &application, 1);
     });
 }

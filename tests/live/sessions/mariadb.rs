@@ -1,6 +1,6 @@
 //! MariaDB's sessions, by the least right: processlist by the client's port, performance_schema by descriptor.
 
-use super::pasted::{Application, Recipe, recipe, rows, until_it_works};
+use super::pasted::{Application, Recipe, recipe, recipe_by_socket, rows, until_it_works};
 use crate::integrations::python::{prepare_python, python};
 use crate::lab::run::{PATIENCE, Started, as_nobody, finish, run};
 use crate::lab::{ESTABLISHED, Lab};
@@ -185,7 +185,9 @@ fn performance_schema_tells_the_last_statement_of_a_sleeping_session() {
         let place = format!("unix_socket='{}', user", socket.display());
         let mut local = Application::start(&python, &APPLICATION.replacen("host='127.0.0.1', user", &place, 1));
         local.tell("SELECT broken");
-        let by_socket = recipe.json_with(&format!("--unix {}", socket.display()));
+        let by_socket = recipe_by_socket("mysql", socket.to_str().unwrap());
+        server.sql(&by_socket.right);
+        let by_socket = by_socket.json();
         let lost = rows(&by_socket, &|row| row["client"] == local.name());
         assert_eq!((lost.len(), &lost[0]["joined_by"]), (1, &"fd".into()), "{by_socket:#}");
         assert!(lost[0]["session"]["statement"].as_str().is_some_and(|text| text.starts_with("SELECT broken")));

@@ -17,7 +17,16 @@ pub struct Recipe {
 
 /// The first of a port's recipes, or a later one.
 pub fn recipe(port: u16, nth: usize) -> Recipe {
-    let text = connleak(&["sessions", "--how", "-p", &port.to_string()]);
+    recipe_of(&["-p", &port.to_string()], nth)
+}
+
+/// The one of a service by its UNIX socket.
+pub fn recipe_by_socket(profile: &str, path: &str) -> Recipe {
+    recipe_of(&["-P", profile, "--unix", path], 0)
+}
+
+fn recipe_of(choice: &[&str], nth: usize) -> Recipe {
+    let text = connleak(&[&["sessions", "--how"], choice].concat());
     let lines = |begin: &'static str| text.lines().filter_map(move |line| line.strip_prefix(begin)).map(str::to_owned);
     let titles = text.lines().zip(text.lines().skip(1)).filter(|(_, next)| next.starts_with("# right: "));
     let title = titles.map(|(title, _)| title.to_owned()).nth(nth).expect("a title");
@@ -50,11 +59,7 @@ impl Recipe {
     }
 
     pub fn json(&self) -> Value {
-        self.json_with("")
-    }
-
-    pub fn json_with(&self, more: &str) -> Value {
-        let outcome = self.run(&format!("-ojson {more}"));
+        let outcome = self.run("-ojson");
         assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{outcome:?}");
         serde_json::from_str(&outcome.stdout).unwrap()
     }

@@ -1,6 +1,6 @@
 //! PostgreSQL's sessions, by the least right: joined by the backend's pid.
 
-use super::pasted::{Application, Recipe, listed, recipe, rows, until_it_works};
+use super::pasted::{Application, Recipe, listed, recipe, recipe_by_socket, rows, until_it_works};
 use crate::companion::run::any;
 use crate::integrations::python::{prepare_python, python};
 use crate::lab::run::{PATIENCE, poll};
@@ -136,8 +136,7 @@ fn over_a_unix_socket_the_session_is_told_and_the_missing_right_is_said() {
         assert_eq!(aborted[0]["session"]["statement"].as_str().map(str::trim), Some("SELECT 1/0 AS by_socket"));
         // With its path the kernel's side is known: by the backend's pid.
         let path = server.socket_dir().join(".s.PGSQL.5432");
-        let outcome = recipe.run(&format!("-ojson --unix {}", path.display()));
-        let found: Value = serde_json::from_str(&outcome.stdout).unwrap_or_else(|why| panic!("{why}: {outcome:?}"));
+        let found = recipe_by_socket("postgresql", path.to_str().unwrap()).json();
         let aborted = rows(&found, &|row| row["session"]["in_transaction"] == true);
         assert_eq!((aborted.len(), &aborted[0]["joined_by"]), (1, &"pid".into()), "{found:#}");
         assert_eq!((&aborted[0]["client"], &aborted[0]["addresses_agree"]), (&application.name().into(), &true.into()));

@@ -104,9 +104,10 @@ impl Session {
 }
 
 impl Client {
-    /// `10.0.0.1:5000`, `[::1]:5000`, `/run/x.sock:0`, `unix:/run/x.sock`, `tcp:10.0.0.1:5000`.
+    /// `10.0.0.1:5000`, `[::1]:5000`, `/run/x.sock:0`, `unix:/run/x.sock`, `tcp:10.0.0.1:5000`. memcached's
+    /// `?:<AF 0>` is a client over its UNIX socket, which has no name (1.6.18).
     pub fn of_address(text: &str) -> Option<Client> {
-        if text.starts_with(['/', '@']) || text.starts_with("unix") {
+        if text.starts_with(['/', '@']) || text.starts_with("unix") || text == "?:<AF 0>" {
             return Some(Client::Unix);
         }
         let address = text.strip_prefix("tcp6:").or(text.strip_prefix("tcp:")).unwrap_or(text);
@@ -163,6 +164,7 @@ mod tests {
         assert_eq!(Client::of_address("[::ffff:10.0.0.1]:5000"), Some(at("10.0.0.1:5000")));
         assert_eq!(Client::of_address("tcp6:[::1]:5000"), Some(at("[::1]:5000")));
         assert_eq!(Client::of_address("/run/redis.sock:0"), Some(Client::Unix));
+        assert_eq!(Client::of_address("?:<AF 0>"), Some(Client::Unix));
         assert_eq!(Client::of_address("?:0"), None);
         assert_eq!(Client::of_parts(Some("::ffff:10.0.0.1"), Some("5000")), Some(at("10.0.0.1:5000")));
         assert_eq!(Client::of_parts(None, Some("-1")), Some(Client::Unix));
