@@ -5,7 +5,6 @@ mod gather;
 mod ghosts;
 mod judge;
 mod out_of_reach;
-mod strays;
 
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
@@ -16,6 +15,7 @@ use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::Blame;
 use connleak::owners::holding::{self, Holding};
+use connleak::owners::strays;
 use connleak::report::Report;
 use connleak::report::doubt;
 use connleak::report::range::Range;

@@ -26,6 +26,7 @@ use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping, Suspect};
 use connleak::owners::sockets;
+use connleak::owners::strays;
 use connleak::report::Report;
 use connleak::report::doubt;
 use connleak::report::verdict::{ServiceState, Verdict, word};
@@ -267,10 +268,11 @@ impl Scene<'_> {
             let (count, unsure) = (left.len() as f64, settled.view.unsure);
             let strayed = strayed.filter(|_| are_doubt);
             let more = unsure + strayed.as_ref().map_or(0, |_| strays);
-            report.doubt(
-                rules.count.at_worst(count, count + more as f64),
-                doubt::whose(unsure, "").into_iter().chain(strayed).collect(),
-            );
+            let at_worst = rules.count.at_worst(count, count + more as f64);
+            let matters = at_worst > report.state || verbose > 0;
+            let remedy =
+                |said: String| if matters { said + &strays::remedy(self.target, self.drain.world) } else { said };
+            report.doubt(at_worst, doubt::whose(unsure, "").into_iter().chain(strayed.map(remedy)).collect());
         }
         let is_there = !left.is_empty()
             || !settled.view.ending.is_empty()

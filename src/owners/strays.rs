@@ -1,12 +1,12 @@
 //! Who holds clients' ends of which nothing tells whose they were, and what ends the doubt.
 
-use connleak::kernel::owner::Holders;
-use connleak::kernel::socket::Side;
-use connleak::kernel::world::World;
-use connleak::owners::blame::{Blame, Grouping, Suspect};
-use connleak::owners::holders;
-use connleak::report::words;
-use connleak::service::target::Target;
+use crate::kernel::owner::Holders;
+use crate::kernel::socket::Side;
+use crate::kernel::world::World;
+use crate::owners::blame::{Blame, Grouping, Suspect};
+use crate::owners::holders;
+use crate::report::words;
+use crate::service::target::Target;
 
 /// `, held by php-fpm[17] (user www-data): restart it to be sure, or leave clients out by --side server`.
 pub fn remedy(target: &Target, world: &World) -> String {
