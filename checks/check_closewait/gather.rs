@@ -6,7 +6,9 @@ use super::judge::{Found, MOST_INODES, Rules};
 use connleak::base::duration::Span;
 use connleak::base::error::Result;
 use connleak::history::first_sights::FirstSights;
+use connleak::kernel::listeners::Listeners;
 use connleak::kernel::look;
+use connleak::kernel::owner::read_tables::ReadTables;
 use connleak::kernel::select::Match;
 use connleak::kernel::socket::{Age, Side, Socket, State, StateSet};
 use connleak::kernel::tally::Tally;
@@ -38,7 +40,7 @@ impl Spare for Stuck {
     }
 }
 
-/// One look at the service's sockets.
+/// One look at the service's sockets. `everyones`: at others' too, with what processes hold, for who looks for ghosts.
 ///
 /// # Errors
 /// When they can't be read.
@@ -46,19 +48,24 @@ pub fn gather(
     target: &Target,
     rules: &Rules,
     sights: &mut FirstSights,
-    memory: Option<&Memory>,
+    (memory, everyones): (Option<&Memory>, Option<&mut ReadTables>),
     world: &World,
 ) -> Result<Found> {
     let (selection, min_age) = (&target.selection, rules.min_age);
     sights.begin_look();
     let states = StateSet::of(&[State::Established, State::CloseWait, State::Listen]);
     let (mut tally, mut stuck, mut inodes) = (Tally::default(), Vec::new(), Vec::new());
-    let mut rows = Rows::of(states);
+    let mut rows = if everyones.is_some() { Rows::of_everyone() } else { Rows::of(states) };
+    let asked = rows.states();
     let (mut young, mut maybe_stuck, mut maybe_unix, mut unsure, mut probed, mut over_unix) = (0, 0, 0, 0, 0, 0);
     let (mut oldest, mut ageless, mut undated) = (None, 0, 0);
     // With whether it is a UNIX socket.
     let mut longest: Option<(u32, bool)> = None;
     let mut add = |socket: &Socket, matched: Match| {
+        rows.see(socket, matched);
+        if !states.contains(socket.state) {
+            return;
+        }
         let side = match matched {
             Match::No => return,
             Match::Yes(side) => side,
@@ -71,7 +78,6 @@ pub fn gather(
                 return;
             }
         };
-        rows.add(socket);
         if socket.state == State::Listen {
             return;
         }
@@ -103,10 +109,16 @@ pub fn gather(
         }
     };
     let mut signs = Signs::default();
-    let mut seen = look::visit(world, selection, (states, true), &mut |socket, matched, listeners| {
-        signs.add(socket, matched, listeners);
+    let mut each = |socket: &Socket, matched: Match, listeners: &Listeners| {
+        if states.contains(socket.state) {
+            signs.add(socket, matched, listeners);
+        }
         add(socket, matched);
-    })?;
+    };
+    let mut seen = match everyones {
+        Some(tables) => look::visit_everyones(world, selection, (asked, true), tables, &mut each)?,
+        None => look::visit(world, selection, (asked, true), &mut each)?,
+    };
     let earlier = memory.map(|memory| &memory.redirected);
     let redirected = Redirected::visit(world, selection, (&signs, earlier), &mut seen, &mut add)?;
     let spares_of = spares::take_out_by_user(&mut stuck, rules.expected);

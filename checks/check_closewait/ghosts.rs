@@ -7,6 +7,7 @@ use connleak::history::last_look::LastLook;
 use connleak::kernel::boot;
 use connleak::kernel::owner::read_tables::ReadTables;
 use connleak::kernel::scope;
+use connleak::kernel::unhashed;
 use connleak::kernel::world::{Netns, World};
 use connleak::options::args::Args;
 use connleak::owners::ghosts::{self, Ghosts, Looking};
@@ -14,6 +15,13 @@ use connleak::owners::known::Known;
 use connleak::report::verdict::ServiceState;
 use connleak::service::target::Target;
 use std::collections::HashSet;
+
+/// Whether they are going to be looked for among everyone's sockets of all network namespaces: one look then shows these
+/// as well as the service's own. Each namespace costs a walk of the host's whole table.
+pub fn are_everyones(args: &Args<Closewait>, target: &Target, world: &World) -> bool {
+    let is_all = world.netns == Netns::All && world.replay.is_none() && !args.own.no_ghosts;
+    is_all && target.selection.unix.is_empty() && (args.own.ghosts || !unhashed::tells_of_all(world))
+}
 
 /// Looks for them, and remembers this look.
 pub fn look_for(

@@ -6,8 +6,10 @@ pub mod unix;
 
 use crate::base::error::Result;
 use crate::kernel::listeners::Listeners;
+use crate::kernel::netns::kept::Reading;
+use crate::kernel::owner::read_tables::ReadTables;
 use crate::kernel::select::{Match, Selection};
-use crate::kernel::socket::{Socket, State, StateSet};
+use crate::kernel::socket::{Side, Socket, State, StateSet};
 use crate::kernel::source::{self, Coverage, Origin, Query};
 use crate::kernel::world::World;
 
@@ -26,9 +28,44 @@ pub fn visit(
         unix::visit(world, selection, states, &mut seen, each)?;
         return Ok(seen);
     }
-    let mut listeners = Listeners::default();
     let query = Query { states, ports: &selection.ports, side: selection.side, times, listeners: true };
-    let mut seen = source::visit(world, &query, &mut |socket| {
+    let mut look = |each: &mut dyn FnMut(&Socket)| source::visit(world, &query, each);
+    let mut seen = visit_tcp(world, selection, states, &mut look, each)?;
+    if !selection.unix.is_empty()
+        && let Err(why) = unix::visit(world, selection, states, &mut seen, each)
+    {
+        seen.missing.get_or_insert(format!("UNIX sockets not seen: {why}"));
+    }
+    Ok(seen)
+}
+
+/// Shows TCP's sockets in `states` in all network namespaces, others' too, which match nothing. What is read of processes on
+/// the way is kept in `tables`, before sockets are shown.
+///
+/// # Errors
+/// As [`source::visit`].
+pub fn visit_everyones(
+    world: &World,
+    selection: &Selection,
+    (states, times): (StateSet, bool),
+    tables: &mut ReadTables,
+    each: &mut dyn FnMut(&Socket, Match, &Listeners),
+) -> Result<Coverage> {
+    let query = Query { states, ports: &[], side: Side::Both, times, listeners: true };
+    let mut reading = Reading::Kept(tables);
+    let mut look = |each: &mut dyn FnMut(&Socket)| source::visit_all(world, &query, &mut reading, each);
+    visit_tcp(world, selection, states, &mut look, each)
+}
+
+fn visit_tcp(
+    world: &World,
+    selection: &Selection,
+    states: StateSet,
+    look: &mut dyn FnMut(&mut dyn FnMut(&Socket)) -> Result<Coverage>,
+    each: &mut dyn FnMut(&Socket, Match, &Listeners),
+) -> Result<Coverage> {
+    let mut listeners = Listeners::default();
+    let mut seen = look(&mut |socket| {
         if socket.state == State::Listen {
             listeners.add(socket);
             if !states.contains(State::Listen) {
@@ -38,10 +75,5 @@ pub fn visit(
         each(socket, selection.matches(socket, &listeners), &listeners);
     })?;
     transparent::visit(world, selection, states, &listeners, &mut seen, each)?;
-    if !selection.unix.is_empty()
-        && let Err(why) = unix::visit(world, selection, states, &mut seen, each)
-    {
-        seen.missing.get_or_insert(format!("UNIX sockets not seen: {why}"));
-    }
     Ok(seen)
 }

@@ -14,6 +14,7 @@ pub mod unix;
 pub use all::{visit as visit_all, visit_but as visit_all_but};
 
 use crate::base::error::{Error, Result};
+use crate::kernel::netns::kept::Reading;
 use crate::kernel::socket::{Side, Socket, State, StateSet};
 use crate::kernel::world::{Netns, Source, World};
 use crate::kernel::{netns, release};
@@ -123,7 +124,7 @@ pub fn visit(world: &World, query: &Query, each: &mut dyn FnMut(&Socket)) -> Res
         return replay::visit(file, query, each);
     }
     if world.netns == Netns::All {
-        return visit_all(world, query, None, each);
+        return visit_all(world, query, &mut Reading::Passing, each);
     }
     let place = netns::place(world)?;
     match world.source {

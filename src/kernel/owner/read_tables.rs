@@ -30,6 +30,10 @@ impl ReadTables {
         self.processes.is_empty()
     }
 
+    pub fn forget_processes(&mut self) {
+        self.processes.clear();
+    }
+
     pub fn has(&self, pid: u32) -> bool {
         self.processes.contains_key(&pid)
     }
@@ -63,6 +67,15 @@ impl ReadTables {
             Ok(())
         });
         (sockets, done)
+    }
+
+    /// Reads a process's sockets, those in threads' tables that surely are others too, and keeps them.
+    ///
+    /// # Errors
+    /// Where not all could be read: then none are kept.
+    pub fn read_anew(&mut self, world: &World, pid: u32, dir: BorrowedFd<'_>) -> Result<(), Errno> {
+        let (sockets, done) = self.read(world, (pid, Ok(dir)), true, |_| false);
+        done.map(|()| self.keep(pid, sockets))
     }
 
     pub fn keep(&mut self, pid: u32, sockets: Sockets) {

@@ -44,6 +44,12 @@ impl<'a> TableSearch<'a> {
         TableSearch { of_ports, was_asked, unheld, world, read, tables: Tables::default() }
     }
 
+    /// Takes out what the look at the service's sockets has shown of others.
+    pub fn known(&mut self, open: &mut Open, others: &HashSet<u64>) {
+        let shown = open.extract_if(|inode, _| others.contains(inode));
+        self.tables.talking.extend(shown.map(|(_, descriptor)| descriptor.pid));
+    }
+
     /// Takes out what isn't the service's, whose rows are known: that leaves most often none, and no row is shown
     /// again. Whether it was done.
     pub fn others(&mut self, open: &mut Open) -> bool {
