@@ -161,6 +161,11 @@ pub fn visit_beside(
     Some(netlink::open().and_then(|socket| netlink::visit_without(&socket, (ports, side), states, each)))
 }
 
+/// Whether one dump of TCP's table shows all of the namespace that is looked at.
+pub fn is_one_dump(world: &World) -> bool {
+    netns::place(world).is_ok_and(|place| !crowded::may_be() && !netns::has_mptcp(&place.net_dir))
+}
+
 /// The calling thread's namespace.
 fn by_netlink(net_dir: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Result<Coverage> {
     crowded::visit(&netlink::open()?, query, (net_dir, netns::has_mptcp(net_dir)), each)

@@ -2,12 +2,13 @@
 //!
 //! One that only its sockets keep can't be entered: to tell a socket's namespace takes its descriptor.
 
-use super::host::{self, Host, LivedIn, inode};
+use super::candidates::{self, Candidates};
+use super::host::{self, Host, LivedIn};
 use crate::base::error::Result;
 use crate::kernel::owner::listing::{Walk, walk};
 use crate::kernel::owner::read_tables::ReadTables;
 use crate::kernel::owner::reading::read_all;
-use crate::kernel::owner::tables::{Others, Place, each_descriptor, each_descriptor_of_others, each_thread, threads};
+use crate::kernel::owner::tables::{Others, each_descriptor, each_descriptor_of_others, each_thread, threads};
 use crate::kernel::owner::{self, is_gone};
 use crate::kernel::proc_stat::Stat;
 use crate::kernel::unhashed;
@@ -15,20 +16,10 @@ use crate::kernel::world::World;
 use rustix::fd::BorrowedFd;
 use rustix::fs::{AtFlags, stat, statat};
 use rustix::io::Errno;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-/// Namespaces that descriptors or mounts keep, by inode.
-pub type Candidates = HashMap<u64, PathBuf>;
-
-/// Adds the network namespace to which a descriptor of a process leads, if it does.
-pub fn add(candidates: &mut Candidates, world: &World, pid: u32, place: Place, link: &[u8]) {
-    if let Some(inode) = inode(link).filter(|_| !place.is_registered) {
-        candidates.entry(inode).or_insert_with(|| place.path(pid, &world.proc_root));
-    }
-}
 
 /// Where descriptors are read, which is dear.
 pub enum Reading<'a> {
@@ -169,7 +160,7 @@ fn look_for_more(world: &World, host: &mut Host, mut reading: Option<&mut Readin
 
 /// Adds the network namespaces to which a process's descriptors lead.
 fn add_kept(found: &mut Candidates, world: &World, pid: u32, dir: BorrowedFd<'_>) -> std::result::Result<(), Errno> {
-    let (mut links, mut each) = (usize::MAX, |place, link: &[u8]| add(found, world, pid, place, link));
+    let (mut links, mut each) = (usize::MAX, |place, link: &[u8]| candidates::add(found, world, pid, place, link));
     each_descriptor(dir, &mut each)?;
     each_descriptor_of_others(dir, Others::Differing, &mut links, &mut each).map(drop)
 }

@@ -1,7 +1,7 @@
 //! What was read of processes' descriptors, kept for the next search of the same run: reading them is dear.
 
 use super::tables::{Each, Others, Place, each_descriptor, each_descriptor_of_others, inode};
-use crate::kernel::netns::kept::{self, Candidates};
+use crate::kernel::netns::candidates::{self, Candidates};
 use crate::kernel::world::World;
 use rustix::fd::BorrowedFd;
 use rustix::fs::readlink;
@@ -54,7 +54,7 @@ impl ReadTables {
         let namespaces = &mut self.namespaces;
         let each: &mut Each<'_> = &mut |place, link| match inode(link) {
             Some(inode) => held.push((inode, place)),
-            None => kept::add(namespaces, world, pid, place, link),
+            None => candidates::add(namespaces, world, pid, place, link),
         };
         let done = dir.and_then(|dir| {
             if !was_read {

@@ -2,8 +2,9 @@
 
 use super::{Coverage, Namespaces, Origin, Query, netlink, proc};
 use crate::base::error::Result;
+use crate::kernel::netns::candidates::Candidates;
 use crate::kernel::netns::host::{self, LivedIn};
-use crate::kernel::netns::kept::{self, Candidates, Reading, Visited};
+use crate::kernel::netns::kept::{self, Reading, Visited};
 use crate::kernel::netns::{self, Inside};
 use crate::kernel::socket::Socket;
 use crate::kernel::world::{Source, World};

@@ -31,7 +31,7 @@ impl Rows {
         Rows { states, ..Rows::default() }
     }
 
-    /// Of a look at everyone's, in all states in which a process has a socket.
+    /// None yet, of a look at everyone's in all states in which a process has a socket.
     pub fn of_everyone() -> Rows {
         Rows { others: Some(HashSet::new()), ..Rows::of(of_processes()) }
     }
