@@ -16,11 +16,36 @@ use connleak::report::verdict::ServiceState;
 use connleak::service::target::Target;
 use std::collections::HashSet;
 
-/// Whether they are going to be looked for among everyone's sockets of all network namespaces: one look then shows these
-/// as well as the service's own. Each namespace costs a walk of the host's whole table.
-pub fn are_everyones(args: &Args<Closewait>, target: &Target, world: &World) -> bool {
-    let is_all = world.netns == Netns::All && world.replay.is_none() && !args.own.no_ghosts;
-    is_all && target.selection.unix.is_empty() && (args.own.ghosts || !unhashed::tells_of_all(world))
+/// What a look at the service's sockets shows for who looks for them.
+pub enum Beside<'a> {
+    Nothing,
+    /// The service's sockets in further states: it has many, which are not to be shown again.
+    States,
+    /// Everyone's, and what processes hold, which is kept.
+    Everyones(&'a mut ReadTables),
+}
+
+/// From so many sockets at the last look on it is dearer to show them again than to note what else is there.
+const MANY: usize = 1024;
+
+/// What the look at the service's sockets is to show for them. Of all network namespaces each costs a walk of the host's whole
+/// table: where they are going to be looked for anyway, one shows all.
+pub fn beside<'a>(
+    args: &Args<Closewait>,
+    target: &Target,
+    memory: Option<&Memory>,
+    tables: &'a mut ReadTables,
+    world: &World,
+) -> Beside<'a> {
+    let Some(memory) = memory.filter(|_| world.replay.is_none() && target.selection.unix.is_empty()) else {
+        return Beside::Nothing;
+    };
+    match world.netns {
+        Netns::All if args.own.ghosts || !unhashed::tells_of_all(world) => Beside::Everyones(tables),
+        Netns::All => Beside::Nothing,
+        _ if memory.known.rows.len() >= MANY && unhashed::bound(world) != Some(0) => Beside::States,
+        _ => Beside::Nothing,
+    }
 }
 
 /// Looks for them, and remembers this look.

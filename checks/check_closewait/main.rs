@@ -25,6 +25,7 @@ use connleak::service::listener::{self, Seen};
 use connleak::service::profile::Profile;
 use connleak::service::target::{self, Target};
 use gather::gather;
+use ghosts::Beside;
 use judge::{Found, Rules, metrics};
 use serde_json::json;
 use std::path::PathBuf;
@@ -103,17 +104,17 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
         common.wants_owners(false).is_none() && !target.selection.asks_whose() && rules.expected == 0;
     let memory = ghosts::Memory::of(args, &target, world);
     let mut tables = ReadTables::default();
-    let everyones = ghosts::are_everyones(args, &target, world).then_some(&mut tables);
-    let mut found = gather(&target, &rules, &mut sights, (memory.as_ref(), everyones), world)?;
+    let beside = ghosts::beside(args, &target, memory.as_ref(), &mut tables, world);
+    let mut found = gather(&target, &rules, &mut sights, (memory.as_ref(), beside), world)?;
     if target.selection.is_brief && found.shows_unix(&rules, &target.selection) {
         target.selection.is_brief = false;
-        found = gather(&target, &rules, &mut sights, (memory.as_ref(), None), world)?;
+        found = gather(&target, &rules, &mut sights, (memory.as_ref(), Beside::Nothing), world)?;
     }
     for _ in 1..MOST_LOOKS {
         if sights.is_settled(world) || found.seen.missing.is_some() {
             break;
         }
-        let again = gather(&target, &rules, &mut sights, (memory.as_ref(), None), world)?;
+        let again = gather(&target, &rules, &mut sights, (memory.as_ref(), Beside::Nothing), world)?;
         let before = std::mem::replace(&mut found, again);
         found.add_unseen(&before);
     }

@@ -2,6 +2,7 @@
 
 use crate::base::error::Result;
 use crate::kernel::look;
+use crate::kernel::opened::Opened;
 use crate::kernel::select::Match;
 use crate::kernel::socket::{Socket, State, StateSet};
 use crate::kernel::world::World;
@@ -22,8 +23,10 @@ pub struct Rows {
     /// In the order of the tables.
     pub inodes: Vec<u64>,
     pub users: BTreeSet<u32>,
-    /// Inodes of others' sockets; `None`: the look was not at those.
+    /// Inodes of others' sockets that were shown; `None`: they were not noted.
     pub others: Option<HashSet<u64>>,
+    /// What had been opened when the look began; `None`: not asked, or not all was shown.
+    pub opened: Option<Opened>,
 }
 
 impl Rows {
@@ -31,9 +34,10 @@ impl Rows {
         Rows { states, ..Rows::default() }
     }
 
-    /// None yet, of a look at everyone's in all states in which a process has a socket.
-    pub fn of_everyone() -> Rows {
-        Rows { others: Some(HashSet::new()), ..Rows::of(of_processes()) }
+    /// None yet, of a look at all states in which a process has a socket. `everyones`: at everyone's.
+    pub fn of_all_states(world: &World, everyones: bool) -> Rows {
+        let opened = if everyones { None } else { Opened::read(world) };
+        Rows { others: Some(HashSet::new()), opened, ..Rows::of(of_processes()) }
     }
 
     pub fn states(&self) -> StateSet {

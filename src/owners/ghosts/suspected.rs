@@ -5,6 +5,7 @@ use super::table_search::{TableSearch, Tables};
 use super::{Ghosts, Looking, Rows, processes};
 use crate::base::error::Result;
 use crate::kernel::members;
+use crate::kernel::opened::Opened;
 use crate::kernel::owner::descriptors::{self, Belongs, Cgroup, Descriptor, Descriptors, Scope};
 use crate::kernel::owner::read_tables::ReadTables;
 use crate::kernel::owner::{Listed, Sought};
@@ -29,6 +30,8 @@ pub struct Suspected<'a> {
     of_ports: (&'a [u16], Side),
     /// [`Rows::others`].
     others: Option<HashSet<u64>>,
+    /// [`Rows::opened`].
+    opened: Option<Opened>,
     /// Those of the rows.
     users: BTreeSet<u32>,
     unit: Option<&'a str>,
@@ -74,7 +77,7 @@ impl<'a> Suspected<'a> {
     /// `at_most`: the kernel's count of all sockets that no table shows.
     pub fn new(
         target: &'a Target,
-        Rows { inodes, users, others, .. }: Rows,
+        Rows { inodes, users, others, opened, .. }: Rows,
         known: Vec<u32>,
         before: &'a Known,
         looking: Looking<'a>,
@@ -89,6 +92,7 @@ impl<'a> Suspected<'a> {
             rows,
             of_ports,
             others,
+            opened,
             users,
             unit,
             uid,
@@ -229,7 +233,7 @@ impl<'a> Suspected<'a> {
         }
         let nothing = HashSet::new();
         let mut search = TableSearch::new((self.of_ports, self.was_asked()), &nothing, (world, tables));
-        search.all(&mut look.ghosts)?;
+        search.rest(&mut look.ghosts, self.opened.as_ref())?;
         let unseen = search.tables.unseen;
         look.ghosts.retain(|inode, descriptor| descriptor.is_open(world, *inode));
         look.drop_uncertain(unseen);
@@ -264,10 +268,12 @@ impl<'a> Suspected<'a> {
         if open.is_empty() && unheld.is_empty() {
             return Ok(search.tables);
         }
-        if unheld.is_empty() && search.others(open) && open.is_empty() {
+        let were_seen = unheld.is_empty() && search.others(open);
+        if were_seen && open.is_empty() {
             return Ok(search.tables);
         }
-        search.all(open)?;
+        let opened = self.opened.as_ref().filter(|_| were_seen && search.tables.unseen.is_none());
+        search.rest(open, opened)?;
         Ok(search.tables)
     }
 

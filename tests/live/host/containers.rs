@@ -196,22 +196,12 @@ fn time_that_is_over_is_said() {
     });
 }
 
-/// Whether strace can tell, or delay, what a check asks.
-fn traces(lab: &Lab) -> bool {
-    let done = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).status();
-    let traces = done.is_ok_and(|done| done.success());
-    if !traces {
-        lab.skip("no strace, or it may not trace");
-    }
-    traces
-}
-
 /// Here nothing bounds ghosts, so that they are looked for; each walk is one of the host's whole table.
 #[test]
 fn one_walk_of_each_namespace_shows_the_service_and_who_has_no_ghosts() {
     Lab::test(|lab| {
         let Some(mut containers) = containers(lab, 27419) else { return };
-        if !traces(lab) {
+        if !lab.traces() {
             return;
         }
         containers[1].leak(27419, 2, 0);
@@ -234,7 +224,7 @@ fn one_walk_of_each_namespace_shows_the_service_and_who_has_no_ghosts() {
 #[test]
 fn what_is_opened_while_all_namespaces_are_looked_at_has_a_holder() {
     Lab::test(|lab| {
-        if !traces(lab) {
+        if !lab.traces() {
             return;
         }
         let (mut server, mut client) = lab.connected("127.0.0.1:27421", 1);
