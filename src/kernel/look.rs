@@ -29,8 +29,7 @@ pub fn visit(
         return Ok(seen);
     }
     let query = Query { states, ports: &selection.ports, side: selection.side, times, listeners: true };
-    let mut look = |each: &mut dyn FnMut(&Socket)| source::visit(world, &query, each);
-    let mut seen = visit_tcp(world, selection, states, &mut look, each)?;
+    let mut seen = visit_tcp(world, selection, &query, None, each)?;
     if !selection.unix.is_empty()
         && let Err(why) = unix::visit(world, selection, states, &mut seen, each)
     {
@@ -52,28 +51,30 @@ pub fn visit_everyones(
     each: &mut dyn FnMut(&Socket, Match, &Listeners),
 ) -> Result<Coverage> {
     let query = Query { states, ports: &[], side: Side::Both, times, listeners: true };
-    let mut reading = Reading::Kept(tables);
-    let mut look = |each: &mut dyn FnMut(&Socket)| source::visit_all(world, &query, &mut reading, each);
-    visit_tcp(world, selection, states, &mut look, each)
+    visit_tcp(world, selection, &query, Some(tables), each)
 }
 
 fn visit_tcp(
     world: &World,
     selection: &Selection,
-    states: StateSet,
-    look: &mut dyn FnMut(&mut dyn FnMut(&Socket)) -> Result<Coverage>,
+    query: &Query,
+    tables: Option<&mut ReadTables>,
     each: &mut dyn FnMut(&Socket, Match, &Listeners),
 ) -> Result<Coverage> {
     let mut listeners = Listeners::default();
-    let mut seen = look(&mut |socket| {
+    let mut show = |socket: &Socket| {
         if socket.state == State::Listen {
             listeners.add(socket);
-            if !states.contains(State::Listen) {
+            if !query.states.contains(State::Listen) {
                 return;
             }
         }
         each(socket, selection.matches(socket, &listeners), &listeners);
-    })?;
-    transparent::visit(world, selection, states, &listeners, &mut seen, each)?;
+    };
+    let mut seen = match tables {
+        Some(tables) => source::visit_all(world, query, &mut Reading::Kept(tables), &mut show)?,
+        None => source::visit(world, query, &mut show)?,
+    };
+    transparent::visit(world, selection, query.states, &listeners, &mut seen, each)?;
     Ok(seen)
 }
