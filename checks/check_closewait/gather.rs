@@ -1,11 +1,12 @@
 //! Look at the service's sockets, and find those that are stuck.
 
 use super::behind_nat::{Redirected, Signs};
-use super::ghosts::Memory;
+use super::ghosts::{Beside, Memory};
 use super::judge::{Found, MOST_INODES, Rules};
 use connleak::base::duration::Span;
 use connleak::base::error::Result;
 use connleak::history::first_sights::FirstSights;
+use connleak::kernel::listeners::Listeners;
 use connleak::kernel::look;
 use connleak::kernel::select::Match;
 use connleak::kernel::socket::{Age, Side, Socket, State, StateSet};
@@ -46,19 +47,27 @@ pub fn gather(
     target: &Target,
     rules: &Rules,
     sights: &mut FirstSights,
-    memory: Option<&Memory>,
+    (memory, beside): (Option<&Memory>, Beside),
     world: &World,
 ) -> Result<Found> {
     let (selection, min_age) = (&target.selection, rules.min_age);
     sights.begin_look();
     let states = StateSet::of(&[State::Established, State::CloseWait, State::Listen]);
     let (mut tally, mut stuck, mut inodes) = (Tally::default(), Vec::new(), Vec::new());
-    let mut rows = Rows::of(states);
+    let mut rows = match beside {
+        Beside::Nothing => Rows::of(states),
+        Beside::States | Beside::Everyones(_) => Rows::of_all_states(world, matches!(beside, Beside::Everyones(_))),
+    };
+    let asked = rows.states();
     let (mut young, mut maybe_stuck, mut maybe_unix, mut unsure, mut probed, mut over_unix) = (0, 0, 0, 0, 0, 0);
     let (mut oldest, mut ageless, mut undated) = (None, 0, 0);
     // With whether it is a UNIX socket.
     let mut longest: Option<(u32, bool)> = None;
     let mut add = |socket: &Socket, matched: Match| {
+        rows.see(socket, matched);
+        if !states.contains(socket.state) {
+            return;
+        }
         let side = match matched {
             Match::No => return,
             Match::Yes(side) => side,
@@ -71,7 +80,6 @@ pub fn gather(
                 return;
             }
         };
-        rows.add(socket);
         if socket.state == State::Listen {
             return;
         }
@@ -103,12 +111,19 @@ pub fn gather(
         }
     };
     let mut signs = Signs::default();
-    let mut seen = look::visit(world, selection, (states, true), &mut |socket, matched, listeners| {
-        signs.add(socket, matched, listeners);
+    let mut each = |socket: &Socket, matched: Match, listeners: &Listeners| {
+        if states.contains(socket.state) {
+            signs.add(socket, matched, listeners);
+        }
         add(socket, matched);
-    })?;
+    };
+    let mut seen = match beside {
+        Beside::Everyones(tables) => look::visit_everyones(world, selection, (asked, true), tables, &mut each)?,
+        Beside::Nothing | Beside::States => look::visit(world, selection, (asked, true), &mut each)?,
+    };
     let earlier = memory.map(|memory| &memory.redirected);
     let redirected = Redirected::visit(world, selection, (&signs, earlier), &mut seen, &mut add)?;
+    rows.opened = rows.opened.filter(|_| seen.missing.is_none());
     let spares_of = spares::take_out_by_user(&mut stuck, rules.expected);
     let clients = stuck.iter().filter(|stuck| stuck.side == Side::Client).count() as u64;
     let sides = (selection.side == Side::Both).then_some([stuck.len() as u64 - clients, clients]);

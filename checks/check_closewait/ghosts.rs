@@ -7,6 +7,7 @@ use connleak::history::last_look::LastLook;
 use connleak::kernel::boot;
 use connleak::kernel::owner::read_tables::ReadTables;
 use connleak::kernel::scope;
+use connleak::kernel::unhashed;
 use connleak::kernel::world::{Netns, World};
 use connleak::options::args::Args;
 use connleak::owners::ghosts::{self, Ghosts, Looking};
@@ -14,6 +15,38 @@ use connleak::owners::known::Known;
 use connleak::report::verdict::ServiceState;
 use connleak::service::target::Target;
 use std::collections::HashSet;
+
+/// What a look at the service's sockets shows for who looks for them.
+pub enum Beside<'a> {
+    Nothing,
+    /// The service's sockets in further states: it has many, which are not to be shown again.
+    States,
+    /// Everyone's, and what processes hold, which is kept.
+    Everyones(&'a mut ReadTables),
+}
+
+/// From so many sockets at the last look on it is dearer to show them again than to note what else is there.
+const MANY: usize = 1024;
+
+/// What the look at the service's sockets is to show for them. Of all network namespaces each costs a walk of the host's whole
+/// table: where they are going to be looked for anyway, one shows all.
+pub fn beside<'a>(
+    args: &Args<Closewait>,
+    target: &Target,
+    memory: Option<&Memory>,
+    tables: &'a mut ReadTables,
+    world: &World,
+) -> Beside<'a> {
+    let Some(memory) = memory.filter(|_| world.replay.is_none() && target.selection.unix.is_empty()) else {
+        return Beside::Nothing;
+    };
+    match world.netns {
+        Netns::All if args.own.ghosts || !unhashed::tells_of_all(world) => Beside::Everyones(tables),
+        Netns::All => Beside::Nothing,
+        _ if memory.known.rows.len() >= MANY && unhashed::bound(world) != Some(0) => Beside::States,
+        _ => Beside::Nothing,
+    }
+}
 
 /// Looks for them, and remembers this look.
 pub fn look_for(

@@ -25,6 +25,7 @@ use connleak::service::listener::{self, Seen};
 use connleak::service::profile::Profile;
 use connleak::service::target::{self, Target};
 use gather::gather;
+use ghosts::Beside;
 use judge::{Found, Rules, metrics};
 use serde_json::json;
 use std::path::PathBuf;
@@ -102,16 +103,18 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     target.selection.is_brief =
         common.wants_owners(false).is_none() && !target.selection.asks_whose() && rules.expected == 0;
     let memory = ghosts::Memory::of(args, &target, world);
-    let mut found = gather(&target, &rules, &mut sights, memory.as_ref(), world)?;
+    let mut tables = ReadTables::default();
+    let beside = ghosts::beside(args, &target, memory.as_ref(), &mut tables, world);
+    let mut found = gather(&target, &rules, &mut sights, (memory.as_ref(), beside), world)?;
     if target.selection.is_brief && found.shows_unix(&rules, &target.selection) {
         target.selection.is_brief = false;
-        found = gather(&target, &rules, &mut sights, memory.as_ref(), world)?;
+        found = gather(&target, &rules, &mut sights, (memory.as_ref(), Beside::Nothing), world)?;
     }
     for _ in 1..MOST_LOOKS {
         if sights.is_settled(world) || found.seen.missing.is_some() {
             break;
         }
-        let again = gather(&target, &rules, &mut sights, memory.as_ref(), world)?;
+        let again = gather(&target, &rules, &mut sights, (memory.as_ref(), Beside::Nothing), world)?;
         let before = std::mem::replace(&mut found, again);
         found.add_unseen(&before);
     }
@@ -119,7 +122,6 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let still_held = out_of_reach::still_held(&sights, world);
     let is_whole = found.seen.missing.is_none() && still_held.is_none();
     let unkept = sights.keep(&target.selection.unix_known.borrow(), is_whole);
-    let mut tables = ReadTables::default();
     found.ghosts = ghosts::look_for(args, &target, &rules, (&mut found, &mut tables), memory, world)?;
     found.add_ghosts(rules.expected);
     let gathered = world.deadline.elapsed();

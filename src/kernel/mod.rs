@@ -8,6 +8,7 @@ pub mod listeners;
 pub mod look;
 pub mod members;
 pub mod netns;
+pub mod opened;
 pub mod own_addresses;
 pub mod owner;
 pub mod proc_stat;

@@ -1,5 +1,6 @@
 //! Find the network namespace that the caller means, or all of them, and enter where that is allowed.
 
+pub mod candidates;
 pub mod host;
 pub mod kept;
 

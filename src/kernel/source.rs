@@ -14,6 +14,7 @@ pub mod unix;
 pub use all::{visit as visit_all, visit_but as visit_all_but};
 
 use crate::base::error::{Error, Result};
+use crate::kernel::netns::kept::Reading;
 use crate::kernel::socket::{Side, Socket, State, StateSet};
 use crate::kernel::world::{Netns, Source, World};
 use crate::kernel::{netns, release};
@@ -123,7 +124,7 @@ pub fn visit(world: &World, query: &Query, each: &mut dyn FnMut(&Socket)) -> Res
         return replay::visit(file, query, each);
     }
     if world.netns == Netns::All {
-        return visit_all(world, query, None, each);
+        return visit_all(world, query, &mut Reading::Passing, each);
     }
     let place = netns::place(world)?;
     match world.source {
@@ -158,6 +159,11 @@ pub fn visit_beside(
     }
     netns::place(world).ok().filter(|place| place.is_ours)?;
     Some(netlink::open().and_then(|socket| netlink::visit_without(&socket, (ports, side), states, each)))
+}
+
+/// Whether one dump of TCP's table shows all of the namespace that is looked at.
+pub fn is_one_dump(world: &World) -> bool {
+    netns::place(world).is_ok_and(|place| !crowded::may_be() && !netns::has_mptcp(&place.net_dir))
 }
 
 /// The calling thread's namespace.

@@ -54,8 +54,7 @@ pub fn bound(world: &World) -> Option<u64> {
 /// How many there are at most, as far as that matters: those of all namespaces taken off, with `threads` also of
 /// those that only a thread is in, which takes far longer. `None`: that can't be told here.
 pub fn at_most(world: &World, matters: &dyn Fn(u64) -> bool, threads: bool) -> Option<u64> {
-    let is_first = fs::read_link("/proc/self/ns/pid").ok()?.as_os_str() == FIRST_PID_NAMESPACE;
-    if world.is_foreign() || world.hides_processes() || !is_first {
+    if !tells_of_all(world) {
         return None;
     }
     // What is opened between the reads of one count passes for one that no table shows.
@@ -69,6 +68,12 @@ pub fn at_most(world: &World, matters: &dyn Fn(u64) -> bool, threads: bool) -> O
     // The sockets of one that is mounted only are in no count.
     let mounted = host::mounted(world, &[]).ok()?;
     mounted.is_empty().then_some(least)
+}
+
+/// Whether all processes are seen here, so that [`at_most`] may tell.
+pub fn tells_of_all(world: &World) -> bool {
+    let is_first = || fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == FIRST_PID_NAMESPACE);
+    !world.is_foreign() && is_first() && !world.hides_processes()
 }
 
 /// Looks at no more namespaces than it takes to tell that it doesn't matter.

@@ -99,6 +99,17 @@ impl Lab {
         thread::scope(|scope| scope.spawn(there).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
+    /// Whether strace can tell, or delay, what a check asks; else a skip.
+    #[allow(dead_code, reason = "not all that use the lab do")]
+    pub fn traces(&self) -> bool {
+        let done = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).status();
+        let traces = done.is_ok_and(|done| done.success());
+        if !traces {
+            self.skip("no strace, or it may not trace");
+        }
+        traces
+    }
+
     pub fn peer(&self) -> Peer {
         Peer::start(Command::new(example("peer")), None)
     }

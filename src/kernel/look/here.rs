@@ -3,11 +3,10 @@
 
 use crate::base::error::Result;
 use crate::kernel::listeners::Listeners;
-use crate::kernel::netns;
 use crate::kernel::select::{Match, Selection};
 use crate::kernel::socket::{Endpoint, Side, Socket, State, StateSet, Times};
 use crate::kernel::source::exact::Asker;
-use crate::kernel::source::{Coverage, Origin, Query, crowded, netlink};
+use crate::kernel::source::{self, Coverage, Origin, Query, netlink};
 use crate::kernel::world::World;
 use std::collections::HashMap;
 
@@ -26,9 +25,7 @@ impl<'a> Here<'a> {
     /// `None`: one dump of TCP's table is not all that a look takes here, or there is nothing to look at.
     pub fn new(world: &World, selection: &'a Selection) -> Option<Here<'a>> {
         let asker = Asker::here(world).filter(|_| selection.has_tcp())?;
-        let place = netns::place(world).ok()?;
-        let is_one_dump = !crowded::may_be() && !netns::has_mptcp(&place.net_dir);
-        is_one_dump.then_some(Here { selection, asker })
+        source::is_one_dump(world).then_some(Here { selection, asker })
     }
 
     /// Shows the sockets in `states` until `each` says no. `times`: as in a [`Query`]; where they are not wanted a socket

@@ -2,11 +2,13 @@
 //!
 //! One that only its sockets keep can't be entered: to tell a socket's namespace takes its descriptor.
 
-use super::host::{self, Host, LivedIn, inode};
+use super::candidates::{self, Candidates};
+use super::host::{self, Host, LivedIn};
 use crate::base::error::Result;
 use crate::kernel::owner::listing::{Walk, walk};
+use crate::kernel::owner::read_tables::ReadTables;
 use crate::kernel::owner::reading::read_all;
-use crate::kernel::owner::tables::{Others, Place, each_descriptor, each_descriptor_of_others, each_thread, threads};
+use crate::kernel::owner::tables::{Others, each_descriptor, each_descriptor_of_others, each_thread, threads};
 use crate::kernel::owner::{self, is_gone};
 use crate::kernel::proc_stat::Stat;
 use crate::kernel::unhashed;
@@ -14,30 +16,30 @@ use crate::kernel::world::World;
 use rustix::fd::BorrowedFd;
 use rustix::fs::{AtFlags, stat, statat};
 use rustix::io::Errno;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Namespaces that descriptors or mounts keep, by inode.
-pub type Candidates = HashMap<u64, PathBuf>;
-
-/// Adds the network namespace to which a descriptor of a process leads, if it does.
-pub fn add(candidates: &mut Candidates, world: &World, pid: u32, place: Place, link: &[u8]) {
-    if let Some(inode) = inode(link).filter(|_| !place.is_registered) {
-        candidates.entry(inode).or_insert_with(|| place.path(pid, &world.proc_root));
-    }
+/// Where descriptors are read, which is dear.
+pub enum Reading<'a> {
+    /// Here, and forgotten.
+    Passing,
+    /// Here, and kept for who looks for sockets in them.
+    Kept(&'a mut ReadTables),
+    /// They have been, elsewhere.
+    Done(&'a Candidates),
 }
 
 /// All network namespaces with TCP sockets that can be found. Where so many are in none of those that processes are in
-/// that it may pay, every descriptor is read, which is dear. `candidates`: they have been read.
+/// that it may pay, every descriptor is read.
 ///
 /// # Errors
 /// As [`host::look`].
-pub fn look(world: &World, candidates: Option<&Candidates>) -> Result<Host> {
+pub fn look(world: &World, reading: &mut Reading<'_>) -> Result<Host> {
     let mut host = look_at_processes(world)?;
-    if candidates.is_some() || host.outside != Some(0) {
-        look_for_more(world, &mut host, candidates.cloned().unwrap_or_default(), candidates.is_none());
+    if matches!(reading, Reading::Done(_)) || host.outside != Some(0) {
+        look_for_more(world, &mut host, Some(reading));
     }
     Ok(host)
 }
@@ -48,8 +50,8 @@ pub fn look(world: &World, candidates: Option<&Candidates>) -> Result<Host> {
 /// As [`host::look`].
 pub fn look_for_unix(world: &World) -> Result<Host> {
     let mut host = look_at_processes(world)?;
-    let reads_descriptors = host.outside != Some(0);
-    look_for_more(world, &mut host, Candidates::new(), reads_descriptors);
+    let mut reading = Some(Reading::Passing).filter(|_| host.outside != Some(0));
+    look_for_more(world, &mut host, reading.as_mut());
     Ok(host)
 }
 
@@ -83,7 +85,7 @@ impl Visited {
 ///
 /// # Errors
 /// Of `look`.
-pub fn visit(look: &dyn Fn() -> Result<Host>, each: &mut dyn FnMut(&Host, &mut Visited)) -> Result<Host> {
+pub fn visit(look: &mut dyn FnMut() -> Result<Host>, each: &mut dyn FnMut(&Host, &mut Visited)) -> Result<Host> {
     const MOST_LOOKS: usize = 5;
     let (mut visited, mut host) = (Visited::default(), look()?);
     for _ in 1..MOST_LOOKS {
@@ -106,21 +108,24 @@ fn look_at_processes(world: &World) -> Result<Host> {
     Ok(host)
 }
 
-fn look_for_more(world: &World, host: &mut Host, mut found: Candidates, reads_descriptors: bool) {
+/// `reading`: `None` where mounts alone are read.
+fn look_for_more(world: &World, host: &mut Host, mut reading: Option<&mut Reading<'_>>) {
     let of_process = |namespace: &LivedIn| Some(fs::metadata(namespace.process()?.join("ns/net")).ok()?.ino());
     let by_path = host.mounted.iter().filter_map(|path| Some(fs::metadata(path).ok()?.ino()));
     let mut known: HashSet<u64> = host.lived_in.iter().filter_map(of_process).chain(by_path).collect();
     let ours = stat(world.proc_root.join("self/ns/mnt"));
     let mut mounts = Mounts { read: ours.iter().map(|stat| stat.st_ino).collect(), unread: Vec::new() };
-    let (mut refused, mut unread) = (0, 0);
+    let (mut found, mut refused, mut unread) = (Candidates::new(), 0, 0);
     let walked = walk(world, &mut |process, dir| {
         let mut is_refused = false;
         let read = dir.and_then(|dir| {
             is_refused = mounts.add_of_process(world, process.pid, dir, &mut found)?;
-            if !reads_descriptors {
-                return Ok(());
-            }
-            match unless_refused_twice(|| add_kept(&mut found, world, process.pid, dir)) {
+            let read = unless_refused_twice(|| match &mut reading {
+                Some(Reading::Passing) => add_kept(&mut found, world, process.pid, dir),
+                Some(Reading::Kept(tables)) => tables.read_anew(world, process.pid, dir),
+                Some(Reading::Done(_)) | None => Ok(()),
+            });
+            match read {
                 // Even root is refused those of some.
                 Err(errno) if is_refusal(errno) => is_refused = true,
                 added => added?,
@@ -142,6 +147,11 @@ fn look_for_more(world: &World, host: &mut Host, mut found: Candidates, reads_de
     if refused > 0 {
         host.remark = Some(format!("{refused} processes may not be read {may_keep}"));
     }
+    match reading {
+        Some(Reading::Kept(tables)) => found.extend(tables.namespaces.clone()),
+        Some(Reading::Done(candidates)) => found.extend(candidates.clone()),
+        Some(Reading::Passing) | None => {}
+    }
     found.retain(|inode, _| known.insert(*inode));
     let mut paths: Vec<PathBuf> = found.into_values().collect();
     paths.sort_unstable();
@@ -150,7 +160,7 @@ fn look_for_more(world: &World, host: &mut Host, mut found: Candidates, reads_de
 
 /// Adds the network namespaces to which a process's descriptors lead.
 fn add_kept(found: &mut Candidates, world: &World, pid: u32, dir: BorrowedFd<'_>) -> std::result::Result<(), Errno> {
-    let (mut links, mut each) = (usize::MAX, |place, link: &[u8]| add(found, world, pid, place, link));
+    let (mut links, mut each) = (usize::MAX, |place, link: &[u8]| candidates::add(found, world, pid, place, link));
     each_descriptor(dir, &mut each)?;
     each_descriptor_of_others(dir, Others::Differing, &mut links, &mut each).map(drop)
 }
@@ -256,11 +266,11 @@ mod tests {
 
     #[test]
     fn what_was_left_meanwhile_is_looked_for_again() {
-        let look =
+        let mut look =
             || Ok(Host { lived_in: Vec::new(), mounted: Vec::new(), remark: None, hidden: Vec::new(), outside: None });
-        let visits = |leaves: usize| {
+        let mut visits = |leaves: usize| {
             let mut count = 0;
-            let seen = visit(&look, &mut |_, visited| {
+            let seen = visit(&mut look, &mut |_, visited| {
                 count += 1;
                 visited.any_left = count <= leaves;
             });

@@ -1,7 +1,7 @@
 //! What was read of processes' descriptors, kept for the next search of the same run: reading them is dear.
 
 use super::tables::{Each, Others, Place, each_descriptor, each_descriptor_of_others, inode};
-use crate::kernel::netns::kept::{self, Candidates};
+use crate::kernel::netns::candidates::{self, Candidates};
 use crate::kernel::world::World;
 use rustix::fd::BorrowedFd;
 use rustix::fs::readlink;
@@ -30,6 +30,10 @@ impl ReadTables {
         self.processes.is_empty()
     }
 
+    pub fn forget_processes(&mut self) {
+        self.processes.clear();
+    }
+
     pub fn has(&self, pid: u32) -> bool {
         self.processes.contains_key(&pid)
     }
@@ -50,7 +54,7 @@ impl ReadTables {
         let namespaces = &mut self.namespaces;
         let each: &mut Each<'_> = &mut |place, link| match inode(link) {
             Some(inode) => held.push((inode, place)),
-            None => kept::add(namespaces, world, pid, place, link),
+            None => candidates::add(namespaces, world, pid, place, link),
         };
         let done = dir.and_then(|dir| {
             if !was_read {
@@ -63,6 +67,15 @@ impl ReadTables {
             Ok(())
         });
         (sockets, done)
+    }
+
+    /// Reads a process's sockets, those in threads' tables that surely are others too, and keeps them.
+    ///
+    /// # Errors
+    /// Where not all could be read: then none are kept.
+    pub fn read_anew(&mut self, world: &World, pid: u32, dir: BorrowedFd<'_>) -> Result<(), Errno> {
+        let (sockets, done) = self.read(world, (pid, Ok(dir)), true, |_| false);
+        done.map(|()| self.keep(pid, sockets))
     }
 
     pub fn keep(&mut self, pid: u32, sockets: Sockets) {

@@ -2,8 +2,9 @@
 
 use super::{Coverage, Namespaces, Origin, Query, netlink, proc};
 use crate::base::error::Result;
+use crate::kernel::netns::candidates::Candidates;
 use crate::kernel::netns::host::{self, LivedIn};
-use crate::kernel::netns::kept::{self, Candidates, Visited};
+use crate::kernel::netns::kept::{self, Reading, Visited};
 use crate::kernel::netns::{self, Inside};
 use crate::kernel::socket::Socket;
 use crate::kernel::world::{Source, World};
@@ -13,20 +14,21 @@ use std::path::Path;
 
 /// Shows the sockets of every namespace that can be found, each marked with [`Socket::netns`]. Every
 /// namespace that has any costs a walk of the host's whole table; what may not be entered is read
-/// from `/proc`. `candidates`: namespaces that descriptors keep, where these have been read.
+/// from `/proc`.
 ///
 /// # Errors
 /// When there is no /proc. All else that can't be seen is said in [`Coverage::missing`].
 pub fn visit(
     world: &World,
     query: &Query,
-    candidates: Option<&Candidates>,
+    reading: &mut Reading<'_>,
     each: &mut dyn FnMut(&Socket),
 ) -> Result<Coverage> {
-    visit_some(world, query, (candidates, None), each)
+    visit_some(world, query, (reading, None), each)
 }
 
-/// [`visit`] without the namespace of this [`netns::identity_of`].
+/// [`visit`] without the namespace of this [`netns::identity_of`]. `candidates`: namespaces that descriptors keep, which
+/// have been read.
 ///
 /// # Errors
 /// As [`visit`].
@@ -37,13 +39,13 @@ pub fn visit_but(
     but: Option<u32>,
     each: &mut dyn FnMut(&Socket),
 ) -> Result<Coverage> {
-    visit_some(world, query, (Some(candidates), but), each)
+    visit_some(world, query, (&mut Reading::Done(candidates), but), each)
 }
 
 fn visit_some(
     world: &World,
     query: &Query,
-    (candidates, but): (Option<&Candidates>, Option<u32>),
+    (reading, but): (&mut Reading<'_>, Option<u32>),
     each: &mut dyn FnMut(&Socket),
 ) -> Result<Coverage> {
     let _rights = world.raise();
@@ -51,7 +53,7 @@ fn visit_some(
     let mut seen = Coverage::new(origin, String::new());
     seen.namespaces = Namespaces { seen: 0, refused: 0, late: 0 };
     let mut tour = Tour { world, query, but, seen, empty: 0, by_proc: 0, sockets: 0 };
-    let host = kept::visit(&|| kept::look(world, candidates), &mut |host, visited| {
+    let host = kept::visit(&mut || kept::look(world, reading), &mut |host, visited| {
         for some in host.lived_in.chunks(AT_ONCE) {
             tour.lived_in(some, visited, each);
         }

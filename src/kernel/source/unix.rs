@@ -93,7 +93,7 @@ fn visit_all(world: &World, query: Query, each: &mut dyn FnMut(&Row, u32)) -> Re
     let _rights = world.raise();
     let mut all = Coverage::new(Origin::Netlink, "UNIX sockets of all network namespaces".to_owned());
     all.namespaces = Namespaces { seen: 0, refused: 0, late: 0 };
-    let host = kept::visit(&|| kept::look_for_unix(world), &mut |host, visited| {
+    let host = kept::visit(&mut || kept::look_for_unix(world), &mut |host, visited| {
         for namespace in &host.lived_in {
             if !visited.has(namespace.identity) {
                 let is_there = peopled((world, query), namespace, &mut all, each);

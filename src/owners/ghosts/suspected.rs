@@ -5,6 +5,7 @@ use super::table_search::{TableSearch, Tables};
 use super::{Ghosts, Looking, Rows, processes};
 use crate::base::error::Result;
 use crate::kernel::members;
+use crate::kernel::opened::Opened;
 use crate::kernel::owner::descriptors::{self, Belongs, Cgroup, Descriptor, Descriptors, Scope};
 use crate::kernel::owner::read_tables::ReadTables;
 use crate::kernel::owner::{Listed, Sought};
@@ -27,6 +28,10 @@ pub struct Suspected<'a> {
     rows: Sought,
     /// Ports of the rows, and at which end.
     of_ports: (&'a [u16], Side),
+    /// [`Rows::others`].
+    others: Option<HashSet<u64>>,
+    /// [`Rows::opened`].
+    opened: Option<Opened>,
     /// Those of the rows.
     users: BTreeSet<u32>,
     unit: Option<&'a str>,
@@ -72,7 +77,7 @@ impl<'a> Suspected<'a> {
     /// `at_most`: the kernel's count of all sockets that no table shows.
     pub fn new(
         target: &'a Target,
-        Rows { inodes, users, .. }: Rows,
+        Rows { inodes, users, others, opened, .. }: Rows,
         known: Vec<u32>,
         before: &'a Known,
         looking: Looking<'a>,
@@ -83,7 +88,22 @@ impl<'a> Suspected<'a> {
         let clients = if chosen.is_empty() { &target.profile.clients[..] } else { &[] };
         let (rows, of_ports) = (Sought::new(inodes), (&target.selection.ports[..], target.selection.side));
         let earlier = before.rows.iter().copied().collect();
-        Suspected { rows, of_ports, users, unit, uid, clients, known, chosen, before, earlier, looking, at_most }
+        Suspected {
+            rows,
+            of_ports,
+            others,
+            opened,
+            users,
+            unit,
+            uid,
+            clients,
+            known,
+            chosen,
+            before,
+            earlier,
+            looking,
+            at_most,
+        }
     }
 
     pub(super) fn was_asked(&self) -> bool {
@@ -131,13 +151,24 @@ impl<'a> Suspected<'a> {
         self.unit.map_or(Ok(true), in_unit)
     }
 
-    /// What is in `tables` needn't be read again.
-    pub fn look(&mut self, world: &World, tables: &mut ReadTables) -> Result<Look> {
+    fn read(&mut self, world: &World, tables: &mut ReadTables) -> Descriptors {
         let mut rows = std::mem::take(&mut self.rows);
         let belongs: &Belongs = &|process, cgroup| self.has(process, cgroup);
-        let Descriptors { mut open, holders, meant, refused, refused_meant, is_hidden, late } =
-            descriptors::read(world, &mut rows, &self.earlier, self.scope(), belongs, tables);
+        let were_read = !tables.is_empty();
+        let mut found = descriptors::read(world, &mut rows, &self.earlier, self.scope(), belongs, tables);
+        // A look at everyone's sockets reads processes first: what they opened during it is in its rows alone.
+        if were_read && self.others.is_some() && rows.left() > 0 {
+            tables.forget_processes();
+            found = descriptors::read(world, &mut rows, &self.earlier, self.scope(), belongs, tables);
+        }
         self.rows = rows;
+        found
+    }
+
+    /// What is in `tables` needn't be read again.
+    pub fn look(&mut self, world: &World, tables: &mut ReadTables) -> Result<Look> {
+        let Descriptors { mut open, holders, meant, refused, refused_meant, is_hidden, late } =
+            self.read(world, tables);
         let clients = processes::mark(&mut open, self.clients, world);
         let mut has_service = meant.len() + clients > 0 || self.are_named();
         // Only where no process is known as the service's any other may be.
@@ -202,7 +233,7 @@ impl<'a> Suspected<'a> {
         }
         let nothing = HashSet::new();
         let mut search = TableSearch::new((self.of_ports, self.was_asked()), &nothing, (world, tables));
-        search.all(&mut look.ghosts)?;
+        search.rest(&mut look.ghosts, self.opened.as_ref())?;
         let unseen = search.tables.unseen;
         look.ghosts.retain(|inode, descriptor| descriptor.is_open(world, *inode));
         look.drop_uncertain(unseen);
@@ -226,6 +257,9 @@ impl<'a> Suspected<'a> {
         (world, read): (&World, &ReadTables),
     ) -> Result<Tables> {
         let mut search = TableSearch::new((self.of_ports, self.was_asked()), unheld, (world, read));
+        if let Some(others) = &self.others {
+            search.known(open, others);
+        }
         // A process of one service has few other sockets; of all processes most are in a table.
         if open.len() <= FEW {
             open.retain(|_, descriptor| descriptor.is_tcp(world).unwrap_or(true));
@@ -234,10 +268,12 @@ impl<'a> Suspected<'a> {
         if open.is_empty() && unheld.is_empty() {
             return Ok(search.tables);
         }
-        if unheld.is_empty() && search.others(open) && open.is_empty() {
+        let were_seen = unheld.is_empty() && search.others(open);
+        if were_seen && open.is_empty() {
             return Ok(search.tables);
         }
-        search.all(open)?;
+        let opened = self.opened.as_ref().filter(|_| were_seen && search.tables.unseen.is_none());
+        search.rest(open, opened)?;
         Ok(search.tables)
     }
 

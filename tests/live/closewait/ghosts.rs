@@ -2,12 +2,13 @@
 
 use crate::companion::run::connleak;
 use crate::host::unit::Service;
-use crate::lab::run::{CLOSEWAIT, Outcome};
+use crate::lab::run::{CLOSEWAIT, Outcome, run};
 use crate::lab::{CLOSE_WAIT, ESTABLISHED, Lab, Peer, example};
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const LOOK: [&str; 6] = ["-p27401", "--ghosts", "--min-age=0s", "-w0", "-c100", "--ratio-min-count=1000"];
 const ADDRESS: &str = "127.0.0.1:27401";
@@ -95,6 +96,55 @@ fn what_has_a_place_in_a_table_is_no_ghost() {
         // One that was never bound or connected looks like one that was reset: the man page says so.
         server.say("socket idle 1");
         assert_eq!(look(&[]).value("ghosts"), 1.0);
+    });
+}
+
+/// From a thousand on, and where nobody connects meanwhile, the service's rows are shown once.
+#[test]
+fn of_many_sockets_ghosts_are_those_that_no_table_shows() {
+    Lab::test(|lab| {
+        let (mut server, mut client) = haunted(lab, 4);
+        client.say(&format!("connect many {ADDRESS} 1200"));
+        server.say("accept many l 1200");
+        client.say("shutdown many");
+        server.say("listen other [::1]:27402");
+        server.say("bind b 127.0.0.1:27403");
+        client.say("connect elsewhere [::1]:27402 2");
+        lab.wait_for(CLOSE_WAIT, 27401, 1200);
+        let state = tempfile::tempdir().unwrap();
+        let of_state = ["--state-dir", state.path().to_str().unwrap()];
+        let count = |outcome: &Outcome| (outcome.value("ghosts"), outcome.value("close_wait"));
+        for _ in 0..2 {
+            let outcome = look(&of_state);
+            assert_eq!(count(&outcome), (4.0, 1204.0), "{outcome:?}");
+            assert!(outcome.text().contains(&format!("all held by peer[{}]", server.pid())), "{outcome:?}");
+        }
+        let done = AtomicBool::new(false);
+        let busy = std::thread::scope(|scope| {
+            let looking = scope.spawn(|| {
+                let outcome = look(&of_state);
+                done.store(true, Ordering::Relaxed);
+                outcome
+            });
+            while !done.load(Ordering::Relaxed) {
+                for (address, listener) in [(ADDRESS, "l"), ("[::1]:27402", "other")] {
+                    client.say(&format!("connect more {address} 1"));
+                    server.say(&format!("accept more {listener} 1"));
+                }
+                std::thread::sleep(std::time::Duration::from_millis(3));
+            }
+            looking.join().unwrap()
+        });
+        assert_eq!(count(&busy), (4.0, 1204.0), "what was accepted during the look is no ghost: {busy:?}");
+        if lab.traces() {
+            let log = tempfile::NamedTempFile::new().unwrap();
+            let mut strace = Command::new("strace");
+            strace.args(["-f", "-qq", "-e", "trace=sendto", "-o"]).arg(log.path());
+            let outcome = run(strace.arg(CLOSEWAIT.0).args(LOOK).args(of_state));
+            assert_eq!(count(&outcome), (4.0, 1204.0), "{outcome:?}");
+            // Listeners, the service, others, and twice what may be no connection, here and outside.
+            assert_eq!(std::fs::read_to_string(log.path()).unwrap().lines().count(), 3 + 2 * 2, "{outcome:?}");
+        }
     });
 }
 

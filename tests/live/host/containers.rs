@@ -1,7 +1,7 @@
 //! `--netns all`: containers imitated by namespaces of their own, each with the same addresses.
 
 use crate::host::unit::Service;
-use crate::lab::run::{CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, PATIENCE, STATES, TENANTS, poll, unique};
+use crate::lab::run::{CLOSEWAIT, Check, GROWTH, ORPHANS, Outcome, PATIENCE, STATES, TENANTS, poll, run, unique};
 use crate::lab::{CLOSE_WAIT, Lab, Peer, example};
 use rustix::thread::gettid;
 use std::fs;
@@ -193,6 +193,58 @@ fn time_that_is_over_is_said() {
         let Some(_containers) = containers(lab, 27413) else { return };
         let late = look(CLOSEWAIT, "-p27413 --netns=all -t 1ms", &[]);
         assert_eq!(late.code, 3, "{late:?}");
+    });
+}
+
+/// Here nothing bounds ghosts, so that they are looked for; each walk is one of the host's whole table.
+#[test]
+fn one_walk_of_each_namespace_shows_the_service_and_who_has_no_ghosts() {
+    Lab::test(|lab| {
+        let Some(mut containers) = containers(lab, 27419) else { return };
+        if !lab.traces() {
+            return;
+        }
+        containers[1].leak(27419, 2, 0);
+        let (_server, _client) = lab.connected("127.0.0.1:27420", 3);
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-e", "trace=sendto", "-o"]).arg(log.path());
+        strace.arg(CLOSEWAIT.0).args(["-p27419", "--netns=all", "--min-age=0s", "-w1", "-v"]);
+        let outcome = run(&mut strace);
+        assert_eq!((outcome.code, outcome.value("close_wait"), outcome.value("ghosts")), (1, 2.0, 0.0), "{outcome:?}");
+        assert!(outcome.text().contains(&format!("all held by peer[{}]", containers[1].pid)), "{outcome:?}");
+        let text = fs::read_to_string(log.path()).unwrap();
+        let dumps = text.lines().filter(|line| line.contains("|0x300") || line.contains("NLM_F_DUMP")).count();
+        // Listeners have a small table of their own, the others one of all namespaces.
+        assert_eq!(dumps, 2 * 4, "{text}");
+    });
+}
+
+/// Descriptors are read before the tables there.
+#[test]
+fn what_is_opened_while_all_namespaces_are_looked_at_has_a_holder() {
+    Lab::test(|lab| {
+        if !lab.traces() {
+            return;
+        }
+        let (mut server, mut client) = lab.connected("127.0.0.1:27421", 1);
+        let late = || {
+            let mut strace = Command::new("strace");
+            strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=sendto"]);
+            strace.args(["-e", "inject=sendto:delay_enter=1500000:when=1"]);
+            strace.arg(CLOSEWAIT.0).args(["-p27421", "--side=server", "--netns=all", "--min-age=0s", "-w0", "-c100"]);
+            run(strace.args(["--ratio-min-count=1000", "-v"]))
+        };
+        let outcome = std::thread::scope(|scope| {
+            let late = scope.spawn(late);
+            std::thread::sleep(std::time::Duration::from_millis(800));
+            client.say("connect more 127.0.0.1:27421 3");
+            server.say("accept more l 3");
+            client.say("close more");
+            late.join().unwrap()
+        });
+        assert_eq!((outcome.code, outcome.value("close_wait"), outcome.value("ghosts")), (1, 3.0, 0.0), "{outcome:?}");
+        assert!(outcome.text().contains(&format!("all held by peer[{}]", server.pid())), "{outcome:?}");
     });
 }
 
