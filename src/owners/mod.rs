@@ -7,3 +7,4 @@ pub mod holding;
 pub mod known;
 pub mod sockets;
 pub mod spares;
+pub mod usual_close_wait;
