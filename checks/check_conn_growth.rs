@@ -61,6 +61,18 @@ fn check(args: &Args<Growth>, world: &World) -> Result<Report> {
     Ok(report)
 }
 
+/// What a pooler may have with the servers behind it: of how many users and databases the kernel doesn't tell.
+fn behind_pooler(pool: u64, target: &Target) -> String {
+    let from = format!(
+        "{pool} connections with the servers behind it of each user and database, by profile {}",
+        target.profile.service
+    );
+    match target.profile.limit {
+        Some(_) => format!("{from}: in session mode as many clients are served at a time"),
+        None => format!("{from}; --side client --limit N judges it by those of all"),
+    }
+}
+
 /// What check_closewait may spare, from a look that lacks nothing. Returns why it can't be remembered.
 fn learn(seen: &Observation, args: &Args<Growth>, target: &Target, world: &World) -> Option<String> {
     if seen.view.missing.is_some() {
@@ -120,6 +132,7 @@ fn present(seen: Observation, args: &Args<Growth>, target: &Target, world: &Worl
     if verbose > 0 {
         report.details.extend(found.evidence(&silences));
         report.details.extend(found.offered());
+        report.details.extend(target.profile.pool.map(|pool| behind_pooler(pool, target)));
     }
     report.details.extend(blame.details(&suspects, &owners, verbose));
     sockets::add_to(&mut report, &suspects, &owners, &target.request);
