@@ -25,7 +25,7 @@ const STALE: u64 = 3_600_000;
 /// Numbers that are remembered of one in CLOSE_WAIT; of a pool three.
 const OPEN: usize = 10;
 
-/// What a pool's CLOSE_WAIT usually is.
+/// What a pool's CLOSE_WAIT usually is. A pool may have several, by how long they last: the longer, the fewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct OfPool {
     /// [`spares::number`].
@@ -121,10 +121,13 @@ impl Usual {
         (before - ghosts.len()) as u64
     }
 
+    /// Takes a place where there is one: who lasts longer counts among those that may last for less, too.
     fn has_room(&mut self, pool: u64, age: u64) -> bool {
-        let mut pools = self.pools.iter_mut();
-        let its = pools.find(|usual| usual.pool == pool && usual.count > 0 && age <= usual.lasts);
-        its.map(|usual| usual.count -= 1).is_some()
+        let mut its: Vec<&mut OfPool> = self.pools.iter_mut().filter(|usual| usual.pool == pool).collect();
+        let Some(longest) = its.iter().position(|usual| age <= usual.lasts) else { return false };
+        let has_room = its[..=longest].iter().all(|usual| usual.count > 0);
+        its[..=longest].iter_mut().filter(|_| has_room).for_each(|usual| usual.count -= 1);
+        has_room
     }
 
     /// For `-v`.

@@ -148,27 +148,28 @@ impl Learned {
         }
     }
 
-    /// The moments with the most of a pool at once, each time without the sockets of those before: what even the last of
-    /// them had is usual.
+    /// How many of each pool are usual for how long: the longer, the fewer.
     fn usual(&self) -> Vec<OfPool> {
         let mut pools: Vec<u64> = self.past.iter().map(|past| past.pool).collect();
         pools.sort_unstable();
         pools.dedup();
-        let of_pool = |pool: u64| {
-            let mut left: Vec<&Past> = self.past.iter().filter(|past| past.pool == pool).collect();
-            let (mut count, mut lasts) = (u64::MAX, u64::MAX);
-            for _ in 0..OFTEN {
-                let at = |moment: u64| move |past: &&&Past| past.first <= moment && moment <= past.last;
-                let fullest =
-                    left.iter().map(|past| past.first).max_by_key(|first| left.iter().filter(at(*first)).count())?;
-                let here = || left.iter().filter(at(fullest));
-                count = count.min(here().count() as u64);
-                lasts = lasts.min(here().map(|past| past.age).max()?);
-                left.retain(|past| !at(fullest)(&past));
+        pools.into_iter().flat_map(|pool| self.usual_of(pool)).collect()
+    }
+
+    fn usual_of(&self, pool: u64) -> Vec<OfPool> {
+        let mut usual: Vec<OfPool> = Vec::new();
+        let mut least = 0;
+        while least <= LONGEST {
+            let lasting = self.past.iter().filter(|past| past.pool == pool && past.age >= least);
+            let Some((count, longest)) = often(lasting.collect()) else { break };
+            let lasts = longest * LONGER;
+            usual.pop_if(|before| before.count == count && before.lasts < lasts);
+            if usual.last().is_none_or(|before| before.lasts < lasts) {
+                usual.push(OfPool { pool, count, lasts });
             }
-            Some(OfPool { pool, count, lasts: lasts * LONGER })
-        };
-        pools.into_iter().filter_map(of_pool).collect()
+            least = (2 * least).max(u64::from(SHORTEST));
+        }
+        usual
     }
 
     fn numbers(&self) -> Vec<u64> {
@@ -208,6 +209,26 @@ impl Learned {
             past: past.iter().map(closed).collect(),
         })
     }
+}
+
+/// The moments with the most at once, each time without the sockets of those before: how many even the last of them had, and
+/// for how long.
+fn often(mut left: Vec<&Past>) -> Option<(u64, u64)> {
+    let (mut count, mut longest) = (u64::MAX, u64::MAX);
+    for _ in 0..OFTEN {
+        let [mut begun, mut ended] =
+            [|past: &&Past| past.first, |past: &&Past| past.last].map(|at| left.iter().map(at).collect::<Vec<_>>());
+        begun.sort_unstable();
+        ended.sort_unstable();
+        let at_once = |at: u64| begun.partition_point(|first| *first <= at) - ended.partition_point(|last| *last < at);
+        let fullest = left.iter().max_by_key(|past| (at_once(past.first), past.age))?.first;
+        let (here, others): (Vec<&Past>, Vec<&Past>) =
+            left.into_iter().partition(|past| past.first <= fullest && fullest <= past.last);
+        count = count.min(here.len() as u64);
+        longest = longest.min(here.iter().map(|past| past.age).max()?);
+        left = others;
+    }
+    Some((count, longest))
 }
 
 #[cfg(test)]
@@ -270,6 +291,31 @@ mod tests {
         let usual = learned.usual();
         assert_eq!(usual, [OfPool { pool: spares::number(&closed(1, 0)), count: 6, lasts: 50_000 }]);
         assert_eq!(Learned::of_numbers(&learned.numbers()), Some(learned));
+    }
+
+    /// A burst is soon taken again, or most of it rests for long.
+    #[test]
+    fn the_longer_the_fewer() {
+        let mut learned = Learned::default();
+        for at in 0..3 {
+            learned.round(at * 1000, 12, &[], true);
+            let few = |age| (0..5).map(|n| closed(at * 1000 + 500 + n, age)).collect::<Vec<_>>();
+            learned.look(at * 1000 + 100, &few(5), true);
+            learned.look(at * 1000 + 500, &few(405), true);
+            learned.look(at * 1000 + 600, &[], true);
+            learned.look(at * 1000 + 700, &[], true);
+        }
+        let pool = spares::number(&closed(1, 0));
+        let usual = [OfPool { pool, count: 12, lasts: 50_000 }, OfPool { pool, count: 5, lasts: 810_000 }];
+        assert_eq!(learned.usual(), usual);
+        let spared = |ages: &[u64]| {
+            let mut left = Usual { pools: usual.to_vec(), closed: Vec::new() };
+            ages.iter().filter(|age| left.has_room(pool, **age)).count()
+        };
+        assert_eq!(spared(&[50_000; 20]), 12);
+        assert_eq!(spared(&[50_001; 20]), 5);
+        assert_eq!(spared(&[[9; 10], [60_000; 10]].concat()), 12, "of old ones two, as all are no more than twelve");
+        assert_eq!(spared(&[[9; 10], [810_001; 10]].concat()), 10);
     }
 
     #[test]
