@@ -109,8 +109,8 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
         found = gather(&target, &rules, &mut sights, memory.as_ref(), world)?;
     }
     let may_learn = args.own.expected.is_none() && rules.expected == 0 && world.replay.is_none();
-    let learned = || usual_close_wait::usual(args.own.state_dir.as_deref(), &target, world);
-    let mut usual = (may_learn && found.may_be_usual).then(learned);
+    let learned = |target: &Target| usual_close_wait::usual(args.own.state_dir.as_deref(), target, world);
+    let mut usual = (may_learn && found.may_be_usual).then(|| learned(&target));
     if let Some((usual, _)) = usual.as_ref().filter(|(usual, _)| !usual.is_empty()) {
         rules.usual = usual.clone();
         target.selection.is_brief = false;
@@ -131,9 +131,8 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let mut tables = ReadTables::default();
     found.ghosts = ghosts::look_for(args, &target, &rules, (&mut found, &mut tables), memory, world)?;
     if usual.is_none() && may_learn && found.ghosts.as_ref().is_some_and(|ghosts| ghosts.count > 0) {
-        let (of_pools, unlearned) = usual_close_wait::usual(args.own.state_dir.as_deref(), &target, world);
-        found.usual_left = of_pools.clone();
-        usual = Some((of_pools, unlearned));
+        usual = Some(learned(&target));
+        found.usual_left = usual.iter().map(|(usual, _)| usual.clone()).next().unwrap_or_default();
     }
     found.add_ghosts(rules.expected);
     let gathered = world.deadline.elapsed();
