@@ -1,9 +1,13 @@
 //! What check_conn_growth has seen come and go of a pool's CLOSE_WAIT is no alarm; what a leak leaves is.
 
-use crate::lab::run::{CLOSEWAIT, GROWTH, Outcome, TENANTS};
+use crate::integrations::python::{prepare_python, python};
+use crate::lab::run::{CLOSEWAIT, GROWTH, Outcome, PATIENCE, Started, TENANTS, as_nobody, poll};
 use crate::lab::{CLOSE_WAIT, Lab, Peer};
 use std::fs;
-use std::path::PathBuf;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -105,7 +109,7 @@ fn what_lasts_longer_than_it_ever_did_counts() {
         close_idle(lab, &mut server, &mut client, ("pool", 6, 6));
         assert_eq!(look(&state, &[]).code, 0);
         // They lasted for hardly more than two seconds, and may for twice as long.
-        assert!(crate::lab::run::poll(Duration::from_secs(60), || look(&state, &[]).code == 1));
+        assert!(poll(Duration::from_secs(60), || look(&state, &[]).code == 1));
     });
 }
 
@@ -160,5 +164,62 @@ fn a_leak_from_the_beginning_stays_an_alarm() {
             grows(&state);
             grows(&state);
         }
+    });
+}
+
+/// A pool that is used in bursts, and a client for each request that is kept.
+const APPLICATION: &str = "
+import redis, sys
+pool, kept = redis.ConnectionPool(), []
+print('ready', flush=True)
+for line in sys.stdin:
+    word, count = line.split()
+    if word == 'leak':
+        kept += [redis.Redis(single_connection_client=True) for _ in range(int(count))]
+    taken = [pool.get_connection() for _ in range(int(count) if word == 'burst' else 0)]
+    for one in taken:
+        one.send_command('PING'), one.read_response(), pool.release(one)
+    print('done', flush=True)
+";
+
+#[test]
+fn redis_pys_pool_at_a_server_with_a_timeout_is_learned_and_its_leak_is_not() {
+    prepare_python();
+    Lab::test(|lab| {
+        let Some(python) = python(lab) else { return };
+        if Command::new("redis-server").arg("-v").stdout(Stdio::null()).status().is_err() {
+            return lab.skip("redis-server is not installed");
+        }
+        let mut command = as_nobody(Path::new("redis-server"));
+        command.args(["--port", "27424", "--bind", "127.0.0.1", "--save", "", "--timeout", "1"]);
+        let _redis = Started(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
+        assert!(poll(PATIENCE, || TcpStream::connect(ADDRESS).is_ok()), "redis-server listens");
+        let mut command = Command::new(python);
+        let application = APPLICATION.replace("Redis(", "Redis(port=27424, ").replace("Pool()", "Pool(port=27424)");
+        command.args(["-c", &application]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut application = Started(child);
+        assert_eq!(answers.next().unwrap().unwrap(), "ready");
+        let mut tell = |words: &str| {
+            writeln!(application.0.stdin.as_mut().unwrap(), "{words}").unwrap();
+            assert_eq!(answers.next().unwrap().unwrap(), "done");
+        };
+        let state = tempfile::tempdir().unwrap();
+        for round in 0..4 {
+            // Takes those that Redis has closed since, and closes them.
+            tell("burst 8");
+            grows(&state);
+            grows(&state);
+            lab.wait_for(CLOSE_WAIT, PORT, 8);
+            let found = look(&state, &[]);
+            let (code, stuck) = if round < 3 { (1, 8.0) } else { (0, 0.0) };
+            assert_eq!((found.code, found.value("close_wait")), (code, stuck), "{round}: {found:?}");
+            are_seen(&state);
+        }
+        tell("leak 30");
+        lab.wait_for(CLOSE_WAIT, PORT, 38);
+        let leaks = look(&state, &[]);
+        assert_eq!((leaks.code, leaks.value("close_wait"), leaks.value("spares")), (2, 30.0, 8.0), "{leaks:?}");
     });
 }
