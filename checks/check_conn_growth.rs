@@ -14,6 +14,7 @@ use connleak::options::args::{Args, Speed};
 use connleak::options::growth::Growth;
 use connleak::owners::blame::{Blame, Grouping, Suspect};
 use connleak::owners::sockets;
+use connleak::owners::usual_close_wait;
 use connleak::report::words;
 use connleak::report::{Report, doubt};
 use connleak::service::listener::{self, Seen};
@@ -43,6 +44,8 @@ fn check(args: &Args<Growth>, world: &World) -> Result<Report> {
     let mut opened = History::open(&dir, world.deadline.left() / 2)?;
     let holders = if common.verbose > 1 { Holders::All } else { Holders::First };
     let Updated { value: seen, aside, unsaved } = plan.see(&mut opened.history, holders, world)?;
+    let unlearned =
+        if measure == Measure::Connections && speed == 1 { learn(&seen, args, &target, world) } else { None };
     let is_connected = seen.found.amount > 0;
     let mut report = present(seen, args, &target, world);
     let seen = if is_connected { Seen::Connections } else { Seen::Nobody };
@@ -51,10 +54,38 @@ fn check(args: &Args<Growth>, world: &World) -> Result<Report> {
         let path = aside.path.display();
         report.missing.push(format!("history begun anew, the old one is kept as {path} ({})", aside.why));
     }
+    report.missing.extend(unlearned);
     if let Some(why) = unsaved {
         report.is_incomplete(format!("not remembered: {why}"));
     }
     Ok(report)
+}
+
+/// What a pooler may have with the servers behind it: of how many users and databases the kernel doesn't tell.
+fn behind_pooler(pool: u64, target: &Target) -> String {
+    let from = format!(
+        "{pool} connections with the servers behind it of each user and database, by profile {}",
+        target.profile.service
+    );
+    match target.profile.limit {
+        Some(_) => format!("{from}: in session mode as many clients are served at a time"),
+        None => format!("{from}; --side client --limit N judges it by those of all"),
+    }
+}
+
+/// What check_closewait may spare, from a look that lacks nothing. Returns why it can't be remembered.
+fn learn(seen: &Observation, args: &Args<Growth>, target: &Target, world: &World) -> Option<String> {
+    if seen.view.missing.is_some() {
+        return None;
+    }
+    let suspect = |one: &Connection| {
+        let suspect = Suspect::new(&one.socket, one.socket.close_wait_age().map(|age| age.at_least));
+        usual_close_wait::may_be_usual(&suspect, one.side).then_some(suspect)
+    };
+    let closed: Vec<Suspect> = seen.connections.iter().filter_map(suspect).collect();
+    let learned =
+        usual_close_wait::learn(args.own.state_dir.as_deref(), target, (&closed, seen.found.leak().is_some()), world);
+    learned.err().map(|why| format!("CLOSE_WAIT not remembered: {why}"))
 }
 
 fn present(seen: Observation, args: &Args<Growth>, target: &Target, world: &World) -> Report {
@@ -101,6 +132,7 @@ fn present(seen: Observation, args: &Args<Growth>, target: &Target, world: &Worl
     if verbose > 0 {
         report.details.extend(found.evidence(&silences));
         report.details.extend(found.offered());
+        report.details.extend(target.profile.pool.map(|pool| behind_pooler(pool, target)));
     }
     report.details.extend(blame.details(&suspects, &owners, verbose));
     sockets::add_to(&mut report, &suspects, &owners, &target.request);

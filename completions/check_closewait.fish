@@ -42,7 +42,7 @@ function __fish_check_closewait_using_command
 end
 
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l min-age -r -d 'count only sockets whose peer closed at least this long ago; 0s counts all; default from the profile, else 60s'
-complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l expected -r -d 'sockets in CLOSE_WAIT that each pool may keep until it next looks at them: each client host, on the host itself each unit and user; default from the profile, else 0'
+complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l expected -r -d 'sockets in CLOSE_WAIT that each pool may keep until it next looks at them: each client host, on the host itself each unit and user; default from the profile, else what check_conn_growth saw come and go'
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l ratio-warning -r -d 'warning range for the count in percent of all that are ESTABLISHED or in CLOSE_WAIT; default from the profile'
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l ratio-critical -r -d 'critical range for it, no more than a warning while the count itself is below its own critical range; default from the profile'
 complete -c check_closewait -n '__fish_check_closewait_using_command' -f -l ratio-min-count -r -d 'judge the percentage only from this count on; default from the profile, else 5'

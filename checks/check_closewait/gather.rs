@@ -15,17 +15,33 @@ use connleak::kernel::world::World;
 use connleak::owners::blame::Suspect;
 use connleak::owners::ghosts::Rows;
 use connleak::owners::spares::{self, Spare};
+use connleak::owners::usual_close_wait;
 use connleak::service::target::Target;
 
-/// In CLOSE_WAIT for the minimal age.
-struct Stuck {
+/// How long one has been in CLOSE_WAIT.
+#[derive(Clone, Copy, PartialEq)]
+enum Since {
+    Young,
+    /// Maybe for the minimal age.
+    Hidden,
+    Long,
+}
+
+struct Closed {
     suspect: Suspect,
     side: Side,
+    since: Since,
     /// [`Age::at_most`].
     at_most: Option<u32>,
 }
 
-impl Spare for Stuck {
+impl Closed {
+    fn is_unix(&self) -> bool {
+        self.suspect.unix_name().is_some()
+    }
+}
+
+impl Spare for Closed {
     fn suspect(&self) -> &Suspect {
         &self.suspect
     }
@@ -53,14 +69,13 @@ pub fn gather(
     let (selection, min_age) = (&target.selection, rules.min_age);
     sights.begin_look();
     let states = StateSet::of(&[State::Established, State::CloseWait, State::Listen]);
-    let (mut tally, mut stuck, mut inodes) = (Tally::default(), Vec::new(), Vec::new());
+    let (mut tally, mut closed, mut inodes) = (Tally::default(), Vec::new(), Vec::new());
     let mut rows = match beside {
         Beside::Nothing => Rows::of(states),
         Beside::States | Beside::Everyones(_) => Rows::of_all_states(world, matches!(beside, Beside::Everyones(_))),
     };
     let asked = rows.states();
-    let (mut young, mut maybe_stuck, mut maybe_unix, mut unsure, mut probed, mut over_unix) = (0, 0, 0, 0, 0, 0);
-    let (mut oldest, mut ageless, mut undated) = (None, 0, 0);
+    let (mut unsure, mut probed, mut over_unix, mut ageless, mut undated) = (0, 0, 0, 0, 0);
     // With whether it is a UNIX socket.
     let mut longest: Option<(u32, bool)> = None;
     let mut add = |socket: &Socket, matched: Match| {
@@ -98,17 +113,14 @@ pub fn gather(
         let is_probed = age.is_some_and(|age| is_hidden_by_probes(socket, age, min_age));
         probed += u64::from(is_probed);
         // An unknown age counts: better a question too many than a leak unseen.
-        if is_probed || age.is_none_or(|age| u64::from(age.at_least) >= min_age.as_millis()) {
-            let suspect = Suspect::new(socket, age.map(|age| age.at_least));
-            stuck.push(Stuck { suspect, side, at_most: age.map(|age| age.at_most) });
-        } else {
-            oldest = oldest.max(age.map(|age| age.at_least));
-            longest = longest.max(age.map(|age| (age.at_most, socket.is_unix())));
-            young += 1;
-            let may_be = age.is_some_and(|age| u64::from(age.at_most) >= min_age.as_millis());
-            maybe_stuck += u64::from(may_be);
-            maybe_unix += u64::from(may_be && socket.is_unix());
-        }
+        let since = match age {
+            Some(age) if !is_probed && u64::from(age.at_least) < min_age.as_millis() => {
+                if u64::from(age.at_most) >= min_age.as_millis() { Since::Hidden } else { Since::Young }
+            }
+            _ => Since::Long,
+        };
+        let suspect = Suspect::new(socket, age.map(|age| age.at_least));
+        closed.push(Closed { suspect, side, since, at_most: age.map(|age| age.at_most) });
     };
     let mut signs = Signs::default();
     let mut each = |socket: &Socket, matched: Match, listeners: &Listeners| {
@@ -124,12 +136,21 @@ pub fn gather(
     let earlier = memory.map(|memory| &memory.redirected);
     let redirected = Redirected::visit(world, selection, (&signs, earlier), &mut seen, &mut add)?;
     rows.opened = rows.opened.filter(|_| seen.missing.is_none());
+    let young = closed.iter().filter(|one| one.since != Since::Long).count() as u64;
+    let mut usual_left = rules.usual.clone();
+    let usual = usual_left.take_out(&mut closed);
+    let usual = usual.iter().filter(|one| one.since != Since::Young).count() as u64;
+    let hidden = || closed.iter().filter(|one| one.since == Since::Hidden);
+    let (maybe_stuck, maybe_unix) = (hidden().count() as u64, hidden().filter(|one| one.is_unix()).count() as u64);
+    let may_be_usual = |one: &Closed| usual_close_wait::may_be_usual(&one.suspect, one.side);
+    let may_be_usual = closed.iter().any(|one| one.since != Since::Young && may_be_usual(one));
+    let (mut stuck, younger): (Vec<_>, Vec<_>) = closed.into_iter().partition(|one| one.since == Since::Long);
     let spares_of = spares::take_out_by_user(&mut stuck, rules.expected);
     let clients = stuck.iter().filter(|stuck| stuck.side == Side::Client).count() as u64;
     let sides = (selection.side == Side::Both).then_some([stuck.len() as u64 - clients, clients]);
-    let oldest = oldest.max(stuck.iter().filter_map(|stuck| stuck.suspect.age).max());
-    let of_stuck = stuck.iter().filter_map(|stuck| Some((stuck.at_most?, stuck.suspect.unix_name().is_some())));
-    let longest = longest.max(of_stuck.max());
+    let left = || younger.iter().chain(&stuck);
+    let oldest = left().filter_map(|one| one.suspect.age).max();
+    let longest = longest.max(left().filter_map(|one| Some((one.at_most?, one.is_unix()))).max());
     let (ghosts, stuck) = (None, stuck.iter().map(|stuck| stuck.suspect).collect());
     Ok(Found {
         seen,
@@ -138,6 +159,9 @@ pub fn gather(
         inodes,
         stuck,
         spares_of,
+        usual,
+        usual_left,
+        may_be_usual,
         ghosts,
         sides,
         young,

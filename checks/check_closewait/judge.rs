@@ -9,6 +9,7 @@ use connleak::kernel::tally::Tally;
 use connleak::kernel::world::World;
 use connleak::owners::blame::Suspect;
 use connleak::owners::ghosts::{Ghosts, Rows};
+use connleak::owners::usual_close_wait::Usual;
 use connleak::report::verdict::{Limits, ServiceState, Verdict, word};
 use connleak::report::{Metric, Unit, rounded, seconds, words};
 use connleak::service::target::Target;
@@ -22,6 +23,8 @@ pub struct Rules {
     pub min_age: Span,
     /// In CLOSE_WAIT that each pool may keep until it next looks at them.
     pub expected: u64,
+    /// What comes and goes of each pool.
+    pub usual: Usual,
     pub count: Limits,
     pub ratio: Limits,
     pub ratio_min_count: u64,
@@ -118,7 +121,11 @@ impl Rules {
             _ => (stuck, String::new()),
         };
         let sockets = words::sided(stuck, "socket", found.sides);
-        let spares = if found.spares() > 0 { format!(" beyond {} spares", found.spares()) } else { String::new() };
+        let spares = match (found.spares(), found.usual) {
+            (0, 0) => String::new(),
+            (0, usual) => format!(" beyond {usual} usual ones"),
+            (spares, _) => format!(" beyond {spares} spares"),
+        };
         if found.ages_known() && self.min_age > Span::seconds(0) {
             format!("{sockets} in CLOSE_WAIT for {} or more{spares}{and_ghosts}", self.min_age)
         } else {
@@ -139,6 +146,12 @@ pub struct Found {
     pub stuck: Vec<Suspect>,
     /// Those of them that a pool may keep, by user.
     pub spares_of: BTreeMap<u32, u64>,
+    /// Maybe as long in CLOSE_WAIT, but that is usual of their pools.
+    pub usual: u64,
+    /// What would be usual, beyond them.
+    pub usual_left: Usual,
+    /// Whether some of the others might be.
+    pub may_be_usual: bool,
     /// `None`: not looked for.
     pub ghosts: Option<Ghosts>,
     /// Stuck sockets on the server's and on the client's side, where both were asked for.
@@ -187,7 +200,7 @@ impl Found {
         format!("{}% of {} connections", self.ratio(stuck), self.of(stuck))
     }
 
-    /// To what is stuck, but for a pool's spares whose keepalive probes were answered by a reset.
+    /// To what is stuck, but for a pool's spares whose keepalive probes were answered by a reset, and what is usual.
     pub fn add_ghosts(&mut self, expected: u64) {
         let Some(ghosts) = &mut self.ghosts else { return };
         let before = ghosts.sockets.len();
@@ -197,6 +210,7 @@ impl Found {
             *taken += u64::from(!is_beyond);
             is_beyond
         });
+        self.usual += self.usual_left.take_out_ghosts(&mut ghosts.sockets);
         ghosts.count -= (before - ghosts.sockets.len()) as u64;
         self.stuck.append(&mut ghosts.sockets);
     }
@@ -296,6 +310,6 @@ pub fn metrics(rules: &Rules, found: &Found, established: u64) -> Vec<Metric> {
         Metric::new("close_wait_ratio", Unit::Percent, Some(found.ratio(stuck))).within(rules.ratio),
         Metric::new("close_wait_oldest", Unit::Seconds, found.oldest_seconds()).within(rules.oldest),
         Metric::new("ghosts", Unit::None, ghosts),
-        Metric::count("spares", found.spares()),
+        Metric::count("spares", found.spares() + found.usual),
     ]
 }

@@ -16,6 +16,7 @@ use connleak::options::args::{Args, Command};
 use connleak::owners::blame::Blame;
 use connleak::owners::holding::{self, Holding};
 use connleak::owners::strays;
+use connleak::owners::usual_close_wait::{self, Usual};
 use connleak::report::Report;
 use connleak::report::doubt;
 use connleak::report::range::Range;
@@ -43,7 +44,7 @@ pub struct Closewait {
     min_age: Option<Span>,
 
     /// sockets in CLOSE_WAIT that each pool may keep until it next looks at them: each client host, on the
-    /// host itself each unit and user; default from the profile, else 0
+    /// host itself each unit and user; default from the profile, else what check_conn_growth saw come and go
     #[argh(option, arg_name = "N")]
     expected: Option<u64>,
 
@@ -97,7 +98,7 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let common = &args.common;
     let mut target = target::resolve(common.request(), world)?.of_choice(world)?;
     listener::check_options(&target, world)?;
-    let rules = rules(args, &target.profile);
+    let mut rules = rules(args, &target.profile);
     let mut sights = target.first_sights(args.own.state_dir.as_deref(), world)?.telling(rules.min_age);
     // Whose they are costs the kernel as much again: it is asked where it is shown, or tells pools.
     target.selection.is_brief =
@@ -108,6 +109,16 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let mut found = gather(&target, &rules, &mut sights, (memory.as_ref(), beside), world)?;
     if target.selection.is_brief && found.shows_unix(&rules, &target.selection) {
         target.selection.is_brief = false;
+        found = gather(&target, &rules, &mut sights, (memory.as_ref(), Beside::Nothing), world)?;
+    }
+    let may_learn = args.own.expected.is_none() && rules.expected == 0 && world.replay.is_none();
+    let learned = |target: &Target| usual_close_wait::usual(args.own.state_dir.as_deref(), target, world);
+    let mut usual = (may_learn && found.may_be_usual).then(|| learned(&target));
+    if let Some((usual, _)) = usual.as_ref().filter(|(usual, _)| !usual.is_empty()) {
+        rules.usual = usual.clone();
+        target.selection.is_brief = false;
+        // What was read of processes is older than what this look shows.
+        tables = ReadTables::default();
         found = gather(&target, &rules, &mut sights, (memory.as_ref(), Beside::Nothing), world)?;
     }
     for _ in 1..MOST_LOOKS {
@@ -123,6 +134,11 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let is_whole = found.seen.missing.is_none() && still_held.is_none();
     let unkept = sights.keep(&target.selection.unix_known.borrow(), is_whole);
     found.ghosts = ghosts::look_for(args, &target, &rules, (&mut found, &mut tables), memory, world)?;
+    if usual.is_none() && may_learn && found.ghosts.as_ref().is_some_and(|ghosts| ghosts.count > 0) {
+        let learned = learned(&target);
+        found.usual_left = learned.0.clone();
+        usual = Some(learned);
+    }
     found.add_ghosts(rules.expected);
     let gathered = world.deadline.elapsed();
     let verdict = rules.judge(found.stuck.len() as u64, found.oldest, &found);
@@ -142,9 +158,14 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     report.missing.extend(strays);
     holding.add_to(&mut report, &found.stuck, &target, common.verbose);
     let established = found.tally.count(Side::Both, State::Established);
-    let is_connected = established + found.young + found.unsure + found.spares() > 0 || !found.stuck.is_empty();
+    let is_connected =
+        established + found.young + found.unsure + found.spares() + found.usual > 0 || !found.stuck.is_empty();
     let seen = if is_connected { Seen::Connections } else { Seen::Nobody };
     listener::add_absence(&mut report, &target, world, seen);
+    if let Some((usual, unlearned)) = usual {
+        report.missing.extend(unlearned);
+        report.details.extend(usual.details().filter(|_| common.verbose > 0));
+    }
     if let Some(ghosts) = found.ghosts.as_ref().filter(|_| common.verbose > 0) {
         report.details.push(format!("ghosts: {}", ghosts.looked_at(world)));
     }
@@ -161,6 +182,7 @@ fn rules(args: &Args<Closewait>, profile: &Profile) -> Rules {
     Rules {
         min_age: own.min_age.or(profile.min_age).unwrap_or(Span::seconds(60)),
         expected: own.expected.or(profile.expected).unwrap_or(0),
+        usual: Usual::default(),
         count: args.common.limits().or(profile.limits()),
         ratio: ratio.or(profile.ratio.limits()),
         ratio_min_count: own.ratio_min_count.or(profile.ratio.min_count).unwrap_or(5),

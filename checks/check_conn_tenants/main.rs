@@ -11,6 +11,7 @@ use connleak::options::args::{Args, Command};
 use connleak::owners::blame::{Blame, Grouping};
 use connleak::owners::holding;
 use connleak::owners::sockets;
+use connleak::owners::usual_close_wait::{self, Usual};
 use connleak::report::Report;
 use connleak::report::doubt;
 use connleak::report::range::Range;
@@ -55,7 +56,7 @@ struct Tenants {
     close_wait_critical: Option<Range>,
 
     /// sockets in CLOSE_WAIT that each pool may keep until it next looks at them: each client host, on the host
-    /// itself each unit and user; default from the profile, else 0
+    /// itself each unit and user; default from the profile, else what check_conn_growth saw come and go
     #[argh(option, arg_name = "N")]
     close_wait_expected: Option<u64>,
 
@@ -133,12 +134,18 @@ fn check(args: &Args<Tenants>, world: &World) -> Result<Report> {
     let rules = rules(args, &target.profile);
     let look = look::look(world, &mut target, args.own.state_dir.as_deref())?;
     let gathered = world.deadline.elapsed();
-    let found = Found::new(world, key, look, naming, &rules);
+    let may_be_usual = args.own.close_wait_expected.is_none() && rules.expected.close_wait == 0;
+    let (usual, unlearned) = match may_be_usual && world.replay.is_none() && look.has_long_closed(&rules.ages) {
+        true => usual_close_wait::usual(args.own.state_dir.as_deref(), &target, world),
+        false => (Usual::default(), None),
+    };
+    let found = Found::new(world, key, look, naming, (&rules, usual));
     let judged = rules.judge(&found.census);
     let mut report = present(args, &target, &rules, &found, judged);
     let is_connected = found.census.total + found.unsure.connections > 0;
     let seen = if is_connected { Seen::Connections } else { Seen::Nobody };
     listener::add_absence(&mut report, &target, world, seen);
+    report.missing.extend(unlearned);
     let over_unix = found.look.over_unix();
     if idle_option.is_some() && over_unix > 0 {
         report.missing.push(format!("idle times of {} over UNIX sockets aren't known", connections(over_unix)));

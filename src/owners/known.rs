@@ -133,7 +133,8 @@ fn runs(pid: u32, start: u64, world: &World) -> bool {
     started(pid, world).map_or_else(|errno| !is_gone(errno), |now| now == start)
 }
 
-fn started(pid: u32, world: &World) -> Result<u64, Errno> {
+/// In ticks since the boot.
+pub(in crate::owners) fn started(pid: u32, world: &World) -> Result<u64, Errno> {
     proc_stat::started(&stat(open_process(world, pid)?.as_fd())?).ok_or(Errno::IO)
 }
 

@@ -8,3 +8,4 @@ pub mod known;
 pub mod sockets;
 pub mod spares;
 pub mod strays;
+pub mod usual_close_wait;

@@ -39,6 +39,8 @@ pub struct Profile {
     pub side: Option<Side>,
     /// Connections that the service accepts by default.
     pub limit: Option<u64>,
+    /// Connections of each user and database that a pooler has with the servers behind it: its limit is that of its clients.
+    pub pool: Option<u64>,
     /// Names of programs that are known to talk to the service.
     #[serde(default)]
     pub clients: Vec<String>,
@@ -187,8 +189,10 @@ pub fn parse(yaml: &str, origin: &Path) -> Result<Profile> {
     if profile.ports.len() > crate::kernel::source::diag::MOST_PORTS {
         return wrong("ports", "more than 256; split the profile");
     }
-    if profile.limit == Some(0) {
-        return wrong("limit", "0 accepts nothing; leave the key out where there is no limit");
+    for (key, limit) in [("limit", profile.limit), ("pool", profile.pool)] {
+        if limit == Some(0) {
+            return wrong(key, "0 accepts nothing; leave the key out where there is no limit");
+        }
     }
     Ok(profile)
 }

@@ -100,7 +100,11 @@ fn of_service(request: Request, world: &World) -> Result<Target> {
         None if given == 0 => of_unix(&request.unix, world)?,
         None => of_ports(&request.ports, world)?,
     };
-    let profile = profile::complete(profile, &world.thresholds)?;
+    let mut profile = profile::complete(profile, &world.thresholds)?;
+    if profile.pool.is_some() && are_of_another(&request.ports, &profile, world)? {
+        // A pooler's limit is that of its clients: it says nothing of the servers behind it.
+        profile.limit = None;
+    }
     if let (By::Tenant, Some(key @ (Key::Cwd(_) | Key::Cmd(_) | Key::Map(_)))) = (request.by, &profile.tenants.key) {
         return Err(Error::Usage(format!(
             "--by tenant: the profile's tenants.key '{key}' is told by check_conn_tenants only; group by owner, unit, user or peer"
@@ -119,6 +123,17 @@ fn of_service(request: Request, world: &World) -> Result<Target> {
     let service = Service { profile: name, ports, side };
     let selection = Selection { unix: targets, ..selection(&request, &service, world)? };
     Ok(Target { request, profile, service, selection, absent: Vec::new() })
+}
+
+/// Whether there are any, all of another service's profile.
+fn are_of_another(ports: &[u16], profile: &Profile, world: &World) -> Result<bool> {
+    for port in ports {
+        let other = profile::of_port(*port, &world.thresholds)?;
+        if other.is_none_or(|other| other.service == profile.service) {
+            return Ok(false);
+        }
+    }
+    Ok(!ports.is_empty())
 }
 
 fn selection(request: &Request, service: &Service, world: &World) -> Result<Selection> {

@@ -17,6 +17,7 @@ mod closewait {
     pub mod idle_pool;
     pub mod peer_has_closed;
     pub mod remembered;
+    pub mod usual;
 }
 
 /// check_conn_growth.

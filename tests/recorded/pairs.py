@@ -25,7 +25,7 @@ class Pair:
     """server: more options of its command. leak: what replaces the recipe's mistake. pace: seconds from one mistake to the next."""
 
     def __init__(self, recipe, server="", service=None, pace=None, leak=None, mistake=None, options=(), who="client", program=None,
-                 is_harmless=False):
+                 is_harmless=False, width=None):
         self.recipe, self.server, self.pace, self.leak, self.options, self.who, self.program = recipe, server, pace, leak, list(options), who, program
         self.label = "leaking" if pace and not is_harmless else "healthy"
         found = []
@@ -37,7 +37,7 @@ class Pair:
         self.uses = found[0]
         self.service = service or self.uses.server_name
         self.mistake = (mistake or self.uses.mistake) if pace else None
-        self.width = self.uses.width
+        self.width = width or self.uses.width
 
     def start_of(self):
         return globals()[self.service] if self.service == "go" else getattr(servers, self.service)
@@ -56,7 +56,9 @@ class Pair:
 
 HEALTHY = {
     "redis-py": Pair("redis-py", "--timeout 60"),
+    "redis-py-bursts": Pair("redis-py", "--timeout 20", width=12),
     "pymemcache": Pair("pymemcache", "-o idle_timeout=60"),
+    "pymemcache-bursts": Pair("pymemcache", "-o idle_timeout=30", width=12),
     "psycopg-pool": Pair("psycopg-pool"),
     "sqlalchemy": Pair("sqlalchemy", "-c idle_session_timeout=60s"),
     "asyncpg": Pair("asyncpg"),
@@ -75,6 +77,7 @@ HEALTHY = {
 }
 LEAKING = {
     "psycopg-leak": Pair("psycopg", pace=12),
+    "psycopg-pool-stuck": Pair("psycopg-pool", pace=30),
     "sqlalchemy-leak": Pair("sqlalchemy", pace=12, mistake="an engine per request, not disposed of",
                             leak='sqlalchemy.create_engine("postgresql+psycopg://postgres@127.0.0.1/postgres"); c.connect().close()'),
     "asyncpg-leak": Pair("asyncpg", pace=12, mistake="a connection per request, not closed", 
@@ -92,6 +95,8 @@ LEAKING = {
     "pymemcache-full": Pair("pymemcache", pace=2.5),
     "node-ioredis-leak": Pair("node-ioredis", "--maxclients 300", pace=6, options=["--limit", "300"]),
     "ldap3-leak": Pair("ldap3", "idletimeout 60", pace=5, mistake="a bind per login, not unbound, at a server with idletimeout 60"),
+    "aiohttp-leak": Pair("aiohttp", pace=8, options=["--side", "client"], mistake="a response whose body is not read",
+                         leak='async def leak(): return await session.get("http://127.0.0.1:8080/big")'),
     "requests-leak": Pair("requests", pace=5, options=["--side", "client"]),
     "node-undici-leak": Pair("node-undici", pace=5, options=["--side", "client"]),
     "go-net-http-leak": Pair("go-net-http", service="go", pace=5),

@@ -1,5 +1,6 @@
 //! The service's connections, each once, with both of its ends where they are on this host.
 
+use super::census::Ages;
 use connleak::base::error::Result;
 use connleak::kernel::ends::{self, Ends};
 use connleak::kernel::look;
@@ -67,6 +68,12 @@ pub struct Snapshot {
 impl Snapshot {
     pub fn over_unix(&self) -> u64 {
         self.connections.iter().filter(|connection| connection.socket.is_unix()).count() as u64
+    }
+
+    /// Whether any may have been in CLOSE_WAIT for long enough to count.
+    pub fn has_long_closed(&self, ages: &Ages) -> bool {
+        let counts = self.connections.iter().map(|connection| ages.count(&connection.socket));
+        counts.map(|counts| counts.close_wait + counts.maybe_close_wait).any(|count| count > 0)
     }
 
     /// Whether all clients are this host's own: then their address tells none from another.

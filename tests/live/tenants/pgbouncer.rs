@@ -1,6 +1,6 @@
 //! PgBouncer with two tenants in front of PostgreSQL, both as nobody and in directories of their own.
 
-use crate::lab::run::{Outcome, PATIENCE, Started, TENANTS, as_nobody, finish, poll};
+use crate::lab::run::{GROWTH, Outcome, PATIENCE, Started, TENANTS, as_nobody, finish, poll};
 use crate::lab::{ESTABLISHED, Lab};
 use std::fs;
 use std::io::Write;
@@ -180,4 +180,34 @@ fn both_sides_of_the_pooler(lab: &Lab) {
     let workers = look(&["-p5432", "--key=cmd:^postgres: (\\w+) "]);
     assert_eq!((workers.value("tenant_alice"), workers.value("tenant_bob")), (3.09, 3.09), "{workers:?}");
     assert_eq!(workers.value("pooled"), 0.0, "{workers:?}");
+}
+
+/// max_client_conn is no limit of what PgBouncer has with PostgreSQL.
+#[test]
+fn the_pool_behind_pgbouncer_is_not_judged_by_the_limit_of_its_clients() {
+    Lab::test(|lab| {
+        let site = match Site::start() {
+            Ok(site) => site,
+            Err(why) => return lab.skip(&why),
+        };
+        let _clients = [site.clients("alice", "64001", 5), site.clients("bob", "64002", 5)];
+        lab.wait_for(ESTABLISHED, 5432, 2 * 2 * POOL as usize);
+        let state = tempfile::tempdir().unwrap();
+        let grows = |more: &[&str]| {
+            let args = ["-P", "pgbouncer", "-v", "--state-dir", state.path().to_str().unwrap()];
+            let found = GROWTH.run(&[&args, more].concat());
+            (found.code, found.value("connections"), found.value("limit"), found.stdout.clone())
+        };
+        let (code, connections, limit, clients) = grows(&[]);
+        assert_eq!((code, connections, limit), (0, 10.0, 100.0), "{clients}");
+        assert!(clients.contains("20 connections with the servers behind it of each user and database"), "{clients}");
+        assert!(clients.contains(": in session mode as many clients are served at a time"), "{clients}");
+        let behind = ["-p5432", "--side=client"];
+        let (code, connections, limit, servers) = grows(&behind);
+        assert_eq!((code, connections), (0, 2.0 * POOL as f64), "{servers}");
+        assert!(limit > 100.0 && servers.contains("open files of pgbouncer["), "{servers}");
+        // Full by design.
+        let (code, _, limit, bounded) = grows(&[&behind[..], &["--limit=6"]].concat());
+        assert_eq!((code, limit), (0, 6.0), "{bounded}");
+    });
 }

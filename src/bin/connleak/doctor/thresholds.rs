@@ -101,6 +101,7 @@ fn lines(profile: &Profile) -> Vec<(&'static str, String)> {
         ("ports", profile.ports.iter().map(u16::to_string).collect::<Vec<_>>().join(",")),
         ("UNIX sockets", profile.unix.iter().map(|path| path.text()).collect::<Vec<_>>().join(" ")),
         ("limit", profile.limit.map_or(String::new(), |limit| limit.to_string())),
+        ("pool", profile.pool.map_or(String::new(), |pool| format!("{pool} of each user and database"))),
         ("CLOSE_WAIT", format!("{}{}", age(profile.close_wait.min_age), limits(profile.close_wait.limits()))),
         ("CLOSE_WAIT ratio", percent(profile.close_wait.ratio.limits())),
         ("CLOSE_WAIT oldest", spans(&profile.close_wait.oldest)),

@@ -1,0 +1,398 @@
+//! What check_conn_growth learns of CLOSE_WAIT: which sockets are so, who has them, and for how long they were when their
+//! process closed them.
+
+use super::{OPEN, OfPool, Usual, at_most, figures, file, now};
+use crate::base::error::Result;
+use crate::kernel::owner::{self, Holders, open_process, sockets_held};
+use crate::kernel::world::World;
+use crate::owners::blame::Suspect;
+use crate::owners::known;
+use crate::owners::spares;
+use crate::service::target::Target;
+use rustix::fd::AsFd;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+/// So often it must have come and gone, other sockets each time.
+const OFTEN: usize = 3;
+/// Seldom is a pause exactly as long as those before.
+const LONGER: u64 = 2;
+/// Milliseconds. Of longer ones nobody can say whether they were a pause or a leak that was found.
+const LONGEST: u64 = 3_600_000;
+/// Milliseconds: younger ones are being closed just now.
+const SHORTEST: u32 = 1000;
+/// Sockets in CLOSE_WAIT that are followed, and closed ones that are remembered.
+const MOST: usize = 512;
+
+/// A client's socket in CLOSE_WAIT, and who has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Open {
+    cookie: u64,
+    pool: u64,
+    inode: u64,
+    pid: u64,
+    start: u64,
+    /// When its peer closed at the earliest; the first look that showed it so and the last one, in milliseconds.
+    since: u64,
+    first: u64,
+    last: u64,
+    /// Milliseconds in CLOSE_WAIT at least.
+    age: u64,
+    /// Whether it was missing at the last look. Who ends closes all it has just before: it must have lived on.
+    has_gone: bool,
+}
+
+/// One that its process closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Past {
+    pool: u64,
+    first: u64,
+    last: u64,
+    age: u64,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Learned {
+    /// When check_conn_growth last looked.
+    looked: u64,
+    open: Vec<Open>,
+    past: Vec<Past>,
+}
+
+/// What a whole look of check_conn_growth saw in CLOSE_WAIT on the client's side. `leaks`: something of the service does,
+/// so what ends now teaches nothing.
+///
+/// # Errors
+/// Where it can't be remembered.
+pub fn learn(
+    state_dir: Option<&Path>,
+    target: &Target,
+    (seen, leaks): (&[Suspect], bool),
+    world: &World,
+) -> Result<()> {
+    let file = file(state_dir, target, world)?;
+    let known = file.numbers().and_then(|numbers| Learned::of_numbers(&numbers));
+    let is_unused = known.as_ref().map_or(!file.is_there(), |known| known.open.is_empty() && known.past.is_empty());
+    if is_unused && seen.is_empty() {
+        return Ok(());
+    }
+    let mut learned = known.unwrap_or_default();
+    learned.looked = now();
+    if leaks {
+        learned.open.clear();
+    } else {
+        let mut held = HashMap::new();
+        learned.see(seen, &mut |one| holds(one, &mut held, world));
+        learned.meet(seen, world);
+    }
+    file.keep(&learned.numbers())
+}
+
+/// Whether who had it has it still, where that one runs and can be read. `held`: by pid, as far as it was read.
+fn holds(one: &Open, held: &mut HashMap<u64, Option<HashSet<u64>>>, world: &World) -> Option<bool> {
+    let read = || {
+        let mut inodes = HashSet::new();
+        let (pid, dir) = (u32::try_from(one.pid).ok()?, |pid| open_process(world, pid).ok());
+        sockets_held(dir(pid)?.as_fd(), &mut inodes).ok()?;
+        (known::started(pid, world) == Ok(one.start)).then_some(inodes)
+    };
+    held.entry(one.pid).or_insert_with(read).as_ref().map(|inodes| inodes.contains(&one.inode))
+}
+
+impl Learned {
+    /// `holds`: whether its process has one still; `None`: that can't be told, or it has ended.
+    fn see(&mut self, seen: &[Suspect], holds: &mut dyn FnMut(&Open) -> Option<bool>) {
+        let (now, past) = (self.looked, &mut self.past);
+        let seen: HashMap<_, _> = seen.iter().filter_map(|one| Some((one.cookie?.get(), one.age))).collect();
+        self.open.retain_mut(|one| {
+            let here = seen.get(&one.cookie);
+            let Some(is_held) = (if here.is_some() { Some(true) } else { holds(one) }) else { return false };
+            if is_held {
+                let age = here.copied().flatten().map_or(0, u64::from);
+                (one.last, one.age) = (now, one.age.max(age).max(now.saturating_sub(one.first)));
+                return true;
+            }
+            if one.has_gone && one.age <= LONGEST {
+                past.push(Past { pool: one.pool, first: one.first, last: one.last, age: one.age });
+            }
+            !std::mem::replace(&mut one.has_gone, true)
+        });
+        past.drain(..past.len().saturating_sub(MOST));
+    }
+
+    /// Adds those that are not known yet, whose process is found.
+    fn meet(&mut self, seen: &[Suspect], world: &World) {
+        let open: HashSet<u64> = self.open.iter().map(|one| one.cookie).collect();
+        let is_new = |suspect: &&Suspect| {
+            let is_old = suspect.age_at_most.max(suspect.age).is_some_and(|age| age >= SHORTEST);
+            is_old && suspect.inode != 0 && suspect.cookie.is_some_and(|cookie| !open.contains(&cookie.get()))
+        };
+        let new: Vec<&Suspect> = seen.iter().filter(is_new).take(MOST.saturating_sub(self.open.len())).collect();
+        let wanted: Vec<(u64, u32)> = new.iter().map(|suspect| (suspect.inode, suspect.uid)).collect();
+        let owners = owner::find(world, &wanted, Holders::First);
+        for suspect in new {
+            let (Some(cookie), Some(holder)) = (suspect.cookie, owners.of(suspect.inode).next()) else { continue };
+            let Ok(start) = known::started(holder.pid, world) else { continue };
+            self.open.push(Open {
+                cookie: cookie.get(),
+                pool: spares::number(suspect),
+                inode: suspect.inode,
+                pid: holder.pid.into(),
+                start,
+                since: self.looked.saturating_sub(at_most(suspect).unwrap_or(0)),
+                first: self.looked,
+                last: self.looked,
+                age: suspect.age.unwrap_or(0).into(),
+                has_gone: false,
+            });
+        }
+    }
+
+    /// How many of each pool are usual for how long: the longer, the fewer.
+    fn usual(&self) -> Vec<OfPool> {
+        let mut pools: Vec<u64> = self.past.iter().map(|past| past.pool).collect();
+        pools.sort_unstable();
+        pools.dedup();
+        pools.into_iter().flat_map(|pool| self.usual_of(pool)).collect()
+    }
+
+    fn usual_of(&self, pool: u64) -> Vec<OfPool> {
+        let mut usual: Vec<OfPool> = Vec::new();
+        let mut least = 0;
+        while least <= LONGEST {
+            let lasting = self.past.iter().filter(|past| past.pool == pool && past.age >= least);
+            let Some((count, longest)) = often(lasting.collect()) else { break };
+            let lasts = longest * LONGER;
+            usual.pop_if(|before| before.count == count && before.lasts < lasts);
+            if usual.last().is_none_or(|before| before.lasts < lasts) {
+                usual.push(OfPool { pool, count, lasts });
+            }
+            least = (2 * least).max(u64::from(SHORTEST));
+        }
+        usual
+    }
+
+    fn numbers(&self) -> Vec<u64> {
+        let usual = self.usual();
+        let mut numbers = vec![self.looked, usual.len() as u64, self.open.len() as u64];
+        numbers.extend(usual.iter().flat_map(|OfPool { pool, count, lasts }| [*pool, *count, *lasts]));
+        for Open { cookie, pool, inode, pid, start, since, first, last, age, has_gone } in &self.open {
+            let gone = u64::from(*has_gone);
+            let one: [u64; OPEN] = [*inode, *pool, *since, *cookie, *pid, *start, *first, *last, *age, gone];
+            numbers.extend(one);
+        }
+        numbers.extend(self.past.iter().flat_map(|Past { pool, first, last, age }| [*pool, *first, *last, *age]));
+        numbers
+    }
+
+    /// `None`: they are none of ours.
+    fn of_numbers(numbers: &[u64]) -> Option<Learned> {
+        let (looked, Usual { pools, closed }) = figures(numbers)?;
+        let (open, past) = numbers.get(3 + 3 * pools.len()..)?.split_at_checked(closed.len() * OPEN)?;
+        let (past, []) = past.as_chunks() else { return None };
+        let one = |[inode, pool, since, cookie, pid, start, first, last, age, gone]: &[u64; OPEN]| Open {
+            cookie: *cookie,
+            pool: *pool,
+            inode: *inode,
+            pid: *pid,
+            start: *start,
+            since: *since,
+            first: *first,
+            last: *last,
+            age: *age,
+            has_gone: *gone != 0,
+        };
+        let closed = |[pool, first, last, age]: &[u64; 4]| Past { pool: *pool, first: *first, last: *last, age: *age };
+        Some(Learned {
+            looked,
+            open: open.as_chunks().0.iter().map(one).collect(),
+            past: past.iter().map(closed).collect(),
+        })
+    }
+}
+
+/// The moments with the most at once, each time without the sockets of those before: how many even the last of them had, and
+/// for how long.
+fn often(mut left: Vec<&Past>) -> Option<(u64, u64)> {
+    let (mut count, mut longest) = (u64::MAX, u64::MAX);
+    for _ in 0..OFTEN {
+        let [mut begun, mut ended] =
+            [|past: &&Past| past.first, |past: &&Past| past.last].map(|at| left.iter().map(at).collect::<Vec<_>>());
+        begun.sort_unstable();
+        ended.sort_unstable();
+        let at_once = |at: u64| begun.partition_point(|first| *first <= at) - ended.partition_point(|last| *last < at);
+        let fullest = left.iter().max_by_key(|past| (at_once(past.first), past.age))?.first;
+        let (here, others): (Vec<&Past>, Vec<&Past>) =
+            left.into_iter().partition(|past| past.first <= fullest && fullest <= past.last);
+        count = count.min(here.len() as u64);
+        longest = longest.min(here.iter().map(|past| past.age).max()?);
+        left = others;
+    }
+    Some((count, longest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::socket::{Endpoint, Socket, State};
+    use std::num::NonZeroU64;
+
+    /// One of a pool, in CLOSE_WAIT for so many seconds.
+    fn closed(cookie: u64, age: u32) -> Suspect {
+        let end = |port| Endpoint::new([127, 0, 0, 1].into(), port);
+        let socket = Socket { inode: cookie, uid: 33, ..Socket::bare(State::CloseWait, end(cookie as u16), end(6379)) };
+        Suspect { cookie: NonZeroU64::new(cookie), ..Suspect::new(&socket, Some(age * 1000)) }
+    }
+
+    impl Learned {
+        /// A look at a second; who is new is of process 7.
+        fn look(&mut self, second: u64, seen: &[Suspect], has_closed: bool) {
+            self.looked = second * 1000;
+            self.see(seen, &mut |_| has_closed.then_some(false));
+            for suspect in seen {
+                let cookie = suspect.cookie.unwrap().get();
+                if self.open.iter().all(|one| one.cookie != cookie) {
+                    let (pool, age) = (spares::number(suspect), suspect.age.unwrap().into());
+                    let [first, last] = [self.looked; 2];
+                    let one = Open {
+                        cookie,
+                        pool,
+                        inode: cookie,
+                        pid: 7,
+                        start: 1,
+                        since: first,
+                        first,
+                        last,
+                        age,
+                        has_gone: false,
+                    };
+                    self.open.push(one);
+                }
+            }
+        }
+
+        /// A minute in which so many come, are seen twice, and are closed, beside `leaked`.
+        fn round(&mut self, at: u64, count: u64, leaked: &[Suspect], has_closed: bool) {
+            let all = |age| [leaked.to_vec(), (0..count).map(|n| closed(at * 100 + n + 1, age)).collect()].concat();
+            self.look(at, &all(5), has_closed);
+            self.look(at + 20, &all(25), has_closed);
+            self.look(at + 40, leaked, has_closed);
+            self.look(at + 50, leaked, has_closed);
+        }
+    }
+
+    #[test]
+    fn what_even_the_third_time_had_is_usual() {
+        let mut learned = Learned::default();
+        learned.round(0, 12, &[], true);
+        learned.round(60, 6, &[], true);
+        assert_eq!(learned.usual(), [], "twice is not often");
+        learned.round(120, 9, &[], true);
+        let usual = learned.usual();
+        assert_eq!(usual, [OfPool { pool: spares::number(&closed(1, 0)), count: 6, lasts: 50_000 }]);
+        assert_eq!(Learned::of_numbers(&learned.numbers()), Some(learned));
+    }
+
+    /// A burst is soon taken again, or most of it rests for long.
+    #[test]
+    fn the_longer_the_fewer() {
+        let mut learned = Learned::default();
+        for at in 0..3 {
+            learned.round(at * 1000, 12, &[], true);
+            let few = |age| (0..5).map(|n| closed(at * 1000 + 500 + n, age)).collect::<Vec<_>>();
+            learned.look(at * 1000 + 100, &few(5), true);
+            learned.look(at * 1000 + 500, &few(405), true);
+            learned.look(at * 1000 + 600, &[], true);
+            learned.look(at * 1000 + 700, &[], true);
+        }
+        let pool = spares::number(&closed(1, 0));
+        let usual = [OfPool { pool, count: 12, lasts: 50_000 }, OfPool { pool, count: 5, lasts: 810_000 }];
+        assert_eq!(learned.usual(), usual);
+        let spared = |ages: &[u64]| {
+            let mut left = Usual { pools: usual.to_vec(), closed: Vec::new() };
+            ages.iter().filter(|age| left.has_room(pool, **age)).count()
+        };
+        assert_eq!(spared(&[50_000; 20]), 12);
+        assert_eq!(spared(&[50_001; 20]), 5);
+        assert_eq!(spared(&[[9; 10], [60_000; 10]].concat()), 12, "of old ones two, as all are no more than twelve");
+        assert_eq!(spared(&[[9; 10], [810_001; 10]].concat()), 10);
+    }
+
+    #[test]
+    fn what_never_ends_teaches_nothing_nor_hides_what_does() {
+        let mut learned = Learned::default();
+        let leaked: Vec<Suspect> = (0..30).map(|n| closed(9_000_000 + n, 500)).collect();
+        for at in 0..5 {
+            learned.round(at * 60, 4, &leaked, true);
+        }
+        assert_eq!(learned.usual().iter().map(|usual| usual.count).collect::<Vec<_>>(), [4]);
+    }
+
+    #[test]
+    fn what_ends_with_its_process_teaches_nothing() {
+        let mut learned = Learned::default();
+        for at in 0..5 {
+            learned.round(at * 60, 30, &[], false);
+        }
+        assert_eq!((learned.usual(), learned.open.len()), (Vec::new(), 0));
+        // Who closes all it has just before it ends is not there at the next look.
+        for at in 5..9 {
+            let all: Vec<Suspect> = (0..30).map(|n| closed(at * 100 + n + 1, 9)).collect();
+            learned.look(at * 60, &all, true);
+            learned.look(at * 60 + 20, &[], true);
+            learned.look(at * 60 + 40, &[], false);
+        }
+        assert_eq!((learned.usual(), learned.open.len()), (Vec::new(), 0));
+    }
+
+    #[test]
+    fn a_ghost_is_there_while_its_process_has_it() {
+        let mut learned = Learned::default();
+        for at in 0..4 {
+            let all: Vec<Suspect> = (0..6).map(|n| closed(at * 100 + n + 1, 9)).collect();
+            learned.look(at * 200, &all, true);
+            learned.looked = (at * 200 + 90) * 1000;
+            learned.see(&[], &mut |_| Some(true));
+            learned.look(at * 200 + 100, &[], true);
+            learned.look(at * 200 + 110, &[], true);
+        }
+        let pool = spares::number(&closed(1, 0));
+        assert_eq!(learned.usual(), [OfPool { pool, count: 6, lasts: 180_000 }]);
+        let old = (8, pool, 180_001);
+        let mut usual =
+            Usual { pools: learned.usual(), closed: (1..8).map(|inode| (inode, pool, 9)).chain([old]).collect() };
+        let mut ghosts: Vec<Suspect> = (1..=8).chain([77]).map(|inode| Suspect { inode, ..closed(inode, 0) }).collect();
+        assert_eq!(usual.take_out_ghosts(&mut ghosts), 6, "as many as are usual");
+        assert_eq!(
+            ghosts.iter().map(|ghost| ghost.inode).collect::<Vec<_>>(),
+            [7, 8, 77],
+            "too many, too old, unknown"
+        );
+    }
+
+    #[test]
+    fn what_lasts_for_hours_is_no_pause() {
+        let mut learned = Learned::default();
+        for at in 0..4 {
+            let all = |age| (0..6).map(|n| closed(at * 100 + n + 1, age)).collect::<Vec<_>>();
+            learned.look(at * 8000, &all(5), true);
+            learned.look(at * 8000 + 3700, &all(3705), true);
+            learned.look(at * 8000 + 3800, &[], true);
+            learned.look(at * 8000 + 3900, &[], true);
+        }
+        assert_eq!(learned.usual(), []);
+    }
+
+    #[test]
+    fn numbers_that_are_cut_are_none_of_ours() {
+        let mut learned = Learned::default();
+        learned.round(0, 2, &[], true);
+        learned.look(60, &[closed(7, 3)], true);
+        let numbers = learned.numbers();
+        assert_eq!(Learned::of_numbers(&numbers), Some(learned));
+        for cut in [0, 1, 2, 5, numbers.len() - 1] {
+            assert_eq!(Learned::of_numbers(&numbers[..cut]), None, "{cut}");
+        }
+        assert_eq!(Learned::of_numbers(&[1, u64::MAX]), None);
+    }
+}

@@ -1,0 +1,225 @@
+//! What check_conn_growth has seen come and go of a pool's CLOSE_WAIT is no alarm; what a leak leaves is.
+
+use crate::integrations::python::{prepare_python, python};
+use crate::lab::run::{CLOSEWAIT, GROWTH, Outcome, PATIENCE, Started, TENANTS, as_nobody, poll};
+use crate::lab::{CLOSE_WAIT, Lab, Peer};
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const PORT: u16 = 27424;
+const ADDRESS: &str = "127.0.0.1:27424";
+
+fn with<'a>(state: &'a TempDir, more: &[&'a str]) -> Vec<&'a str> {
+    [&["-p27424", "--state-dir", state.path().to_str().unwrap()], more].concat()
+}
+
+fn look(state: &TempDir, more: &[&str]) -> Outcome {
+    CLOSEWAIT.run(&[&with(state, &["--min-age=0s"]), more].concat())
+}
+
+fn grows(state: &TempDir) {
+    let seen = GROWTH.run(&with(state, &[]));
+    assert_eq!(seen.code, 0, "{seen:?}");
+}
+
+/// Connections that the server closes while the client keeps them.
+fn close_idle(lab: &Lab, server: &mut Peer, client: &mut Peer, (name, count, all): (&str, u32, usize)) {
+    client.say(&format!("connect {name} {ADDRESS} {count}"));
+    server.say(&format!("accept {name} l {count}"));
+    server.say(&format!("close {name}"));
+    lab.wait_for(CLOSE_WAIT, PORT, all);
+}
+
+/// Long enough in CLOSE_WAIT for two looks at it.
+fn are_seen(state: &TempDir) {
+    for _ in 0..2 {
+        sleep(Duration::from_millis(1100));
+        grows(state);
+    }
+}
+
+fn files(state: &TempDir) -> Vec<PathBuf> {
+    let dir = fs::read_dir(state.path()).unwrap().next().unwrap().unwrap().path();
+    let files = fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
+    files.filter(|file| file.extension().is_some_and(|extension| extension == "bin")).collect()
+}
+
+#[test]
+fn what_comes_and_goes_is_usual_and_a_leak_beside_it_is_not() {
+    Lab::test(|lab| {
+        let state = tempfile::tempdir().unwrap();
+        let (mut server, mut client) = lab.connected(ADDRESS, 5);
+        for round in 0..3 {
+            close_idle(lab, &mut server, &mut client, ("pool", 6, 6));
+            let found = look(&state, &[]);
+            assert_eq!((found.code, found.value("close_wait")), (1, 6.0), "{round}: {found:?}");
+            are_seen(&state);
+            client.say("close pool");
+            lab.wait_for(CLOSE_WAIT, PORT, 0);
+            // Gone, and its process lives on.
+            grows(&state);
+            grows(&state);
+        }
+        close_idle(lab, &mut server, &mut client, ("pool", 6, 6));
+        let learned = look(&state, &["-v"]);
+        let value = |label| learned.value(label);
+        assert_eq!((learned.code, value("close_wait"), value("spares")), (0, 0.0, 6.0), "{learned:?}");
+        assert!(learned.text().contains("0 sockets in CLOSE_WAIT beyond 6 usual ones"), "{learned:?}");
+        assert!(learned.stdout.contains("usual: 6 in CLOSE_WAIT at once for up to "), "{learned:?}");
+        assert_eq!(look(&state, &["--expected=0"]).code, 1, "what is typed counts");
+        let tenants =
+            |more: &[&str]| TENANTS.run(&[&with(&state, &["--key=user", "--close-wait-age=0s"]), more].concat());
+        let [learned, typed] = [tenants(&[]), tenants(&["--expected=0"])];
+        assert_eq!((learned.code, learned.value("close_wait_max")), (0, 0.0), "{learned:?}");
+        assert_eq!((typed.code, typed.value("close_wait_max")), (1, 6.0), "{typed:?}");
+        // Of the same process.
+        close_idle(lab, &mut server, &mut client, ("leak", 30, 36));
+        let leaks = look(&state, &[]);
+        assert_eq!((leaks.code, leaks.value("close_wait"), leaks.value("spares")), (2, 30.0, 6.0), "{leaks:?}");
+        client.say("close leak");
+        lab.wait_for(CLOSE_WAIT, PORT, 6);
+        for path in files(&state) {
+            fs::write(path, "x").unwrap();
+        }
+        let broken = look(&state, &[]);
+        assert_eq!((broken.code, broken.value("close_wait")), (1, 6.0), "{broken:?}");
+        assert!(broken.text().contains("what check_conn_growth learned of CLOSE_WAIT is not used: "), "{broken:?}");
+    });
+}
+
+#[test]
+fn what_lasts_longer_than_it_ever_did_counts() {
+    Lab::test(|lab| {
+        let state = tempfile::tempdir().unwrap();
+        let (mut server, mut client) = lab.connected(ADDRESS, 5);
+        for _ in 0..3 {
+            close_idle(lab, &mut server, &mut client, ("pool", 6, 6));
+            are_seen(&state);
+            client.say("close pool");
+            lab.wait_for(CLOSE_WAIT, PORT, 0);
+            grows(&state);
+            grows(&state);
+        }
+        close_idle(lab, &mut server, &mut client, ("pool", 6, 6));
+        assert_eq!(look(&state, &[]).code, 0);
+        // They lasted for hardly more than two seconds, and may for twice as long.
+        assert!(poll(Duration::from_secs(60), || look(&state, &[]).code == 1));
+    });
+}
+
+/// Where probes are answered by a reset, as redis-py's are, what its server closed leaves the tables before the pool takes it again.
+#[test]
+fn a_pools_ghosts_are_usual_and_a_leaks_are_not() {
+    Lab::test(|lab| {
+        let state = tempfile::tempdir().unwrap();
+        let (mut server, mut client) = lab.connected(ADDRESS, 5);
+        let mut reset = |client: &mut Peer, name: &str, count: u32, all: usize| {
+            client.say(&format!("connect {name} {ADDRESS} {count}"));
+            server.say(&format!("accept {name} l {count}"));
+            server.say(&format!("shutdown {name}"));
+            lab.wait_for(CLOSE_WAIT, PORT, all);
+            sleep(Duration::from_millis(1100));
+            grows(&state);
+            server.say(&format!("reset {name}"));
+            lab.wait_for(CLOSE_WAIT, PORT, 0);
+        };
+        for round in 0..3 {
+            reset(&mut client, "pool", 6, 6);
+            let found = look(&state, &[]);
+            assert_eq!((found.code, found.value("ghosts")), (1, 6.0), "{round}: {found:?}");
+            grows(&state);
+            client.say("close pool");
+            grows(&state);
+            grows(&state);
+        }
+        reset(&mut client, "pool", 6, 6);
+        let learned = look(&state, &[]);
+        assert_eq!((learned.code, learned.value("close_wait"), learned.value("spares")), (0, 0.0, 6.0), "{learned:?}");
+        reset(&mut client, "leak", 30, 30);
+        let leaks = look(&state, &[]);
+        assert_eq!((leaks.code, leaks.value("ghosts"), leaks.value("spares")), (2, 30.0, 6.0), "{leaks:?}");
+    });
+}
+
+#[test]
+fn a_leak_from_the_beginning_stays_an_alarm() {
+    Lab::test(|lab| {
+        let state = tempfile::tempdir().unwrap();
+        let (mut server, _others) = lab.connected(ADDRESS, 5);
+        // Each time its process ends, all of it is gone.
+        for round in 0..4 {
+            let mut client = lab.peer();
+            close_idle(lab, &mut server, &mut client, ("leak", 30, 30));
+            are_seen(&state);
+            let found = look(&state, &[]);
+            assert_eq!((found.code, found.value("close_wait")), (2, 30.0), "{round}: {found:?}");
+            client.end();
+            lab.wait_for(CLOSE_WAIT, PORT, 0);
+            grows(&state);
+            grows(&state);
+        }
+    });
+}
+
+/// A pool that is used in bursts, and a client for each request that is kept.
+const APPLICATION: &str = "
+import redis, sys
+pool, kept = redis.ConnectionPool(), []
+print('ready', flush=True)
+for line in sys.stdin:
+    word, count = line.split()
+    if word == 'leak':
+        kept += [redis.Redis(single_connection_client=True) for _ in range(int(count))]
+    taken = [pool.get_connection() for _ in range(int(count) if word == 'burst' else 0)]
+    for one in taken:
+        one.send_command('PING'), one.read_response(), pool.release(one)
+    print('done', flush=True)
+";
+
+#[test]
+fn redis_pys_pool_at_a_server_with_a_timeout_is_learned_and_its_leak_is_not() {
+    prepare_python();
+    Lab::test(|lab| {
+        let Some(python) = python(lab) else { return };
+        if Command::new("redis-server").arg("-v").stdout(Stdio::null()).status().is_err() {
+            return lab.skip("redis-server is not installed");
+        }
+        let mut command = as_nobody(Path::new("redis-server"));
+        command.args(["--port", "27424", "--bind", "127.0.0.1", "--save", "", "--timeout", "1"]);
+        let _redis = Started(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
+        assert!(poll(PATIENCE, || TcpStream::connect(ADDRESS).is_ok()), "redis-server listens");
+        let mut command = Command::new(python);
+        let application = APPLICATION.replace("Redis(", "Redis(port=27424, ").replace("Pool()", "Pool(port=27424)");
+        command.args(["-c", &application]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut application = Started(child);
+        assert_eq!(answers.next().unwrap().unwrap(), "ready");
+        let mut tell = |words: &str| {
+            writeln!(application.0.stdin.as_mut().unwrap(), "{words}").unwrap();
+            assert_eq!(answers.next().unwrap().unwrap(), "done");
+        };
+        let state = tempfile::tempdir().unwrap();
+        for round in 0..4 {
+            // Takes those that Redis has closed since, and closes them.
+            tell("burst 8");
+            grows(&state);
+            grows(&state);
+            lab.wait_for(CLOSE_WAIT, PORT, 8);
+            let found = look(&state, &[]);
+            let (code, stuck) = if round < 3 { (1, 8.0) } else { (0, 0.0) };
+            assert_eq!((found.code, found.value("close_wait")), (code, stuck), "{round}: {found:?}");
+            are_seen(&state);
+        }
+        tell("leak 30");
+        lab.wait_for(CLOSE_WAIT, PORT, 38);
+        let leaks = look(&state, &[]);
+        assert_eq!((leaks.code, leaks.value("close_wait"), leaks.value("spares")), (2, 30.0, 8.0), "{leaks:?}");
+    });
+}
