@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 /// In these nobody has the socket: the kernel keeps less than one.
 const NOBODYS: [State; 2] = [State::TimeWait, State::SynRecv];
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Rows {
     /// The states that the look was at; none: there was none yet.
     states: StateSet,
