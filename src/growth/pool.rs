@@ -202,18 +202,13 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
             instance = instance.into_iter().chain(socket.cookie.map(|cookie| cookie.get())).min();
         }
         if counts_against_limit(socket.state) {
-            let kept = match selection.is_any() {
-                true => {
-                    connections.push(Connection::new(*socket, side));
-                    connections.last_mut()
-                }
-                false => joined.add(socket, side),
-            };
+            let mut connection = Connection::new(*socket, side);
             // Of a dead connection in a UNIX listener's queue the kernel tells no more than that it is there.
-            if let Some(connection) = kept.filter(|connection| connection.is_nameless()) {
+            if connection.is_nameless() {
                 connection.twin = twins;
                 twins += 1;
             }
+            if selection.is_any() { connections.push(connection) } else { joined.add(connection) }
         } else {
             counts[socket.state as usize - 1] += 1;
             if side == Side::Client && matches!(socket.state, State::FinWait1 | State::FinWait2) {

@@ -4,6 +4,11 @@ use super::Connection;
 use crate::kernel::ends::{self, Ends};
 use crate::kernel::socket::{Side, Socket};
 use crate::kernel::unix_known::NumberMap;
+use std::hint::black_box;
+
+/// So many are joined at once: the kernel's walk puts what each looks up out of the caches, and to fetch many takes hardly
+/// longer than one.
+const AT_ONCE: usize = if cfg!(test) { 7 } else { 256 };
 
 /// Connections by their client's end, or by the server's where that one's is not seen.
 #[derive(Default)]
@@ -15,6 +20,8 @@ pub struct OneEnd {
     places: NumberMap<u64, u32>,
     /// Clients' ends that don't count any more.
     closing: Vec<Ends>,
+    /// What comes next.
+    waiting: Vec<(Connection, u64)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,33 +32,45 @@ enum Seen {
 }
 
 impl OneEnd {
-    /// What is kept of it, if that is this end.
-    pub fn add(&mut self, socket: &Socket, side: Side) -> Option<&mut Connection> {
-        let ends = Ends::of(socket, side);
-        let place = self.places.entry(ends.number()).or_insert(self.kept.len() as u32);
+    pub fn add(&mut self, connection: Connection) {
+        let number = ends_of(&connection).number();
+        self.waiting.push((connection, number));
+        if self.waiting.len() == AT_ONCE {
+            self.join();
+        }
+    }
+
+    fn join(&mut self) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let known = |number: &u64| self.kept.get(*self.places.get(number)? as usize);
+        // No lookup waits here for the one before.
+        let near = waiting.iter().filter_map(|(_, number)| known(number));
+        black_box(near.fold(0, |all, known| all ^ known.socket.netns ^ u32::from(known.socket.local.port)));
+        waiting.drain(..).for_each(|(connection, number)| self.keep(connection, number));
+        self.waiting = waiting;
+    }
+
+    /// Keeps it, if that is this end.
+    fn keep(&mut self, connection: Connection, number: u64) {
+        let ends = ends_of(&connection);
+        let place = self.places.entry(number).or_insert(self.kept.len() as u32);
         let at = *place as usize;
         let before = self.kept.get(at).filter(|known| ends_of(known).see_the_same(&ends)).map(|_| self.seen[at]);
-        let is_client = side == Side::Client;
-        match before {
-            Some(Seen::Client | Seen::Both) if !is_client => {
-                self.seen[at] = Seen::Both;
-                return None;
-            }
-            Some(Seen::Server) if is_client => {
-                (self.kept[at], self.seen[at]) = (Connection::new(*socket, side), Seen::Both);
-                return self.kept.get_mut(at);
-            }
-            _ => {}
-        }
+        let is_client = connection.side == Side::Client;
         let mut seen = if is_client { Seen::Client } else { Seen::Server };
-        if is_client && before.is_some() {
-            // Of equal ones the last has met the server's.
-            *place = self.kept.len() as u32;
-            std::mem::swap(&mut seen, &mut self.seen[at]);
+        match before {
+            Some(Seen::Client | Seen::Both) if !is_client => self.seen[at] = Seen::Both,
+            Some(Seen::Server) if is_client => (self.kept[at], self.seen[at]) = (connection, Seen::Both),
+            _ => {
+                if is_client && before.is_some() {
+                    // Of equal ones the last has met the server's.
+                    *place = self.kept.len() as u32;
+                    std::mem::swap(&mut seen, &mut self.seen[at]);
+                }
+                self.seen.push(seen);
+                self.kept.push(connection);
+            }
         }
-        self.seen.push(seen);
-        self.kept.push(Connection::new(*socket, side));
-        self.kept.last_mut()
     }
 
     pub fn add_closing(&mut self, client: &Socket) {
@@ -59,7 +78,8 @@ impl OneEnd {
     }
 
     /// Also without what only the client's own end joins, as behind NAT. A server's end whose client is closing stays.
-    pub fn end(self) -> Vec<Connection> {
+    pub fn end(mut self) -> Vec<Connection> {
+        self.join();
         let OneEnd { mut kept, mut seen, closing, .. } = self;
         let servers: Vec<Ends> = kept.iter().filter(|one| one.side != Side::Client).map(ends_of).collect();
         seen.retain(|seen| *seen != Seen::Server);
@@ -122,7 +142,7 @@ mod tests {
             let rows: Vec<_> = rows.into_iter().chain(ends_of_those).enumerate().map(connection).collect();
             let mut streamed = OneEnd::default();
             let closing: Vec<_> = closing.into_iter().map(|(port, host)| socket((0, port, host), Side::Client)).collect();
-            rows.iter().for_each(|one| drop(streamed.add(&one.socket, one.side)));
+            rows.iter().for_each(|one| streamed.add(*one));
             closing.iter().for_each(|one| streamed.add_closing(one));
             let closing: Vec<_> = closing.iter().map(|one| Ends::of(one, Side::Client)).collect();
             let left: BTreeSet<u64> = streamed.end().iter().map(|one| one.socket.inode).collect();
