@@ -13,10 +13,11 @@ pub const HEALTHY_PATHS: [(&str, u32); 2] =
 /// What a table puts before the earlier build's name.
 const BEFORE: &str = "before: ";
 
-/// All of `contestants`, and each of ours again as it was in the earlier build's `folder`, right after it.
-pub fn paired(contestants: Vec<Contestant>, bin: &Path, folder: &Path) -> Vec<Contestant> {
+/// All of `contestants`, and each of ours again as it was in the earlier build's `folder`, right after it. `states`: as in
+/// [`Contestant::in_folder`].
+pub fn paired(contestants: Vec<Contestant>, bin: &Path, folder: &Path, states: [&Path; 2]) -> Vec<Contestant> {
     let pair = |contestant: Contestant| {
-        let before = contestant.in_folder(bin, folder, BEFORE);
+        let before = contestant.in_folder(bin, folder, states, BEFORE);
         std::iter::once(contestant).chain(before)
     };
     contestants.into_iter().flat_map(pair).collect()
@@ -33,8 +34,6 @@ pub fn of_rows(bin: &Path, state: &Path) -> Vec<Contestant> {
     let growth = growth.to_string_lossy().into_owned();
     let anew =
         format!("rm -rf {0}; mkdir {0}; exec \"$0\" -p{PORT} -t60 --limit 1000000 --state-dir {0}", first.display());
-    let later = state.join("later");
-    let _ = std::fs::create_dir(&later);
     vec![
         Contestant::of("hello world", &bin.join("examples/hello"), &[]),
         Contestant::of("kernel's empty walk", &bin.join("examples/empty_walk"), &[]),
@@ -43,7 +42,7 @@ pub fn of_rows(bin: &Path, state: &Path) -> Vec<Contestant> {
         ours("check_conn_tenants", "--key user"),
         Contestant::of("connleak who", &who, &["who", &format!("-p{PORT}"), "-t60"]),
         Contestant::command("check_conn_growth, first run", &["sh", "-c", &anew, &growth]).ending(ANY),
-        ours("check_conn_growth", &format!("--limit 1000000 --state-dir {}", later.display())),
+        ours("check_conn_growth", &format!("--limit 1000000 --state-dir {}", state.display())),
         Contestant::command("ss port", &["ss", "-Htan", &format!("( sport = :{PORT} or dport = :{PORT} )")]),
         Contestant::command("ss -Htanp", &["ss", "-Htanp"]),
     ]

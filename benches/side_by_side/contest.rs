@@ -66,13 +66,16 @@ impl Contestant {
         Contestant { code, ..self }
     }
 
-    /// The same program from another folder, if it is one of those in `bin`.
-    pub fn in_folder(&self, bin: &Path, folder: &Path, before: &str) -> Option<Contestant> {
+    /// The same program from another folder, if it is one of those in `bin`. With a state of its own: one build begins anew
+    /// what another has left in its version. `states`: where ours is, and where that one's.
+    pub fn in_folder(&self, bin: &Path, folder: &Path, states: [&Path; 2], before: &str) -> Option<Contestant> {
+        let [ours, its] = states.map(|state| state.to_string_lossy());
         let moved = |word: &String| {
             let there = Path::new(word).strip_prefix(bin).ok().map(|name| folder.join(name));
             there.filter(|there| there.is_file()).map(|there| there.to_string_lossy().into_owned())
         };
-        let argv: Vec<String> = self.argv.iter().map(|word| moved(word).unwrap_or_else(|| word.clone())).collect();
+        let argv = self.argv.iter().map(|word| moved(word).unwrap_or_else(|| word.replace(&*ours, &its)));
+        let argv: Vec<String> = argv.collect();
         let (name, code, scraped_at) = (format!("{before}{}", self.name), self.code, self.scraped_at);
         (argv != self.argv).then_some(Contestant { name, argv, code, scraped_at })
     }

@@ -126,7 +126,7 @@ fn measure(case: &str, rounds: usize, hold: bool, folder: Option<&Path>) -> Resu
     let program = tempfile::Builder::new().tempdir()?;
     let generator = public_copy(&bin.join("examples/peer"), program.path())?;
     let distinct = |number| 20_000 + number;
-    let state = tempfile::tempdir()?;
+    let (state, state_before) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let (mut scene, contestants) = match case {
         UNIX => {
             let path = program.path().join("x.sock").to_string_lossy().into_owned();
@@ -156,10 +156,13 @@ fn measure(case: &str, rounds: usize, hold: bool, folder: Option<&Path>) -> Resu
     let mut contestants = contestants;
     if case.parse::<u32>().is_ok_and(|sockets| sockets <= 50_000) {
         past::record(state.path())?;
+        if folder.is_some() {
+            past::record(state_before.path())?;
+        }
         contestants.push(Contestant::growth(&bin, state.path()));
     }
     if let Some(folder) = folder {
-        contestants = against::paired(contestants, &bin, folder);
+        contestants = against::paired(contestants, &bin, folder, [state.path(), state_before.path()]);
     }
     let (here, missing): (Vec<_>, Vec<_>) = contestants.into_iter().partition(Contestant::is_here);
     for absent in missing {

@@ -20,7 +20,7 @@ use connleak::service::profile::map::TenantMap;
 use connleak::service::tenant_key::{Key, Plain};
 use look::{Connection, End, Snapshot};
 use regex_lite::Regex;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::rc::Rc;
@@ -83,7 +83,7 @@ pub struct People {
     /// Processes in the root of the cgroups, which no unit has: hosts without systemd, containers.
     in_no_unit: HashSet<u32>,
     /// What was named once: patterns are dear, and most connections are of few processes.
-    named: HashMap<Known, Option<Rc<str>>>,
+    named: BTreeMap<Known, Option<Rc<str>>>,
     /// Whether no process here is a pooler.
     no_poolers: bool,
 }
@@ -118,7 +118,7 @@ impl People {
         }
         let users = if is_here && !world.is_foreign() { Users::read() } else { Users::default() };
         let unmapped = if is_here { unmapped() } else { None };
-        let (services, named) = (Vec::new(), HashMap::new());
+        let (services, named) = (Vec::new(), BTreeMap::new());
         let in_no_unit = HashSet::new();
         let mut people =
             People { naming, owners, lineages, cgroups, users, unmapped, services, in_no_unit, named, no_poolers };

@@ -1,10 +1,11 @@
 //! The connections of a service as the leak detector sees them: each once, with its owner group and
 //! its silence.
 
+mod one_end;
+
 use crate::base::error::Result;
 use crate::base::fnv::fnv64;
 use crate::growth::detector;
-use crate::kernel::ends::{self, Ends};
 use crate::kernel::headroom::PortUse;
 use crate::kernel::look;
 use crate::kernel::select::{Match, Selection};
@@ -13,6 +14,7 @@ use crate::kernel::source::Coverage;
 use crate::kernel::world::World;
 use crate::owners::blame::Suspect;
 use crate::owners::ghosts::Rows;
+use one_end::OneEnd;
 use std::collections::HashMap;
 
 /// Inodes that are remembered: of very many sockets each process has some among those that the kernel lists first.
@@ -121,8 +123,8 @@ impl Pool {
     /// Seconds for which half of the connections have been silent at least, where silences are known of all of them.
     pub fn idle_median(&self) -> Option<f64> {
         let mut idle: Vec<f64> = self.connections.iter().map(Connection::silence).collect::<Option<_>>()?;
-        idle.sort_unstable_by(|one, other| other.total_cmp(one));
-        idle.get(idle.len().saturating_sub(1) / 2).copied()
+        let middle = idle.len().checked_sub(1)? / 2;
+        Some(*idle.select_nth_unstable_by(middle, |one, other| other.total_cmp(one)).1)
     }
 
     /// Ghosts of the service count as connections in CLOSE_WAIT.
@@ -181,7 +183,7 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
     let (mut connections, mut counts, mut unsure) = (Vec::new(), [0; 11], 0);
     let (mut listeners, mut instance) = (Vec::new(), None::<u64>);
     let mut rows = Rows::of(StateSet::ALL);
-    let (mut closing, mut twins) = (Vec::new(), 0);
+    let (mut joined, mut twins) = (OneEnd::default(), 0);
     let seen = look::visit(world, selection, (StateSet::ALL, true), &mut |socket, matched, _| {
         let side = match matched {
             Match::No => return,
@@ -206,38 +208,22 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
                 connection.twin = twins;
                 twins += 1;
             }
-            connections.push(connection);
+            if selection.is_any() { connections.push(connection) } else { joined.add(connection) }
         } else {
             counts[socket.state as usize - 1] += 1;
-            let is_closing = matches!(socket.state, State::FinWait1 | State::FinWait2);
-            closing.extend((side == Side::Client && is_closing).then(|| Ends::of(socket, side)));
+            if side == Side::Client && matches!(socket.state, State::FinWait1 | State::FinWait2) {
+                joined.add_closing(socket);
+            }
         }
     })?;
     if !selection.is_any() {
-        keep_one_end(&mut connections, &closing);
+        connections = joined.end();
     }
     for connection in &connections {
         counts[connection.socket.state as usize - 1] += 1;
     }
     let instance = instance.unwrap_or(0);
     Ok(Pool { seen, connections, counts, instance, listeners, ports, rows, unsure })
-}
-
-/// Takes out the server's ends of connections whose client's end is there too. `closing`: clients' ends
-/// that don't count any more.
-fn keep_one_end(connections: &mut Vec<Connection>, closing: &[Ends]) {
-    let of = |wanted: Side| {
-        let of_side = connections.iter().filter(move |connection| connection.side == wanted);
-        of_side.map(move |connection| Ends::of(&connection.socket, wanted))
-    };
-    let mut clients: Vec<Ends> = of(Side::Client).collect();
-    let servers: Vec<Ends> = of(Side::Server).collect();
-    let counted = clients.len();
-    clients.extend(closing);
-    let mut joined = ends::join(&clients, &servers).into_iter();
-    connections.retain(|connection| {
-        connection.side == Side::Client || joined.next().flatten().is_none_or(|client| client >= counted)
-    });
 }
 
 fn counts_against_limit(state: State) -> bool {

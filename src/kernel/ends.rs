@@ -31,6 +31,27 @@ impl Ends {
     pub fn of(socket: &Socket, side: Side) -> Ends {
         Ends::new(side, socket.netns, socket.local, socket.remote)
     }
+
+    /// Whether they see each other as the ends of one connection.
+    pub fn see_the_same(&self, other: &Ends) -> bool {
+        (self.scope, self.client, self.server) == (other.scope, other.client, other.server)
+    }
+
+    /// What both ends see, spread over 64 bits.
+    pub fn number(&self) -> u64 {
+        let mut hash = u64::from(self.scope);
+        let mut add = |value: u64| hash = (hash.rotate_left(23) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        for Endpoint { ip, port } in [self.client, self.server] {
+            let bits = match ip {
+                IpAddr::V4(ip) => u128::from(ip.to_bits()),
+                IpAddr::V6(ip) => ip.to_bits(),
+            };
+            add((bits >> 64) as u64);
+            add(bits as u64);
+            add(u64::from(port));
+        }
+        hash
+    }
 }
 
 /// For each of `servers` the index of its other end among `clients`.
@@ -39,12 +60,16 @@ impl Ends {
 /// and leaves the client's own. As one client's port may lead to several servers, equal ends find each
 /// other first.
 pub fn join(clients: &[Ends], servers: &[Ends]) -> Vec<Option<usize>> {
+    join_more(clients, vec![false; clients.len()], servers)
+}
+
+/// [`join`]. `is_joined`: of each client whether another server's equal end is known already.
+pub fn join_more(clients: &[Ends], mut is_joined: Vec<bool>, servers: &[Ends]) -> Vec<Option<usize>> {
     let exact = ByBothEnds::new(clients);
     let mut joined: Vec<Option<usize>> = servers.iter().map(|ends| exact.get(clients, ends)).collect();
     if clients.is_empty() || joined.iter().all(Option::is_some) {
         return joined;
     }
-    let mut is_joined = vec![false; clients.len()];
     joined.iter().flatten().for_each(|index| is_joined[*index] = true);
     let own = |ends: &Ends| (ends.client_scope, ends.client);
     let mut single: HashMap<_, Vec<usize>> = HashMap::new();
@@ -63,35 +88,18 @@ struct ByBothEnds(Vec<(u64, u32)>);
 
 impl ByBothEnds {
     fn new(all: &[Ends]) -> ByBothEnds {
-        let mut sorted: Vec<(u64, u32)> = all.iter().zip(0..).map(|(ends, index)| (mixed(ends), index)).collect();
+        let mut sorted: Vec<(u64, u32)> = all.iter().zip(0..).map(|(ends, index)| (ends.number(), index)).collect();
         sorted.sort_unstable();
         ByBothEnds(sorted)
     }
 
     /// The last of those that are equal.
     fn get(&self, all: &[Ends], wanted: &Ends) -> Option<usize> {
-        let seen = |ends: &Ends| (ends.scope, ends.client, ends.server);
-        let hash = mixed(wanted);
+        let hash = wanted.number();
         let from = self.0.partition_point(|(known, _)| *known < hash);
         let alike = self.0[from..].iter().take_while(|(known, _)| *known == hash).map(|(_, index)| *index as usize);
-        alike.filter(|index| seen(&all[*index]) == seen(wanted)).last()
+        alike.filter(|index| all[*index].see_the_same(wanted)).last()
     }
-}
-
-/// What both ends see, spread over 64 bits.
-fn mixed(ends: &Ends) -> u64 {
-    let mut hash = u64::from(ends.scope);
-    let mut add = |value: u64| hash = (hash.rotate_left(23) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    for Endpoint { ip, port } in [ends.client, ends.server] {
-        let bits = match ip {
-            IpAddr::V4(ip) => u128::from(ip.to_bits()),
-            IpAddr::V6(ip) => ip.to_bits(),
-        };
-        add((bits >> 64) as u64);
-        add(bits as u64);
-        add(u64::from(port));
-    }
-    hash
 }
 
 #[cfg(test)]

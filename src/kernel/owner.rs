@@ -3,6 +3,7 @@
 //! Reading other users' processes needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; what is refused is
 //! counted and said. `pidfd_getfd` would be exact but delays the target's close(2): not used.
 
+pub mod all_holders;
 pub mod descriptors;
 mod likely;
 pub mod lineage;
@@ -22,7 +23,7 @@ use places::Places;
 pub use portrait::{cgroup_of, describe, stat};
 use read_tables::{ReadTables, Sockets, still_leads};
 pub use reading::{is_gone, open, was_refused};
-pub use sought::Sought;
+pub use sought::{Sought, Wanted};
 pub use tables::{each_descriptor, each_socket};
 
 use crate::kernel::user::Users;
@@ -96,7 +97,7 @@ pub struct Owners {
 /// Processes of the sockets' own users come first, as most often one of them is the holder; what
 /// then is left is looked for in all others (a service may open sockets as root and drop to a user).
 pub fn find(world: &World, sockets: &[(u64, u32)], wanted: Holders) -> Owners {
-    find_in(world, sockets, wanted, None)
+    find_in(world, &mut sockets.iter().copied(), wanted, None)
 }
 
 /// The first of these sockets' holders that is found: of processes that share one by fork(2) the one that made it.
@@ -107,11 +108,8 @@ pub fn main_holder(world: &World, sockets: &[(u64, u32)]) -> Option<Process> {
 }
 
 /// [`find`]. What is in `tables` isn't read again, and what is read is kept there.
-pub fn find_in(world: &World, sockets: &[(u64, u32)], wanted: Holders, mut tables: Option<&mut ReadTables>) -> Owners {
-    let mut sought = Sought::new(sockets.iter().map(|(inode, _)| *inode).collect());
-    let mut uids: Vec<u32> = sockets.iter().map(|(_, uid)| *uid).collect();
-    uids.sort_unstable();
-    uids.dedup();
+pub fn find_in(world: &World, of: &mut Wanted, holders: Holders, mut tables: Option<&mut ReadTables>) -> Owners {
+    let mut sought = Sought::of(of);
     let mut owners = Owners::default();
     if sought.left() == 0 {
         return owners;
@@ -120,17 +118,18 @@ pub fn find_in(world: &World, sockets: &[(u64, u32)], wanted: Holders, mut table
     let users = if world.is_foreign() { Users::default() } else { Users::read() };
     let was_read = |process: &Listed| tables.as_ref().is_some_and(|tables| tables.has(process.pid));
     let (mut read, unread): (Vec<_>, Vec<_>) = processes(world).into_iter().partition(was_read);
-    read.sort_by_key(|process| !uids.contains(&process.uid));
-    let (mut first, then): (Vec<_>, Vec<_>) = unread.into_iter().partition(|process| uids.contains(&process.uid));
+    read.sort_by_key(|process| !sought.users.contains(&process.uid));
+    let (mut first, then): (Vec<_>, Vec<_>) =
+        unread.into_iter().partition(|process| sought.users.contains(&process.uid));
     owners.unlisted = read.is_empty() && first.is_empty() && then.is_empty();
-    if wanted != Holders::All && first.len() > 1 && read.is_empty() {
+    if holders != Holders::All && first.len() > 1 && read.is_empty() {
         likely::first(world, &mut first, sought.inodes());
     }
     let (mut readable, mut tried) = (Vec::new(), Vec::new());
     for process in read.into_iter().chain(first).chain(then) {
         // Who opens sockets for another is not who is looked for, if that one has them too.
-        let is_found = || wanted == Holders::First || !owners.processes.iter().any(main_process::opens);
-        if wanted != Holders::All && sought.left() == 0 && is_found() {
+        let is_found = || holders == Holders::First || !owners.processes.iter().any(main_process::opens);
+        if holders != Holders::All && sought.left() == 0 && is_found() {
             break;
         }
         if world.deadline.is_near() {
@@ -149,10 +148,10 @@ pub fn find_in(world: &World, sockets: &[(u64, u32)], wanted: Holders, mut table
             readable.push(process);
         }
     }
-    if wanted == Holders::Main {
+    if holders == Holders::Main {
         owners.read_ancestors(world, &tried, &mut sought, &users);
     }
-    owners.read_threads(world, &readable, &uids, &mut sought, &users);
+    owners.read_threads(world, &readable, &mut sought, &users);
     owners.is_nested = sought.left() > 0 && !world.sees_the_hosts_processes();
     owners.holders.sort_unstable();
     owners.holders.dedup_by_key(|(inode, index, _)| (*inode, *index));
@@ -236,10 +235,12 @@ impl Owners {
 
     /// What no first thread has may be in another's own table: first in those that surely are others, then in
     /// those of the sockets' users.
-    fn read_threads(&mut self, world: &World, readable: &[Listed], uids: &[u32], sought: &mut Sought, users: &Users) {
+    fn read_threads(&mut self, world: &World, readable: &[Listed], sought: &mut Sought, users: &Users) {
         for (others, mut links) in MOST_LINKS {
-            let is_likely = |process: &&Listed| others == Others::Differing || uids.contains(&process.uid);
-            for process in readable.iter().filter(is_likely) {
+            for process in readable {
+                if others == Others::Alike && !sought.users.contains(&process.uid) {
+                    continue;
+                }
                 if sought.left() == 0 || self.late {
                     return;
                 }

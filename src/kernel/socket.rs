@@ -292,12 +292,24 @@ impl Socket {
 
     /// Whether it keeps its port or path without listening or being connected.
     pub fn is_bound(&self) -> bool {
-        self.state == State::Close && (self.local.port != 0 || self.local.unix().is_some())
+        self.state.is_bound(self.local)
     }
 
     /// Whether it waits in a listener's accept queue, or is about to: only there what no process has is in these states.
     pub fn is_waiting(&self) -> bool {
-        self.inode == 0 && matches!(self.state, State::Established | State::CloseWait | State::SynRecv)
+        self.state.is_waiting(self.inode)
+    }
+}
+
+impl State {
+    /// [`Socket::is_bound`].
+    pub fn is_bound(self, local: Endpoint) -> bool {
+        self == State::Close && (local.port != 0 || local.unix().is_some())
+    }
+
+    /// [`Socket::is_waiting`].
+    pub fn is_waiting(self, inode: u64) -> bool {
+        inode == 0 && matches!(self, State::Established | State::CloseWait | State::SynRecv)
     }
 }
 

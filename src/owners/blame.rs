@@ -129,8 +129,9 @@ impl Blame {
         let shares = share::with_other(share::largest(by_name, grouping.top), all.sockets);
         let waiting = suspects.iter().filter(|suspect| suspect.is_waiting()).count() as u64;
         let first = owners.first().map(|owner| owner.pid);
-        let is_firsts = |suspect: &&Suspect| pid_of(suspect, found).is_some() && pid_of(suspect, found) == first;
-        let rivals = suspects.iter().filter(is_firsts).map(|suspect| suspect.rivals).max().unwrap_or(0);
+        let is_firsts = |suspect: &&Suspect| first.is_some() && pid_of(suspect, found) == first;
+        let rivaled = suspects.iter().filter(|suspect| suspect.rivals > 0);
+        let rivals = rivaled.filter(is_firsts).map(|suspect| suspect.rivals).max().unwrap_or(0);
         let (peers, total) = (largest(all.peers, grouping.top), all.sockets);
         Blame { owners, shares, peers, groups, unowned, waiting, rivals, orphaned, total, grouping }
     }

@@ -27,8 +27,8 @@ pub fn find(world: &World, suspects: &mut [Suspect], mut holders: Holders, table
     if suspects.iter().any(|suspect| suspect.is_waiting() || keeps_port(suspect)) {
         holders = Holders::All;
     }
-    let wanted: Vec<_> = suspects.iter().map(|suspect| (suspect.holder_inode, suspect.uid)).collect();
-    let mut owners = owner::find_in(world, &wanted, holders, tables);
+    let mut wanted = suspects.iter().map(|suspect| (suspect.holder_inode, suspect.uid));
+    let mut owners = owner::find_in(world, &mut wanted, holders, tables);
     owners.put_main_first();
     owners
 }

@@ -14,6 +14,7 @@ use crate::history::{History, Step, Updated};
 use crate::kernel::boot;
 use crate::kernel::cgroup;
 use crate::kernel::headroom::{self, EphemeralPorts, Headroom, OpenFiles, PortUse, Resource};
+use crate::kernel::owner::all_holders::find_all_holders;
 use crate::kernel::owner::one_each::find_one_each;
 use crate::kernel::owner::read_tables::ReadTables;
 use crate::kernel::owner::{self, Holders, Owners, Process};
@@ -40,10 +41,7 @@ pub fn see(plan: &Plan, history: &mut History, holders: Holders, world: &World) 
     let seen = &mut updated.value;
     seen.owners = match searched.everything || seen.suspects.is_empty() {
         true => searched.owners,
-        false => {
-            let suspects: Vec<_> = seen.suspects.iter().map(of_inode).collect();
-            owner::find_in(world, &suspects, holders, Some(&mut tables))
-        }
+        false => owner::find_in(world, &mut seen.suspects.iter().map(of_inode), holders, Some(&mut tables)),
     };
     // A group is named once; who leaks now may be another process of the same unit and user.
     if let (Verdict::Leak(leak), Some((name, _))) = (&seen.found.learned.verdict, &mut seen.found.leaking) {
@@ -78,7 +76,8 @@ impl PoolSample {
         let (took, suspended) = (moment.uptime - before, suspended());
         // Fewer are no leak.
         let looking = Looking::ByDefault { matters: &|more| more >= detector::FEWEST, exactly: false };
-        let (rows, pids) = (std::mem::take(&mut pool.rows), || known.pids.clone());
+        let rows = if known.is_sought { pool.rows.clone() } else { std::mem::take(&mut pool.rows) };
+        let pids = || known.pids.clone();
         let find = || ghosts::find(world, plan.target, rows, &pids, &known.before, looking, tables);
         let ghosts = if selection.has_tcp() { find()?.unwrap_or_default() } else { Ghosts::default() };
         pool.add_ghosts(&ghosts.sockets, selection);
@@ -125,15 +124,19 @@ impl Searched {
         let (fresh, suspects) = (DetectorState::new(0), known.map_or_else(Vec::new, |memory| memory.suspects(pool)));
         let everything = plan.limit.is_none() || !suspects.is_empty();
         let mut sockets: Vec<(u64, u32)> = Vec::new();
-        let owners = if everything || seeks_all {
+        let all_holders = || find_all_holders(world, &pool.rows.inodes, &pool.rows.users);
+        let met = if seeks_all && !everything { all_holders() } else { None };
+        let owners = if everything || (seeks_all && met.is_none()) {
             sockets.extend(pool.connections.iter().map(of_inode));
             if plan.limit.is_none() {
                 sockets.extend(&pool.listeners);
             }
             let holders = if suspects.is_empty() { Holders::First } else { holders };
-            owner::find_in(world, &sockets, holders, Some(tables))
+            owner::find_in(world, &mut sockets.iter().copied(), holders, Some(tables))
         } else {
-            one_each(world, known.unwrap_or(&fresh), pool)
+            let mut owners = one_each(world, known.unwrap_or(&fresh), pool);
+            owners.add(met.unwrap_or_default());
+            owners
         };
         let holders: BTreeSet<(u32, &str)> = match plan.limit {
             None => owners.processes.iter().map(pid_and_name).collect(),

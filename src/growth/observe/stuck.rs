@@ -60,12 +60,9 @@ pub fn beside(
     }
     let pooled: Vec<&Connection> = pool.connections.iter().filter(|one| is_pooled(one)).collect();
     let of_group = |group: u32| pooled.iter().filter(move |one| one.group() == group);
-    let inodes: Vec<_> = suspected
-        .iter()
-        .flat_map(|resting| of_group(resting.group))
-        .map(|one| (one.socket.inode, one.socket.uid))
-        .collect();
-    let owners = owner::find_in(world, &inodes, Holders::First, Some(tables));
+    let of_those = suspected.iter().flat_map(|resting| of_group(resting.group));
+    let mut sockets = of_those.map(|one| (one.socket.inode, one.socket.uid));
+    let owners = owner::find_in(world, &mut sockets, Holders::First, Some(tables));
     let service: HashSet<u64> = pool.connections.iter().map(|one| one.socket.inode).collect();
     for Resting { group, is_told, .. } in suspected {
         let mut holders: BTreeMap<u32, (u64, &Process)> = BTreeMap::new();

@@ -36,15 +36,19 @@ fn rank(process: BorrowedFd<'_>, inodes: &[u64]) -> Result<u64, Errno> {
     if size < LARGE {
         return Ok(LAST | size);
     }
+    Ok(if tried(process, size, inodes)?.is_some() { size } else { LAST | size })
+}
+
+/// One of `inodes` that a process has, and its descriptor, if a few of its `size` show one.
+pub(super) fn tried(process: BorrowedFd<'_>, size: u64, inodes: &[u64]) -> Result<Option<(u64, u32)>, Errno> {
     let table = one_table::open(process)?;
     let mut target = [MaybeUninit::uninit(); 64];
-    let mut is_wanted = |fd: u64| {
-        let link = readlinkat_raw(&table, DecInt::new(fd).as_c_str(), &mut target);
-        link.is_ok_and(|(link, _)| inode(link).is_some_and(|inode| inodes.binary_search(&inode).is_ok()))
+    let mut wanted = |fd: u64| {
+        let (link, _) = readlinkat_raw(&table, DecInt::new(fd).as_c_str(), &mut target).ok()?;
+        inode(link).filter(|inode| inodes.binary_search(inode).is_ok()).map(|inode| (inode, fd as u32))
     };
     // Descriptors are given lowest first: there are few gaps.
-    let has_one = (0..TRIED).any(|part| is_wanted(size * (2 * part + 1) / (2 * TRIED)));
-    Ok(if has_one { size } else { LAST | size })
+    Ok((0..TRIED).find_map(|part| wanted(size * (2 * part + 1) / (2 * TRIED))))
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
 //! For each group of sockets somebody who holds any of them: where one name stands for all, that is enough.
 
 use super::tables::{each_descriptor_while, inode};
-use super::{Holders, Owners, describe, find, open_process, processes};
+use super::{Holders, Owners, find, open_process, processes};
 use crate::kernel::user::Users;
 use crate::kernel::world::World;
 use rustix::fd::AsFd;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A process is left after so many descriptors that tell nothing new.
-const MOST_IN_VAIN: usize = 1024;
+/// A process is left after so many descriptors that tell nothing new; where that has met too few, the next time after more.
+const IN_VAIN: [usize; 2] = [64, 1024];
 
 /// `sockets`: inode, user and group of each. Of a large service the first descriptors tell; where they don't, one
 /// socket of each group is looked for everywhere.
@@ -24,27 +24,25 @@ pub fn find_one_each(world: &World, sockets: &[(u64, u32, u32)]) -> Owners {
     let mut owners = Owners::default();
     let rights = world.raise();
     let users = if world.is_foreign() { Users::default() } else { Users::read() };
-    for process in processes(world).into_iter().filter(|process| uids.contains(&process.uid)) {
-        if unmet.is_empty() || world.deadline.is_near() {
-            break;
-        }
-        let Ok(dir) = open_process(world, process.pid) else { continue };
-        let (mut index, mut in_vain) = (None, 0);
-        let _ = each_descriptor_while(dir.as_fd(), &mut |place, link| {
-            in_vain += 1;
-            let at = inode(link).and_then(|inode| sought.binary_search_by_key(&inode, |(inode, _)| *inode).ok());
-            if let Some((inode, group)) = at.map(|at| sought[at])
-                && unmet.remove(&group)
-            {
-                let index = *index.get_or_insert_with(|| {
-                    owners.processes.push(describe(process.pid, dir.as_fd(), &users));
-                    owners.processes.len() - 1
-                });
-                owners.holders.push((inode, index as u32, place.fd));
-                in_vain = 0;
+    for most_in_vain in IN_VAIN {
+        for process in processes(world).into_iter().filter(|process| uids.contains(&process.uid)) {
+            if unmet.is_empty() || world.deadline.is_near() {
+                break;
             }
-            !unmet.is_empty() && in_vain < MOST_IN_VAIN
-        });
+            let Ok(dir) = open_process(world, process.pid) else { continue };
+            let mut in_vain = 0;
+            let _ = each_descriptor_while(dir.as_fd(), &mut |place, link| {
+                in_vain += 1;
+                let at = inode(link).and_then(|inode| sought.binary_search_by_key(&inode, |(inode, _)| *inode).ok());
+                if let Some((inode, group)) = at.map(|at| sought[at])
+                    && unmet.remove(&group)
+                {
+                    owners.add_holder((process.pid, dir.as_fd()), &users, inode, place.fd);
+                    in_vain = 0;
+                }
+                !unmet.is_empty() && in_vain < most_in_vain
+            });
+        }
     }
     drop(rights);
     if !unmet.is_empty() {
@@ -86,6 +84,10 @@ mod tests {
         let mut groups = found_of(&wanted);
         groups.sort_unstable();
         assert_eq!(groups, [0, 1]);
+        let between: Vec<_> = (0..2 * IN_VAIN[0]).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();
+        let behind = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_eq!(found_of(&[wanted[0], (inode(&behind), uid, 7)]), [0, 7], "far behind the first");
+        drop(between);
         // A group that nobody has hides no other.
         let gone = std::fs::metadata("/proc/self/ns/net").unwrap().ino();
         wanted.truncate(1);

@@ -1,5 +1,10 @@
 //! Inodes that are looked for in descriptor tables, and which of them have been met.
 
+use std::collections::BTreeSet;
+
+/// Sockets by inode and user.
+pub type Wanted<'a> = dyn Iterator<Item = (u64, u32)> + 'a;
+
 #[derive(Debug, Default)]
 pub struct Sought {
     /// Sorted, each once.
@@ -8,9 +13,21 @@ pub struct Sought {
     left: usize,
     /// Behind the last that was met: what is opened in turn has descriptors in turn.
     next: usize,
+    /// Whose they are, as far as that is told.
+    pub users: BTreeSet<u32>,
 }
 
 impl Sought {
+    pub fn of(sockets: &mut Wanted) -> Sought {
+        let mut users = BTreeSet::new();
+        let inode = |(inode, uid)| {
+            users.insert(uid);
+            inode
+        };
+        let inodes = sockets.map(inode).collect();
+        Sought { users, ..Sought::new(inodes) }
+    }
+
     /// 0 is no socket's.
     pub fn new(mut inodes: Vec<u64>) -> Sought {
         inodes.sort_unstable();
@@ -18,7 +35,7 @@ impl Sought {
         if inodes.first() == Some(&0) {
             inodes.remove(0);
         }
-        Sought { held: vec![false; inodes.len()], left: inodes.len(), next: 0, inodes }
+        Sought { held: vec![false; inodes.len()], left: inodes.len(), next: 0, inodes, users: BTreeSet::new() }
     }
 
     /// Sorted.

@@ -83,7 +83,7 @@ impl Suspect {
 
     /// Whether it waits for its listener's process: only there a socket in these states is nobody's.
     pub fn is_waiting(&self) -> bool {
-        self.socket().is_waiting()
+        self.state.is_waiting(self.inode)
     }
 
     /// Whether the kernel ends it by itself: its process has let it go.
@@ -98,7 +98,7 @@ impl Suspect {
 
     /// [`Socket::is_bound`].
     pub fn is_bound(&self) -> bool {
-        self.socket().is_bound()
+        self.state.is_bound(self.local)
     }
 
     /// Whether it has no peer, or that one no address.

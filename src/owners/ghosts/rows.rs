@@ -16,7 +16,7 @@ fn of_processes() -> StateSet {
     NOBODYS.into_iter().fold(StateSet::ALL, StateSet::without)
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Rows {
     /// The states that the look was at; none: there was none yet.
     states: StateSet,

@@ -26,7 +26,7 @@ pub fn find(
     let (known, before) = (|| target.request.pids.clone(), Known::default());
     let Some(found) = ghosts::find(world, target, rows, &known, &before, looking, tables)? else { return Ok(None) };
     let sockets: Vec<_> = found.sockets.iter().map(|ghost| (ghost.holder_inode, ghost.uid)).collect();
-    let owners = owner::find_in(world, &sockets, Holders::First, Some(tables));
+    let owners = owner::find_in(world, &mut sockets.iter().copied(), Holders::First, Some(tables));
     let mut haunted: Vec<Haunted> = Vec::new();
     for (inode, _) in &sockets {
         let Some(process) = owners.of(*inode).next() else { continue };
