@@ -25,6 +25,8 @@ pub struct Rows {
     pub users: BTreeSet<u32>,
     /// Inodes of others' sockets that were shown; `None`: they were not noted.
     pub others: Option<HashSet<u64>>,
+    /// Whether the look was at everyone's sockets, and read processes before.
+    pub are_everyones: bool,
     /// What had been opened when the look began; `None`: not asked, or not all was shown.
     pub opened: Option<Opened>,
 }
@@ -37,7 +39,7 @@ impl Rows {
     /// None yet, of a look at all states in which a process has a socket. `everyones`: at everyone's.
     pub fn of_all_states(world: &World, everyones: bool) -> Rows {
         let opened = if everyones { None } else { Opened::read(world) };
-        Rows { others: Some(HashSet::new()), opened, ..Rows::of(of_processes()) }
+        Rows { others: Some(HashSet::new()), are_everyones: everyones, opened, ..Rows::of(of_processes()) }
     }
 
     pub fn states(&self) -> StateSet {

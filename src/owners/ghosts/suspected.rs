@@ -30,6 +30,8 @@ pub struct Suspected<'a> {
     of_ports: (&'a [u16], Side),
     /// [`Rows::others`].
     others: Option<HashSet<u64>>,
+    /// [`Rows::are_everyones`].
+    are_everyones: bool,
     /// [`Rows::opened`].
     opened: Option<Opened>,
     /// Those of the rows.
@@ -77,7 +79,7 @@ impl<'a> Suspected<'a> {
     /// `at_most`: the kernel's count of all sockets that no table shows.
     pub fn new(
         target: &'a Target,
-        Rows { inodes, users, others, opened, .. }: Rows,
+        Rows { inodes, users, others, are_everyones, opened, .. }: Rows,
         known: Vec<u32>,
         before: &'a Known,
         looking: Looking<'a>,
@@ -92,6 +94,7 @@ impl<'a> Suspected<'a> {
             rows,
             of_ports,
             others,
+            are_everyones,
             opened,
             users,
             unit,
@@ -154,12 +157,13 @@ impl<'a> Suspected<'a> {
     fn read(&mut self, world: &World, tables: &mut ReadTables) -> Descriptors {
         let mut rows = std::mem::take(&mut self.rows);
         let belongs: &Belongs = &|process, cgroup| self.has(process, cgroup);
-        let were_read = !tables.is_empty();
         let mut found = descriptors::read(world, &mut rows, &self.earlier, self.scope(), belongs, tables);
-        // A look at everyone's sockets reads processes first: what they opened during it is in its rows alone.
-        if were_read && self.others.is_some() && rows.left() > 0 {
+        if self.are_everyones && rows.left() > 0 {
+            // What was opened during the look is in its rows alone. Of others it can't tell.
             tables.forget_processes();
+            let before = found.open;
             found = descriptors::read(world, &mut rows, &self.earlier, self.scope(), belongs, tables);
+            found.open.retain(|inode, _| before.contains_key(inode));
         }
         self.rows = rows;
         found
@@ -259,6 +263,10 @@ impl<'a> Suspected<'a> {
         let mut search = TableSearch::new((self.of_ports, self.was_asked()), unheld, (world, read));
         if let Some(others) = &self.others {
             search.known(open, others);
+        }
+        if self.are_everyones {
+            // A look takes long there, and each further one as long again.
+            open.retain(|inode, descriptor| descriptor.is_open(world, *inode));
         }
         // A process of one service has few other sockets; of all processes most are in a table.
         if open.len() <= FEW {

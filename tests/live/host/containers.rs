@@ -220,7 +220,7 @@ fn one_walk_of_each_namespace_shows_the_service_and_who_has_no_ghosts() {
     });
 }
 
-/// Descriptors are read before the tables there.
+/// Descriptors are read before the tables there. What comes and goes meanwhile is no reason to walk all once more.
 #[test]
 fn what_is_opened_while_all_namespaces_are_looked_at_has_a_holder() {
     Lab::test(|lab| {
@@ -228,23 +228,33 @@ fn what_is_opened_while_all_namespaces_are_looked_at_has_a_holder() {
             return;
         }
         let (mut server, mut client) = lab.connected("127.0.0.1:27421", 1);
+        let (mut other, mut other_client) = lab.connected("127.0.0.1:27422", 5);
+        let log = tempfile::NamedTempFile::new().unwrap();
         let late = || {
             let mut strace = Command::new("strace");
-            strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=sendto"]);
-            strace.args(["-e", "inject=sendto:delay_enter=1500000:when=1"]);
+            strace.args(["-f", "-qq", "-e", "trace=sendto", "-o"]).arg(log.path());
+            strace.args(["-e", "inject=sendto:delay_exit=1200000:when=1+1"]);
             strace.arg(CLOSEWAIT.0).args(["-p27421", "--side=server", "--netns=all", "--min-age=0s", "-w0", "-c100"]);
             run(strace.args(["--ratio-min-count=1000", "-v"]))
         };
+        let pause = |millis| std::thread::sleep(std::time::Duration::from_millis(millis));
         let outcome = std::thread::scope(|scope| {
             let late = scope.spawn(late);
-            std::thread::sleep(std::time::Duration::from_millis(800));
+            // The listeners have been shown, then all others.
+            pause(700);
+            other_client.say("close c");
+            other.say("close s");
             client.say("connect more 127.0.0.1:27421 3");
             server.say("accept more l 3");
             client.say("close more");
+            pause(1200);
+            other_client.say("connect again 127.0.0.1:27422 5");
+            other.say("accept again l 5");
             late.join().unwrap()
         });
         assert_eq!((outcome.code, outcome.value("close_wait"), outcome.value("ghosts")), (1, 3.0, 0.0), "{outcome:?}");
         assert!(outcome.text().contains(&format!("all held by peer[{}]", server.pid())), "{outcome:?}");
+        assert_eq!(fs::read_to_string(log.path()).unwrap().lines().count(), 2, "{outcome:?}");
     });
 }
 
