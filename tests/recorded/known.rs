@@ -1,7 +1,11 @@
 //! What is judged wrongly today, each with the reason: it must be seen failing, so that who mends it takes it out here.
 
 /// Pair, check, why.
-pub const FALSE_ALARMS: &[(&str, &str, &str)] = &[];
+pub const FALSE_ALARMS: &[(&str, &str, &str)] =
+    &[("pymemcache-bursts", "closewait", NOT_LEARNED), ("pymemcache-bursts", "conn_tenants", NOT_LEARNED)];
+
+const NOT_LEARNED: &str =
+    "what comes and goes is no alarm once check_conn_growth has seen it three times; a replay has no history";
 
 /// Pair, why.
 pub const MISSED: &[(&str, &str)] = &[
