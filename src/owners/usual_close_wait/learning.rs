@@ -36,7 +36,7 @@ struct Open {
     since: u64,
     first: u64,
     last: u64,
-    /// Milliseconds in CLOSE_WAIT at least.
+    /// Milliseconds in CLOSE_WAIT at most, as later ones are judged by that: where probes hide it, the time since data.
     age: u64,
     /// Whether it was missing at the last look. Who ends closes all it has just before: it must have lived on.
     has_gone: bool,
@@ -111,7 +111,7 @@ impl Learned {
             let Some(is_held) = (if here.is_some() { Some(true) } else { holds(one) }) else { return false };
             if is_held {
                 let age = here.copied().flatten().map_or(0, u64::from);
-                (one.last, one.age) = (now, one.age.max(age).max(now.saturating_sub(one.first)));
+                (one.last, one.age) = (now, one.age.max(age).max(now.saturating_sub(one.since)));
                 return true;
             }
             if one.has_gone && one.age <= LONGEST {
@@ -144,7 +144,7 @@ impl Learned {
                 since: self.looked.saturating_sub(at_most(suspect).unwrap_or(0)),
                 first: self.looked,
                 last: self.looked,
-                age: suspect.age.unwrap_or(0).into(),
+                age: at_most(suspect).unwrap_or(0),
                 has_gone: false,
             });
         }
