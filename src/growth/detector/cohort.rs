@@ -145,7 +145,12 @@ impl Cohort<'_> {
             witness: Witness::Cohort,
             group: self.sockets[0].key.group,
             onset: self.onset(),
-            pace: Pace::of(self.sockets.iter().map(|socket| self.held.began(socket)), self.end, self.scene.scale),
+            pace: Pace::of(
+                self.sockets.iter().map(|socket| self.held.began(socket)),
+                self.end,
+                self.scene.scale,
+                self.scene.room(),
+            ),
             bar: age_bar,
             suspects: self.sockets.iter().map(|socket| socket.cookie).collect(),
         }

@@ -189,6 +189,7 @@ impl Stream<'_> {
                 self.survivors.iter().map(|socket| socket.silent_since),
                 self.scene.now - self.bar,
                 self.scene.scale,
+                self.scene.room(),
             ),
             bar: self.bar,
             suspects: self.survivors.iter().map(|socket| socket.cookie).collect(),
