@@ -74,7 +74,7 @@ fn find_in(scene: &Scene, held: Held, settled: &[&Tracked]) -> Option<Finding> {
     while length >= FEWEST {
         let sockets = &lasting[lasting.len() - length..];
         let cohort = Cohort { scene, held, habit, end: scene.now - age_bar, sockets };
-        if cohort.span() < SHORTEST_SPAN || scene.share_taken(length as f64) < STAKE_BUSY {
+        if cohort.span() < SHORTEST_SPAN || scene.share_taken(length as f64) < cohort.stake() {
             return None;
         }
         let piles_up = cohort.goes_on() && cohort.is_renewed() && cohort.exceeds_record();
@@ -103,6 +103,14 @@ impl Cohort<'_> {
 
     fn span(&self) -> f64 {
         self.end - self.onset()
+    }
+
+    /// Places are known from how often they were taken again, sockets in use from nothing.
+    fn stake(&self) -> f64 {
+        match self.held {
+            Held::Sockets => self.scene.stake(STAKE_BUSY, self.scene.scale * self.sockets.len() as f64 / self.span()),
+            Held::Places => STAKE_BUSY,
+        }
     }
 
     /// Births without a long pause that do not slow down.

@@ -14,6 +14,12 @@ const REACH: f64 = 4.0;
 /// Fewer connections are no pace.
 const FEWEST: f64 = 6.0;
 
+/// Until a day has been seen stakes are this much larger: pools grow to their size, and what is closed late is in its first round.
+const FIRST_DAY: f64 = 1.5;
+const DAY: f64 = 86_400.0;
+/// But for limits that are nearer, in seconds: there is no time to wait for more.
+const NEAR: f64 = 3600.0;
+
 /// Everything known at one sample.
 #[derive(Debug, Clone, Copy)]
 pub struct Scene<'a> {
@@ -72,6 +78,11 @@ impl Scene<'_> {
     /// Connections that the service can still hold.
     pub fn room(&self) -> f64 {
         self.limit - self.total
+    }
+
+    /// The `stake` of what leaks at a `pace` in connections per second, where it rests on what isn't known.
+    pub fn stake(&self, stake: f64, pace: f64) -> f64 {
+        if self.now < DAY && self.room() > NEAR * pace { FIRST_DAY * stake } else { stake }
     }
 
     /// Which share of the headroom that was there without them `sockets` have taken.
