@@ -178,7 +178,7 @@ fn two_deploys_are_no_stream() {
 
 #[test]
 fn neither_are_three() {
-    let drained = |deploy: f64| every(3.0, deploy, deploy + 30.0).map(|born| lost(1, born));
+    let drained = |deploy: f64| every(2.0, deploy, deploy + 24.0).map(|born| lost(1, born));
     let deploys = [20_000.0, 22_500.0, 24_400.0].into_iter().flat_map(drained);
     assert_quiet(&Service::new(deploys), 40_000.0);
 }

@@ -1,9 +1,9 @@
 //! The second witness: lasting sockets that pile up and are never closed, be they busy. Leaks keep busy by heartbeats.
 
-use super::STAKE_BUSY;
 use super::habits::Group;
 use super::scene::{Finding, Pace, Scene, Witness};
 use super::tracked::Tracked;
+use super::{STAKE_BUSY, State};
 
 /// The share of the connections that were closed which may be older than the age bar before its margin.
 const RARE: f64 = 0.01;
@@ -45,7 +45,10 @@ impl Held {
 
     fn is_settled(self, socket: &Tracked, scene: &Scene) -> bool {
         match self {
-            Held::Sockets => socket.birth_seen && socket.age(scene.now) > scene.settled_age,
+            // What its peer has closed is the first witness's: it knows the spares of pools.
+            Held::Sockets => {
+                socket.birth_seen && socket.key.state == State::Established && socket.age(scene.now) > scene.settled_age
+            }
             Held::Places => {
                 socket.place.is_some() && socket.is_unused() && socket.keeps_place(scene.now, scene.settled_age)
             }
@@ -162,5 +165,45 @@ impl Cohort<'_> {
             bar: age_bar,
             suspects: self.sockets.iter().map(|socket| socket.cookie).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Key, habits::Habits, series::Series, table::Table};
+    use super::*;
+
+    /// A pool's spares lie in it for days, and it opens others meanwhile.
+    #[test]
+    fn what_its_peer_has_closed_is_in_no_cohort() {
+        let (table, habits, series) = (Table::default(), Habits::default(), Series::default());
+        let scene = Scene {
+            now: 1000.0,
+            epoch: 0.0,
+            interval: 60.0,
+            settled_age: 120.0,
+            limit: 100.0,
+            total: 1.0,
+            scale: 1.0,
+            table: &table,
+            habits: &habits,
+            totals: &series,
+            traffic: &series,
+        };
+        let in_cohort = |state| {
+            let socket = Tracked {
+                cookie: 1,
+                key: Key { group: 7, state },
+                born: 500.0,
+                birth_seen: true,
+                silent_since: 600.0,
+                idle: 400.0,
+                silence_seen: true,
+                suspect: false,
+                place: Some(500.0),
+            };
+            Held::Sockets.is_settled(&socket, &scene)
+        };
+        assert!(in_cohort(State::Established) && !in_cohort(State::CloseWait));
     }
 }
