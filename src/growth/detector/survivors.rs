@@ -15,10 +15,8 @@ const HABITUAL: f64 = 0.1;
 const WATCHED: f64 = 6.0;
 /// Distinct instants at which survivors fell silent; a warm-up, a batch or a restart makes one, a coincidence two.
 const GENERATIONS: usize = super::FEWEST as usize;
-/// Instants closer than this, seconds, are one generation: a deploy or a failover takes as long. Where short silences mean something,
-/// faults follow faster: then this share of the bar.
+/// Instants closer than this, seconds, are one generation: a deploy or a failover takes as long.
 const ONE_EVENT: f64 = 60.0;
-const SPACING: f64 = 0.2;
 /// The longest pause, as a share of the whole stream: it goes on, or it has stopped.
 const PAUSE: f64 = 0.5;
 /// The two longest pauses likewise: what lies in between is two instants, as two deploys or batches make them.
@@ -105,7 +103,7 @@ impl Stream<'_> {
         if span <= 0.0 {
             return false;
         }
-        let spacing = ONE_EVENT.min(SPACING * self.bar);
+        let spacing = ONE_EVENT.min(self.bar / 4.0);
         let (mut generations, mut generation, mut before) = (1, self.onset(), self.onset());
         let (mut pause, mut second) = (0.0_f64, 0.0_f64);
         let mut rest = |length: f64| (pause, second) = (pause.max(length), second.max(length.min(pause)));
