@@ -12,7 +12,8 @@
 //! 3. *They are additional*: the group stands above its peak before the first of them by nearly their number. A pool
 //!    that lies idle at night has the same sockets as by day.
 //! 4. *The stake fits what we know*: where closing and silence are known habits here, a few survivors suffice. The less is
-//!    known, the larger the share of the headroom that must be gone before we speak: the `STAKE_…` constants.
+//!    known, the larger the share of the headroom that must be gone before we speak: the `STAKE_…` constants, and more on
+//!    the first day.
 //!
 //! Leaks that never fall silent, because heartbeats go on, show as a growing cohort of lasting sockets (`cohort`), and
 //! leaks of a minute as a rush toward the limit (`backstop`). Growth in step with traffic is load.

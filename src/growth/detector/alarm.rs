@@ -12,7 +12,8 @@ const STANDING: f64 = 0.6;
 const SHORTEST: f64 = 3600.0;
 const CHECKS: f64 = 6.0;
 const LONGEST: f64 = 86_400.0;
-/// Seconds for which the suspects of a leak of lasting connections may be missing: whole pools are closed and opened anew.
+/// Seconds for which the suspects of a leak of lasting connections may be missing: whole pools are closed and opened anew, one
+/// after the other; where so few are left, a sweep has closed them.
 const RENEWAL: f64 = 1800.0;
 /// Share of the time left in which a better forecast is believed.
 const HASTE: f64 = 0.25;
@@ -90,7 +91,9 @@ impl Alarm {
         }
         let present = scene.table.iter().filter(|socket| socket.suspect).count();
         let stood = if present as f64 >= STANDING * self.suspects as f64 { scene.now } else { self.stood };
-        let absent = if self.witness == Witness::Cohort { RENEWAL } else { 0.0 };
+        let held = scene.table.iter().filter(|socket| socket.key.group == self.group).count() as f64;
+        let may_renew = self.witness == Witness::Cohort && held >= STANDING * self.suspects as f64;
+        let absent = if may_renew { RENEWAL } else { 0.0 };
         (scene.now - stood <= absent).then(|| Self { stood, ..self.clone() })
     }
 }

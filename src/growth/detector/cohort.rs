@@ -1,9 +1,9 @@
 //! The second witness: lasting sockets that pile up and are never closed, be they busy. Leaks keep busy by heartbeats.
 
-use super::STAKE_BUSY;
 use super::habits::Group;
 use super::scene::{Finding, Pace, Scene, Witness};
 use super::tracked::Tracked;
+use super::{STAKE_BUSY, State};
 
 /// The share of the connections that were closed which may be older than the age bar before its margin.
 const RARE: f64 = 0.01;
@@ -45,7 +45,10 @@ impl Held {
 
     fn is_settled(self, socket: &Tracked, scene: &Scene) -> bool {
         match self {
-            Held::Sockets => socket.birth_seen && socket.age(scene.now) > scene.settled_age,
+            // What its peer has closed is the first witness's: it knows the spares of pools.
+            Held::Sockets => {
+                socket.birth_seen && socket.key.state == State::Established && socket.age(scene.now) > scene.settled_age
+            }
             Held::Places => {
                 socket.place.is_some() && socket.is_unused() && socket.keeps_place(scene.now, scene.settled_age)
             }
@@ -74,7 +77,7 @@ fn find_in(scene: &Scene, held: Held, settled: &[&Tracked]) -> Option<Finding> {
     while length >= FEWEST {
         let sockets = &lasting[lasting.len() - length..];
         let cohort = Cohort { scene, held, habit, end: scene.now - age_bar, sockets };
-        if cohort.span() < SHORTEST_SPAN || scene.share_taken(length as f64) < STAKE_BUSY {
+        if cohort.span() < SHORTEST_SPAN || scene.share_taken(length as f64) < cohort.stake() {
             return None;
         }
         let piles_up = cohort.goes_on() && cohort.is_renewed() && cohort.exceeds_record();
@@ -103,6 +106,14 @@ impl Cohort<'_> {
 
     fn span(&self) -> f64 {
         self.end - self.onset()
+    }
+
+    /// Places are known from how often they were taken again, sockets in use from nothing.
+    fn stake(&self) -> f64 {
+        match self.held {
+            Held::Sockets => self.scene.stake(STAKE_BUSY, self.scene.scale * self.sockets.len() as f64 / self.span()),
+            Held::Places => STAKE_BUSY,
+        }
     }
 
     /// Births without a long pause that do not slow down.
@@ -145,9 +156,54 @@ impl Cohort<'_> {
             witness: Witness::Cohort,
             group: self.sockets[0].key.group,
             onset: self.onset(),
-            pace: Pace::of(self.sockets.iter().map(|socket| self.held.began(socket)), self.end, self.scene.scale),
+            pace: Pace::of(
+                self.sockets.iter().map(|socket| self.held.began(socket)),
+                self.end,
+                self.scene.scale,
+                self.scene.room(),
+            ),
             bar: age_bar,
             suspects: self.sockets.iter().map(|socket| socket.cookie).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Key, habits::Habits, series::Series, table::Table};
+    use super::*;
+
+    /// A pool's spares lie in it for days, and it opens others meanwhile.
+    #[test]
+    fn what_its_peer_has_closed_is_in_no_cohort() {
+        let (table, habits, series) = (Table::default(), Habits::default(), Series::default());
+        let scene = Scene {
+            now: 1000.0,
+            epoch: 0.0,
+            interval: 60.0,
+            settled_age: 120.0,
+            limit: 100.0,
+            total: 1.0,
+            scale: 1.0,
+            table: &table,
+            habits: &habits,
+            totals: &series,
+            traffic: &series,
+        };
+        let in_cohort = |state| {
+            let socket = Tracked {
+                cookie: 1,
+                key: Key { group: 7, state },
+                born: 500.0,
+                birth_seen: true,
+                silent_since: 600.0,
+                idle: 400.0,
+                silence_seen: true,
+                suspect: false,
+                place: Some(500.0),
+            };
+            Held::Sockets.is_settled(&socket, &scene)
+        };
+        assert!(in_cohort(State::Established) && !in_cohort(State::CloseWait));
     }
 }

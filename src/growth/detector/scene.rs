@@ -5,6 +5,21 @@ use super::series::Series;
 use super::table::Table;
 use serde::{Deserialize, Serialize};
 
+/// Late parts of a leak, as shares of the whole: each may have a pace of its own.
+const LATE: [f64; 2] = [0.5, 0.25];
+/// Yet later ones: as short a pace says little of what is far ahead.
+const LATEST: [f64; 3] = [0.125, 0.0625, 0.03125];
+/// It counts where the limit would be reached within this many times as long.
+const REACH: f64 = 4.0;
+/// Fewer connections are no pace.
+const FEWEST: f64 = 6.0;
+
+/// Until a day has been seen stakes are this much larger: pools grow to their size, and what is closed late is in its first round.
+const FIRST_DAY: f64 = 1.5;
+const DAY: f64 = 86_400.0;
+/// But for limits that are nearer, in seconds: there is no time to wait for more.
+const NEAR: f64 = 3600.0;
+
 /// Everything known at one sample.
 #[derive(Debug, Clone, Copy)]
 pub struct Scene<'a> {
@@ -60,10 +75,20 @@ impl Scene<'_> {
         self.habits.groups.get(&group).map_or(0.0, |group| group.closed)
     }
 
+    /// Connections that the service can still hold.
+    pub fn room(&self) -> f64 {
+        self.limit - self.total
+    }
+
+    /// The `stake` of what leaks at a `pace` in connections per second, where it rests on what isn't known.
+    pub fn stake(&self, stake: f64, pace: f64) -> f64 {
+        if self.now < DAY && self.room() > NEAR * pace { FIRST_DAY * stake } else { stake }
+    }
+
     /// Which share of the headroom that was there without them `sockets` have taken.
     pub fn share_taken(&self, sockets: f64) -> f64 {
         let taken = sockets * self.scale;
-        taken / ((self.limit - self.total).max(0.0) + taken).max(1.0)
+        taken / (self.room().max(0.0) + taken).max(1.0)
     }
 }
 
@@ -83,9 +108,9 @@ pub enum Witness {
 pub struct Pace {
     /// Since the onset.
     pub whole: f64,
-    /// The fastest of three rates, those of the whole, the last half and the last quarter: leaks follow the load, and deploys widen them.
+    /// The fastest of the whole, the last half, the last quarter and yet shorter ends of it: leaks follow the load, and deploys widen them.
     pub fastest: f64,
-    /// The slowest of them.
+    /// The slowest of the first three of them.
     pub slowest: f64,
 }
 
@@ -94,18 +119,25 @@ impl Pace {
         Self { whole: rate, fastest: rate, slowest: rate }
     }
 
-    /// The pace of what leaked at `instants`, from the first of them to `end`, each standing for `scale` connections.
-    pub fn of(instants: impl Iterator<Item = f64> + Clone, end: f64, scale: f64) -> Self {
+    /// The pace of what leaked at `instants`, from the first of them to `end`, each standing for `scale` connections; `room`: connections up to the limit.
+    pub fn of(instants: impl Iterator<Item = f64> + Clone, end: f64, scale: f64, room: f64) -> Self {
         let onset = instants.clone().next().unwrap_or(end);
         let span = (end - onset).max(1.0);
-        let count = instants.clone().count() as f64;
-        let mut pace = Self::steady((count - 1.0).max(0.0) / span * scale);
-        for part in [0.5, 0.25] {
-            let latest = instants.clone().filter(|&at| at > end - part * span).count() as f64;
-            // They come one by one: a count of n is uncertain by about its root.
-            let rate = |count: f64| count.max(0.0) / (part * span) * scale;
-            pace.fastest = pace.fastest.max(rate(latest - latest.sqrt()));
-            pace.slowest = pace.slowest.min(rate(latest + latest.sqrt().max(1.0)));
+        let since = |from: f64| instants.clone().filter(|&at| at > from).count() as f64;
+        let rate = |count: f64, length: f64| count.max(0.0) / length * scale;
+        let mut pace = Self::steady(rate(instants.clone().count() as f64 - 1.0, span));
+        // They come one by one: a count of n is uncertain by about its root.
+        for length in LATE.map(|part| part * span) {
+            let count = since(end - length);
+            pace.fastest = pace.fastest.max(rate(count - count.sqrt(), length));
+            pace.slowest = pace.slowest.min(rate(count + count.sqrt().max(1.0), length));
+        }
+        for length in LATEST.map(|part| part * span) {
+            let count = since(end - length);
+            let late = rate(count - count.sqrt(), length);
+            if count >= FEWEST && room <= REACH * length * late {
+                pace.fastest = pace.fastest.max(late);
+            }
         }
         pace
     }
@@ -131,4 +163,20 @@ pub struct Finding {
     pub bar: f64,
     /// Cookies.
     pub suspects: Vec<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One an hour for ten days, then one in five minutes for two hours.
+    #[test]
+    fn a_late_pace_counts_where_the_limit_is_as_near() {
+        let slow = (0..240).map(|hour| f64::from(hour) * 3600.0);
+        let fast = (1..=24).map(|look| 240.0 * 3600.0 + f64::from(look) * 300.0);
+        let instants: Vec<f64> = slow.chain(fast).collect();
+        let fastest = |room| Pace::of(instants.iter().copied(), 242.0 * 3600.0, 1.0, room).fastest * 3600.0;
+        assert!((2.5..4.0).contains(&fastest(40.0)), "29 in the last 7.6 hours: {}", fastest(40.0));
+        assert!(fastest(400.0) < 1.5, "that far ahead it is the pace of days: {}", fastest(400.0));
+    }
 }

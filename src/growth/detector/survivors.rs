@@ -15,8 +15,8 @@ const HABITUAL: f64 = 0.1;
 const WATCHED: f64 = 6.0;
 /// Distinct instants at which survivors fell silent; a warm-up, a batch or a restart makes one, a coincidence two.
 const GENERATIONS: usize = super::FEWEST as usize;
-/// Instants closer than this, seconds, are one generation: one fault seldom stretches longer.
-const ONE_EVENT: f64 = 20.0;
+/// Instants closer than this, seconds, are one generation: a deploy or a failover takes as long.
+const ONE_EVENT: f64 = 60.0;
 /// The longest pause, as a share of the whole stream: it goes on, or it has stopped.
 const PAUSE: f64 = 0.5;
 /// The two longest pauses likewise: what lies in between is two instants, as two deploys or batches make them.
@@ -140,9 +140,10 @@ impl Stream<'_> {
         let (onset, span) = (self.onset(), self.span());
         let settled = self.scene.grown(key.group, onset, span);
         let mut grown = if lane.hasty { settled.max(self.scene.grown_in_all(onset, span)) } else { settled };
+        let unknown = |stake: f64| self.scene.stake(stake, self.scene.scale * (count - 1.0) / span);
         let mut stake = lane.stake;
         if self.bar > 1.01 * lane.floor && self.habit.watched < WATCHED * self.bar {
-            stake = stake.max(STAKE_HALF_KNOWN);
+            stake = stake.max(unknown(STAKE_HALF_KNOWN));
         }
         let returns = self.habit.ended.above(lane.floor) >= ENDS * count;
         match key.state {
@@ -163,7 +164,7 @@ impl Stream<'_> {
             State::CloseWait => {}
             // Closing is a habit where as many were closed as there are: the few of a deploy or a failover are none.
             State::Established if self.scene.closed(key.group) < self.scene.held(key.group).max(ENDS * count) => {
-                stake = stake.max(if returns { STAKE_HALF_KNOWN } else { STAKE_UNKNOWN });
+                stake = stake.max(if returns { STAKE_HALF_KNOWN } else { unknown(STAKE_UNKNOWN) });
             }
             State::Established => {}
         }
@@ -189,6 +190,7 @@ impl Stream<'_> {
                 self.survivors.iter().map(|socket| socket.silent_since),
                 self.scene.now - self.bar,
                 self.scene.scale,
+                self.scene.room(),
             ),
             bar: self.bar,
             suspects: self.survivors.iter().map(|socket| socket.cookie).collect(),
