@@ -152,7 +152,8 @@ mod tests {
         assert!((found.rate * 60.0 - 0.5).abs() < 0.03, "{found:?}");
         assert!((found.level - 149.5).abs() < 3.0, "{found:?}");
         let left = found.left.unwrap();
-        assert!((left.likely - 100.0 * 120.0).abs() < 1500.0 && left.earliest < left.likely, "{left:?}");
+        // 100 at one in two minutes, less what the load of 50 may rise by, as it was seen for ten hours only.
+        assert!((left.likely - 10_200.0).abs() < 600.0 && left.earliest < left.likely, "{left:?}");
         assert!(left.latest > left.likely, "{left:?}");
         assert_eq!(found.judge, Judge::Counts);
         assert_eq!(of(&recording(None, leak), None, 1.0).unwrap().left, None);
