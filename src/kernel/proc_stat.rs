@@ -47,6 +47,13 @@ pub fn started(line: &[u8]) -> Option<u64> {
     std::str::from_utf8(parted(line)?.1.nth(19)?).ok()?.trim_end().parse().ok()
 }
 
+/// Where its stack begins, which is another place after each execve(2). `None`: it may not be read, or is a kernel's thread.
+pub fn stack_start(line: &[u8]) -> Option<u64> {
+    // Field 28.
+    let start = std::str::from_utf8(parted(line)?.1.nth(25)?).ok()?.trim_end().parse().ok()?;
+    (start != 0).then_some(start)
+}
+
 /// The name, which may hold anything, and the fields behind it.
 fn parted(line: &[u8]) -> Option<(&[u8], impl Iterator<Item = &[u8]>)> {
     let begin = line.iter().position(|byte| *byte == b'(')?;
@@ -68,6 +75,9 @@ mod tests {
         assert!(Stat::parse(b"7 (x) Z 1").is_some_and(|stat| stat.has_ended()));
         let line = b"7 (a b) S 6 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 9 9\n";
         assert_eq!((started(line), started(b"7 (sh) S 6 7"), started(b"")), (Some(4711), None, None));
+        let whole = b"7 (a b) S 6 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 9 9 1 2 3 140732 0 0\n";
+        let refused = b"7 (a b) S 6 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 9 9 1 1 1 0 0 0\n";
+        assert_eq!((stack_start(whole), stack_start(refused), stack_start(line)), (Some(140_732), None, None));
         // Linux 6.18, the first thread has called pthread_exit(3).
         let first_ended = b"7 (threads) Z 19802 19801 21496 0 -1 4227084 93 0 1 0 0 0 0 0 20 0 2 0 738868 0 0 1\n";
         assert!(Stat::parse(first_ended).is_some_and(|stat| !stat.has_ended() && !stat.is_exiting()));

@@ -61,8 +61,10 @@ pub fn usual(state_dir: Option<&Path>, target: &Target, world: &World) -> (Usual
         file(state_dir, target, world).and_then(|file| match file.numbers().map(|numbers| figures(&numbers)) {
             None if !file.is_there() => Ok(Usual::default()),
             None | Some(None) => Err(Error::Usage("of another boot or version".into())),
-            Some(Some((looked, usual))) if looked.saturating_add(STALE) < now() && !usual.is_empty() => {
-                Err(Error::Usage("its last run was more than an hour ago".into()))
+            Some(Some((looked, usual)))
+                if !usual.is_empty() && !(looked..=looked.saturating_add(STALE)).contains(&now()) =>
+            {
+                Err(Error::Usage("its last run was not within the last hour".into()))
             }
             Some(Some((_, usual))) => Ok(usual),
         });

@@ -3,10 +3,11 @@
 
 use super::{OPEN, OfPool, Usual, at_most, figures, file, now};
 use crate::base::error::Result;
-use crate::kernel::owner::{self, Holders, open_process, sockets_held};
+use crate::base::fnv::fnv64;
+use crate::kernel::owner::{self, Holders, open_process, sockets_held, stat};
+use crate::kernel::proc_stat;
 use crate::kernel::world::World;
 use crate::owners::blame::Suspect;
-use crate::owners::known;
 use crate::owners::spares;
 use crate::service::target::Target;
 use rustix::fd::AsFd;
@@ -31,7 +32,8 @@ struct Open {
     pool: u64,
     inode: u64,
     pid: u64,
-    start: u64,
+    /// [`life`] of its process.
+    life: u64,
     /// When its peer closed at the earliest; the first look that showed it so and the last one, in milliseconds.
     since: u64,
     first: u64,
@@ -83,7 +85,7 @@ pub fn learn(
         learned.open.clear();
     } else {
         let mut held = HashMap::new();
-        learned.see(seen, &mut |one| holds(one, &mut held, world));
+        learned.see(seen, &mut |one| holds(one, &mut held, world), &mut |closed| anyones(closed, world));
         learned.meet(seen, world);
     }
     file.keep(&learned.numbers())
@@ -96,30 +98,56 @@ fn holds(one: &Open, held: &mut HashMap<u64, Option<HashSet<u64>>>, world: &Worl
         let mut inodes = HashSet::new();
         let (pid, dir) = (u32::try_from(one.pid).ok()?, |pid| open_process(world, pid).ok());
         sockets_held(dir(pid)?.as_fd(), &mut inodes).ok()?;
-        (known::started(pid, world) == Ok(one.start)).then_some(inodes)
+        (life(pid, world) == Some(one.life)).then_some(inodes)
     };
     held.entry(one.pid).or_insert_with(read).as_ref().map(|inodes| inodes.contains(&one.inode))
 }
 
+/// What tells a process from others of its number, and from what it was before execve(2), which closes descriptors as an end
+/// does. `None`: it has ended, or may not be read.
+fn life(pid: u32, world: &World) -> Option<u64> {
+    let _rights = world.raise();
+    let line = stat(open_process(world, pid).ok()?.as_fd()).ok()?;
+    let (started, stack) = (proc_stat::started(&line)?, proc_stat::stack_start(&line)?);
+    Some(fnv64(format!("{started} {stack}").as_bytes()))
+}
+
+/// Those that some process still has, as a child that was forked with them; `None`: that can't be told.
+fn anyones(closed: &[Open], world: &World) -> Option<HashSet<u64>> {
+    let wanted: Vec<(u64, u32)> = closed.iter().map(|one| (one.inode, 0)).collect();
+    let owners = owner::find(world, &wanted, Holders::First);
+    let is_held = |inode: &u64| owners.of(*inode).next().is_some();
+    (!owners.late && !owners.unlisted).then(|| closed.iter().map(|one| one.inode).filter(is_held).collect())
+}
+
 impl Learned {
-    /// `holds`: whether its process has one still; `None`: that can't be told, or it has ended.
-    fn see(&mut self, seen: &[Suspect], holds: &mut dyn FnMut(&Open) -> Option<bool>) {
-        let (now, past) = (self.looked, &mut self.past);
+    /// `holds`: whether its process has one still; `None`: that can't be told, or it has ended. `anyones`: [`anyones`].
+    fn see(
+        &mut self,
+        seen: &[Suspect],
+        holds: &mut dyn FnMut(&Open) -> Option<bool>,
+        anyones: &mut dyn FnMut(&[Open]) -> Option<HashSet<u64>>,
+    ) {
+        let (now, mut closed) = (self.looked, Vec::new());
         let seen: HashMap<_, _> = seen.iter().filter_map(|one| Some((one.cookie?.get(), one.age))).collect();
-        self.open.retain_mut(|one| {
-            let here = seen.get(&one.cookie);
-            let Some(is_held) = (if here.is_some() { Some(true) } else { holds(one) }) else { return false };
-            if is_held {
+        self.open.retain_mut(|one| match (holds(one), seen.get(&one.cookie)) {
+            (Some(true), here) => {
                 let age = here.copied().flatten().map_or(0, u64::from);
                 (one.last, one.age) = (now, one.age.max(age).max(now.saturating_sub(one.since)));
-                return true;
+                true
             }
-            if one.has_gone && one.age <= LONGEST {
-                past.push(Past { pool: one.pool, first: one.first, last: one.last, age: one.age });
+            (Some(false), None) => {
+                closed.extend((one.has_gone && one.age <= LONGEST).then_some(*one));
+                !std::mem::replace(&mut one.has_gone, true)
             }
-            !std::mem::replace(&mut one.has_gone, true)
+            // Its process has ended, or left it to another.
+            (None, _) | (Some(false), Some(_)) => false,
         });
-        past.drain(..past.len().saturating_sub(MOST));
+        let held = if closed.is_empty() { None } else { anyones(&closed) };
+        let is_closed = |one: &Open| held.as_ref().is_some_and(|held| !held.contains(&one.inode));
+        let past = |Open { pool, first, last, age, .. }| Past { pool, first, last, age };
+        self.past.extend(closed.into_iter().filter(is_closed).map(past));
+        self.past.drain(..self.past.len().saturating_sub(MOST));
     }
 
     /// Adds those that are not known yet, whose process is found.
@@ -134,13 +162,13 @@ impl Learned {
         let owners = owner::find(world, &wanted, Holders::First);
         for suspect in new {
             let (Some(cookie), Some(holder)) = (suspect.cookie, owners.of(suspect.inode).next()) else { continue };
-            let Ok(start) = known::started(holder.pid, world) else { continue };
+            let Some(life) = life(holder.pid, world) else { continue };
             self.open.push(Open {
                 cookie: cookie.get(),
                 pool: spares::number(suspect),
                 inode: suspect.inode,
                 pid: holder.pid.into(),
-                start,
+                life,
                 since: self.looked.saturating_sub(at_most(suspect).unwrap_or(0)),
                 first: self.looked,
                 last: self.looked,
@@ -178,9 +206,9 @@ impl Learned {
         let usual = self.usual();
         let mut numbers = vec![self.looked, usual.len() as u64, self.open.len() as u64];
         numbers.extend(usual.iter().flat_map(|OfPool { pool, count, lasts }| [*pool, *count, *lasts]));
-        for Open { cookie, pool, inode, pid, start, since, first, last, age, has_gone } in &self.open {
+        for Open { cookie, pool, inode, pid, life, since, first, last, age, has_gone } in &self.open {
             let gone = u64::from(*has_gone);
-            let one: [u64; OPEN] = [*inode, *pool, *since, *cookie, *pid, *start, *first, *last, *age, gone];
+            let one: [u64; OPEN] = [*inode, *pool, *since, *cookie, *pid, *life, *first, *last, *age, gone];
             numbers.extend(one);
         }
         numbers.extend(self.past.iter().flat_map(|Past { pool, first, last, age }| [*pool, *first, *last, *age]));
@@ -192,12 +220,12 @@ impl Learned {
         let (looked, Usual { pools, closed }) = figures(numbers)?;
         let (open, past) = numbers.get(3 + 3 * pools.len()..)?.split_at_checked(closed.len() * OPEN)?;
         let (past, []) = past.as_chunks() else { return None };
-        let one = |[inode, pool, since, cookie, pid, start, first, last, age, gone]: &[u64; OPEN]| Open {
+        let one = |[inode, pool, since, cookie, pid, life, first, last, age, gone]: &[u64; OPEN]| Open {
             cookie: *cookie,
             pool: *pool,
             inode: *inode,
             pid: *pid,
-            start: *start,
+            life: *life,
             since: *since,
             first: *first,
             last: *last,
@@ -250,7 +278,9 @@ mod tests {
         /// A look at a second; who is new is of process 7.
         fn look(&mut self, second: u64, seen: &[Suspect], has_closed: bool) {
             self.looked = second * 1000;
-            self.see(seen, &mut |_| has_closed.then_some(false));
+            let here: Vec<u64> = seen.iter().map(|one| one.inode).collect();
+            let holds = |one: &Open| if here.contains(&one.inode) { Some(true) } else { has_closed.then_some(false) };
+            self.see(seen, &mut { holds }, &mut |_| Some(HashSet::new()));
             for suspect in seen {
                 let cookie = suspect.cookie.unwrap().get();
                 if self.open.iter().all(|one| one.cookie != cookie) {
@@ -261,7 +291,7 @@ mod tests {
                         pool,
                         inode: cookie,
                         pid: 7,
-                        start: 1,
+                        life: 1,
                         since: first,
                         first,
                         last,
@@ -348,13 +378,35 @@ mod tests {
     }
 
     #[test]
+    fn what_its_process_left_to_another_teaches_nothing() {
+        let mut learned = Learned::default();
+        for at in 0..4 {
+            let all: Vec<Suspect> = (0..6).map(|n| closed(at * 100 + n + 1, 9)).collect();
+            learned.look(at * 200, &all, true);
+            // In the table still.
+            learned.looked += 1000;
+            learned.see(&all, &mut |_| Some(false), &mut |_| None);
+            assert_eq!(learned.open, []);
+            // Reset meanwhile.
+            learned.look(at * 200 + 100, &all, true);
+            for held in [None, Some(all.iter().map(|one| one.inode).collect::<HashSet<_>>())] {
+                let mut learned = Learned::of_numbers(&learned.numbers()).unwrap();
+                (0..2).for_each(|_| learned.see(&[], &mut |_| Some(false), &mut |_| held.clone()));
+                assert_eq!((learned.usual(), learned.open.len()), (Vec::new(), 0));
+            }
+            learned.open.clear();
+        }
+        assert_eq!(learned.usual(), []);
+    }
+
+    #[test]
     fn a_ghost_is_there_while_its_process_has_it() {
         let mut learned = Learned::default();
         for at in 0..4 {
             let all: Vec<Suspect> = (0..6).map(|n| closed(at * 100 + n + 1, 9)).collect();
             learned.look(at * 200, &all, true);
             learned.looked = (at * 200 + 90) * 1000;
-            learned.see(&[], &mut |_| Some(true));
+            learned.see(&[], &mut |_| Some(true), &mut |_| None);
             learned.look(at * 200 + 100, &[], true);
             learned.look(at * 200 + 110, &[], true);
         }

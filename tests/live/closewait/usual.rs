@@ -167,6 +167,60 @@ fn a_leak_from_the_beginning_stays_an_alarm() {
     });
 }
 
+/// Forgets its connections by execve(2), which closes them, or leaves them to a child that it forks and ends.
+const FORGETS: &str = "
+import os, signal, socket, sys
+print('ready', flush=True)
+while word := sys.stdin.readline().strip():
+    if word == 'open':
+        kept = [socket.create_connection(('127.0.0.1', 27424)) for _ in range(6)]
+    if word == 'fork':
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+        [one.close() for one in kept]
+    if word == 'kill':
+        os.kill(child, 9), os.waitpid(child, 0)
+    if word == 'exec':
+        os.execv(sys.executable, [sys.executable, '-c', os.environ['SOURCE']])
+    print('ready', flush=True)
+";
+
+#[test]
+fn what_ends_by_exec_or_with_a_child_is_not_learned() {
+    for ways in [&["exec"][..], &["fork", "kill"]] {
+        Lab::test(|lab| {
+            let state = tempfile::tempdir().unwrap();
+            let (mut server, _others) = lab.connected(ADDRESS, 5);
+            let mut command = Command::new("python3");
+            command.args(["-c", FORGETS]).env("SOURCE", FORGETS).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
+            let mut application = Started(child);
+            assert_eq!(answers.next().unwrap().unwrap(), "ready");
+            let mut tell = |word: &str| {
+                writeln!(application.0.stdin.as_mut().unwrap(), "{word}").unwrap();
+                assert_eq!(answers.next().unwrap().unwrap(), "ready");
+            };
+            for round in 0..5 {
+                tell("open");
+                server.say("accept leak l 6");
+                server.say("close leak");
+                lab.wait_for(CLOSE_WAIT, PORT, 6);
+                are_seen(&state);
+                let found = look(&state, &[]);
+                assert_eq!((found.code, found.value("close_wait")), (1, 6.0), "{ways:?} {round}: {found:?}");
+                for way in ways {
+                    tell(way);
+                    grows(&state);
+                    grows(&state);
+                }
+                lab.wait_for(CLOSE_WAIT, PORT, 0);
+            }
+        });
+    }
+}
+
 /// A pool that is used in bursts, and a client for each request that is kept.
 const APPLICATION: &str = "
 import redis, sys

@@ -131,12 +131,14 @@ impl<'a> Wanted<'a> {
 
     /// How the recipe's client connects, where it can over this socket.
     fn over_unix(&self, recipe: &Recipe) -> Option<String> {
-        let path = self.unix.filter(|path| path.starts_with('/') && quoted(path) == *path)?;
-        if !recipe.unix.contains("DIR") {
-            return Some(recipe.unix.replace("PATH", path));
+        let path = self.unix.filter(|path| path.starts_with('/') && !path.contains(['*', '?']))?;
+        if recipe.unix.contains("DIR") {
+            let (dir, port) = path.rsplit_once("/.s.PGSQL.").filter(|(_, port)| port.parse::<u16>().is_ok())?;
+            return Some(recipe.unix.replace("DIR", &quoted(dir)).replace("PORT", port));
         }
-        let (dir, port) = path.rsplit_once("/.s.PGSQL.")?;
-        Some(recipe.unix.replace("DIR", dir).replace("PORT", port))
+        // socat has a meaning of its own for some characters.
+        let is_socats = recipe.unix.contains("UNIX-CONNECT");
+        (!is_socats || quoted(path) == path).then(|| recipe.unix.replace("PATH", &quoted(path)))
     }
 }
 
@@ -239,13 +241,17 @@ mod tests {
             ("pgbouncer", "/tmp/.s.PGSQL.6432", "psql -h /tmp -p 6432 ", "stats_users"),
             // What its client can't be told is only chosen.
             ("postgresql", "/run/other", "psql -h 127.0.0.1 -p 5432 ", "CREATE ROLE"),
+            ("pgbouncer", "/tmp/.s.PGSQL.x;y", "psql -h 127.0.0.1 -p 6432 ", "stats_users"),
             ("redis", "@redis", "redis-cli -h 127.0.0.1 -p 6379 ", "ACL SETUSER"),
         ] {
             let told = of(service, 0, Some(path)).unwrap();
-            let choice = format!("connleak sessions --unix {path} ");
+            let choice = format!("connleak sessions --unix {} ", quoted(path));
             assert!(told.contains(client) && told.contains(&choice) && told.contains(right), "{told}");
             assert_eq!(told.matches("# right:").count(), 1, "{told}");
         }
+        let odd = of("redis", 0, Some("/run/it's here")).unwrap();
+        let word = r"'/run/it'\''s here'";
+        assert!(odd.contains(&format!("-s {word} ")) && odd.contains(&format!("sessions --unix {word} -")), "{odd}");
         let odd = of("redis", 0, Some("/run/*/it's")).unwrap();
         assert!(odd.contains(r"connleak sessions --unix '/run/*/it'\''s' -") && odd.contains("-h 127.0.0.1"), "{odd}");
     }
