@@ -72,8 +72,11 @@ impl Snapshot {
 
     /// Whether any may have been in CLOSE_WAIT for long enough to count.
     pub fn has_long_closed(&self, ages: &Ages) -> bool {
-        let counts = self.connections.iter().map(|connection| ages.count(&connection.socket));
-        counts.map(|counts| counts.close_wait + counts.maybe_close_wait).any(|count| count > 0)
+        let mut closed = self.connections.iter().filter(|connection| connection.socket.state == State::CloseWait);
+        closed.any(|connection| {
+            let counts = ages.count(&connection.socket);
+            counts.close_wait + counts.maybe_close_wait > 0
+        })
     }
 
     /// Whether all clients are this host's own: then their address tells none from another.

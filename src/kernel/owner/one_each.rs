@@ -24,8 +24,9 @@ pub fn find_one_each(world: &World, sockets: &[(u64, u32, u32)]) -> Owners {
     let mut owners = Owners::default();
     let rights = world.raise();
     let users = if world.is_foreign() { Users::default() } else { Users::read() };
+    let listed: Vec<_> = processes(world).into_iter().filter(|process| uids.contains(&process.uid)).collect();
     for most_in_vain in IN_VAIN {
-        for process in processes(world).into_iter().filter(|process| uids.contains(&process.uid)) {
+        for process in &listed {
             if unmet.is_empty() || world.deadline.is_near() {
                 break;
             }
