@@ -3,7 +3,7 @@
 use crate::integrations::python::{prepare_python, python};
 use crate::lab::run::{CLOSEWAIT, PATIENCE, Started, TENANTS, as_nobody, poll};
 use crate::lab::{CLOSE_WAIT, Lab};
-use std::io::{BufRead, BufReader, Write};
+use crate::sessions::pasted::Application;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -35,15 +35,9 @@ fn what_redis_closed_of_a_pool_at_rest_is_judged_by_the_whole_pool() {
         command.args(["--port", "6379", "--bind", "127.0.0.1", "--save", "", "--timeout", "1"]);
         let _redis = Started(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
         assert!(poll(PATIENCE, || TcpStream::connect("127.0.0.1:6379").is_ok()), "redis-server listens");
-        let mut command = Command::new(python);
-        command.args(["-c", APPLICATION]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut application = Started(child);
-        assert_eq!(answers.next().unwrap().unwrap(), "ready");
+        let mut application = Application::start(&python, APPLICATION);
         let mut have = |count: u32, all: usize| {
-            writeln!(application.0.stdin.as_mut().unwrap(), "{count}").unwrap();
-            assert_eq!(answers.next().unwrap().unwrap(), "done");
+            application.tell(&count.to_string());
             lab.wait_for(CLOSE_WAIT, 6379, all);
         };
         let look = |more: &[&str]| CLOSEWAIT.run(&[&["-p6379", "--side=client", "--min-age=0s"], more].concat());

@@ -3,8 +3,8 @@
 use crate::integrations::python::{prepare_python, python};
 use crate::lab::run::{CLOSEWAIT, GROWTH, Outcome, PATIENCE, Started, TENANTS, as_nobody, poll};
 use crate::lab::{CLOSE_WAIT, Lab, Peer};
+use crate::sessions::pasted::Application;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -44,6 +44,18 @@ fn are_seen(state: &TempDir) {
     }
 }
 
+/// A pool's six that its server closed, an alarm as long as that isn't usual, and then closed by their process, which lives on.
+fn comes_and_goes(lab: &Lab, state: &TempDir, (server, client): (&mut Peer, &mut Peer), round: u32) {
+    close_idle(lab, server, client, ("pool", 6, 6));
+    let found = look(state, &[]);
+    assert_eq!((found.code, found.value("close_wait")), (1, 6.0), "{round}: {found:?}");
+    are_seen(state);
+    client.say("close pool");
+    lab.wait_for(CLOSE_WAIT, PORT, 0);
+    grows(state);
+    grows(state);
+}
+
 fn files(state: &TempDir) -> Vec<PathBuf> {
     let dir = fs::read_dir(state.path()).unwrap().next().unwrap().unwrap().path();
     let files = fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
@@ -55,17 +67,7 @@ fn what_comes_and_goes_is_usual_and_a_leak_beside_it_is_not() {
     Lab::test(|lab| {
         let state = tempfile::tempdir().unwrap();
         let (mut server, mut client) = lab.connected(ADDRESS, 5);
-        for round in 0..3 {
-            close_idle(lab, &mut server, &mut client, ("pool", 6, 6));
-            let found = look(&state, &[]);
-            assert_eq!((found.code, found.value("close_wait")), (1, 6.0), "{round}: {found:?}");
-            are_seen(&state);
-            client.say("close pool");
-            lab.wait_for(CLOSE_WAIT, PORT, 0);
-            // Gone, and its process lives on.
-            grows(&state);
-            grows(&state);
-        }
+        (0..3).for_each(|round| comes_and_goes(lab, &state, (&mut server, &mut client), round));
         close_idle(lab, &mut server, &mut client, ("pool", 6, 6));
         let learned = look(&state, &["-v"]);
         let value = |label| learned.value(label);
@@ -98,14 +100,7 @@ fn what_lasts_longer_than_it_ever_did_counts() {
     Lab::test(|lab| {
         let state = tempfile::tempdir().unwrap();
         let (mut server, mut client) = lab.connected(ADDRESS, 5);
-        for _ in 0..3 {
-            close_idle(lab, &mut server, &mut client, ("pool", 6, 6));
-            are_seen(&state);
-            client.say("close pool");
-            lab.wait_for(CLOSE_WAIT, PORT, 0);
-            grows(&state);
-            grows(&state);
-        }
+        (0..3).for_each(|round| comes_and_goes(lab, &state, (&mut server, &mut client), round));
         close_idle(lab, &mut server, &mut client, ("pool", 6, 6));
         assert_eq!(look(&state, &[]).code, 0);
         // They lasted for hardly more than two seconds, and may for twice as long.
@@ -170,7 +165,7 @@ fn a_leak_from_the_beginning_stays_an_alarm() {
 /// Forgets its connections by execve(2), which closes them, or leaves them to a child that it forks and ends.
 const FORGETS: &str = "
 import os, signal, socket, sys
-print('ready', flush=True)
+print((sys.argv[1:] or ['ready'])[0], flush=True)
 while word := sys.stdin.readline().strip():
     if word == 'open':
         kept = [socket.create_connection(('127.0.0.1', 27424)) for _ in range(6)]
@@ -182,8 +177,8 @@ while word := sys.stdin.readline().strip():
     if word == 'kill':
         os.kill(child, 9), os.waitpid(child, 0)
     if word == 'exec':
-        os.execv(sys.executable, [sys.executable, '-c', os.environ['SOURCE']])
-    print('ready', flush=True)
+        os.execv(sys.executable, sys.orig_argv[:3] + ['done'])
+    print('done', flush=True)
 ";
 
 #[test]
@@ -192,18 +187,9 @@ fn what_ends_by_exec_or_with_a_child_is_not_learned() {
         Lab::test(|lab| {
             let state = tempfile::tempdir().unwrap();
             let (mut server, _others) = lab.connected(ADDRESS, 5);
-            let mut command = Command::new("python3");
-            command.args(["-c", FORGETS]).env("SOURCE", FORGETS).stdin(Stdio::piped()).stdout(Stdio::piped());
-            let mut child = command.spawn().unwrap();
-            let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
-            let mut application = Started(child);
-            assert_eq!(answers.next().unwrap().unwrap(), "ready");
-            let mut tell = |word: &str| {
-                writeln!(application.0.stdin.as_mut().unwrap(), "{word}").unwrap();
-                assert_eq!(answers.next().unwrap().unwrap(), "ready");
-            };
+            let mut application = Application::start(Path::new("python3"), FORGETS);
             for round in 0..5 {
-                tell("open");
+                application.tell("open");
                 server.say("accept leak l 6");
                 server.say("close leak");
                 lab.wait_for(CLOSE_WAIT, PORT, 6);
@@ -211,7 +197,7 @@ fn what_ends_by_exec_or_with_a_child_is_not_learned() {
                 let found = look(&state, &[]);
                 assert_eq!((found.code, found.value("close_wait")), (1, 6.0), "{ways:?} {round}: {found:?}");
                 for way in ways {
-                    tell(way);
+                    application.tell(way);
                     grows(&state);
                     grows(&state);
                 }
@@ -248,21 +234,12 @@ fn redis_pys_pool_at_a_server_with_a_timeout_is_learned_and_its_leak_is_not() {
         command.args(["--port", "27424", "--bind", "127.0.0.1", "--save", "", "--timeout", "1"]);
         let _redis = Started(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
         assert!(poll(PATIENCE, || TcpStream::connect(ADDRESS).is_ok()), "redis-server listens");
-        let mut command = Command::new(python);
-        let application = APPLICATION.replace("Redis(", "Redis(port=27424, ").replace("Pool()", "Pool(port=27424)");
-        command.args(["-c", &application]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut application = Started(child);
-        assert_eq!(answers.next().unwrap().unwrap(), "ready");
-        let mut tell = |words: &str| {
-            writeln!(application.0.stdin.as_mut().unwrap(), "{words}").unwrap();
-            assert_eq!(answers.next().unwrap().unwrap(), "done");
-        };
+        let source = APPLICATION.replace("Redis(", "Redis(port=27424, ").replace("Pool()", "Pool(port=27424)");
+        let mut application = Application::start(&python, &source);
         let state = tempfile::tempdir().unwrap();
         for round in 0..4 {
             // Takes those that Redis has closed since, and closes them.
-            tell("burst 8");
+            application.tell("burst 8");
             grows(&state);
             grows(&state);
             lab.wait_for(CLOSE_WAIT, PORT, 8);
@@ -271,7 +248,7 @@ fn redis_pys_pool_at_a_server_with_a_timeout_is_learned_and_its_leak_is_not() {
             assert_eq!((found.code, found.value("close_wait")), (code, stuck), "{round}: {found:?}");
             are_seen(&state);
         }
-        tell("leak 30");
+        application.tell("leak 30");
         lab.wait_for(CLOSE_WAIT, PORT, 38);
         let leaks = look(&state, &[]);
         assert_eq!((leaks.code, leaks.value("close_wait"), leaks.value("spares")), (2, 30.0, 8.0), "{leaks:?}");
