@@ -207,7 +207,7 @@ impl Past {
         let boot_id = boot::boot_id().unwrap_or_default();
         let before = self.memory.as_ref().map_or_else(Known::default, |memory| memory.processes.in_boot(&boot_id));
         let mut pids = before.alive(&boot_id, world);
-        let is_sought = self.memory.is_none() || before.have_ended(&pids);
+        let is_sought = self.memory.is_none() || before.are_to_be_met(&pids, world);
         pids.extend(&plan.target.request.pids);
         KnownNow { boot_id, pids, is_sought, before }
     }
