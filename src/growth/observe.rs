@@ -109,7 +109,10 @@ impl<'a> Plan<'a> {
 
     /// What is looked at, in words: other options see other sockets, or the same ones differently.
     pub fn name(&self, world: &World) -> String {
-        let mut name = self.target.name(world);
+        self.with_options(self.target.name_with_unix(world))
+    }
+
+    fn with_options(&self, mut name: String) -> String {
         if self.measure != Measure::Connections {
             name.push_str(&format!(" metric {}", self.measure.name()));
         }
@@ -117,6 +120,12 @@ impl<'a> Plan<'a> {
             name.push_str(&format!(" rehearsal {}", self.speed));
         }
         name
+    }
+
+    /// The keys of earlier versions, the latest first: whether a profile's UNIX sockets are looked at, and where, was in none.
+    fn keys_before(&self, world: &World) -> Result<[String; 3]> {
+        let [now, before] = [self.name(world), self.with_options(self.target.name(world))];
+        Ok([series::key(&before, &scope::key(world)?), now, before])
     }
 
     /// Looks, judges and records. `holders`: of suspects.
@@ -136,7 +145,7 @@ impl<'a> Plan<'a> {
         let name = self.key(world)?;
         // What is wrong with the history shows again when it is written.
         let mut previous = history.peek(&name).unwrap_or_default();
-        if previous.runs == 0 && history.adopt(&self.name(world), &name) {
+        if previous.runs == 0 && self.keys_before(world)?.iter().any(|old| history.adopt(old, &name)) {
             previous = history.peek(&name).unwrap_or_default();
         }
         let number =
@@ -207,7 +216,7 @@ impl Past {
         let boot_id = boot::boot_id().unwrap_or_default();
         let before = self.memory.as_ref().map_or_else(Known::default, |memory| memory.processes.in_boot(&boot_id));
         let mut pids = before.alive(&boot_id, world);
-        let is_sought = self.memory.is_none() || before.have_ended(&pids);
+        let is_sought = self.memory.is_none() || before.are_to_be_met(&pids, world);
         pids.extend(&plan.target.request.pids);
         KnownNow { boot_id, pids, is_sought, before }
     }
@@ -293,6 +302,23 @@ mod tests {
     use crate::service::request::Request;
     use crate::service::target;
     use std::time::Duration;
+
+    /// One sees UNIX sockets that the other doesn't: what the one has learned of them must not end at each look of the other.
+    #[test]
+    fn a_profile_and_its_ports_are_two_series_and_the_profile_goes_on_from_the_one_before() {
+        let world = World::here(Deadline::after(Duration::from_secs(9)));
+        let by_port = target::resolve(Request { ports: vec![3306], ..Request::default() }, &world).unwrap();
+        let by_profile =
+            target::resolve(Request { profile: Some("mysql".into()), ..Request::default() }, &world).unwrap();
+        let names = [&by_port, &by_profile].map(|target| Plan::new(target).name(&world));
+        assert_eq!(names, ["mysql:3306 both", "mysql:3306 both unix"]);
+        let dir = tempfile::tempdir().unwrap();
+        let mut history = History::open(dir.path(), Duration::from_secs(9)).unwrap().history;
+        let sample = Sample { boot: "b".to_owned(), ..Sample::default() };
+        history.record(&Plan::new(&by_port).key(&world).unwrap(), &sample, b"x", 1).unwrap();
+        let mut runs = |target| Plan::new(target).past(&mut history, &world).unwrap().runs;
+        assert_eq!([runs(&by_profile), runs(&by_profile), runs(&by_port)], [1, 1, 0]);
+    }
 
     /// What is on disk goes by these words: a changed one begins every history anew.
     #[test]

@@ -4,6 +4,8 @@
 use super::{OPEN, OfPool, Usual, at_most, figures, file, now};
 use crate::base::error::Result;
 use crate::base::fnv::fnv64;
+use crate::kernel::owner::read_tables::still_leads;
+use crate::kernel::owner::tables::Place;
 use crate::kernel::owner::{self, Holders, open_process, sockets_held, stat};
 use crate::kernel::proc_stat;
 use crate::kernel::world::World;
@@ -11,6 +13,7 @@ use crate::owners::blame::Suspect;
 use crate::owners::spares;
 use crate::service::target::Target;
 use rustix::fd::AsFd;
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
@@ -31,7 +34,9 @@ struct Open {
     cookie: u64,
     pool: u64,
     inode: u64,
-    pid: u64,
+    pid: u32,
+    /// By which its process had it when it was met; `None`: an earlier version met it.
+    fd: Option<u32>,
     /// [`life`] of its process.
     life: u64,
     /// When its peer closed at the earliest; the first look that showed it so and the last one, in milliseconds.
@@ -84,23 +89,39 @@ pub fn learn(
     if leaks {
         learned.open.clear();
     } else {
-        let mut held = HashMap::new();
-        learned.see(seen, &mut |one| holds(one, &mut held, world), &mut |closed| anyones(closed, world));
+        let mut holders = HashMap::new();
+        let _rights = world.raise();
+        learned.see(seen, &mut |one| holds(one, &mut holders, world), &mut |closed| anyones(closed, world));
         learned.meet(seen, world);
     }
     file.keep(&learned.numbers())
 }
 
-/// Whether who had it has it still, where that one runs and can be read. `held`: by pid, as far as it was read.
-fn holds(one: &Open, held: &mut HashMap<u64, Option<HashSet<u64>>>, world: &World) -> Option<bool> {
+/// Who had one.
+struct Holder {
+    /// [`life`] of the process now.
+    life: Option<u64>,
+    /// All sockets that it has, as far as they had to be read; in it `None`: they can't be.
+    sockets: OnceCell<Option<HashSet<u64>>>,
+}
+
+/// Whether who had it has it still, where that one runs and can be read: by the descriptor that it had; where that leads
+/// elsewhere, by any. `holders`: by pid, as far as they were asked for.
+fn holds(one: &Open, holders: &mut HashMap<u32, Holder>, world: &World) -> Option<bool> {
+    let new = || Holder { life: life(one.pid, world), sockets: OnceCell::new() };
+    let holder = holders.entry(one.pid).or_insert_with(new);
+    holder.life.filter(|life| *life == one.life)?;
+    let place = one.fd.map(|fd| Place { thread: 0, fd, is_registered: false });
+    if place.is_some_and(|place| still_leads(world, one.pid, place, one.inode)) {
+        return Some(true);
+    }
     let read = || {
-        let _rights = world.raise();
         let mut inodes = HashSet::new();
-        let (pid, dir) = (u32::try_from(one.pid).ok()?, |pid| open_process(world, pid).ok());
-        sockets_held(dir(pid)?.as_fd(), &mut inodes).ok()?;
-        (life(pid, world) == Some(one.life)).then_some(inodes)
+        sockets_held(open_process(world, one.pid).ok()?.as_fd(), &mut inodes).ok()?;
+        // Who has called execve(2) since has not closed them as one that lives on does.
+        (life(one.pid, world) == holder.life).then_some(inodes)
     };
-    held.entry(one.pid).or_insert_with(read).as_ref().map(|inodes| inodes.contains(&one.inode))
+    holder.sockets.get_or_init(read).as_ref().map(|inodes| inodes.contains(&one.inode))
 }
 
 /// What tells a process from others of its number, and from what it was before execve(2), which closes descriptors as an end
@@ -161,13 +182,15 @@ impl Learned {
         let wanted: Vec<(u64, u32)> = new.iter().map(|suspect| (suspect.inode, suspect.uid)).collect();
         let owners = owner::find(world, &wanted, Holders::First);
         for suspect in new {
-            let (Some(cookie), Some(holder)) = (suspect.cookie, owners.of(suspect.inode).next()) else { continue };
+            let held = owners.descriptors(suspect.inode).next();
+            let (Some(cookie), Some((holder, fd))) = (suspect.cookie, held) else { continue };
             let Some(life) = life(holder.pid, world) else { continue };
             self.open.push(Open {
                 cookie: cookie.get(),
                 pool: spares::number(suspect),
                 inode: suspect.inode,
-                pid: holder.pid.into(),
+                pid: holder.pid,
+                fd: Some(fd),
                 life,
                 since: self.looked.saturating_sub(at_most(suspect).unwrap_or(0)),
                 first: self.looked,
@@ -206,9 +229,11 @@ impl Learned {
         let usual = self.usual();
         let mut numbers = vec![self.looked, usual.len() as u64, self.open.len() as u64];
         numbers.extend(usual.iter().flat_map(|OfPool { pool, count, lasts }| [*pool, *count, *lasts]));
-        for Open { cookie, pool, inode, pid, life, since, first, last, age, has_gone } in &self.open {
+        for Open { cookie, pool, inode, pid, fd, life, since, first, last, age, has_gone } in &self.open {
             let gone = u64::from(*has_gone);
-            let one: [u64; OPEN] = [*inode, *pool, *since, *cookie, *pid, *life, *first, *last, *age, gone];
+            // Earlier versions, which know no descriptor, find no such process then, and forget the socket.
+            let holder = u64::from(*pid) | fd.map_or(0, |fd| (u64::from(fd) + 1) << 32);
+            let one: [u64; OPEN] = [*inode, *pool, *since, *cookie, holder, *life, *first, *last, *age, gone];
             numbers.extend(one);
         }
         numbers.extend(self.past.iter().flat_map(|Past { pool, first, last, age }| [*pool, *first, *last, *age]));
@@ -220,11 +245,12 @@ impl Learned {
         let (looked, Usual { pools, closed }) = figures(numbers)?;
         let (open, past) = numbers.get(3 + 3 * pools.len()..)?.split_at_checked(closed.len() * OPEN)?;
         let (past, []) = past.as_chunks() else { return None };
-        let one = |[inode, pool, since, cookie, pid, life, first, last, age, gone]: &[u64; OPEN]| Open {
+        let one = |[inode, pool, since, cookie, holder, life, first, last, age, gone]: &[u64; OPEN]| Open {
             cookie: *cookie,
             pool: *pool,
             inode: *inode,
-            pid: *pid,
+            pid: *holder as u32,
+            fd: ((*holder >> 32) as u32).checked_sub(1),
             life: *life,
             since: *since,
             first: *first,
@@ -264,8 +290,11 @@ fn often(mut left: Vec<&Past>) -> Option<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::deadline::Deadline;
     use crate::kernel::socket::{Endpoint, Socket, State};
     use std::num::NonZeroU64;
+    use std::os::unix::fs::symlink;
+    use std::time::Duration;
 
     /// One of a pool, in CLOSE_WAIT for so many seconds.
     fn closed(cookie: u64, age: u32) -> Suspect {
@@ -291,6 +320,7 @@ mod tests {
                         pool,
                         inode: cookie,
                         pid: 7,
+                        fd: Some(3),
                         life: 1,
                         since: first,
                         first,
@@ -435,6 +465,39 @@ mod tests {
             learned.look(at * 8000 + 3900, &[], true);
         }
         assert_eq!(learned.usual(), []);
+    }
+
+    /// Of a process in a copy of `/proc`, one of whose descriptors can't be read: as long as all have to be, nothing is told.
+    #[test]
+    fn one_descriptor_tells_and_all_only_where_it_leads_elsewhere() {
+        let root = tempfile::tempdir().unwrap();
+        let fds = root.path().join("7/fd");
+        std::fs::create_dir_all(&fds).unwrap();
+        let stat = (3..=52).map(|field| field.to_string()).collect::<Vec<_>>().join(" ");
+        std::fs::write(root.path().join("7/stat"), format!("7 (app) {stat}\n")).unwrap();
+        let link = |fd: u32, inode: u64| symlink(format!("socket:[{inode}]"), fds.join(fd.to_string())).unwrap();
+        link(3, 42);
+        std::fs::write(fds.join("9"), "").unwrap();
+        let mut world = World::here(Deadline::after(Duration::from_secs(9)));
+        world.proc_root = root.path().to_owned();
+        let life = life(7, &world).unwrap();
+        let (since, first, last, age) = (0, 0, 0, 0);
+        let (cookie, pool, inode, pid, fd, has_gone) = (1, 2, 42, 7, Some(3), false);
+        let met = Open { cookie, pool, inode, pid, fd, life, since, first, last, age, has_gone };
+        let has = |one: Open| {
+            let known = Learned { open: vec![one], ..Learned::default() };
+            let known = Learned::of_numbers(&known.numbers()).unwrap();
+            assert_eq!(known.open, [one]);
+            holds(&known.open[0], &mut HashMap::new(), &world)
+        };
+        assert_eq!(has(met), Some(true), "the others are not read");
+        assert_eq!(has(Open { life: life + 1, ..met }), None, "another process");
+        assert_eq!([None, Some(4)].map(|fd| has(Open { fd, ..met })), [None; 2], "all must be read");
+        std::fs::remove_file(fds.join("9")).unwrap();
+        assert_eq!([None, Some(4)].map(|fd| has(Open { fd, ..met })), [Some(true); 2]);
+        link(4, 43);
+        assert_eq!(has(Open { fd: Some(4), ..met }), Some(true), "moved by dup2(2)");
+        assert_eq!(has(Open { inode: 44, ..met }), Some(false));
     }
 
     #[test]
