@@ -8,6 +8,7 @@ use crate::kernel::world::World;
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The latest processes that are kept.
 const MOST: usize = 256;
@@ -23,6 +24,9 @@ const STALE: u64 = 300 * 100;
 pub struct Known {
     boot_id: String,
     processes: Vec<(u32, u64)>,
+    /// Where their stacks began when they were met, by pid: another place is another program ([`stack_start`]). A history keeps none.
+    #[serde(skip)]
+    stacks: BTreeMap<u32, u64>,
     /// Inodes of the service's sockets at the last look.
     pub rows: Vec<u64>,
     /// Processes without any socket in the tables that had descriptors of such that left them: pid, start, and how
@@ -41,10 +45,26 @@ impl Known {
         Known { boot_id: self.boot_id.clone(), processes: self.processes.clone(), ..Known::default() }
     }
 
+    /// With the processes and sockets that another check met. Strangers are each check's own: it met them at looks of its own.
+    pub fn add(&mut self, other: &Known) {
+        if other.processes.is_empty() && other.rows.is_empty() {
+            return;
+        }
+        if self.boot_id != other.boot_id {
+            *self = Known { boot_id: other.boot_id.clone(), ..Known::default() };
+        }
+        let new = other.processes.iter().filter(|one| !self.processes.contains(one));
+        let new: Vec<(u32, u64)> = new.copied().collect();
+        // Of one pid a single process runs.
+        self.stacks.extend(new.iter().filter_map(|(pid, _)| Some((*pid, *other.stacks.get(pid)?))));
+        self.processes.extend(new);
+        self.rows.extend(&other.rows);
+    }
+
     /// Those that still run, or of which that can't be told now.
     pub fn alive(&self, boot_id: &str, world: &World) -> Vec<u32> {
         let of_boot = self.processes.iter().filter(|_| self.boot_id == boot_id);
-        of_boot.filter(|(pid, start)| runs(*pid, *start, world)).map(|(pid, _)| *pid).collect()
+        of_boot.filter(|(pid, start)| runs(*pid, *start, self.stacks.get(pid), world)).map(|(pid, _)| *pid).collect()
     }
 
     /// Whether there were any, all of which have ended.
@@ -61,11 +81,28 @@ impl Known {
         pids.sort_unstable();
         pids.dedup();
         let before = |pid: u32| self.processes.iter().find(|(known, _)| *known == pid && alive.contains(&pid));
-        let start = |pid: u32| before(pid).map_or_else(|| started(pid, world).ok(), |(_, start)| Some(*start));
-        let mut processes: Vec<_> = pids.into_iter().filter_map(|pid| Some((pid, start(pid)?))).collect();
-        processes.sort_unstable_by_key(|(_, start)| std::cmp::Reverse(*start));
+        let now = |pid: u32| begun(pid, world).ok();
+        let mut processes: Vec<(u32, u64, Option<u64>)> = Vec::new();
+        for pid in pids {
+            let begun =
+                before(pid).map_or_else(|| now(pid), |(_, start)| Some((*start, self.stacks.get(&pid).copied())));
+            processes.extend(begun.map(|(start, stack)| (pid, start, stack)));
+        }
+        processes.sort_unstable_by_key(|(_, start, _)| std::cmp::Reverse(*start));
         processes.truncate(MOST);
-        self.processes = processes;
+        self.stacks = processes.iter().filter_map(|(pid, _, stack)| Some((*pid, (*stack)?))).collect();
+        self.processes = processes.into_iter().map(|(pid, start, _)| (pid, start)).collect();
+    }
+
+    /// Notes which programs they are, to be known by it later: what `earlier` noted of them, else what they are now.
+    pub fn note_programs(&mut self, earlier: &Known, world: &World) {
+        for one in &self.processes {
+            let before = || earlier.processes.contains(one).then(|| earlier.stacks.get(&one.0).copied()).flatten();
+            let now = || begun(one.0, world).ok().filter(|(start, _)| *start == one.1)?.1;
+            if let Some(stack) = before().or_else(now) {
+                self.stacks.insert(one.0, stack);
+            }
+        }
     }
 
     /// Keeps the sockets of this look, and of strangers (`None`: not looked for) those that it met for the first time.
@@ -73,7 +110,7 @@ impl Known {
         self.rows = rows;
         let now = (boot::uptime() * TICKS) as u64;
         let Some(strangers) = strangers else { return };
-        self.strangers.retain(|(pid, start, _)| runs(*pid, *start, world));
+        self.strangers.retain(|(pid, start, _)| runs(*pid, *start, None, world));
         for (pid, count) in strangers {
             let Ok(start) = started(*pid, world) else { continue };
             if !self.strangers.iter().any(|(known, ..)| known == pid) && self.strangers.len() < MOST {
@@ -108,6 +145,7 @@ impl Known {
         numbers.extend(self.processes.iter().flat_map(|(pid, start)| [u64::from(*pid), *start]));
         numbers.extend(self.strangers.iter().flat_map(|(pid, start, first)| [u64::from(*pid), *start, *first]));
         numbers.extend(&self.rows);
+        numbers.extend(self.processes.iter().map(|(pid, _)| self.stacks.get(pid).copied().unwrap_or(0)));
         numbers
     }
 
@@ -115,12 +153,17 @@ impl Known {
     pub fn of_numbers(boot_id: &str, numbers: &[u64]) -> Option<Known> {
         let (&[looked, processes, strangers, count], rest) = numbers.split_first_chunk()?;
         let (processes, rest) = rest.split_at_checked(usize::try_from(processes).ok()?.checked_mul(2)?)?;
-        let (strangers, rows) = rest.split_at_checked(usize::try_from(strangers).ok()?.checked_mul(3)?)?;
-        (rows.len() as u64 == count).then_some(())?;
+        let (strangers, rest) = rest.split_at_checked(usize::try_from(strangers).ok()?.checked_mul(3)?)?;
+        let (rows, stacks) = rest.split_at_checked(usize::try_from(count).ok()?)?;
         let pid = |number: u64| u32::try_from(number).unwrap_or(0);
+        let processes: Vec<(u32, u64)> = processes.chunks_exact(2).map(|of| (pid(of[0]), of[1])).collect();
+        // Earlier versions noted none.
+        (stacks.is_empty() || stacks.len() == processes.len()).then_some(())?;
+        let stacks = processes.iter().zip(stacks).filter(|(_, stack)| **stack != 0);
         Some(Known {
             boot_id: boot_id.to_owned(),
-            processes: processes.chunks_exact(2).map(|of| (pid(of[0]), of[1])).collect(),
+            stacks: stacks.map(|((pid, _), stack)| (*pid, *stack)).collect(),
+            processes,
             rows: rows.to_vec(),
             strangers: strangers.chunks_exact(3).map(|of| (pid(of[0]), of[1], of[2])).collect(),
             looked,
@@ -128,14 +171,21 @@ impl Known {
     }
 }
 
-/// Whether it does, or that can't be told now.
-fn runs(pid: u32, start: u64, world: &World) -> bool {
-    started(pid, world).map_or_else(|errno| !is_gone(errno), |now| now == start)
+/// Whether it does, by its start and, where both are known, its stack; or that can't be told now.
+fn runs(pid: u32, start: u64, stack: Option<&u64>, world: &World) -> bool {
+    let is_same = |now: Option<u64>| stack.zip(now).is_none_or(|(stack, now)| *stack == now);
+    begun(pid, world).map_or_else(|errno| !is_gone(errno), |(now, at)| now == start && is_same(at))
 }
 
-/// In ticks since the boot.
-pub(in crate::owners) fn started(pid: u32, world: &World) -> Result<u64, Errno> {
-    proc_stat::started(&stat(open_process(world, pid)?.as_fd())?).ok_or(Errno::IO)
+/// In ticks since the boot; and where its stack begins, if that may be read.
+fn begun(pid: u32, world: &World) -> Result<(u64, Option<u64>), Errno> {
+    let _rights = world.raise();
+    let line = stat(open_process(world, pid)?.as_fd())?;
+    Ok((proc_stat::started(&line).ok_or(Errno::IO)?, proc_stat::stack_start(&line)))
+}
+
+fn started(pid: u32, world: &World) -> Result<u64, Errno> {
+    begun(pid, world).map(|(start, _)| start)
 }
 
 #[cfg(test)]
