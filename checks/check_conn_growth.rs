@@ -13,6 +13,7 @@ use connleak::kernel::world::World;
 use connleak::options::args::{Args, Speed};
 use connleak::options::growth::Growth;
 use connleak::owners::blame::{Blame, Grouping, Suspect};
+use connleak::owners::recorded::{self, By};
 use connleak::owners::sockets;
 use connleak::owners::usual_close_wait;
 use connleak::report::words;
@@ -37,13 +38,19 @@ fn check(args: &Args<Growth>, world: &World) -> Result<Report> {
     let limit = measure.limit(own.limit, target.profile.limit)?;
     let baseline = own.usual_warning.is_some();
     let speed = own.rehearse.map_or(1, |Speed(factor)| factor);
-    let plan = Plan { target: &target, measure, limit, baseline, speed };
+    let mut plan = Plan { measure, limit, baseline, speed, ..Plan::new(&target) };
     plan.check(world)?;
     listener::check_options(&target, world)?;
     let dir = state_dir::open(own.state_dir.as_deref())?;
+    let own_dir = own.state_dir.as_deref();
+    let beside = recorded::key(By::Closewait, &target, world).and_then(|key| recorded::read(&key, own_dir));
+    let unread = beside.map(|known| plan.recorded = known).err();
     let mut opened = History::open(&dir, world.deadline.left() / 2)?;
     let holders = if common.verbose > 1 { Holders::All } else { Holders::First };
-    let Updated { value: seen, aside, unsaved } = plan.see(&mut opened.history, holders, world)?;
+    let Updated { value: mut seen, aside, unsaved } = plan.see(&mut opened.history, holders, world)?;
+    if let (Some(ghosts), Some(why)) = (&mut seen.ghosts, &unread) {
+        ghosts.are_not_remembered(why);
+    }
     let unlearned =
         if measure == Measure::Connections && speed == 1 { learn(&seen, args, &target, world) } else { None };
     let is_connected = seen.found.amount > 0;
@@ -73,8 +80,12 @@ fn behind_pooler(pool: u64, target: &Target) -> String {
     }
 }
 
-/// What check_closewait may spare, from a look that lacks nothing. Returns why it can't be remembered.
+/// Whom others that look for ghosts may know, and, from a look that lacks nothing, what check_closewait may spare. Returns
+/// why it can't be remembered.
 fn learn(seen: &Observation, args: &Args<Growth>, target: &Target, world: &World) -> Option<String> {
+    if let Err(why) = recorded::record(&seen.known, args.own.state_dir.as_deref(), target, world) {
+        return Some(format!("the service's processes not remembered: {why}"));
+    }
     if seen.view.missing.is_some() {
         return None;
     }

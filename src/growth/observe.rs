@@ -41,6 +41,8 @@ pub struct Plan<'a> {
     pub baseline: bool,
     /// How many times as fast time runs; 1 but in a rehearsal.
     pub speed: u32,
+    /// What another check recorded of the service.
+    pub recorded: Known,
 }
 
 /// What one look gives.
@@ -59,6 +61,8 @@ pub struct Observation {
     pub processes: Vec<ProcessUsage>,
     /// Where connections are looked at: those of them that no table shows.
     pub ghosts: Option<Ghosts>,
+    /// The service's processes and sockets, to know them by later.
+    pub known: Known,
     /// What could not be read, to be said.
     pub unread: Vec<String>,
     /// Connections of which it can't be told whether they are selected.
@@ -89,7 +93,7 @@ impl<'a> Plan<'a> {
     /// The connections, against the profile's limit.
     pub fn new(target: &'a Target) -> Plan<'a> {
         let (measure, limit) = (Measure::Connections, target.profile.limit);
-        Plan { target, measure, limit, baseline: false, speed: 1 }
+        Plan { target, measure, limit, baseline: false, speed: 1, recorded: Known::default() }
     }
 
     /// Whether the limit is full by design: that of a pool, which its owner bounded, or of the memory of a heap.
@@ -214,9 +218,10 @@ impl Past {
     /// Who is known, and still runs; those that were chosen are.
     fn known(&self, plan: &Plan, world: &World) -> KnownNow {
         let boot_id = boot::boot_id().unwrap_or_default();
-        let before = self.memory.as_ref().map_or_else(Known::default, |memory| memory.processes.in_boot(&boot_id));
+        let mut before = self.memory.as_ref().map_or_else(Known::default, |memory| memory.processes.in_boot(&boot_id));
+        let is_sought = self.memory.is_none() || before.are_to_be_met(&before.alive(&boot_id, world), world);
+        before.add(&plan.recorded);
         let mut pids = before.alive(&boot_id, world);
-        let is_sought = self.memory.is_none() || before.are_to_be_met(&pids, world);
         pids.extend(&plan.target.request.pids);
         KnownNow { boot_id, pids, is_sought, before }
     }

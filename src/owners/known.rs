@@ -9,6 +9,7 @@ use crate::kernel::world::World;
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// The latest processes that are kept.
 const MOST: usize = 256;
@@ -46,6 +47,20 @@ impl Known {
         Known { boot_id: self.boot_id.clone(), processes: self.processes.clone(), ..Known::default() }
     }
 
+    /// With the processes and sockets that another check met. Strangers are each check's own: it met them at looks of its own.
+    pub fn add(&mut self, other: &Known) {
+        if other.processes.is_empty() && other.rows.is_empty() {
+            return;
+        }
+        if self.boot_id != other.boot_id {
+            *self = Known { boot_id: other.boot_id.clone(), ..Known::default() };
+        }
+        let new = other.processes.iter().filter(|one| !self.processes.contains(one));
+        let new: Vec<(u32, u64)> = new.copied().collect();
+        self.processes.extend(new);
+        self.rows.extend(&other.rows);
+    }
+
     /// Those that still run, or of which that can't be told now.
     pub fn alive(&self, boot_id: &str, world: &World) -> Vec<u32> {
         let _rights = world.raise();
@@ -71,10 +86,11 @@ impl Known {
         pids.sort_unstable();
         pids.dedup();
         let _rights = world.raise();
-        let before = |pid: u32| self.processes.iter().find(|(known, _)| *known == pid && alive.contains(&pid));
-        let identity = |pid: u32| match before(pid).map(|(_, known)| *known) {
-            Some(known) if known >> OF_START != 0 => Some(known),
-            known => identity(pid, world).ok().or(known),
+        let is_alive = |(pid, known): &&(u32, u64)| alive.contains(pid) && runs(*pid, *known, world);
+        let before: HashMap<u32, u64> = self.processes.iter().filter(is_alive).copied().collect();
+        let identity = |pid: u32| match before.get(&pid) {
+            Some(known) if known >> OF_START != 0 => Some(*known),
+            known => identity(pid, world).ok().or(known.copied()),
         };
         let mut processes: Vec<_> = pids.into_iter().filter_map(|pid| Some((pid, identity(pid)?))).collect();
         processes.sort_unstable_by_key(|(_, identity)| std::cmp::Reverse(start_of(*identity)));

@@ -273,9 +273,21 @@ fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Resu
     let sample = sample(&moment, &found, pool.instance, pool.counts);
     let (owners, processes) = (Owners::default(), Vec::new());
     let Pool { seen: view, connections, counts, unsure, .. } = pool;
-    let ghosts = Some(ghosts);
-    let value =
-        Observation { found, view, connections, counts, suspects, owners, processes, ghosts, unread, unsure, lacking };
+    let (ghosts, known) = (Some(ghosts), memory.processes);
+    let value = Observation {
+        found,
+        view,
+        connections,
+        counts,
+        suspects,
+        owners,
+        processes,
+        ghosts,
+        known,
+        unread,
+        unsure,
+        lacking,
+    };
     Ok(Step { sample, state, version: detector_state::VERSION, value })
 }
 

@@ -137,7 +137,20 @@ fn judge(plan: &Plan, look: UsageSample, past: Past) -> Result<Step<Observation>
     }
     let (connections, counts) = (Vec::new(), [0; 11]);
     let (unsure, ghosts) = (0, None);
-    let value =
-        Observation { found, view, connections, counts, suspects, owners, processes, ghosts, unread, unsure, lacking };
+    let known = memory.processes;
+    let value = Observation {
+        found,
+        view,
+        connections,
+        counts,
+        suspects,
+        owners,
+        processes,
+        ghosts,
+        known,
+        unread,
+        unsure,
+        lacking,
+    };
     Ok(Step { sample, state, version: detector_state::VERSION, value })
 }
