@@ -125,7 +125,7 @@ pub fn gather(
     let mut signs = Signs::default();
     let mut each = |socket: &Socket, matched: Match, listeners: &Listeners| {
         if states.contains(socket.state) {
-            signs.add(socket, matched, listeners);
+            signs.add(socket, matched, listeners, selection);
         }
         add(socket, matched);
     };

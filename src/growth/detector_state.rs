@@ -3,6 +3,7 @@
 use crate::growth::detector::stuck::{Resting, Rests, When};
 use crate::growth::detector::{Detector, Leak, Sample, Socket, TimeLeft, Verdict};
 use crate::growth::pool::{Connection, Pool, hashed, is_sampled};
+use crate::growth::told_before::ToldBefore;
 use crate::owners::known::Known;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -38,6 +39,9 @@ pub struct DetectorState {
     /// How pools rest; kept behind that.
     #[serde(skip)]
     pub rests: Rests,
+    /// What an earlier version told of and this one has yet to judge; behind that, where there is any.
+    #[serde(skip)]
+    pub told_before: Option<ToldBefore>,
 }
 
 /// When a sample was taken. Seconds.
@@ -90,6 +94,7 @@ impl DetectorState {
             turnover: None,
             processes: Known::default(),
             rests: Rests::default(),
+            told_before: None,
         }
     }
 
@@ -98,15 +103,20 @@ impl DetectorState {
         let (state, rest) = postcard::take_from_bytes::<DetectorState>(bytes).ok().filter(|_| version == VERSION)?;
         let (processes, rest) = postcard::take_from_bytes(rest).ok()?;
         // Earlier versions kept none.
-        let rests = if rest.is_empty() { Rests::default() } else { postcard::from_bytes(rest).ok()? };
-        Some(DetectorState { processes, rests, ..state })
+        let (rests, rest) = if rest.is_empty() { Default::default() } else { postcard::take_from_bytes(rest).ok()? };
+        let told_before = if rest.is_empty() { None } else { Some(postcard::from_bytes(rest).ok()?) };
+        Some(DetectorState { processes, rests, told_before, ..state })
     }
 
     pub fn store(&self) -> Vec<u8> {
         // Serialising plain numbers into memory can't fail; an empty state would be begun anew, and said.
         let bytes = postcard::to_stdvec(self).unwrap_or_default();
         let bytes = postcard::to_extend(&self.processes, bytes).unwrap_or_default();
-        postcard::to_extend(&self.rests, bytes).unwrap_or_default()
+        let bytes = postcard::to_extend(&self.rests, bytes).unwrap_or_default();
+        match &self.told_before {
+            Some(told) => postcard::to_extend(told, bytes).unwrap_or_default(),
+            None => bytes,
+        }
     }
 
     /// Takes one look at the service, which can hold `limit` of what `seen` counts. `speed`: how many

@@ -10,3 +10,4 @@ pub mod pool;
 pub mod process_usage;
 pub mod rules;
 pub mod stuck_pool;
+pub mod told_before;

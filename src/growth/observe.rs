@@ -15,6 +15,7 @@ use crate::growth::measure::Measure;
 use crate::growth::outcome::Outcome;
 use crate::growth::pool::Connection;
 use crate::growth::process_usage::ProcessUsage;
+use crate::growth::told_before::ToldBefore;
 use crate::history::series;
 use crate::history::{Condensed, Group, History, Previous, Sample, Step, Updated, Usual};
 use crate::kernel::boot;
@@ -28,7 +29,7 @@ use crate::owners::ghosts::Ghosts;
 use crate::owners::known::Known;
 use crate::service::target::Target;
 use rustix::time::{ClockId, clock_gettime};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What is looked at, and how.
 #[derive(Debug)]
@@ -156,7 +157,10 @@ impl<'a> Plan<'a> {
             |hour: &Condensed| hour.mean[State::Established as usize - 1] + hour.mean[State::CloseWait as usize - 1];
         let usual = || history.usual(&name, (now() * 1000.0) as i64, number).ok().flatten();
         let usual = if self.baseline { usual() } else { None };
-        Ok(Past { usual, ..Past::new(name, previous) })
+        let past = Past::new(name, previous);
+        let last = || history.samples(&past.name, Duration::ZERO).ok()?.pop();
+        let told_before = if past.is_foreign { last().and_then(|last| ToldBefore::of(&last.sample)) } else { None };
+        Ok(Past { usual, told_before, ..past })
     }
 
     /// Takes the turn to write, lets `judge` judge `look`, and stores what it gives; one `anew` where
@@ -176,8 +180,8 @@ impl<'a> Plan<'a> {
             if previous.runs == past.runs {
                 return judge(look, past);
             }
-            let usual = past.usual;
-            judge(anew()?, Past { usual, ..Past::new(past.name, previous) })
+            let (usual, told_before) = (past.usual, past.told_before);
+            judge(anew()?, Past { usual, told_before, ..Past::new(past.name, previous) })
         })
     }
 }
@@ -187,6 +191,10 @@ struct Past {
     name: String,
     runs: u64,
     memory: Option<DetectorState>,
+    /// Whether what they learned can't be read.
+    is_foreign: bool,
+    /// Where they told of a leak then.
+    told_before: Option<ToldBefore>,
     /// The detector's state as it is stored: its version and bytes.
     state: Option<(u32, Vec<u8>)>,
     usual: Option<Usual>,
@@ -197,11 +205,18 @@ struct Past {
 impl Past {
     fn new(name: String, previous: Previous) -> Past {
         let known = previous.state.as_ref().map(|(version, state)| DetectorState::restore(*version, state));
-        let unread = match known {
-            Some(None) => vec!["what earlier runs learned is of another version: learning anew".to_owned()],
-            _ => Vec::new(),
-        };
-        Past { name, runs: previous.runs, memory: known.flatten(), state: previous.state, usual: None, unread }
+        let is_foreign = matches!(known, Some(None));
+        let said = is_foreign.then(|| "what earlier runs learned is of another version: learning anew".to_owned());
+        Past {
+            name,
+            runs: previous.runs,
+            memory: known.flatten(),
+            is_foreign,
+            told_before: None,
+            state: previous.state,
+            usual: None,
+            unread: said.into_iter().collect(),
+        }
     }
 }
 
@@ -282,6 +297,14 @@ fn sample(moment: &Moment, found: &Outcome, instance: u64, counts: [u64; 11]) ->
         closed: turnover.map(|turnover| count(turnover.closed)),
         leak: found.leak().is_some(),
     }
+}
+
+/// What is to be said where a leak that runs of another version told of is still open.
+fn still_open(memory: &mut DetectorState, told: Option<ToldBefore>, now: &Sample, watched: f64) -> Option<String> {
+    let told = told.or(memory.told_before.take());
+    memory.told_before = told.filter(|told| told.is_open(now, watched));
+    let why = "the leak that runs of another version told of may go on: it is learned anew, within a day";
+    memory.told_before.is_some().then(|| why.to_owned())
 }
 
 /// The state that the next run goes on from: what an incomplete look lacks has not ended, so it is the one before.

@@ -113,6 +113,7 @@ mod host {
     pub mod own_namespaces;
     pub mod pid;
     pub mod processes;
+    pub mod published;
     pub mod queues;
     pub mod replay;
     pub mod rights;

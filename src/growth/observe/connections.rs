@@ -1,7 +1,7 @@
 //! The connections of a service, by group of owners.
 
 use super::stuck::{self, Beside};
-use super::{KnownNow, Observation, Past, Plan, capacity, leaking, moment, sample, state, suspended};
+use super::{KnownNow, Observation, Past, Plan, capacity, leaking, moment, sample, state, still_open, suspended};
 use crate::base::error::Result;
 use crate::growth::detector::stuck::When;
 use crate::growth::detector::{self, Verdict};
@@ -217,7 +217,7 @@ fn name_of(process: &Process) -> String {
 fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Result<Step<Observation>> {
     let now = look.instant(plan.speed);
     let PoolSample { pool, moment, took, suspended, mut unread, ghosts } = look;
-    let Past { memory: known, state: before, usual, unread: of_past, .. } = past;
+    let Past { memory: known, told_before, state: before, usual, unread: of_past, .. } = past;
     unread.extend(of_past);
     unread.extend_from_slice(&searched.files.unread);
     unread.extend_from_slice(&searched.beside.unread);
@@ -268,9 +268,10 @@ fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Resu
         Verdict::Leak(_) => memory.suspects(&pool),
         _ => Vec::new(),
     };
-    let state = state(&memory, before, pool.seen.missing.is_none() && ghosts.missing.is_empty());
-    let lacking = searched.unlimited.to_vec();
     let sample = sample(&moment, &found, pool.instance, pool.counts);
+    let mut lacking = searched.unlimited.to_vec();
+    lacking.extend(still_open(&mut memory, told_before, &sample, found.learned.watched));
+    let state = state(&memory, before, pool.seen.missing.is_none() && ghosts.missing.is_empty());
     let (owners, processes) = (Owners::default(), Vec::new());
     let Pool { seen: view, connections, counts, unsure, .. } = pool;
     let (ghosts, known) = (Some(ghosts), memory.processes);

@@ -1,6 +1,6 @@
 //! Descriptors or memory of a service's processes.
 
-use super::{KnownNow, Observation, Past, Plan, capacity, leaking, moment, sample, state};
+use super::{KnownNow, Observation, Past, Plan, capacity, leaking, moment, sample, state, still_open};
 use crate::base::error::{Error, Result};
 use crate::growth::detector_state::{self, DetectorState, Learned, Moment};
 use crate::growth::measure::Measure;
@@ -128,7 +128,9 @@ fn judge(plan: &Plan, look: UsageSample, past: Past) -> Result<Step<Observation>
     let view = Coverage { rows: usages.all.len() as u64, ..Coverage::new(Origin::Proc, how) };
     let (suspects, owners) = (Vec::new(), Owners::default());
     let (processes, mut lacking) = (usages.all, usages.lacking);
+    let open = still_open(&mut memory, past.told_before, &sample, found.learned.watched);
     let state = state(&memory, past.state, lacking.is_empty());
+    lacking.extend(open);
     // A limit that is given is the one that counts.
     if plan.limit.is_none() {
         lacking.extend(limits)
