@@ -58,9 +58,9 @@ impl Signs {
     }
 }
 
-/// Whoever connects to an address of its host has that one, unless it chose another.
+/// Whoever connects to an address of its host has that one, unless it chose another. One that met itself is both ends.
 fn is_to_itself(socket: &Socket) -> bool {
-    socket.local.ip == socket.remote.ip
+    socket.local.ip == socket.remote.ip && socket.local.port != socket.remote.port
 }
 
 /// What was found of them.
@@ -69,7 +69,7 @@ pub struct Redirected {
     pub inodes: Vec<u64>,
     count: u64,
     ports: BTreeSet<u16>,
-    /// Connections from here to here whose other end no table that was read has.
+    /// Clients of an own address whose other end no table that was read has.
     elsewhere: u64,
 }
 
@@ -111,9 +111,9 @@ impl Redirected {
         let port = if ports.len() == 1 { "port" } else { "ports" };
         let text = || format!("{} on {port} {} by a redirection on this host", sockets(self.count), ports.join(","));
         let elsewhere = || {
-            let clients = sockets(self.elsewhere);
+            let ends = sockets(self.elsewhere);
             format!(
-                "{clients} of clients here lead to another network namespace (a container's published port?): see --netns and its own port"
+                "the other end of {ends} here is elsewhere by a redirection (a container's published port?): see --netns and the port there"
             )
         };
         let here = (self.count > 0).then(text);
