@@ -22,7 +22,7 @@ pub struct Signs {
     serves: bool,
     /// To where clients here are connected though nobody listens there.
     unheard: BTreeSet<Endpoint>,
-    /// Of connections from an address to itself, by scope and where they lead: clients' ends, and the service's.
+    /// How many clients' ends, and service's ends, connections from an address to itself have, by scope and where they lead.
     to_itself: BTreeMap<(u32, Endpoint), [u64; 2]>,
 }
 
@@ -47,9 +47,10 @@ impl Signs {
         }
     }
 
-    /// Whether clients are connected to an address of this host, and fewer are there at its end.
+    /// Whether clients are connected to an address of this host, and far fewer are there at its end: while others come and
+    /// go a dump has some of either alone.
     fn lead_elsewhere(&self) -> bool {
-        self.to_itself.values().any(|[clients, servers]| clients > servers)
+        self.to_itself.values().any(|[clients, servers]| *clients > 2 * servers)
     }
 
     /// Clients whose other end none of all namespaces has.
@@ -58,9 +59,9 @@ impl Signs {
     }
 }
 
-/// Whoever connects to an address of its host has that one, unless it chose another.
+/// Whoever connects to an address of its host has that one, unless it chose another. One that met itself is both ends.
 fn is_to_itself(socket: &Socket) -> bool {
-    socket.local.ip == socket.remote.ip
+    socket.local.ip == socket.remote.ip && socket.local.port != socket.remote.port
 }
 
 /// What was found of them.
@@ -69,7 +70,7 @@ pub struct Redirected {
     pub inodes: Vec<u64>,
     count: u64,
     ports: BTreeSet<u16>,
-    /// Connections from here to here whose other end no table that was read has.
+    /// Clients of an own address whose other end no table that was read has.
     elsewhere: u64,
 }
 
@@ -111,9 +112,9 @@ impl Redirected {
         let port = if ports.len() == 1 { "port" } else { "ports" };
         let text = || format!("{} on {port} {} by a redirection on this host", sockets(self.count), ports.join(","));
         let elsewhere = || {
-            let clients = sockets(self.elsewhere);
+            let ends = sockets(self.elsewhere);
             format!(
-                "{clients} of clients here lead to another network namespace (a container's published port?): see --netns and its own port"
+                "the other end of {ends} here is elsewhere by a redirection (a container's published port?): see --netns and the port there"
             )
         };
         let here = (self.count > 0).then(text);
@@ -122,8 +123,8 @@ impl Redirected {
 }
 
 /// Shows them, each with how it matches, and counts clients whose other end isn't here. That takes a walk of all sockets,
-/// where there is a sign of any: a client here of an own address on which nobody listens, or where fewer ends of the
-/// service are (who listens there gets nothing), nothing at all of the service, or `earlier` ones, by inode, of the last look.
+/// where there is a sign of any: a client here of an own address on which nobody listens, or where hardly any end of the
+/// service is (who listens there gets nothing), nothing at all of the service, or `earlier` ones, by inode, of the last look.
 ///
 /// # Errors
 /// As [`source::visit`].
@@ -133,20 +134,7 @@ fn visit(
     (signs, earlier): (&Signs, &HashSet<u64>),
     each: &mut dyn FnMut(&Socket, Match),
 ) -> Result<Option<(Coverage, u64)>> {
-    // A recording's host has addresses of its own; of several namespaces each.
-    let is_here = world.replay.is_none() && world.netns != Netns::All && !selection.ports.is_empty();
-    if !is_here || selection.side == Side::Client {
-        return Ok(None);
-    }
-    let leads_elsewhere = signs.lead_elsewhere() || (signs.listens && !signs.serves && has_client(world, selection)?);
-    let is_sure = !earlier.is_empty() || leads_elsewhere || (!signs.any && !listens(world, selection)?);
-    if !is_sure && signs.unheard.is_empty() {
-        return Ok(None);
-    }
-    let own = OwnAddresses::read(world);
-    if !is_sure && !signs.unheard.iter().any(|end| own.may_have(end.ip)) {
-        return Ok(None);
-    }
+    let Some(own) = to_look_for(world, selection, (signs, earlier))? else { return Ok(None) };
     let (mut listeners, mut clients, mut servers) = (Listeners::default(), Vec::new(), Vec::new());
     let (mut leading, mut served) = (Vec::new(), HashSet::new());
     let has_port = |end: Endpoint| selection.ports.contains(&end.port);
@@ -189,11 +177,34 @@ fn visit(
     Ok(Some((seen, leading.len() as u64)))
 }
 
+/// The addresses among which to look for them. `None`: there is no sign of any.
+fn to_look_for(
+    world: &World,
+    selection: &Selection,
+    (signs, earlier): (&Signs, &HashSet<u64>),
+) -> Result<Option<OwnAddresses>> {
+    // A recording's host has addresses of its own; of several namespaces each.
+    let is_here = world.replay.is_none() && world.netns != Netns::All && !selection.ports.is_empty();
+    if !is_here || selection.side == Side::Client {
+        return Ok(None);
+    }
+    // Clients are shown by the look, unless it is at the service's end alone.
+    let may_have_clients = selection.side == Side::Server && signs.listens && !signs.serves;
+    let leads_elsewhere = signs.lead_elsewhere() || (may_have_clients && has_client(world, selection)?);
+    let is_sure = !earlier.is_empty() || leads_elsewhere || (!signs.any && !listens(world, selection)?);
+    if !is_sure && signs.unheard.is_empty() {
+        return Ok(None);
+    }
+    let own = OwnAddresses::read(world);
+    let has_sign = is_sure || signs.unheard.iter().any(|end| own.may_have(end.ip));
+    Ok(has_sign.then_some(own))
+}
+
 /// A client that closed is in FIN_WAIT2 for a minute, and can be joined as long.
 const STATES: &[State] =
     &[State::Listen, State::Established, State::CloseWait, State::FinWait1, State::FinWait2, State::TimeWait];
 
-/// Whether a client here is or was connected to one of the service's ports at its own address: few, where it has no connection.
+/// Whether a client here is or was connected to one of the service's ports at its own address.
 fn has_client(world: &World, selection: &Selection) -> Result<bool> {
     let states = StateSet::of(STATES).without(State::Listen);
     let query = Query { states, ports: &selection.ports, side: Side::Client, times: false, listeners: false };

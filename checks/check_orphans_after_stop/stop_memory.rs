@@ -111,8 +111,10 @@ fn sockets_path(path: &Path) -> PathBuf {
 }
 
 fn remove(path: &Path) -> Result<()> {
+    // Of a read-only file system the kernel says so before it looks whether the file is there (do_unlinkat, fs/namei.c).
+    let is_there = || !fs::symlink_metadata(path).is_err_and(|why| why.kind() == ErrorKind::NotFound);
     match fs::remove_file(path) {
-        Err(cause) if cause.kind() != ErrorKind::NotFound => {
+        Err(cause) if cause.kind() != ErrorKind::NotFound && is_there() => {
             Err(Error::File { path: path.to_owned(), doing: "remove", cause })
         }
         _ => Ok(()),

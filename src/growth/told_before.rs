@@ -31,7 +31,7 @@ impl ToldBefore {
     }
 }
 
-/// Of what is open; all that the history knows of descriptors and memory stands there too.
+/// How much is open: a sample of descriptors or memory has its amount as if they were ESTABLISHED.
 fn amount(sample: &Sample) -> u64 {
     [State::Established, State::CloseWait].map(|state| sample.counts[state as usize - 1]).iter().sum()
 }

@@ -69,7 +69,7 @@ fn a_port_that_leads_into_a_container_says_so() {
             let said = |more: &[&str]| {
                 let outcome = look("-p8301", &[more, &["--no-ghosts"]].concat());
                 assert_eq!(outcome.code, 0, "{outcome:?}");
-                outcome.text().contains("of clients here lead to another network namespace")
+                outcome.text().contains(" here is elsewhere by a redirection")
             };
             assert!(!said(&[]));
             client.say("connect c 10.88.0.1:8301 20");

@@ -4,6 +4,7 @@ use crate::host::unit::Service;
 use crate::lab::run::{ORPHANS, Outcome};
 use crate::lab::{CLOSE_WAIT, Lab, Peer};
 use std::fs;
+use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -96,6 +97,29 @@ fn a_state_that_cant_be_kept_is_unknown() {
         // Made, but full or read-only since.
         let full = ORPHANS.run(&[&look[..], &["/proc/self"]].concat());
         assert_says(&full, 3, "can't make the state directory /proc/self/");
+    });
+}
+
+/// Nothing is to be forgotten then; what a stop left there would be.
+#[test]
+fn a_read_only_state_matters_from_the_stop_on() {
+    Lab::test(|lab| {
+        let (mut server, dir) = (lab.peer(), tempfile::tempdir().unwrap());
+        server.say("listen l 127.0.0.1:11211");
+        let mine = dir.path().to_str().unwrap();
+        let mount = |options: &str| Command::new("mount").args(["-t", "tmpfs", "-o", options, "none", mine]).status();
+        if !mount("mode=700").is_ok_and(|done| done.success()) {
+            return lab.skip("no tmpfs");
+        }
+        let look = |process: &str| {
+            ORPHANS.run(&["-p11211", "--wait=0s", "--state-dir", mine, &format!("--process={process}")])
+        };
+        look("no-such-one");
+        assert!(mount("remount,ro").unwrap().success());
+        assert_says(&look("peer"), 0, &format!("running as peer[{}], nothing to assert", server.pid()));
+        fs::write("/proc/self/comm", "no-such-one").unwrap();
+        assert_says(&look("no-such-one"), 3, "can't remove ");
+        Command::new("umount").arg(mine).status().unwrap();
     });
 }
 
