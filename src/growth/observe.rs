@@ -176,7 +176,7 @@ impl<'a> Plan<'a> {
     ) -> Result<Updated<Observation>> {
         history.wait_at_most(world.deadline.left() / 2);
         let name = past.name.clone();
-        history.update(&name, |previous| {
+        history.update_after(&name, Some(past.runs), |previous| {
             if previous.runs == past.runs {
                 return judge(look, past);
             }

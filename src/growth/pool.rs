@@ -31,8 +31,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(socket: Socket, side: Side) -> Connection {
-        Connection { group: group(&socket, side), socket, side, twin: 0 }
+    pub fn new(socket: &Socket, side: Side) -> Connection {
+        Connection { group: group(socket, side), socket: *socket, side, twin: 0 }
     }
 
     /// What makes it the same one in the next run: the kernel's cookie; where only `/proc` is read,
@@ -130,7 +130,7 @@ impl Pool {
     /// Ghosts of the service count as connections in CLOSE_WAIT.
     pub fn add_ghosts(&mut self, ghosts: &[Suspect], selection: &Selection) {
         let side = if selection.side == Side::Client { Side::Client } else { Side::Server };
-        let ghost = |ghost: &Suspect| Connection::new(Socket { uid: ghost.uid, ..ghost.socket() }, side);
+        let ghost = |ghost: &Suspect| Connection::new(&Socket { uid: ghost.uid, ..ghost.socket() }, side);
         self.connections.extend(ghosts.iter().map(ghost));
         self.counts[State::CloseWait as usize - 1] += ghosts.len() as u64;
     }
@@ -202,13 +202,13 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
             instance = instance.into_iter().chain(socket.cookie.map(|cookie| cookie.get())).min();
         }
         if counts_against_limit(socket.state) {
-            let mut connection = Connection::new(*socket, side);
+            let mut connection = Connection::new(socket, side);
             // Of a dead connection in a UNIX listener's queue the kernel tells no more than that it is there.
             if connection.is_nameless() {
                 connection.twin = twins;
                 twins += 1;
             }
-            if selection.is_any() { connections.push(connection) } else { joined.add(connection) }
+            if selection.is_any() { connections.push(connection) } else { joined.add(&connection) }
         } else {
             counts[socket.state as usize - 1] += 1;
             if side == Side::Client && matches!(socket.state, State::FinWait1 | State::FinWait2) {
