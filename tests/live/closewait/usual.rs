@@ -2,10 +2,11 @@
 
 use crate::integrations::python::{prepare_python, python};
 use crate::lab::run::{CLOSEWAIT, GROWTH, Outcome, PATIENCE, Started, TENANTS, as_nobody, poll};
-use crate::lab::{CLOSE_WAIT, Lab, Peer};
+use crate::lab::{CLOSE_WAIT, Lab, Peer, example};
 use crate::sessions::pasted::Application;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -80,6 +81,27 @@ fn what_comes_and_goes_is_usual_and_a_leak_beside_it_is_not() {
         let [learned, typed] = [tenants(&[]), tenants(&["--expected=0"])];
         assert_eq!((learned.code, learned.value("close_wait_max")), (0, 0.0), "{learned:?}");
         assert_eq!((typed.code, typed.value("close_wait_max")), (1, 6.0), "{typed:?}");
+        // Of another program of the same user and cgroup, while the pool has its own there and while it hasn't.
+        let mut other = Command::new(example("peer"));
+        other.arg("another");
+        let mut other = lab.peer_by(other);
+        close_idle(lab, &mut server, &mut other, ("others", 6, 12));
+        for spared in [6.0, 0.0] {
+            let [leaks, of_user] = [look(&state, &[]), tenants(&[])];
+            assert_eq!((leaks.code, leaks.value("close_wait"), leaks.value("spares")), (1, 6.0, spared), "{leaks:?}");
+            assert!(leaks.text().contains(&format!("held by peer[{}]", other.pid())), "{leaks:?}");
+            assert_eq!((of_user.code, of_user.value("close_wait_max")), (1, 6.0), "{of_user:?}");
+            if spared > 0.0 {
+                client.say("close pool");
+                lab.wait_for(CLOSE_WAIT, PORT, 6);
+            }
+        }
+        other.say("close others");
+        // A restart makes no other program of it.
+        let mut client = lab.peer();
+        close_idle(lab, &mut server, &mut client, ("pool", 6, 6));
+        let restarted = look(&state, &[]);
+        assert_eq!((restarted.code, restarted.value("spares")), (0, 6.0), "{restarted:?}");
         // Of the same process.
         close_idle(lab, &mut server, &mut client, ("leak", 30, 36));
         let leaks = look(&state, &[]);
@@ -105,6 +127,35 @@ fn what_lasts_longer_than_it_ever_did_counts() {
         assert_eq!(look(&state, &[]).code, 0);
         // They lasted for hardly more than two seconds, and may for twice as long.
         assert!(poll(Duration::from_secs(60), || look(&state, &[]).code == 1));
+    });
+}
+
+/// What is learned is one program's: of sockets whose process may not be read nothing tells which.
+#[test]
+fn what_may_be_another_programs_is_not_spared() {
+    Lab::test(|lab| {
+        let state = tempfile::tempdir().unwrap();
+        fs::set_permissions(&state, Permissions::from_mode(0o777)).unwrap();
+        let (mut server, mut other) = lab.connected(ADDRESS, 5);
+        let mut client = lab.peer_of_nobody();
+        let grow = || (0..2).for_each(|_| assert_eq!(GROWTH.unprivileged(&with(&state, &["--limit=100"])).code, 0));
+        let look = || CLOSEWAIT.unprivileged(&with(&state, &["--min-age=0s"]));
+        for _ in 0..3 {
+            close_idle(lab, &mut server, &mut client, ("pool", 6, 6));
+            sleep(Duration::from_millis(1100));
+            grow();
+            client.say("close pool");
+            lab.wait_for(CLOSE_WAIT, PORT, 0);
+            grow();
+        }
+        close_idle(lab, &mut server, &mut client, ("pool", 6, 6));
+        let learned = look();
+        assert_eq!((learned.code, learned.value("spares")), (0, 6.0), "{learned:?}");
+        close_idle(lab, &mut server, &mut other, ("leak", 6, 12));
+        let leaks = look();
+        assert_eq!((leaks.code, leaks.value("close_wait"), leaks.value("spares")), (1, 6.0, 6.0), "{leaks:?}");
+        let said = "none of 6 in CLOSE_WAIT is spared as usual, as their process is unknown: ";
+        assert!(leaks.text().contains(said), "{leaks:?}");
     });
 }
 
