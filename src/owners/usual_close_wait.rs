@@ -94,7 +94,7 @@ fn figures(numbers: &[u64]) -> Option<(u64, Usual)> {
 
 /// Whether a pool on this host may keep it for a while.
 pub fn may_be_usual(suspect: &Suspect, side: Side) -> bool {
-    side == Side::Client && suspect.state == State::CloseWait && suspect.unix_name().is_none()
+    side == Side::Client && suspect.state == State::CloseWait
 }
 
 impl Usual {
