@@ -16,6 +16,7 @@ use crate::growth::outcome::Outcome;
 use crate::growth::pool::Connection;
 use crate::growth::process_usage::ProcessUsage;
 use crate::growth::told_before::ToldBefore;
+use crate::history::first_sights::FirstSights;
 use crate::history::series;
 use crate::history::{Condensed, Group, History, Previous, Sample, Step, Updated, Usual};
 use crate::kernel::boot;
@@ -29,6 +30,7 @@ use crate::owners::ghosts::Ghosts;
 use crate::owners::known::Known;
 use crate::service::target::Target;
 use rustix::time::{ClockId, clock_gettime};
+use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What is looked at, and how.
@@ -44,6 +46,8 @@ pub struct Plan<'a> {
     pub speed: u32,
     /// What another check recorded of the service.
     pub recorded: Known,
+    /// What is remembered of its UNIX sockets.
+    pub sights: RefCell<FirstSights>,
 }
 
 /// What one look gives.
@@ -94,7 +98,8 @@ impl<'a> Plan<'a> {
     /// The connections, against the profile's limit.
     pub fn new(target: &'a Target) -> Plan<'a> {
         let (measure, limit) = (Measure::Connections, target.profile.limit);
-        Plan { target, measure, limit, baseline: false, speed: 1, recorded: Known::default() }
+        let (recorded, sights) = Default::default();
+        Plan { target, measure, limit, baseline: false, speed: 1, recorded, sights }
     }
 
     /// Whether the limit is full by design: that of a pool, which its owner bounded, or of the memory of a heap.

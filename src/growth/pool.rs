@@ -6,6 +6,7 @@ mod one_end;
 use crate::base::error::Result;
 use crate::base::fnv::fnv64;
 use crate::growth::detector;
+use crate::history::first_sights::FirstSights;
 use crate::kernel::headroom::PortUse;
 use crate::kernel::look;
 use crate::kernel::select::{Match, Selection};
@@ -178,8 +179,15 @@ impl Pool {
 }
 
 /// Looks once. A connection with both ends here is held by its client's end: that is where leaks of
-/// pools are made; once the client has closed, by the server's. Without ports each end is one of its own.
-pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) -> Result<Pool> {
+/// pools are made; once the client has closed, by the server's. Without ports each end is one of its own. `sights`: what is
+/// remembered of UNIX sockets.
+pub fn look(
+    world: &World,
+    selection: &Selection,
+    mut ports: Option<PortUse>,
+    sights: &mut FirstSights,
+) -> Result<Pool> {
+    sights.begin_look();
     let (mut connections, mut counts, mut unsure) = (Vec::new(), [0; 11], 0);
     let (mut listeners, mut instance) = (Vec::new(), None::<u64>);
     let mut rows = Rows::of(StateSet::ALL);
@@ -202,6 +210,7 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
             instance = instance.into_iter().chain(socket.cookie.map(|cookie| cookie.get())).min();
         }
         if counts_against_limit(socket.state) {
+            sights.see(socket, side);
             let mut connection = Connection::new(socket, side);
             // Of a dead connection in a UNIX listener's queue the kernel tells no more than that it is there.
             if connection.is_nameless() {

@@ -71,7 +71,7 @@ impl PoolSample {
         let ports = EphemeralPorts::read(world).map(PortUse::new).map_err(|error| unread.push(error.to_string())).ok();
         let before = boot::uptime();
         let selection = &plan.target.selection;
-        let mut pool = pool::look(world, selection, ports)?;
+        let mut pool = pool::look(world, selection, ports, &mut plan.sights.borrow_mut())?;
         let moment = moment()?;
         let (took, suspended) = (moment.uptime - before, suspended());
         // Fewer are no leak.

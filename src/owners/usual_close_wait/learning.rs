@@ -1,6 +1,7 @@
 //! What check_conn_growth learns of CLOSE_WAIT: which sockets are so, who has them, and for how long they were when their
 //! process closed them.
 
+use super::pools::{Member, Pools};
 use super::{OPEN, OfPool, Usual, at_most, figures, file, now};
 use crate::base::error::Result;
 use crate::base::fnv::fnv64;
@@ -10,7 +11,6 @@ use crate::kernel::owner::{self, Holders, open_process, sockets_held, stat};
 use crate::kernel::proc_stat;
 use crate::kernel::world::World;
 use crate::owners::blame::Suspect;
-use crate::owners::spares;
 use crate::service::target::Target;
 use rustix::fd::AsFd;
 use std::cell::OnceCell;
@@ -179,17 +179,15 @@ impl Learned {
             is_old && suspect.inode != 0 && suspect.cookie.is_some_and(|cookie| !open.contains(&cookie.get()))
         };
         let new: Vec<&Suspect> = seen.iter().filter(is_new).take(MOST.saturating_sub(self.open.len())).collect();
-        let wanted: Vec<(u64, u32)> = new.iter().map(|suspect| (suspect.inode, suspect.uid)).collect();
-        let owners = owner::find(world, &wanted, Holders::First);
+        let pools = Pools::find(&new, world);
         for suspect in new {
-            let held = owners.descriptors(suspect.inode).next();
-            let (Some(cookie), Some((holder, fd))) = (suspect.cookie, held) else { continue };
-            let Some(life) = life(holder.pid, world) else { continue };
+            let (Some(cookie), Some(Member { pool, pid, fd })) = (suspect.cookie, pools.of(suspect)) else { continue };
+            let Some(life) = life(pid, world) else { continue };
             self.open.push(Open {
                 cookie: cookie.get(),
-                pool: spares::number(suspect),
+                pool,
                 inode: suspect.inode,
-                pid: holder.pid,
+                pid,
                 fd: Some(fd),
                 life,
                 since: self.looked.saturating_sub(at_most(suspect).unwrap_or(0)),
@@ -242,7 +240,7 @@ impl Learned {
 
     /// `None`: they are none of ours.
     fn of_numbers(numbers: &[u64]) -> Option<Learned> {
-        let (looked, Usual { pools, closed }) = figures(numbers)?;
+        let (looked, Usual { pools, closed, .. }) = figures(numbers)?;
         let (open, past) = numbers.get(3 + 3 * pools.len()..)?.split_at_checked(closed.len() * OPEN)?;
         let (past, []) = past.as_chunks() else { return None };
         let one = |[inode, pool, since, cookie, holder, life, first, last, age, gone]: &[u64; OPEN]| Open {
@@ -289,6 +287,7 @@ fn often(mut left: Vec<&Past>) -> Option<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pools::number;
     use super::*;
     use crate::base::deadline::Deadline;
     use crate::kernel::socket::{Endpoint, Socket, State};
@@ -313,7 +312,7 @@ mod tests {
             for suspect in seen {
                 let cookie = suspect.cookie.unwrap().get();
                 if self.open.iter().all(|one| one.cookie != cookie) {
-                    let (pool, age) = (spares::number(suspect), suspect.age.unwrap().into());
+                    let (pool, age) = (number(suspect, 7), suspect.age.unwrap().into());
                     let [first, last] = [self.looked; 2];
                     let one = Open {
                         cookie,
@@ -351,7 +350,7 @@ mod tests {
         assert_eq!(learned.usual(), [], "twice is not often");
         learned.round(120, 9, &[], true);
         let usual = learned.usual();
-        assert_eq!(usual, [OfPool { pool: spares::number(&closed(1, 0)), count: 6, lasts: 50_000 }]);
+        assert_eq!(usual, [OfPool { pool: number(&closed(1, 0), 7), count: 6, lasts: 50_000 }]);
         assert_eq!(Learned::of_numbers(&learned.numbers()), Some(learned));
     }
 
@@ -367,11 +366,11 @@ mod tests {
             learned.look(at * 1000 + 600, &[], true);
             learned.look(at * 1000 + 700, &[], true);
         }
-        let pool = spares::number(&closed(1, 0));
+        let pool = number(&closed(1, 0), 7);
         let usual = [OfPool { pool, count: 12, lasts: 50_000 }, OfPool { pool, count: 5, lasts: 810_000 }];
         assert_eq!(learned.usual(), usual);
         let spared = |ages: &[u64]| {
-            let mut left = Usual { pools: usual.to_vec(), closed: Vec::new() };
+            let mut left = Usual { pools: usual.to_vec(), ..Usual::default() };
             ages.iter().filter(|age| left.has_room(pool, **age)).count()
         };
         assert_eq!(spared(&[50_000; 20]), 12);
@@ -440,11 +439,14 @@ mod tests {
             learned.look(at * 200 + 100, &[], true);
             learned.look(at * 200 + 110, &[], true);
         }
-        let pool = spares::number(&closed(1, 0));
+        let pool = number(&closed(1, 0), 7);
         assert_eq!(learned.usual(), [OfPool { pool, count: 6, lasts: 180_000 }]);
         let old = (8, pool, 180_001);
-        let mut usual =
-            Usual { pools: learned.usual(), closed: (1..8).map(|inode| (inode, pool, 9)).chain([old]).collect() };
+        let mut usual = Usual {
+            pools: learned.usual(),
+            closed: (1..8).map(|inode| (inode, pool, 9)).chain([old]).collect(),
+            ..Usual::default()
+        };
         let mut ghosts: Vec<Suspect> = (1..=8).chain([77]).map(|inode| Suspect { inode, ..closed(inode, 0) }).collect();
         assert_eq!(usual.take_out_ghosts(&mut ghosts), 6, "as many as are usual");
         assert_eq!(
