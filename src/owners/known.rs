@@ -168,7 +168,7 @@ fn runs(pid: u32, known: u64, world: &World) -> bool {
 }
 
 /// In ticks since the boot.
-pub(in crate::owners) fn started(pid: u32, world: &World) -> Result<u64, Errno> {
+fn started(pid: u32, world: &World) -> Result<u64, Errno> {
     identity(pid, world).map(start_of)
 }
 
@@ -180,6 +180,12 @@ fn identity(pid: u32, world: &World) -> Result<u64, Errno> {
     let start = proc_stat::started(&line).ok_or(Errno::IO)?;
     let stack = proc_stat::stack_start(&line).map_or(0, |at| fnv64(&at.to_le_bytes()) | 1 << 63);
     Ok(start_of(start) | stack >> OF_START << OF_START)
+}
+
+/// [`identity`] with its stack: execve(2) closes descriptors as an end does. `None`: it has ended, or may not be read.
+pub(in crate::owners) fn life(pid: u32, world: &World) -> Option<u64> {
+    let _rights = world.raise();
+    identity(pid, world).ok().filter(|identity| identity >> OF_START != 0)
 }
 
 fn start_of(identity: u64) -> u64 {

@@ -4,13 +4,12 @@
 use super::pools::{Member, Pools};
 use super::{OPEN, OfPool, Usual, at_most, figures, file, now};
 use crate::base::error::Result;
-use crate::base::fnv::fnv64;
 use crate::kernel::owner::read_tables::still_leads;
 use crate::kernel::owner::tables::Place;
-use crate::kernel::owner::{self, Holders, open_process, sockets_held, stat};
-use crate::kernel::proc_stat;
+use crate::kernel::owner::{self, Holders, open_process, sockets_held};
 use crate::kernel::world::World;
 use crate::owners::blame::Suspect;
+use crate::owners::known::life;
 use crate::service::target::Target;
 use rustix::fd::AsFd;
 use std::cell::OnceCell;
@@ -122,15 +121,6 @@ fn holds(one: &Open, holders: &mut HashMap<u32, Holder>, world: &World) -> Optio
         (life(one.pid, world) == holder.life).then_some(inodes)
     };
     holder.sockets.get_or_init(read).as_ref().map(|inodes| inodes.contains(&one.inode))
-}
-
-/// What tells a process from others of its number, and from what it was before execve(2), which closes descriptors as an end
-/// does. `None`: it has ended, or may not be read.
-fn life(pid: u32, world: &World) -> Option<u64> {
-    let _rights = world.raise();
-    let line = stat(open_process(world, pid).ok()?.as_fd()).ok()?;
-    let (started, stack) = (proc_stat::started(&line)?, proc_stat::stack_start(&line)?);
-    Some(fnv64(format!("{started} {stack}").as_bytes()))
 }
 
 /// Those that some process still has, as a child that was forked with them; `None`: that can't be told.
