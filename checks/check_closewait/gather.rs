@@ -10,6 +10,7 @@ use connleak::kernel::listeners::Listeners;
 use connleak::kernel::look;
 use connleak::kernel::select::Match;
 use connleak::kernel::socket::{Age, Side, Socket, State, StateSet};
+use connleak::kernel::source::Coverage;
 use connleak::kernel::tally::Tally;
 use connleak::kernel::world::World;
 use connleak::owners::blame::Suspect;
@@ -55,6 +56,26 @@ impl Spare for Closed {
     }
 }
 
+/// What a look has met so far.
+struct Met<'a> {
+    rules: &'a Rules,
+    sights: &'a mut FirstSights,
+    rows: Rows,
+    tally: Tally,
+    closed: Vec<Closed>,
+    inodes: Vec<u64>,
+    unsure: u64,
+    probed: u64,
+    over_unix: u64,
+    ageless: u64,
+    undated: u64,
+    /// What the oldest may be in CLOSE_WAIT for, and whether that is a UNIX socket.
+    longest: Option<(u32, bool)>,
+}
+
+/// What is asked for beside what ghosts take.
+const STATES: StateSet = StateSet::of(&[State::Established, State::CloseWait, State::Listen]);
+
 /// One look at the service's sockets.
 ///
 /// # Errors
@@ -66,52 +87,64 @@ pub fn gather(
     (memory, beside): (Option<&Memory>, Beside),
     world: &World,
 ) -> Result<Found> {
-    let (selection, min_age) = (&target.selection, rules.min_age);
+    let selection = &target.selection;
     sights.begin_look();
-    let states = StateSet::of(&[State::Established, State::CloseWait, State::Listen]);
-    let (mut tally, mut closed, mut inodes) = (Tally::default(), Vec::new(), Vec::new());
-    let mut rows = match beside {
-        Beside::Nothing => Rows::of(states),
+    let rows = match beside {
+        Beside::Nothing => Rows::of(STATES),
         Beside::States | Beside::Everyones(_) => Rows::of_all_states(world, matches!(beside, Beside::Everyones(_))),
     };
-    let asked = rows.states();
-    let (mut unsure, mut probed, mut over_unix, mut ageless, mut undated) = (0, 0, 0, 0, 0);
-    // With whether it is a UNIX socket.
-    let mut longest: Option<(u32, bool)> = None;
-    let mut add = |socket: &Socket, matched: Match| {
-        rows.see(socket, matched);
-        if !states.contains(socket.state) {
+    let (mut met, mut signs) = (Met::new(rules, sights, rows), Signs::default());
+    let asked = met.rows.states();
+    let mut each = |socket: &Socket, matched: Match, listeners: &Listeners| {
+        if STATES.contains(socket.state) {
+            signs.add(socket, matched, listeners, selection);
+        }
+        met.add(socket, matched);
+    };
+    let mut seen = match beside {
+        Beside::Everyones(tables) => look::visit_everyones(world, selection, (asked, true), tables, &mut each)?,
+        Beside::Nothing | Beside::States => look::visit(world, selection, (asked, true), &mut each)?,
+    };
+    let earlier = memory.map(|memory| &memory.redirected);
+    let mut add = |socket: &Socket, matched| met.add(socket, matched);
+    let redirected = Redirected::visit(world, selection, (&signs, earlier), &mut seen, &mut add)?;
+    Ok(met.found(seen, redirected, selection.side, world))
+}
+
+impl<'a> Met<'a> {
+    fn new(rules: &'a Rules, sights: &'a mut FirstSights, rows: Rows) -> Met<'a> {
+        let (tally, closed, inodes, longest) = (Tally::default(), Vec::new(), Vec::new(), None);
+        let (unsure, probed, over_unix, ageless, undated) = (0, 0, 0, 0, 0);
+        Met { rules, sights, rows, tally, closed, inodes, unsure, probed, over_unix, ageless, undated, longest }
+    }
+
+    fn add(&mut self, socket: &Socket, matched: Match) {
+        self.rows.see(socket, matched);
+        if !STATES.contains(socket.state) {
             return;
         }
         let side = match matched {
             Match::No => return,
             Match::Yes(side) => side,
-            Match::Unsure => {
-                if socket.state == State::CloseWait {
-                    let age = socket.close_wait_age();
-                    unsure += u64::from(age.is_none_or(|age| u64::from(age.at_most) >= min_age.as_millis()));
-                    longest = longest.max(age.map(|age| (age.at_most, socket.is_unix())));
-                }
-                return;
-            }
+            Match::Unsure => return self.doubt(socket),
         };
         if socket.state == State::Listen {
             return;
         }
-        over_unix += u64::from(socket.is_unix() && socket.state == State::Established);
-        if !socket.is_unix() && socket.inode != 0 && inodes.len() < MOST_INODES {
-            inodes.push(socket.inode);
+        self.over_unix += u64::from(socket.is_unix() && socket.state == State::Established);
+        if !socket.is_unix() && socket.inode != 0 && self.inodes.len() < MOST_INODES {
+            self.inodes.push(socket.inode);
         }
-        let socket = &*sights.see(socket, side);
-        tally.add(side, socket.state);
+        let socket = &*self.sights.see(socket, side);
+        self.tally.add(side, socket.state);
         if socket.state != State::CloseWait {
             return;
         }
-        let age = socket.close_wait_age();
-        ageless += u64::from(age.is_none());
-        undated += u64::from(age.is_none() && socket.is_unix() && sights.remembers());
+        let (age, min_age) = (socket.close_wait_age(), self.rules.min_age);
+        self.ageless += u64::from(age.is_none());
+        self.undated += u64::from(age.is_none() && socket.is_unix() && self.sights.remembers());
         let is_probed = age.is_some_and(|age| is_hidden_by_probes(socket, age, min_age));
-        probed += u64::from(is_probed);
+        self.probed += u64::from(is_probed);
         // An unknown age counts: better a question too many than a leak unseen.
         let since = match age {
             Some(age) if !is_probed && u64::from(age.at_least) < min_age.as_millis() => {
@@ -120,65 +153,63 @@ pub fn gather(
             _ => Since::Long,
         };
         let suspect = Suspect::new(socket, age.map(|age| age.at_least));
-        closed.push(Closed { suspect, side, since, at_most: age.map(|age| age.at_most) });
-    };
-    let mut signs = Signs::default();
-    let mut each = |socket: &Socket, matched: Match, listeners: &Listeners| {
-        if states.contains(socket.state) {
-            signs.add(socket, matched, listeners, selection);
+        self.closed.push(Closed { suspect, side, since, at_most: age.map(|age| age.at_most) });
+    }
+
+    /// It may be the service's.
+    fn doubt(&mut self, socket: &Socket) {
+        if socket.state == State::CloseWait {
+            let age = socket.close_wait_age();
+            let min_age = self.rules.min_age.as_millis();
+            self.unsure += u64::from(age.is_none_or(|age| u64::from(age.at_most) >= min_age));
+            self.longest = self.longest.max(age.map(|age| (age.at_most, socket.is_unix())));
         }
-        add(socket, matched);
-    };
-    let mut seen = match beside {
-        Beside::Everyones(tables) => look::visit_everyones(world, selection, (asked, true), tables, &mut each)?,
-        Beside::Nothing | Beside::States => look::visit(world, selection, (asked, true), &mut each)?,
-    };
-    let earlier = memory.map(|memory| &memory.redirected);
-    let redirected = Redirected::visit(world, selection, (&signs, earlier), &mut seen, &mut add)?;
-    rows.opened = rows.opened.filter(|_| seen.missing.is_none());
-    let young = closed.iter().filter(|one| one.since != Since::Long).count() as u64;
-    let may_be_usual = |one: &Closed| usual_close_wait::may_be_usual(&one.suspect, one.side);
-    let may_be_usual = closed.iter().any(|one| one.since != Since::Young && may_be_usual(one));
-    let mut usual_left = rules.usual.clone();
-    let usual = usual_left.take_out(&mut closed, world);
-    let usual = usual.iter().filter(|one| one.since != Since::Young).count() as u64;
-    let hidden = || closed.iter().filter(|one| one.since == Since::Hidden);
-    let (maybe_stuck, maybe_unix) = (hidden().count() as u64, hidden().filter(|one| one.is_unix()).count() as u64);
-    let (mut stuck, younger): (Vec<_>, Vec<_>) = closed.into_iter().partition(|one| one.since == Since::Long);
-    let spares_of = spares::take_out_by_user(&mut stuck, rules.expected);
-    let clients = stuck.iter().filter(|stuck| stuck.side == Side::Client).count() as u64;
-    let sides = (selection.side == Side::Both).then_some([stuck.len() as u64 - clients, clients]);
-    let left = || younger.iter().chain(&stuck);
-    let oldest = left().filter_map(|one| one.suspect.age).max();
-    let longest = longest.max(left().filter_map(|one| Some((one.at_most?, one.is_unix()))).max());
-    let (ghosts, stuck) = (None, stuck.iter().map(|stuck| stuck.suspect).collect());
-    Ok(Found {
-        seen,
-        tally,
-        rows,
-        inodes,
-        stuck,
-        spares_of,
-        usual,
-        usual_left,
-        may_be_usual,
-        ghosts,
-        sides,
-        young,
-        maybe_stuck,
-        maybe_unix,
-        probed,
-        unsure,
-        oldest,
-        oldest_at_most: longest.map(|(at_most, _)| at_most),
-        is_longest_unix: longest.is_some_and(|(_, is_unix)| is_unix),
-        ageless,
-        undated,
-        over_unix,
-        strays: 0,
-        remedy: String::new(),
-        redirected,
-    })
+    }
+
+    fn found(mut self, seen: Coverage, redirected: Redirected, side: Side, world: &World) -> Found {
+        self.rows.opened = self.rows.opened.filter(|_| seen.missing.is_none());
+        let (rules, mut closed) = (self.rules, self.closed);
+        let young = closed.iter().filter(|one| one.since != Since::Long).count() as u64;
+        let may_be_usual = |one: &Closed| usual_close_wait::may_be_usual(&one.suspect, one.side);
+        let may_be_usual = closed.iter().any(|one| one.since != Since::Young && may_be_usual(one));
+        let mut usual_left = rules.usual.clone();
+        let usual = usual_left.take_out(&mut closed, world);
+        let usual = usual.iter().filter(|one| one.since != Since::Young).count() as u64;
+        let hidden = || closed.iter().filter(|one| one.since == Since::Hidden);
+        let (maybe_stuck, maybe_unix) = (hidden().count() as u64, hidden().filter(|one| one.is_unix()).count() as u64);
+        let (mut stuck, younger): (Vec<_>, Vec<_>) = closed.into_iter().partition(|one| one.since == Since::Long);
+        let spares_of = spares::take_out_by_user(&mut stuck, rules.expected);
+        let clients = stuck.iter().filter(|stuck| stuck.side == Side::Client).count() as u64;
+        let left = || younger.iter().chain(&stuck);
+        let longest = self.longest.max(left().filter_map(|one| Some((one.at_most?, one.is_unix()))).max());
+        Found {
+            seen,
+            tally: self.tally,
+            rows: self.rows,
+            inodes: self.inodes,
+            spares_of,
+            usual,
+            usual_left,
+            may_be_usual,
+            ghosts: None,
+            sides: (side == Side::Both).then_some([stuck.len() as u64 - clients, clients]),
+            young,
+            maybe_stuck,
+            maybe_unix,
+            probed: self.probed,
+            unsure: self.unsure,
+            oldest: left().filter_map(|one| one.suspect.age).max(),
+            oldest_at_most: longest.map(|(at_most, _)| at_most),
+            is_longest_unix: longest.is_some_and(|(_, is_unix)| is_unix),
+            ageless: self.ageless,
+            undated: self.undated,
+            over_unix: self.over_unix,
+            stuck: stuck.into_iter().map(|stuck| stuck.suspect).collect(),
+            strays: 0,
+            remedy: String::new(),
+            redirected,
+        }
+    }
 }
 
 /// Whether probes are answered so often that no look ever shows the minimal age: the peer closed

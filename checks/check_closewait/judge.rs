@@ -224,6 +224,11 @@ impl Found {
         self.oldest = self.oldest.max(before.oldest);
     }
 
+    pub fn is_connected(&self) -> bool {
+        let established = self.tally.count(Side::Both, State::Established);
+        established + self.young + self.unsure + self.spares() + self.usual > 0 || !self.stuck.is_empty()
+    }
+
     pub fn spares(&self) -> u64 {
         self.spares_of.values().sum()
     }

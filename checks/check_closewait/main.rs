@@ -9,6 +9,7 @@ mod out_of_reach;
 use argh::{ArgsInfo, FromArgs};
 use connleak::base::duration::Span;
 use connleak::base::error::Result;
+use connleak::history::first_sights::FirstSights;
 use connleak::kernel::owner::read_tables::ReadTables;
 use connleak::kernel::socket::{Side, State};
 use connleak::kernel::world::World;
@@ -109,19 +110,7 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let memory = ghosts::Memory::of(args, &target, world);
     let mut tables = ReadTables::default();
     let beside = ghosts::beside(args, &target, memory.as_ref(), &mut tables, world);
-    let mut found = gather(&target, &rules, &mut sights, (memory.as_ref(), beside), world)?;
-    if target.selection.is_brief && found.shows_unix(&rules, &target.selection) {
-        target.selection.is_brief = false;
-        found = gather(&target, &rules, &mut sights, (memory.as_ref(), Beside::Nothing), world)?;
-    }
-    for _ in 1..MOST_LOOKS {
-        if sights.is_settled(world) || found.seen.missing.is_some() {
-            break;
-        }
-        let again = gather(&target, &rules, &mut sights, (memory.as_ref(), Beside::Nothing), world)?;
-        let before = std::mem::replace(&mut found, again);
-        found.add_unseen(&before);
-    }
+    let mut found = look(&mut target, &rules, &mut sights, (memory.as_ref(), beside), world)?;
     let strays = found.count_strays(&target, world);
     let still_held = out_of_reach::still_held(&sights, world);
     let is_whole = found.seen.missing.is_none() && still_held.is_none();
@@ -146,10 +135,7 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     report.missing.extend(unkept);
     report.missing.extend(strays);
     holding.add_to(&mut report, &found.stuck, &target, common.verbose);
-    let established = found.tally.count(Side::Both, State::Established);
-    let is_connected =
-        established + found.young + found.unsure + found.spares() + found.usual > 0 || !found.stuck.is_empty();
-    let seen = if is_connected { Seen::Connections } else { Seen::Nobody };
+    let seen = if found.is_connected() { Seen::Connections } else { Seen::Nobody };
     listener::add_absence(&mut report, &target, world, seen);
     if let Some((usual, unlearned)) = usual.filter(|_| is_learned) {
         report.missing.extend(unlearned.or_else(|| found.usual_left.unspared()));
@@ -162,6 +148,30 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
         report.details.extend(holding::stages(&found.seen, gathered, &holding.owners, world));
     }
     Ok(report)
+}
+
+/// Looks until each socket was seen that stayed.
+fn look(
+    target: &mut Target,
+    rules: &Rules,
+    sights: &mut FirstSights,
+    (memory, beside): (Option<&ghosts::Memory>, Beside),
+    world: &World,
+) -> Result<Found> {
+    let mut found = gather(target, rules, sights, (memory, beside), world)?;
+    if target.selection.is_brief && found.shows_unix(rules, &target.selection) {
+        target.selection.is_brief = false;
+        found = gather(target, rules, sights, (memory, Beside::Nothing), world)?;
+    }
+    for _ in 1..MOST_LOOKS {
+        if sights.is_settled(world) || found.seen.missing.is_some() {
+            break;
+        }
+        let again = gather(target, rules, sights, (memory, Beside::Nothing), world)?;
+        let before = std::mem::replace(&mut found, again);
+        found.add_unseen(&before);
+    }
+    Ok(found)
 }
 
 /// The thresholds in force.

@@ -69,9 +69,9 @@ pub struct Learned {
     pub watched: f64,
 }
 
-impl Learned {
-    /// Before anything is learned.
-    pub fn nothing() -> Learned {
+/// Before anything is learned.
+impl Default for Learned {
+    fn default() -> Learned {
         Learned { verdict: Verdict::Learning { samples: 0 }, turnover: None, is_due: false, sampled: 1.0, watched: 0.0 }
     }
 }

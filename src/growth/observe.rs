@@ -4,8 +4,11 @@
 //! each other no longer than it takes to look at the sockets and to store a sample.
 
 mod connections;
+mod observation;
 mod processes;
 mod stuck;
+
+pub use observation::Observation;
 
 use crate::base::error::{Error, Result};
 use crate::base::local_time;
@@ -13,8 +16,7 @@ use crate::growth::detector::Verdict;
 use crate::growth::detector_state::{self, DetectorState, Learned, Moment};
 use crate::growth::measure::Measure;
 use crate::growth::outcome::Outcome;
-use crate::growth::pool::Connection;
-use crate::growth::process_usage::ProcessUsage;
+
 use crate::growth::told_before::ToldBefore;
 use crate::history::first_sights::FirstSights;
 use crate::history::series;
@@ -24,9 +26,9 @@ use crate::kernel::headroom;
 use crate::kernel::owner::{Holders, Owners};
 use crate::kernel::scope;
 use crate::kernel::socket::{Side, State};
-use crate::kernel::source;
+
 use crate::kernel::world::World;
-use crate::owners::ghosts::Ghosts;
+
 use crate::owners::known::Known;
 use crate::service::target::Target;
 use rustix::time::{ClockId, clock_gettime};
@@ -48,32 +50,6 @@ pub struct Plan<'a> {
     pub recorded: Known,
     /// What is remembered of its UNIX sockets.
     pub sights: RefCell<FirstSights>,
-}
-
-/// What one look gives.
-#[derive(Debug)]
-pub struct Observation {
-    pub found: Outcome,
-    /// How complete the view is.
-    pub view: source::Coverage,
-    /// Where connections are looked at: each once, and their number by TCP state as in a [`Sample`].
-    pub connections: Vec<Connection>,
-    pub counts: [u64; 11],
-    /// The connections that speak for a leak, and who holds them.
-    pub suspects: Vec<Connection>,
-    pub owners: Owners,
-    /// Where descriptors or memory are looked at.
-    pub processes: Vec<ProcessUsage>,
-    /// Where connections are looked at: those of them that no table shows.
-    pub ghosts: Option<Ghosts>,
-    /// The service's processes and sockets, to know them by later.
-    pub known: Known,
-    /// What could not be read, to be said.
-    pub unread: Vec<String>,
-    /// Connections of which it can't be told whether they are selected.
-    pub unsure: u64,
-    /// What is missing from the amount, so that OK would be a guess.
-    pub lacking: Vec<String>,
 }
 
 impl<'a> Plan<'a> {

@@ -21,7 +21,7 @@ const BEGINNING: f64 = 600.0;
 const UNUSED: f64 = 120.0;
 
 /// One look and what it taught.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Outcome {
     pub measure: Measure,
     /// Connections, descriptors or bytes.
@@ -63,6 +63,11 @@ impl Outcome {
     /// Percent of what runs out first.
     fn used(&self) -> Option<f64> {
         self.first().map(|headroom| percent(headroom.used, headroom.limit))
+    }
+
+    /// From 0 to 1, of what runs out first.
+    pub fn fraction_used(&self) -> f64 {
+        self.first().map_or(0.0, |headroom| headroom.used as f64 / headroom.limit.max(1) as f64)
     }
 
     pub fn judge(&self, rules: &Rules) -> Verdict {
@@ -323,18 +328,11 @@ mod tests {
     fn found(verdict: Trend, used: u64, limit: u64) -> Outcome {
         let leaking = matches!(verdict, Trend::Leak(_)).then(|| ("php-fpm".to_owned(), "14:05".to_owned()));
         Outcome {
-            measure: Measure::Connections,
             amount: used,
-            groups: Vec::new(),
-            learned: Learned { verdict, ..Learned::nothing() },
+            learned: Learned { verdict, ..Learned::default() },
             leaking,
             headrooms: vec![Headroom { what: Resource::Connections, used, limit }],
-            idle_oldest: None,
-            idle_median: None,
-            stuck: Vec::new(),
-            plateaus: Vec::new(),
-            may_be_full: false,
-            usual: None,
+            ..Outcome::default()
         }
     }
 

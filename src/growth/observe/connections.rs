@@ -5,7 +5,7 @@ use super::{KnownNow, Observation, Past, Plan, capacity, leaking, moment, sample
 use crate::base::error::Result;
 use crate::growth::detector::stuck::When;
 use crate::growth::detector::{self, Verdict};
-use crate::growth::detector_state::{self, DetectorState, Learned, Moment};
+use crate::growth::detector_state::{self, DetectorState, Moment};
 use crate::growth::measure::Measure;
 use crate::growth::outcome::Outcome;
 use crate::growth::pool::{self, Connection, Pool, hashed};
@@ -233,16 +233,12 @@ fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Resu
     let mut found = Outcome {
         measure: Measure::Connections,
         amount: pool.connections.len() as u64,
-        groups: Vec::new(),
-        learned: Learned::nothing(),
-        leaking: None,
         headrooms: headrooms(plan, &pool, searched),
         idle_oldest: pool.idle_oldest().filter(|_| tells_silences),
         idle_median: pool.idle_median(),
-        stuck: Vec::new(),
-        plateaus: Vec::new(),
         may_be_full: plan.may_be_full(),
         usual,
+        ..Outcome::default()
     };
     let capacity = capacity(&found);
     let mut memory = known.unwrap_or_else(|| DetectorState::new(capacity));
@@ -253,15 +249,7 @@ fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Resu
     };
     let seen = detector::Sample { suspended, took, ..pool.sample_after(&silences) };
     found.learned = memory.learn(&moment, seen, capacity, f64::from(plan.speed));
-    if let Verdict::Leak(leak) = &found.learned.verdict {
-        let mut group = pool.connections.iter().filter(|connection| connection.group() == leak.group).peekable();
-        // Without silences a rise is told as of descriptors.
-        if group.peek().is_some() && group.all(|connection| connection.socket.is_unix()) {
-            let headroom = headroom::choose(&found.headrooms);
-            let used = headroom.map_or(0.0, |headroom| headroom.used as f64 / headroom.limit.max(1) as f64);
-            found.learned.verdict = process_usage::tempered(found.learned.verdict, found.learned.watched, used);
-        }
-    }
+    temper(&mut found, &pool);
     let names = searched.names(&memory, &pool);
     memory.names.extend(names);
     let resting = memory.rest(now, stuck::silences(&pool), plan.speed.into());
@@ -282,24 +270,21 @@ fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Resu
     let mut lacking = searched.unlimited.to_vec();
     lacking.extend(still_open(&mut memory, told_before, &sample, found.learned.watched));
     let state = state(&memory, before, pool.seen.missing.is_none() && ghosts.missing.is_empty());
-    let (owners, processes) = (Owners::default(), Vec::new());
-    let Pool { seen: view, connections, counts, unsure, .. } = pool;
-    let (ghosts, known) = (Some(ghosts), memory.processes);
-    let value = Observation {
-        found,
-        view,
-        connections,
-        counts,
-        suspects,
-        owners,
-        processes,
-        ghosts,
-        known,
-        unread,
-        unsure,
-        lacking,
-    };
+    let Pool { seen, connections, counts, unsure, .. } = pool;
+    let looked = Observation::new(found, seen, memory.processes);
+    let ghosts = Some(ghosts);
+    let value = Observation { connections, counts, suspects, ghosts, unread, unsure, lacking, ..looked };
     Ok(Step { sample, state, version: detector_state::VERSION, value })
+}
+
+/// A rise over UNIX sockets alone is told as one of descriptors: their silences are unknown.
+fn temper(found: &mut Outcome, pool: &Pool) {
+    let Verdict::Leak(leak) = &found.learned.verdict else { return };
+    let mut group = pool.connections.iter().filter(|connection| connection.group() == leak.group).peekable();
+    if group.peek().is_some() && group.all(|connection| connection.socket.is_unix()) {
+        let (leak, used) = (Verdict::Leak(leak.clone()), found.fraction_used());
+        found.learned.verdict = process_usage::tempered(leak, found.learned.watched, used);
+    }
 }
 
 /// What may run out.

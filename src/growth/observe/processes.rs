@@ -2,7 +2,7 @@
 
 use super::{KnownNow, Observation, Past, Plan, capacity, leaking, moment, sample, state, still_open};
 use crate::base::error::{Error, Result};
-use crate::growth::detector_state::{self, DetectorState, Learned, Moment};
+use crate::growth::detector_state::{self, DetectorState, Moment};
 use crate::growth::measure::Measure;
 use crate::growth::outcome::Outcome;
 use crate::growth::pool;
@@ -98,15 +98,10 @@ fn judge(plan: &Plan, look: UsageSample, past: Past) -> Result<Step<Observation>
         measure: plan.measure,
         amount,
         groups: groups.collect(),
-        learned: Learned::nothing(),
-        leaking: None,
         headrooms,
-        idle_oldest: None,
-        idle_median: None,
-        stuck: Vec::new(),
-        plateaus: Vec::new(),
         may_be_full: plan.may_be_full(),
         usual: past.usual,
+        ..Outcome::default()
     };
     let capacity = capacity(&found);
     let mut memory = past.memory.unwrap_or_else(|| DetectorState::new(capacity));
@@ -114,8 +109,7 @@ fn judge(plan: &Plan, look: UsageSample, past: Past) -> Result<Step<Observation>
     // Processes of a user come and go by themselves; of all others the oldest stands for the service.
     let instance = if plan.target.request.user.is_some() { 0 } else { usages.oldest() };
     found.learned = memory.learn(&moment, usages.sample(instance), capacity, f64::from(plan.speed));
-    let used =
-        headroom::choose(&found.headrooms).map_or(0.0, |headroom| headroom.used as f64 / headroom.limit.max(1) as f64);
+    let used = found.fraction_used();
     found.learned.verdict = process_usage::tempered(found.learned.verdict, found.learned.watched, used);
     let names: BTreeMap<u32, String> = usages.all.iter().map(|one| (one.group(), one.described())).collect();
     found.leaking = leaking(&found.learned, &moment, |group| {
@@ -126,7 +120,6 @@ fn judge(plan: &Plan, look: UsageSample, past: Past) -> Result<Step<Observation>
     let sample = sample(&moment, &found, instance, counts);
     let how = format!("{} processes", usages.all.len());
     let view = Coverage { rows: usages.all.len() as u64, ..Coverage::new(Origin::Proc, how) };
-    let (suspects, owners) = (Vec::new(), Owners::default());
     let (processes, mut lacking) = (usages.all, usages.lacking);
     let open = still_open(&mut memory, past.told_before, &sample, found.learned.watched);
     let state = state(&memory, past.state, lacking.is_empty());
@@ -137,22 +130,6 @@ fn judge(plan: &Plan, look: UsageSample, past: Past) -> Result<Step<Observation>
     } else {
         unread.extend(limits)
     }
-    let (connections, counts) = (Vec::new(), [0; 11]);
-    let (unsure, ghosts) = (0, None);
-    let known = memory.processes;
-    let value = Observation {
-        found,
-        view,
-        connections,
-        counts,
-        suspects,
-        owners,
-        processes,
-        ghosts,
-        known,
-        unread,
-        unsure,
-        lacking,
-    };
+    let value = Observation { processes, unread, lacking, ..Observation::new(found, view, memory.processes) };
     Ok(Step { sample, state, version: detector_state::VERSION, value })
 }

@@ -105,8 +105,13 @@ impl StateSet {
         self.0 & Self::BOUND.0 != 0
     }
 
-    pub fn of(states: &[State]) -> StateSet {
-        StateSet(states.iter().fold(0, |mask, state| mask | 1 << *state as u8))
+    pub const fn of(states: &[State]) -> StateSet {
+        let (mut mask, mut at) = (0, 0);
+        while at < states.len() {
+            mask |= 1 << states[at] as u8;
+            at += 1;
+        }
+        StateSet(mask)
     }
 
     pub fn without(self, state: State) -> StateSet {

@@ -459,7 +459,7 @@ mod tests {
         assert_eq!(learned.usual(), []);
     }
 
-    /// Of a process in a copy of `/proc`, one of whose descriptors can't be read: as long as all have to be, nothing is told.
+    /// A process in a copy of `/proc` has a descriptor that can't be read: where all have to be, nothing is told.
     #[test]
     fn one_descriptor_tells_and_all_only_where_it_leads_elsewhere() {
         let root = tempfile::tempdir().unwrap();
