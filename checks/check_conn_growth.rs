@@ -5,6 +5,7 @@ use connleak::growth::measure::Measure;
 use connleak::growth::observe::{Observation, Plan};
 use connleak::growth::pool::Connection;
 use connleak::growth::process_usage::ProcessUsage;
+use connleak::history::first_sights::FirstSights;
 use connleak::history::state_dir;
 use connleak::history::{History, Updated};
 use connleak::kernel::owner::Holders;
@@ -13,6 +14,7 @@ use connleak::kernel::world::World;
 use connleak::options::args::{Args, Speed};
 use connleak::options::growth::Growth;
 use connleak::owners::blame::{Blame, Grouping, Suspect};
+use connleak::owners::recorded::{self, By};
 use connleak::owners::sockets;
 use connleak::owners::usual_close_wait;
 use connleak::report::words;
@@ -30,22 +32,32 @@ fn check(args: &Args<Growth>, world: &World) -> Result<Report> {
         return Err(Error::Usage("--replay shows one moment, growth needs many: see 'connleak backtest'".into()));
     }
     let measure = own.metric.unwrap_or_default();
-    let target = match measure {
+    let mut target = match measure {
         Measure::Connections => target::resolve_any(common.request(), world)?,
         Measure::Descriptors | Measure::Memory => target::name_any(common.request(), world)?,
     };
     let limit = measure.limit(own.limit, target.profile.limit)?;
     let baseline = own.usual_warning.is_some();
     let speed = own.rehearse.map_or(1, |Speed(factor)| factor);
-    let plan = Plan { target: &target, measure, limit, baseline, speed };
+    let own_dir = own.state_dir.as_deref();
+    let sights = match measure {
+        Measure::Connections if speed == 1 => target.first_sights(own_dir, world)?,
+        _ => FirstSights::default(),
+    };
+    let mut plan = Plan { measure, limit, baseline, speed, sights: sights.into(), ..Plan::new(&target) };
     plan.check(world)?;
     listener::check_options(&target, world)?;
     let dir = state_dir::open(own.state_dir.as_deref())?;
+    let beside = recorded::key(By::Closewait, &target, world).and_then(|key| recorded::read(&key, own_dir));
+    let unread = beside.map(|known| plan.recorded = known).err();
     let mut opened = History::open(&dir, world.deadline.left() / 2)?;
     let holders = if common.verbose > 1 { Holders::All } else { Holders::First };
-    let Updated { value: seen, aside, unsaved } = plan.see(&mut opened.history, holders, world)?;
-    let unlearned =
-        if measure == Measure::Connections && speed == 1 { learn(&seen, args, &target, world) } else { None };
+    let Updated { value: mut seen, aside, unsaved } = plan.see(&mut opened.history, holders, world)?;
+    if let (Some(ghosts), Some(why)) = (&mut seen.ghosts, &unread) {
+        ghosts.are_not_remembered(why);
+    }
+    let is_learned = measure == Measure::Connections && speed == 1;
+    let unlearned = if is_learned { learn(&seen, args, plan, world) } else { Vec::new() };
     let is_connected = seen.found.amount > 0;
     let mut report = present(seen, args, &target, world);
     let seen = if is_connected { Seen::Connections } else { Seen::Nobody };
@@ -73,19 +85,26 @@ fn behind_pooler(pool: u64, target: &Target) -> String {
     }
 }
 
-/// What check_closewait may spare, from a look that lacks nothing. Returns why it can't be remembered.
-fn learn(seen: &Observation, args: &Args<Growth>, target: &Target, world: &World) -> Option<String> {
-    if seen.view.missing.is_some() {
-        return None;
+/// Whom others that look for ghosts may know, since when UNIX sockets are closed and, from a look that lacks nothing, what
+/// check_closewait may spare. Returns why it can't be remembered.
+fn learn(seen: &Observation, args: &Args<Growth>, plan: Plan, world: &World) -> Vec<String> {
+    let (target, state_dir, mut sights) = (plan.target, args.own.state_dir.as_deref(), plan.sights.into_inner());
+    let recorded = recorded::record(&seen.known, state_dir, target, world).err();
+    let mut unlearned = Vec::from_iter(recorded.map(|why| format!("the service's processes not remembered: {why}")));
+    // The kernel's list loses rows while others come and go.
+    let is_whole = seen.view.missing.is_none() && sights.is_settled(world);
+    if is_whole {
+        let suspect = |one: &Connection| {
+            let socket = sights.see(&one.socket, one.side);
+            let suspect = Suspect::new(&socket, socket.close_wait_age().map(|age| age.at_least));
+            usual_close_wait::may_be_usual(&suspect, one.side).then_some(suspect)
+        };
+        let closed: Vec<Suspect> = seen.connections.iter().filter_map(suspect).collect();
+        let learned = usual_close_wait::learn(state_dir, target, (&closed, seen.found.leak().is_some()), world);
+        unlearned.extend(learned.err().map(|why| format!("CLOSE_WAIT not remembered: {why}")));
     }
-    let suspect = |one: &Connection| {
-        let suspect = Suspect::new(&one.socket, one.socket.close_wait_age().map(|age| age.at_least));
-        usual_close_wait::may_be_usual(&suspect, one.side).then_some(suspect)
-    };
-    let closed: Vec<Suspect> = seen.connections.iter().filter_map(suspect).collect();
-    let learned =
-        usual_close_wait::learn(args.own.state_dir.as_deref(), target, (&closed, seen.found.leak().is_some()), world);
-    learned.err().map(|why| format!("CLOSE_WAIT not remembered: {why}"))
+    unlearned.extend(sights.keep(&target.selection.unix_known.borrow(), is_whole));
+    unlearned
 }
 
 fn present(seen: Observation, args: &Args<Growth>, target: &Target, world: &World) -> Report {

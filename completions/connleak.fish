@@ -66,7 +66,7 @@ complete -c connleak -n '__fish_connleak_using_command who' -f -l tree -d 'proce
 complete -c connleak -n '__fish_connleak_using_command who' -f -l ghosts -d 'descriptors of sockets that no table shows any more, as after a reset, are told anyway; with this also in which processes they could not be looked for'
 complete -c connleak -n '__fish_connleak_using_command who' -f -l no-ghosts -d 'don\'t look for them'
 complete -c connleak -n '__fish_connleak_using_command who' -f -l sockets -d 'with -o csv: a row for each socket, with its descriptor, instead of one for each owner'
-complete -c connleak -n '__fish_connleak_using_command who' -f -l state-dir -r -d 'where checks remember clients of UNIX sockets and since when these are closed; as root every user\'s, default /var/lib/connleak'
+complete -c connleak -n '__fish_connleak_using_command who' -f -l state-dir -r -d 'where checks remember processes, to know ghosts by, and clients of UNIX sockets and since when these are closed; as root every user\'s, default /var/lib/connleak'
 complete -c connleak -n '__fish_connleak_using_command who' -f -l top -r -d 'most rows, 0 for all; default 20'
 complete -c connleak -n '__fish_connleak_using_command who' -f -l output -s o -r -d 'output format: table, json or csv; default table'
 complete -c connleak -n '__fish_connleak_using_command who' -f -l verbose -s v -d 'say more: -v working directory and command line, -vv also the oldest sockets of each row, with -o json each socket'

@@ -67,16 +67,33 @@ pub fn of_waiting(bin: &Path) -> Vec<Contestant> {
     vec![Contestant::of("check_orphans_after_stop", &check, &args).ending(2)]
 }
 
-/// What the earlier build took, and the ratio to it.
+/// At most so much of the CPU of 71bb07a, and MiB.
+const TARGETS: [(&str, &str, f64, Option<f64>); 6] = [
+    (ROWS, "check_conn_states", 0.85, Some(6.0)),
+    (ROWS, "check_conn_tenants", 0.4, Some(15.0)),
+    (ROWS, "connleak who", 0.4, Some(15.0)),
+    (ROWS, "check_conn_growth, first run", 0.4, None),
+    (crate::USED_NAMESPACES, "ours --netns all", 0.6, None),
+    (WAITING, "check_orphans_after_stop", 0.05, None),
+];
+
+/// What the earlier build took, the ratio to it, and what it is held to.
 pub fn ratios(rows: &[Row]) -> String {
-    let mut text =
-        "\n### Ratio to the earlier build\n| case | what | CPU | peak MiB |\n| --- | --- | --- | --- |\n".to_owned();
+    let mut text = "\n### Ratio to the earlier build\n| case | what | CPU | peak MiB | target |\n\
+        | --- | --- | --- | --- | --- |\n"
+        .to_owned();
     for before in rows {
         let Some(name) = before.name.strip_prefix(BEFORE) else { continue };
         let Some(now) = rows.iter().find(|row| row.case == before.case && row.name == name) else { continue };
         let ratio = now.median.cpu / before.median.cpu;
         let peaks = format!("{:.1}, before {:.1}", now.median.peak, before.median.peak);
-        text += &format!("| {} | {name} | {ratio:.2} | {peaks} |\n", now.case);
+        let target = TARGETS.iter().find(|(case, what, ..)| *case == now.case && *what == name);
+        let target = target.map_or_else(String::new, |(_, _, cpu, peak)| {
+            let is_met = ratio <= *cpu && peak.is_none_or(|peak| now.median.peak <= peak);
+            let peak = peak.map_or_else(String::new, |peak| format!(", {peak} MiB"));
+            format!("{cpu}{peak}: {}", if is_met { "met" } else { "**missed**" })
+        });
+        text += &format!("| {} | {name} | {ratio:.2} | {peaks} | {target} |\n", now.case);
     }
     text
 }

@@ -80,7 +80,7 @@ pub fn targets(rows: &[Row]) -> String {
         (crate::MANY_PROCESSES, "lsof", 0.03),
         (crate::ONE_USER, "ss -Htanp", 0.08),
         (crate::ONE_USER, "lsof", 0.03),
-        (crate::ONE_PROCESS, "ss -Htanp", 0.5),
+        (crate::ONE_PROCESS, "ss -Htanp", 0.25),
     ] {
         line(format!("ours, owners / {theirs}, {case}"), target, ratio(case, "ours, owners", theirs, cpu));
     }

@@ -137,13 +137,13 @@ pub fn gather(
     let redirected = Redirected::visit(world, selection, (&signs, earlier), &mut seen, &mut add)?;
     rows.opened = rows.opened.filter(|_| seen.missing.is_none());
     let young = closed.iter().filter(|one| one.since != Since::Long).count() as u64;
+    let may_be_usual = |one: &Closed| usual_close_wait::may_be_usual(&one.suspect, one.side);
+    let may_be_usual = closed.iter().any(|one| one.since != Since::Young && may_be_usual(one));
     let mut usual_left = rules.usual.clone();
-    let usual = usual_left.take_out(&mut closed);
+    let usual = usual_left.take_out(&mut closed, world);
     let usual = usual.iter().filter(|one| one.since != Since::Young).count() as u64;
     let hidden = || closed.iter().filter(|one| one.since == Since::Hidden);
     let (maybe_stuck, maybe_unix) = (hidden().count() as u64, hidden().filter(|one| one.is_unix()).count() as u64);
-    let may_be_usual = |one: &Closed| usual_close_wait::may_be_usual(&one.suspect, one.side);
-    let may_be_usual = closed.iter().any(|one| one.since != Since::Young && may_be_usual(one));
     let (mut stuck, younger): (Vec<_>, Vec<_>) = closed.into_iter().partition(|one| one.since == Since::Long);
     let spares_of = spares::take_out_by_user(&mut stuck, rules.expected);
     let clients = stuck.iter().filter(|stuck| stuck.side == Side::Client).count() as u64;

@@ -6,12 +6,12 @@ use connleak::base::error::{Error, Result};
 use connleak::history::last_look::LastLook;
 use connleak::kernel::boot;
 use connleak::kernel::owner::read_tables::ReadTables;
-use connleak::kernel::scope;
 use connleak::kernel::unhashed;
 use connleak::kernel::world::{Netns, World};
 use connleak::options::args::Args;
 use connleak::owners::ghosts::{self, Ghosts, Looking};
 use connleak::owners::known::Known;
+use connleak::owners::recorded::{self, By};
 use connleak::report::verdict::ServiceState;
 use connleak::service::target::Target;
 use std::collections::HashSet;
@@ -81,10 +81,11 @@ pub fn look_for(
         };
         ghosts::find(world, target, rows, &alive, &memory.known, looking, tables)?
     };
-    if let Some(ghosts) = &mut ghosts
-        && let Err(why) = memory.keep(found, ghosts, world)
-    {
-        ghosts.are_not_remembered(&why);
+    if let Some(ghosts) = &mut ghosts {
+        let mut memory = memory;
+        let unread = memory.unread.take();
+        let unkept = memory.keep(found, ghosts, world).err();
+        unread.or(unkept).iter().for_each(|why| ghosts.are_not_remembered(why));
     }
     Ok(ghosts)
 }
@@ -96,6 +97,8 @@ pub struct Memory {
     /// Inodes of sockets that came in by another port than their own: once their client's end is gone nothing else tells.
     pub redirected: HashSet<u64>,
     file: Result<LastLook>,
+    /// Why it can't be told what check_conn_growth knows.
+    unread: Option<Error>,
 }
 
 /// Marks such an inode among the others: the kernel's have 32 bits.
@@ -108,15 +111,15 @@ impl Memory {
     }
 
     fn read(args: &Args<Closewait>, target: &Target, world: &World) -> Memory {
-        let boot_id = boot::boot_id().unwrap_or_default();
-        let key = scope::key(world).map(|scope| format!("{} {scope}", target.name(world)));
-        let file = key.and_then(|key| LastLook::read(args.own.state_dir.as_deref(), &key, &boot_id));
-        let numbers = file.as_ref().ok().and_then(LastLook::numbers);
-        let mut known = numbers.and_then(|numbers| Known::of_numbers(&boot_id, &numbers)).unwrap_or_default();
+        let state_dir = args.own.state_dir.as_deref();
+        let file = recorded::file(By::Closewait, state_dir, target, world);
+        let mut known = file.as_ref().map(recorded::content).unwrap_or_default();
         let (redirected, rows) = known.rows.iter().partition::<Vec<u64>, _>(|inode| **inode & REDIRECTED != 0);
         known.rows = rows;
         let redirected = redirected.iter().map(|inode| inode & !REDIRECTED).collect();
-        Memory { boot_id, known, redirected, file }
+        let growths = recorded::key(By::Growth, target, world).and_then(|key| recorded::read(&key, state_dir));
+        let unread = growths.map(|growths| known.add(&growths)).err();
+        Memory { boot_id: boot::boot_id().unwrap_or_default(), known, redirected, file, unread }
     }
 
     /// Processes are known once one of their ghosts is, or a look met them.

@@ -100,25 +100,18 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     listener::check_options(&target, world)?;
     let mut rules = rules(args, &target.profile);
     let mut sights = target.first_sights(args.own.state_dir.as_deref(), world)?.telling(rules.min_age);
+    let may_learn = args.own.expected.is_none() && rules.expected == 0 && world.replay.is_none();
+    let usual = may_learn.then(|| usual_close_wait::usual(args.own.state_dir.as_deref(), &target, world));
+    rules.usual = usual.as_ref().map_or_else(Usual::default, |(usual, _)| usual.clone());
+    let tells_pools = rules.expected > 0 || !rules.usual.is_empty();
     // Whose they are costs the kernel as much again: it is asked where it is shown, or tells pools.
-    target.selection.is_brief =
-        common.wants_owners(false).is_none() && !target.selection.asks_whose() && rules.expected == 0;
+    target.selection.is_brief = common.wants_owners(false).is_none() && !target.selection.asks_whose() && !tells_pools;
     let memory = ghosts::Memory::of(args, &target, world);
     let mut tables = ReadTables::default();
     let beside = ghosts::beside(args, &target, memory.as_ref(), &mut tables, world);
     let mut found = gather(&target, &rules, &mut sights, (memory.as_ref(), beside), world)?;
     if target.selection.is_brief && found.shows_unix(&rules, &target.selection) {
         target.selection.is_brief = false;
-        found = gather(&target, &rules, &mut sights, (memory.as_ref(), Beside::Nothing), world)?;
-    }
-    let may_learn = args.own.expected.is_none() && rules.expected == 0 && world.replay.is_none();
-    let learned = |target: &Target| usual_close_wait::usual(args.own.state_dir.as_deref(), target, world);
-    let mut usual = (may_learn && found.may_be_usual).then(|| learned(&target));
-    if let Some((usual, _)) = usual.as_ref().filter(|(usual, _)| !usual.is_empty()) {
-        rules.usual = usual.clone();
-        target.selection.is_brief = false;
-        // What was read of processes is older than what this look shows.
-        tables = ReadTables::default();
         found = gather(&target, &rules, &mut sights, (memory.as_ref(), Beside::Nothing), world)?;
     }
     for _ in 1..MOST_LOOKS {
@@ -134,11 +127,7 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
     let is_whole = found.seen.missing.is_none() && still_held.is_none();
     let unkept = sights.keep(&target.selection.unix_known.borrow(), is_whole);
     found.ghosts = ghosts::look_for(args, &target, &rules, (&mut found, &mut tables), memory, world)?;
-    if usual.is_none() && may_learn && found.ghosts.as_ref().is_some_and(|ghosts| ghosts.count > 0) {
-        let learned = learned(&target);
-        found.usual_left = learned.0.clone();
-        usual = Some(learned);
-    }
+    let is_learned = found.may_be_usual || found.ghosts.as_ref().is_some_and(|ghosts| ghosts.count > 0);
     found.add_ghosts(rules.expected);
     let gathered = world.deadline.elapsed();
     let verdict = rules.judge(found.stuck.len() as u64, found.oldest, &found);
@@ -162,8 +151,8 @@ pub fn check(args: &Args<Closewait>, world: &World) -> Result<Report> {
         established + found.young + found.unsure + found.spares() + found.usual > 0 || !found.stuck.is_empty();
     let seen = if is_connected { Seen::Connections } else { Seen::Nobody };
     listener::add_absence(&mut report, &target, world, seen);
-    if let Some((usual, unlearned)) = usual {
-        report.missing.extend(unlearned);
+    if let Some((usual, unlearned)) = usual.filter(|_| is_learned) {
+        report.missing.extend(unlearned.or_else(|| found.usual_left.unspared()));
         report.details.extend(usual.details().filter(|_| common.verbose > 0));
     }
     if let Some(ghosts) = found.ghosts.as_ref().filter(|_| common.verbose > 0) {

@@ -226,7 +226,7 @@ fn compare(args: &Args<ConnStates>, target: &Target, found: &Found, world: &Worl
     }
     let Some(dir) = state_dir::existing(args.own.state_dir.as_deref())? else { return Ok(None) };
     let measure = Measure::Connections;
-    let series = Plan { target, measure, limit: None, baseline: true, speed: 1 }.key(world)?;
+    let series = Plan { measure, limit: None, baseline: true, ..Plan::new(target) }.key(world)?;
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
     let usual = usual::read(&dir, &series, wall, world.deadline.left() / 2)?;
     Ok(usual.map(|usual| usual::unusual(&found.mix, usual::both_ends(&found.sockets), &usual)))

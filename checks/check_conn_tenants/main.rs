@@ -135,17 +135,17 @@ fn check(args: &Args<Tenants>, world: &World) -> Result<Report> {
     let look = look::look(world, &mut target, args.own.state_dir.as_deref())?;
     let gathered = world.deadline.elapsed();
     let may_be_usual = args.own.close_wait_expected.is_none() && rules.expected.close_wait == 0;
-    let (usual, unlearned) = match may_be_usual && world.replay.is_none() && look.has_long_closed(&rules.ages) {
+    let (mut usual, unlearned) = match may_be_usual && world.replay.is_none() && look.has_long_closed(&rules.ages) {
         true => usual_close_wait::usual(args.own.state_dir.as_deref(), &target, world),
         false => (Usual::default(), None),
     };
-    let found = Found::new(world, key, look, naming, (&rules, usual));
+    let found = Found::new(world, key, look, naming, (&rules, &mut usual));
     let judged = rules.judge(&found.census);
     let mut report = present(args, &target, &rules, &found, judged);
     let is_connected = found.census.total + found.unsure.connections > 0;
     let seen = if is_connected { Seen::Connections } else { Seen::Nobody };
     listener::add_absence(&mut report, &target, world, seen);
-    report.missing.extend(unlearned);
+    report.missing.extend(unlearned.or_else(|| usual.unspared()));
     let over_unix = found.look.over_unix();
     if idle_option.is_some() && over_unix > 0 {
         report.missing.push(format!("idle times of {} over UNIX sockets aren't known", connections(over_unix)));

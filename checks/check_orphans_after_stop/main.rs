@@ -1,6 +1,7 @@
 //! Is nothing left N seconds after a service was stopped?
 
 mod drain;
+mod judge;
 mod leftover;
 mod lifecycle;
 mod managers;
@@ -20,21 +21,12 @@ use connleak::base::duration::Span;
 use connleak::base::error::Result;
 use connleak::history::first_sights::FirstSights;
 use connleak::kernel::netns;
-use connleak::kernel::owner::Holders;
-use connleak::kernel::socket::{Side, State};
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
-use connleak::owners::blame::{Blame, Grouping, Suspect};
-use connleak::owners::sockets;
-use connleak::owners::strays;
 use connleak::report::Report;
-use connleak::report::doubt;
-use connleak::report::verdict::{ServiceState, Verdict, word};
-use connleak::report::words;
 use connleak::service::baseline::{Baseline, Listener};
 use connleak::service::target::{self, Target};
 use drain::{Drain, Leftovers};
-use leftover::{Before, Class, Left};
 use lifecycle::Watched;
 use rules::{Ignore, Rules};
 use serde_json::json;
@@ -200,130 +192,5 @@ impl Scene<'_> {
         let count = baseline.count();
         let excuse = Some(format!("baseline of {count} sockets saved to {}", path.display()));
         Ok(self.judge(&Settled { excuse, ..Settled::new(view, Span::seconds(0)) }, None))
-    }
-
-    fn judge(&self, settled: &Settled, baseline: Option<&Baseline>) -> Report {
-        let (rules, left) = (self.rules, &settled.view.left);
-        let mut verdict = Verdict::default();
-        if settled.excuse.is_none() {
-            verdict.judge(&rules.count, left.len() as f64, || {
-                format!("{} after {}", leftover::counted(left), settled.after)
-            });
-        }
-        let before = baseline.map(|baseline| &baseline.listeners[..]).unwrap_or_default();
-        if settled.view.is_gone(before) {
-            verdict.reasons.push("nothing listens after the reload (critical)".to_owned());
-            verdict.state = ServiceState::Critical;
-        }
-        let verbose = self.args.common.verbose;
-        let holders = if verbose > 1 { Holders::All } else { Holders::First };
-        let owners = drain::owners(self.drain.world, left, holders);
-        let is_told = !before.is_empty();
-        let listening = if is_told { before.to_vec() } else { leftover::listeners(left, &owners) };
-        let managers = managers::of(&listening, self.drain.world);
-        // The regular check knows that the service doesn't run: who listens may be its heir.
-        let listeners = if self.args.own.is_regular() { settled.old_workers.clone() } else { listening };
-        let is_reload = self.args.own.reload || !settled.old_workers.is_empty();
-        let before = Before { listeners, managers, is_reload };
-        let suspect = |left: &Left| Suspect::new(&left.socket, None);
-        let held: Vec<_> = left.iter().filter(|left| left.class() != Class::Kernel).map(suspect).collect();
-        let grouping = Grouping::new(self.target);
-        let blame = Blame::new(&held, &owners, grouping);
-        let is_ok = verdict.state == ServiceState::Ok;
-        let mut report = Report::new("orphans_after_stop", self.target.service.clone(), &settled.view.seen, verdict);
-        report.headline = self.headline(settled, &before, is_ok, leftover::headline(left, &owners, &before));
-        if baseline.is_some_and(|baseline| baseline.count() == 0) {
-            let what = if self.target.selection.has_tcp() { "port" } else { "path" };
-            report.headline += &format!(", nothing was there before: is it the right {what}?");
-        }
-        if settled.excuse.is_none() {
-            report.missing.extend(leftover::files::silent(
-                &self.target.selection,
-                &settled.view.served,
-                self.drain.world,
-            ));
-            if baseline.is_none() && left.is_empty() {
-                let (selection, served) = (&self.target.selection, &settled.view.served);
-                report.missing.extend(leftover::files::absent(selection, served, self.drain.world));
-            }
-        }
-        let is_server = self.target.selection.has_tcp() && self.target.selection.side != Side::Client;
-        let lacking = settled.view.seen.lacks_bound().filter(|_| is_server && settled.excuse.is_none());
-        report.missing.extend(lacking.map(str::to_owned));
-        let strays = self.target.strays(self.drain.world);
-        // Where nothing was seen before the stop they may be what it left.
-        let is_asked = self.target.selection.asks_unix();
-        let are_doubt = is_asked && baseline.is_none() && !self.args.own.is_regular() && settled.excuse.is_none();
-        let strayed = (strays > 0).then(|| words::strayed(strays));
-        report.missing.extend(strayed.clone().filter(|_| !are_doubt));
-        report.metrics = settled.view.metrics(settled.after, rules.count);
-        blame.add_to(&mut report);
-        let remaining = left.iter().take(grouping.top).map(|left| leftover::json(left, &owners, &before));
-        report.extra.insert("remaining".into(), remaining.collect());
-        let ending = settled.view.ending.iter().take(grouping.top);
-        let ending = ending.map(|left| leftover::json(left, &owners, &before)).collect();
-        report.extra.insert("ending".into(), ending);
-        report.lacks_owners(blame.unowned, blame.shortfall(&owners));
-        if settled.excuse.is_none() {
-            let (count, unsure) = (left.len() as f64, settled.view.unsure);
-            let strayed = strayed.filter(|_| are_doubt);
-            let more = unsure + strayed.as_ref().map_or(0, |_| strays);
-            let at_worst = rules.count.at_worst(count, count + more as f64);
-            let matters = at_worst > report.state || verbose > 0;
-            let remedy =
-                |said: String| if matters { said + &strays::remedy(self.target, self.drain.world) } else { said };
-            report.doubt(at_worst, doubt::whose(unsure, "").into_iter().chain(strayed.map(remedy)).collect());
-        }
-        let is_there = !left.is_empty()
-            || !settled.view.ending.is_empty()
-            || settled.view.time_wait > 0
-            || settled.view.new > 0
-            || settled.excuse.is_some();
-        self.target.add_to(self.drain.world, is_there, &mut report);
-        report.details = blame.details(&held, &owners, verbose.min(1));
-        sockets::add_to(&mut report, &left.iter().map(suspect).collect::<Vec<_>>(), &owners, &self.target.request);
-        if verbose > 1 {
-            report.details.extend(leftover::lines(left, &owners, &before, grouping.top));
-        }
-        if verbose > 2 {
-            let seen = &settled.view.seen;
-            report.details.push(format!("sockets: {}, {} rows; owners: {}", seen.how, seen.rows, owners.how()));
-            let Effort { looks, glances, asked } = settled.effort;
-            if looks + glances > 1 {
-                let what = format!("{looks} looks at everything, {glances} glances, {asked} sockets asked for alone");
-                report.details.push(format!("waited with {what}"));
-            }
-        }
-        report
-    }
-
-    fn headline(&self, settled: &Settled, before: &Before, is_ok: bool, remains: Vec<String>) -> String {
-        let view = &settled.view;
-        let mut parts = match &settled.excuse {
-            Some(excuse) => vec![excuse.clone()],
-            None if view.is_gone(&before.listeners) => vec!["nothing listens after the reload".to_owned()],
-            None if view.left.is_empty() => vec![format!("nothing left after {}", settled.after)],
-            None => {
-                let limit = self.rules.count.breached(view.left.len() as f64);
-                let limit = limit.map_or(String::new(), |(state, range)| format!(" ({} {range})", word(state)));
-                vec![format!("{} after {}{limit}", leftover::counted(&view.left), settled.after)]
-            }
-        };
-        let over_unix = view.left.iter().filter(|left| left.socket.is_unix()).count() as u64;
-        parts.extend(words::over_unix(over_unix, self.target.selection.has_tcp()));
-        if !is_ok {
-            parts.extend(remains);
-        }
-        parts.extend(leftover::of_kernel(&view.ending));
-        parts.extend(view.reload.iter().flat_map(|reload| reload.words()));
-        if view.time_wait > 0 && self.rules.ignore.contains(&State::TimeWait) {
-            parts.push(format!("{} in TIME_WAIT ignored", view.time_wait));
-        }
-        match &settled.beside {
-            Some(beside) => parts.push(beside.clone()),
-            None if view.new > 0 => parts.push(format!("{} new", view.new)),
-            None => {}
-        }
-        parts.join(", ")
     }
 }

@@ -4,9 +4,10 @@ use crate::growth::detector::stuck::{Resting, Rests, When};
 use crate::growth::detector::{Detector, Leak, Sample, Socket, TimeLeft, Verdict};
 use crate::growth::pool::{Connection, Pool, hashed, is_sampled};
 use crate::growth::told_before::ToldBefore;
+use crate::kernel::unix_known::NumberSet;
 use crate::owners::known::Known;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 /// The version of [`DetectorState`] as it is stored; another one is begun anew.
 pub const VERSION: u32 = 7;
@@ -127,7 +128,7 @@ impl DetectorState {
         (seen.suspended, seen.took) = (seen.suspended * speed, (seen.took + TICKS) * speed);
         seen.boot = hashed(moment.boot_id.as_bytes());
         seen.sockets.iter_mut().for_each(|socket| socket.idle *= speed);
-        let groups: BTreeSet<u32> = seen.sockets.iter().map(|socket| socket.group).collect();
+        let groups: NumberSet<u32> = seen.sockets.iter().map(|socket| socket.group).collect();
         let all = seen.sockets.len();
         self.follow(&mut seen.sockets);
         let sampled = if all == 0 { 1.0 } else { seen.sockets.len() as f64 / all as f64 };
@@ -183,8 +184,13 @@ impl DetectorState {
     /// Groups of the pool that have no name yet, with a connection of each that can tell it.
     pub fn nameless<'a>(&self, pool: &'a Pool) -> BTreeMap<u32, &'a Connection> {
         let mut nameless: BTreeMap<u32, &Connection> = BTreeMap::new();
+        let mut met = NumberSet::default();
         for connection in &pool.connections {
             let group = connection.group();
+            let is_met = connection.socket.inode != 0 && !met.insert(group);
+            if is_met {
+                continue;
+            }
             if self.names.contains_key(&group) || (nameless.len() >= MOST_NAMES && !nameless.contains_key(&group)) {
                 continue;
             }
@@ -199,7 +205,7 @@ impl DetectorState {
 
     /// The connections that speak for the leak that was last found.
     pub fn suspects(&self, pool: &Pool) -> Vec<Connection> {
-        let cookies: HashSet<u64> = self.detector.suspects().collect();
+        let cookies: NumberSet<u64> = self.detector.suspects().collect();
         let is_suspect = |connection: &&Connection| cookies.contains(&connection.identity());
         match cookies.is_empty() {
             true => Vec::new(),
@@ -221,7 +227,7 @@ impl DetectorState {
     }
 
     fn turnover(&self, followed: &[Socket], connections: usize, minutes: f64) -> Turnover {
-        let before: HashSet<u64> = self.detector.cookies().collect();
+        let before: NumberSet<u64> = self.detector.cookies().collect();
         let scale = if followed.is_empty() { 1.0 } else { connections as f64 / followed.len() as f64 };
         let stayed = followed.iter().filter(|socket| before.contains(&socket.cookie)).count();
         Turnover {
@@ -264,6 +270,7 @@ mod tests {
     use crate::kernel::socket::{Endpoint, Side, State as TcpState, Times};
     use crate::kernel::source::{Coverage, Origin};
     use crate::owners::ghosts::Rows;
+    use std::collections::HashSet;
 
     fn pool(cookies: impl Iterator<Item = u64>) -> Pool {
         let end = |port| Endpoint::new([127, 0, 0, 1].into(), port);
@@ -275,7 +282,7 @@ mod tests {
             times,
             ..bare
         };
-        let connections: Vec<_> = cookies.map(|cookie| Connection::new(socket(cookie), Side::Client)).collect();
+        let connections: Vec<_> = cookies.map(|cookie| Connection::new(&socket(cookie), Side::Client)).collect();
         let mut counts = [0; 11];
         counts[TcpState::Established as usize - 1] = connections.len() as u64;
         let seen = Coverage::new(Origin::Netlink, String::new());

@@ -16,6 +16,7 @@ use crate::growth::outcome::Outcome;
 use crate::growth::pool::Connection;
 use crate::growth::process_usage::ProcessUsage;
 use crate::growth::told_before::ToldBefore;
+use crate::history::first_sights::FirstSights;
 use crate::history::series;
 use crate::history::{Condensed, Group, History, Previous, Sample, Step, Updated, Usual};
 use crate::kernel::boot;
@@ -29,6 +30,7 @@ use crate::owners::ghosts::Ghosts;
 use crate::owners::known::Known;
 use crate::service::target::Target;
 use rustix::time::{ClockId, clock_gettime};
+use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What is looked at, and how.
@@ -42,6 +44,10 @@ pub struct Plan<'a> {
     pub baseline: bool,
     /// How many times as fast time runs; 1 but in a rehearsal.
     pub speed: u32,
+    /// What another check recorded of the service.
+    pub recorded: Known,
+    /// What is remembered of its UNIX sockets.
+    pub sights: RefCell<FirstSights>,
 }
 
 /// What one look gives.
@@ -60,6 +66,8 @@ pub struct Observation {
     pub processes: Vec<ProcessUsage>,
     /// Where connections are looked at: those of them that no table shows.
     pub ghosts: Option<Ghosts>,
+    /// The service's processes and sockets, to know them by later.
+    pub known: Known,
     /// What could not be read, to be said.
     pub unread: Vec<String>,
     /// Connections of which it can't be told whether they are selected.
@@ -90,7 +98,8 @@ impl<'a> Plan<'a> {
     /// The connections, against the profile's limit.
     pub fn new(target: &'a Target) -> Plan<'a> {
         let (measure, limit) = (Measure::Connections, target.profile.limit);
-        Plan { target, measure, limit, baseline: false, speed: 1 }
+        let (recorded, sights) = Default::default();
+        Plan { target, measure, limit, baseline: false, speed: 1, recorded, sights }
     }
 
     /// Whether the limit is full by design: that of a pool, which its owner bounded, or of the memory of a heap.
@@ -110,7 +119,10 @@ impl<'a> Plan<'a> {
 
     /// What is looked at, in words: other options see other sockets, or the same ones differently.
     pub fn name(&self, world: &World) -> String {
-        let mut name = self.target.name(world);
+        self.with_options(self.target.name_with_unix(world))
+    }
+
+    fn with_options(&self, mut name: String) -> String {
         if self.measure != Measure::Connections {
             name.push_str(&format!(" metric {}", self.measure.name()));
         }
@@ -118,6 +130,12 @@ impl<'a> Plan<'a> {
             name.push_str(&format!(" rehearsal {}", self.speed));
         }
         name
+    }
+
+    /// The keys of earlier versions, the latest first: whether a profile's UNIX sockets are looked at, and where, was in none.
+    fn keys_before(&self, world: &World) -> Result<[String; 3]> {
+        let [now, before] = [self.name(world), self.with_options(self.target.name(world))];
+        Ok([series::key(&before, &scope::key(world)?), now, before])
     }
 
     /// Looks, judges and records. `holders`: of suspects.
@@ -137,7 +155,7 @@ impl<'a> Plan<'a> {
         let name = self.key(world)?;
         // What is wrong with the history shows again when it is written.
         let mut previous = history.peek(&name).unwrap_or_default();
-        if previous.runs == 0 && history.adopt(&self.name(world), &name) {
+        if previous.runs == 0 && self.keys_before(world)?.iter().any(|old| history.adopt(old, &name)) {
             previous = history.peek(&name).unwrap_or_default();
         }
         let number =
@@ -163,7 +181,7 @@ impl<'a> Plan<'a> {
     ) -> Result<Updated<Observation>> {
         history.wait_at_most(world.deadline.left() / 2);
         let name = past.name.clone();
-        history.update(&name, |previous| {
+        history.update_after(&name, Some(past.runs), |previous| {
             if previous.runs == past.runs {
                 return judge(look, past);
             }
@@ -220,9 +238,10 @@ impl Past {
     /// Who is known, and still runs; those that were chosen are.
     fn known(&self, plan: &Plan, world: &World) -> KnownNow {
         let boot_id = boot::boot_id().unwrap_or_default();
-        let before = self.memory.as_ref().map_or_else(Known::default, |memory| memory.processes.in_boot(&boot_id));
+        let mut before = self.memory.as_ref().map_or_else(Known::default, |memory| memory.processes.in_boot(&boot_id));
+        let is_sought = self.memory.is_none() || before.are_to_be_met(&before.alive(&boot_id, world), world);
+        before.add(&plan.recorded);
         let mut pids = before.alive(&boot_id, world);
-        let is_sought = self.memory.is_none() || before.have_ended(&pids);
         pids.extend(&plan.target.request.pids);
         KnownNow { boot_id, pids, is_sought, before }
     }
@@ -316,6 +335,23 @@ mod tests {
     use crate::service::request::Request;
     use crate::service::target;
     use std::time::Duration;
+
+    /// One sees UNIX sockets that the other doesn't: what the one has learned of them must not end at each look of the other.
+    #[test]
+    fn a_profile_and_its_ports_are_two_series_and_the_profile_goes_on_from_the_one_before() {
+        let world = World::here(Deadline::after(Duration::from_secs(9)));
+        let by_port = target::resolve(Request { ports: vec![3306], ..Request::default() }, &world).unwrap();
+        let by_profile =
+            target::resolve(Request { profile: Some("mysql".into()), ..Request::default() }, &world).unwrap();
+        let names = [&by_port, &by_profile].map(|target| Plan::new(target).name(&world));
+        assert_eq!(names, ["mysql:3306 both", "mysql:3306 both unix"]);
+        let dir = tempfile::tempdir().unwrap();
+        let mut history = History::open(dir.path(), Duration::from_secs(9)).unwrap().history;
+        let sample = Sample { boot: "b".to_owned(), ..Sample::default() };
+        history.record(&Plan::new(&by_port).key(&world).unwrap(), &sample, b"x", 1).unwrap();
+        let mut runs = |target| Plan::new(target).past(&mut history, &world).unwrap().runs;
+        assert_eq!([runs(&by_profile), runs(&by_profile), runs(&by_port)], [1, 1, 0]);
+    }
 
     /// What is on disk goes by these words: a changed one begins every history anew.
     #[test]

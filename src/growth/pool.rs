@@ -6,6 +6,7 @@ mod one_end;
 use crate::base::error::Result;
 use crate::base::fnv::fnv64;
 use crate::growth::detector;
+use crate::history::first_sights::FirstSights;
 use crate::kernel::headroom::PortUse;
 use crate::kernel::look;
 use crate::kernel::select::{Match, Selection};
@@ -31,8 +32,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(socket: Socket, side: Side) -> Connection {
-        Connection { group: group(&socket, side), socket, side, twin: 0 }
+    pub fn new(socket: &Socket, side: Side) -> Connection {
+        Connection { group: group(socket, side), socket: *socket, side, twin: 0 }
     }
 
     /// What makes it the same one in the next run: the kernel's cookie; where only `/proc` is read,
@@ -130,7 +131,7 @@ impl Pool {
     /// Ghosts of the service count as connections in CLOSE_WAIT.
     pub fn add_ghosts(&mut self, ghosts: &[Suspect], selection: &Selection) {
         let side = if selection.side == Side::Client { Side::Client } else { Side::Server };
-        let ghost = |ghost: &Suspect| Connection::new(Socket { uid: ghost.uid, ..ghost.socket() }, side);
+        let ghost = |ghost: &Suspect| Connection::new(&Socket { uid: ghost.uid, ..ghost.socket() }, side);
         self.connections.extend(ghosts.iter().map(ghost));
         self.counts[State::CloseWait as usize - 1] += ghosts.len() as u64;
     }
@@ -178,8 +179,15 @@ impl Pool {
 }
 
 /// Looks once. A connection with both ends here is held by its client's end: that is where leaks of
-/// pools are made; once the client has closed, by the server's. Without ports each end is one of its own.
-pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) -> Result<Pool> {
+/// pools are made; once the client has closed, by the server's. Without ports each end is one of its own. `sights`: what is
+/// remembered of UNIX sockets.
+pub fn look(
+    world: &World,
+    selection: &Selection,
+    mut ports: Option<PortUse>,
+    sights: &mut FirstSights,
+) -> Result<Pool> {
+    sights.begin_look();
     let (mut connections, mut counts, mut unsure) = (Vec::new(), [0; 11], 0);
     let (mut listeners, mut instance) = (Vec::new(), None::<u64>);
     let mut rows = Rows::of(StateSet::ALL);
@@ -202,13 +210,14 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
             instance = instance.into_iter().chain(socket.cookie.map(|cookie| cookie.get())).min();
         }
         if counts_against_limit(socket.state) {
-            let mut connection = Connection::new(*socket, side);
+            sights.see(socket, side);
+            let mut connection = Connection::new(socket, side);
             // Of a dead connection in a UNIX listener's queue the kernel tells no more than that it is there.
             if connection.is_nameless() {
                 connection.twin = twins;
                 twins += 1;
             }
-            if selection.is_any() { connections.push(connection) } else { joined.add(connection) }
+            if selection.is_any() { connections.push(connection) } else { joined.add(&connection) }
         } else {
             counts[socket.state as usize - 1] += 1;
             if side == Side::Client && matches!(socket.state, State::FinWait1 | State::FinWait2) {

@@ -125,12 +125,25 @@ impl History {
     /// # Errors
     /// Where the history can't even be read, and what `step` returns.
     pub fn update<T>(&mut self, service: &str, step: impl FnOnce(Previous) -> Result<Step<T>>) -> Result<Updated<T>> {
+        self.update_after(service, None, step)
+    }
+
+    /// [`History::update`] by who has read the state of so many `runs` before: if it still is that one, it isn't read again.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn update_after<T>(
+        &mut self,
+        service: &str,
+        runs: Option<u64>,
+        step: impl FnOnce(Previous) -> Result<Step<T>>,
+    ) -> Result<Updated<T>> {
         let service = &service[..service.floor_char_boundary(LONGEST_SERVICE)];
         let mut aside = None;
-        let (previous, mut unsaved) = match self.begin(service) {
+        let (previous, mut unsaved) = match self.begin(service, runs) {
             Err(Trouble::Unusable(why)) => {
                 aside = self.replace(&why)?;
-                self.begin(service)
+                self.begin(service, None)
             }
             begun => begun,
         }
@@ -140,7 +153,7 @@ impl History {
             let stored = match self.store(service, &step) {
                 Err(Trouble::Unusable(why)) => self.replace(&why).map_err(Trouble::Refused).and_then(|replaced| {
                     aside = replaced.or(aside.take());
-                    self.begin(service)?;
+                    self.begin(service, None)?;
                     self.store(service, &step)
                 }),
                 stored => stored,
@@ -226,7 +239,7 @@ impl History {
     }
 
     /// Takes the turn to write, or where that can't be had says why; reads what the run before left.
-    fn begin(&mut self, service: &str) -> std::result::Result<(Previous, Option<Error>), Trouble> {
+    fn begin(&mut self, service: &str, runs: Option<u64>) -> std::result::Result<(Previous, Option<Error>), Trouble> {
         self.set_patience()?;
         let mut unsaved = self.frozen.clone().map(|why| Error::content(&self.place.database(), why));
         if unsaved.is_none() {
@@ -240,8 +253,14 @@ impl History {
             // Of one moment all the same.
             self.db.execute_batch("BEGIN")?;
         }
-        let Some(known) = store::service(&self.db, service)? else { return Ok((Previous::default(), unsaved)) };
-        Ok((read::previous(&self.db, &known)?, unsaved))
+        let previous = match store::service(&self.db, service)? {
+            None => Previous::default(),
+            Some(known) if runs == Some(known.runs.cast_unsigned()) => {
+                Previous { state: None, runs: known.runs.cast_unsigned() }
+            }
+            Some(known) => read::previous(&self.db, &known)?,
+        };
+        Ok((previous, unsaved))
     }
 
     fn store<T>(&mut self, service: &str, step: &Step<T>) -> std::result::Result<(), Trouble> {
@@ -364,10 +383,27 @@ mod tests {
         history.record("b", &sample(1), b"state b", 1).unwrap();
         history.record("a", &sample(2), b"state a", 1).unwrap();
         assert_eq!(history.services().unwrap(), ["a", "b"]);
-        let state = |history: &mut History, service| history.begin(service).unwrap().0.state.unwrap().1;
+        let state = |history: &mut History, service| history.begin(service, None).unwrap().0.state.unwrap().1;
         assert_eq!(state(&mut history, "b"), b"state b");
         history.roll_back();
         assert_eq!(state(&mut history, "a"), b"state a");
+    }
+
+    #[test]
+    fn a_state_that_was_read_is_read_again_only_after_another_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut history = open_in(&dir);
+        let mut given = |runs: Option<u64>| {
+            let updated = history.update_after("a", runs, |previous| {
+                let state = previous.runs.to_string().into_bytes();
+                Ok(Step { sample: sample(previous.runs), state, version: 1, value: (previous.runs, previous.state) })
+            });
+            updated.unwrap().value
+        };
+        assert_eq!(given(Some(0)), (0, None), "nothing is known");
+        assert_eq!(given(Some(1)), (1, None));
+        assert_eq!(given(Some(1)), (2, Some((1, b"1".to_vec()))), "another run was faster");
+        assert_eq!(given(None), (3, Some((1, b"2".to_vec()))));
     }
 
     #[test]

@@ -37,10 +37,14 @@ impl Ends {
         (self.scope, self.client, self.server) == (other.scope, other.client, other.server)
     }
 
-    /// What both ends see, spread over 64 bits.
-    pub fn number(&self) -> u64 {
-        let mut hash = u64::from(self.scope);
-        let mut add = |value: u64| hash = (hash.rotate_left(23) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// What both ends see, spread over 64 bits. Who doesn't know the `secret`, an odd number, can't choose addresses that share
+    /// one, and by chance one pair in 2^64 does.
+    pub fn number(&self, secret: u64) -> u64 {
+        let mut hash = secret.rotate_left(32) ^ u64::from(self.scope);
+        let mut add = |value: u64| {
+            let product = u128::from(hash ^ value) * u128::from(secret);
+            hash = product as u64 ^ (product >> 64) as u64;
+        };
         for Endpoint { ip, port } in [self.client, self.server] {
             let bits = match ip {
                 IpAddr::V4(ip) => u128::from(ip.to_bits()),
@@ -82,20 +86,24 @@ pub fn join_more(clients: &[Ends], mut is_joined: Vec<bool>, servers: &[Ends]) -
     joined
 }
 
+/// No secret, as equal numbers are looked at there.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// Where connections are by what both of their ends see: sorted, as a hash table of as many takes several times the
 /// memory and the time.
 struct ByBothEnds(Vec<(u64, u32)>);
 
 impl ByBothEnds {
     fn new(all: &[Ends]) -> ByBothEnds {
-        let mut sorted: Vec<(u64, u32)> = all.iter().zip(0..).map(|(ends, index)| (ends.number(), index)).collect();
+        let mut sorted: Vec<(u64, u32)> =
+            all.iter().zip(0..).map(|(ends, index)| (ends.number(SPREAD), index)).collect();
         sorted.sort_unstable();
         ByBothEnds(sorted)
     }
 
     /// The last of those that are equal.
     fn get(&self, all: &[Ends], wanted: &Ends) -> Option<usize> {
-        let hash = wanted.number();
+        let hash = wanted.number(SPREAD);
         let from = self.0.partition_point(|(known, _)| *known < hash);
         let alike = self.0[from..].iter().take_while(|(known, _)| *known == hash).map(|(_, index)| *index as usize);
         alike.filter(|index| all[*index].see_the_same(wanted)).last()

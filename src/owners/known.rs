@@ -1,6 +1,7 @@
 //! What earlier looks knew of a service: its processes, which they are also once no table shows any of their sockets;
 //! the sockets of the last look, by which a descriptor is known when its socket has left the tables; and what others had.
 
+use crate::base::fnv::fnv64;
 use crate::kernel::boot;
 use crate::kernel::owner::{is_gone, open_process, stat};
 use crate::kernel::proc_stat;
@@ -8,6 +9,7 @@ use crate::kernel::world::World;
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// The latest processes that are kept.
 const MOST: usize = 256;
@@ -18,10 +20,14 @@ const TICKS: f64 = 100.0;
 /// So long, in ticks, the time of the last look may be behind: it alone is no reason to write.
 const STALE: u64 = 300 * 100;
 
-/// As they were met in one boot: pid, and start in clock ticks since the boot.
+/// Bits of a start in ticks: of 300 years.
+const OF_START: u32 = 40;
+
+/// As they were met in one boot.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Known {
     boot_id: String,
+    /// Pid, and [`identity`].
     processes: Vec<(u32, u64)>,
     /// Inodes of the service's sockets at the last look.
     pub rows: Vec<u64>,
@@ -41,15 +47,34 @@ impl Known {
         Known { boot_id: self.boot_id.clone(), processes: self.processes.clone(), ..Known::default() }
     }
 
+    /// With the processes and sockets that another check met. Strangers are each check's own: it met them at looks of its own.
+    pub fn add(&mut self, other: &Known) {
+        if other.processes.is_empty() && other.rows.is_empty() {
+            return;
+        }
+        if self.boot_id != other.boot_id {
+            *self = Known { boot_id: other.boot_id.clone(), ..Known::default() };
+        }
+        let new = other.processes.iter().filter(|one| !self.processes.contains(one));
+        let new: Vec<(u32, u64)> = new.copied().collect();
+        self.processes.extend(new);
+        self.rows.extend(&other.rows);
+    }
+
     /// Those that still run, or of which that can't be told now.
     pub fn alive(&self, boot_id: &str, world: &World) -> Vec<u32> {
+        let _rights = world.raise();
         let of_boot = self.processes.iter().filter(|_| self.boot_id == boot_id);
         of_boot.filter(|(pid, start)| runs(*pid, *start, world)).map(|(pid, _)| *pid).collect()
     }
 
-    /// Whether there were any, all of which have ended.
-    pub fn have_ended(&self, alive: &[u32]) -> bool {
-        !self.processes.is_empty() && alive.is_empty()
+    /// Whether there were any that are to be met anew: all have ended, or one has called execve(2) and is another program now,
+    /// or the same one as after a reload.
+    pub fn are_to_be_met(&self, alive: &[u32], world: &World) -> bool {
+        let is_other = |(pid, known): &(u32, u64)| {
+            !alive.contains(pid) && started(*pid, world).is_ok_and(|start| start == start_of(*known))
+        };
+        !self.processes.is_empty() && (alive.is_empty() || self.processes.iter().any(is_other))
     }
 
     /// Keeps those of `alive` and `met`.
@@ -60,10 +85,15 @@ impl Known {
         let mut pids: Vec<u32> = alive.iter().copied().chain(met).collect();
         pids.sort_unstable();
         pids.dedup();
-        let before = |pid: u32| self.processes.iter().find(|(known, _)| *known == pid && alive.contains(&pid));
-        let start = |pid: u32| before(pid).map_or_else(|| started(pid, world).ok(), |(_, start)| Some(*start));
-        let mut processes: Vec<_> = pids.into_iter().filter_map(|pid| Some((pid, start(pid)?))).collect();
-        processes.sort_unstable_by_key(|(_, start)| std::cmp::Reverse(*start));
+        let _rights = world.raise();
+        let is_alive = |(pid, known): &&(u32, u64)| alive.contains(pid) && runs(*pid, *known, world);
+        let before: HashMap<u32, u64> = self.processes.iter().filter(is_alive).copied().collect();
+        let identity = |pid: u32| match before.get(&pid) {
+            Some(known) if known >> OF_START != 0 => Some(*known),
+            known => identity(pid, world).ok().or(known.copied()),
+        };
+        let mut processes: Vec<_> = pids.into_iter().filter_map(|pid| Some((pid, identity(pid)?))).collect();
+        processes.sort_unstable_by_key(|(_, identity)| std::cmp::Reverse(start_of(*identity)));
         processes.truncate(MOST);
         self.processes = processes;
     }
@@ -128,14 +158,38 @@ impl Known {
     }
 }
 
-/// Whether it does, or that can't be told now.
-fn runs(pid: u32, start: u64, world: &World) -> bool {
-    started(pid, world).map_or_else(|errno| !is_gone(errno), |now| now == start)
+/// Whether it does as what it was, or that can't be told now. `known`: [`identity`], or a start alone.
+fn runs(pid: u32, known: u64, world: &World) -> bool {
+    let is_same = |now: u64| {
+        let stacks = [now, known].map(|identity| identity >> OF_START);
+        start_of(now) == start_of(known) && (stacks.contains(&0) || stacks[0] == stacks[1])
+    };
+    identity(pid, world).map_or_else(|errno| !is_gone(errno), is_same)
 }
 
 /// In ticks since the boot.
-pub(in crate::owners) fn started(pid: u32, world: &World) -> Result<u64, Errno> {
-    proc_stat::started(&stat(open_process(world, pid)?.as_fd())?).ok_or(Errno::IO)
+fn started(pid: u32, world: &World) -> Result<u64, Errno> {
+    identity(pid, world).map(start_of)
+}
+
+/// What tells a process from others of its number, and from what it was before execve(2), whose descriptors are other ones
+/// then: its start in ticks, and above that bits of where its stack begins. These are 0 where that may not be read, as
+/// earlier versions wrote.
+fn identity(pid: u32, world: &World) -> Result<u64, Errno> {
+    let line = stat(open_process(world, pid)?.as_fd())?;
+    let start = proc_stat::started(&line).ok_or(Errno::IO)?;
+    let stack = proc_stat::stack_start(&line).map_or(0, |at| fnv64(&at.to_le_bytes()) | 1 << 63);
+    Ok(start_of(start) | stack >> OF_START << OF_START)
+}
+
+/// [`identity`] with its stack: execve(2) closes descriptors as an end does. `None`: it has ended, or may not be read.
+pub(in crate::owners) fn life(pid: u32, world: &World) -> Option<u64> {
+    let _rights = world.raise();
+    identity(pid, world).ok().filter(|identity| identity >> OF_START != 0)
+}
+
+fn start_of(identity: u64) -> u64 {
+    identity & ((1 << OF_START) - 1)
 }
 
 #[cfg(test)]
@@ -150,7 +204,7 @@ mod tests {
         let world = World::here(Deadline::after(Duration::from_secs(9)));
         let (mut known, me) = (Known::default(), std::process::id());
         let mut other = Command::new("sleep").arg("60").spawn().unwrap();
-        assert!(!known.have_ended(&[]));
+        assert!(!known.are_to_be_met(&[], &world));
         known.meet("b", &[me], [other.id(), me].into_iter(), &world);
         let mut alive = known.alive("b", &world);
         alive.sort_unstable();
@@ -162,7 +216,43 @@ mod tests {
         other.wait().unwrap();
         assert_eq!(known.alive("b", &world), [me]);
         let younger = Known { processes: vec![(me, 1)], ..known.clone() };
-        assert!(younger.have_ended(&younger.alive("b", &world)), "another one by the same number");
+        assert!(younger.are_to_be_met(&younger.alive("b", &world), &world), "another one by the same number");
+        assert!(!known.are_to_be_met(&[me], &world), "one of two has ended");
+        let by_earlier_version = Known { processes: vec![(me, started(me, &world).unwrap())], ..known.clone() };
+        assert_eq!(by_earlier_version.alive("b", &world), [me]);
+    }
+
+    #[test]
+    fn who_has_called_execve_is_met_anew() {
+        let world = World::here(Deadline::after(Duration::from_secs(9)));
+        let (mut known, me) = (Known::default(), std::process::id());
+        let (mut other, mut go) = {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "read go; exec cat"]).stdin(std::process::Stdio::piped());
+            let mut child = shell.spawn().unwrap();
+            let go = child.stdin.take().unwrap();
+            (child, go)
+        };
+        let is_called = |name: &str| {
+            let mut looks = 0..900;
+            let comm = format!("/proc/{}/comm", other.id());
+            while std::fs::read_to_string(&comm).unwrap().trim_end() != name {
+                assert!(looks.next().is_some(), "no {name}");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        };
+        is_called("sh");
+        known.meet("b", &[], [other.id(), me].into_iter(), &world);
+        assert_eq!(known.alive("b", &world).len(), 2);
+        std::io::Write::write_all(&mut go, b"\n").unwrap();
+        is_called("cat");
+        let alive = known.alive("b", &world);
+        assert_eq!(alive, [me]);
+        assert!(known.are_to_be_met(&alive, &world), "the same service reloaded, maybe");
+        known.meet("b", &alive, [other.id()].into_iter(), &world);
+        assert_eq!(known.alive("b", &world).len(), 2);
+        drop(go);
+        other.wait().unwrap();
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod ghosts;
 pub mod holders;
 pub mod holding;
 pub mod known;
+pub mod recorded;
 pub mod sockets;
 pub mod spares;
 pub mod strays;

@@ -5,7 +5,6 @@
 //! pool; of the others a pool keeps so many at most, and takes the ones it used last, so the longest
 //! silent are those it has lost.
 
-use crate::base::fnv::fnv64;
 use crate::kernel::socket::{Side, scope};
 use crate::owners::blame::Suspect;
 use std::collections::BTreeMap;
@@ -27,12 +26,6 @@ impl Pool {
             _ => Pool::At { scope: scope(suspect.netns, suspect.local, suspect.remote), ip: suspect.remote.ip },
         }
     }
-}
-
-/// A pool on this host, to remember it by.
-pub(in crate::owners) fn number(suspect: &Suspect) -> u64 {
-    let Suspect { netns, cgroup, uid, .. } = suspect;
-    fnv64(format!("{netns} {} {uid}", cgroup.map_or(0, NonZeroU64::get)).as_bytes())
 }
 
 /// What may be a spare.

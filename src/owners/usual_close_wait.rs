@@ -4,6 +4,7 @@
 //! is there as long as its process has the descriptor.
 
 mod learning;
+mod pools;
 
 pub use learning::learn;
 
@@ -15,8 +16,9 @@ use crate::kernel::scope;
 use crate::kernel::socket::{Side, State};
 use crate::kernel::world::World;
 use crate::owners::blame::Suspect;
-use crate::owners::spares::{self, Spare};
+use crate::owners::spares::Spare;
 use crate::service::target::Target;
+use pools::Pools;
 use rustix::time::{ClockId, clock_gettime};
 use std::path::Path;
 
@@ -28,7 +30,7 @@ const OPEN: usize = 10;
 /// What a pool's CLOSE_WAIT usually is. A pool may have several, by how long they last: the longer, the fewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct OfPool {
-    /// [`spares::number`].
+    /// [`pools::number`].
     pool: u64,
     /// At once.
     count: u64,
@@ -42,6 +44,8 @@ pub struct Usual {
     pools: Vec<OfPool>,
     /// Inode, pool and age at most of those that were in CLOSE_WAIT at the last look of check_conn_growth.
     closed: Vec<(u64, u64, u64)>,
+    /// How many can't be told a pool of, and why.
+    untold: Option<(usize, String)>,
 }
 
 fn file(state_dir: Option<&Path>, target: &Target, world: &World) -> Result<LastLook> {
@@ -85,12 +89,12 @@ fn figures(numbers: &[u64]) -> Option<(u64, Usual)> {
     let now = now();
     let age = |[inode, pool, since, ..]: &[u64; OPEN]| (*inode, *pool, now.saturating_sub(*since));
     let closed = closed.as_chunks().0.iter().map(age).collect();
-    Some((looked, Usual { pools: pools.as_chunks().0.iter().map(of_pool).collect(), closed }))
+    Some((looked, Usual { pools: pools.as_chunks().0.iter().map(of_pool).collect(), closed, untold: None }))
 }
 
 /// Whether a pool on this host may keep it for a while.
 pub fn may_be_usual(suspect: &Suspect, side: Side) -> bool {
-    side == Side::Client && suspect.state == State::CloseWait && suspect.unix_name().is_none()
+    side == Side::Client && suspect.state == State::CloseWait
 }
 
 impl Usual {
@@ -99,17 +103,27 @@ impl Usual {
     }
 
     /// Takes out of each pool what is usual of it, and returns it: the youngest, as many as come and go at once.
-    pub fn take_out<T: Spare>(&mut self, all: &mut Vec<T>) -> Vec<T> {
+    pub fn take_out<T: Spare>(&mut self, all: &mut Vec<T>, world: &World) -> Vec<T> {
         if self.is_empty() {
             return Vec::new();
         }
+        let may_be = all.iter().filter(|one| may_be_usual(one.suspect(), one.side())).map(Spare::suspect);
+        let pools = Pools::find(&may_be.collect::<Vec<_>>(), world);
         all.sort_by_key(|one| (at_most(one.suspect()), one.suspect().local, one.suspect().remote));
         let is_usual = |one: &mut T| {
             let suspect = one.suspect();
             let age = at_most(suspect).filter(|_| may_be_usual(suspect, one.side()));
-            age.is_some_and(|age| self.has_room(spares::number(suspect), age))
+            age.zip(pools.of(suspect)).is_some_and(|(age, member)| self.has_room(member.pool, age))
         };
-        all.extract_if(.., is_usual).collect()
+        let usual = all.extract_if(.., is_usual).collect();
+        self.untold = pools.untold;
+        usual
+    }
+
+    /// That some aren't spared as nobody knows whose they are. A guess would hide another program's leak.
+    pub fn unspared(&self) -> Option<String> {
+        let (count, why) = self.untold.as_ref()?;
+        Some(format!("none of {count} in CLOSE_WAIT is spared as usual, as their process is unknown: {why}"))
     }
 
     /// Takes out those ghosts that were in CLOSE_WAIT at the last look of check_conn_growth, as far as their pools have room.

@@ -6,7 +6,7 @@ use crate::base::deadline::Deadline;
 use crate::base::duration::Span;
 use crate::base::error::{Error, Result};
 use crate::kernel::world::World;
-use crate::options::args::{self, Args, Asked, Command, Timeout};
+use crate::options::args::{self, Args, Asked, Command, Common, Timeout};
 use crate::options::several;
 use crate::program::child::{self, Ended};
 use crate::program::help;
@@ -93,16 +93,7 @@ fn run<A: Command>(name: &'static str, check: fn(&Args<A>, &World) -> Result<Rep
         deadline: Some(deadline.clone()),
     };
     *OUTLET.lock().unwrap_or_else(PoisonError::into_inner) = Some(outlet);
-    let failed = |error: Error| Report::failed(name, ServiceState::Unknown, error.to_string());
-    let profiles = several::each(common).unwrap_or_else(|error| {
-        // No measurement: a plain line, as for all that is wrong in a command line.
-        *OUTLET.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        end(failed(error))
-    });
-    // Before the deadline is kept: who ends the call by it speaks for each of them.
-    if common.output == Some(Format::Prometheus) {
-        profiles.iter().for_each(|profile| batch().announce(several::service(common, profile)));
-    }
+    let profiles = profiles(name, common);
     let watch_until = |deadline: &Deadline| {
         *WATCHED.lock().unwrap_or_else(PoisonError::into_inner) = Some((timeout.state, deadline.clone()));
         watchdog.unpark();
@@ -117,6 +108,35 @@ fn run<A: Command>(name: &'static str, check: fn(&Args<A>, &World) -> Result<Rep
     if args.rest.is_empty() {
         confine();
     }
+    let world = world(common, deadline);
+    args.is_of_several = profiles.len() > 1;
+    let mut told = None;
+    for profile in profiles {
+        told.into_iter().for_each(|report| batch().add(report));
+        args.common.profile = profile;
+        let failed = |error: Error| Report::failed(name, ServiceState::Unknown, error.to_string());
+        told = Some(look(&args, &world, check).unwrap_or_else(failed));
+    }
+    capabilities::give_up();
+    // There is one service at least, and its report is not in the batch yet.
+    end(told.unwrap_or_else(|| Report::failed(name, ServiceState::Unknown, "no service".to_owned())))
+}
+
+/// The profile of each service that is asked for.
+fn profiles(name: &'static str, common: &mut Common) -> Vec<Vec<String>> {
+    let profiles = several::each(common).unwrap_or_else(|error| {
+        // No measurement: a plain line, as for all that is wrong in a command line.
+        *OUTLET.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        end(Report::failed(name, ServiceState::Unknown, error.to_string()))
+    });
+    // Before the deadline is kept: who ends the call by it speaks for each of them.
+    if common.output == Some(Format::Prometheus) {
+        profiles.iter().for_each(|profile| batch().announce(several::service(common, profile)));
+    }
+    profiles
+}
+
+fn world(common: &Common, deadline: Deadline) -> World {
     let mut world = World::here(deadline);
     world.source = common.source.unwrap_or_default();
     world.netns = common.netns.clone().unwrap_or_default();
@@ -124,16 +144,7 @@ fn run<A: Command>(name: &'static str, check: fn(&Args<A>, &World) -> Result<Rep
     if let Some(root) = &common.proc_root {
         world.proc_root.clone_from(root);
     }
-    args.is_of_several = profiles.len() > 1;
-    let mut told = None;
-    for profile in profiles {
-        told.into_iter().for_each(|report| batch().add(report));
-        args.common.profile = profile;
-        told = Some(look(&args, &world, check).unwrap_or_else(failed));
-    }
-    capabilities::give_up();
-    // There is one service at least, and its report is not in the batch yet.
-    end(told.unwrap_or_else(|| Report::failed(name, ServiceState::Unknown, "no service".to_owned())))
+    world
 }
 
 /// Looks at one service. For Prometheus it is named before: a series that fails stays the same.

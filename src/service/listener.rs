@@ -45,8 +45,7 @@ pub fn add_absence(report: &mut Report, target: &Target, world: &World, seen: Se
     is_there
 }
 
-/// Whether anyone does on one of the ports, as far as it was asked. Listeners are asked for by themselves,
-/// which the kernel answers without a walk of its connections.
+/// Whether anyone does on one of the ports or UNIX sockets, as far as it was asked.
 fn listens(report: &mut Report, target: &Target, world: &World, seen: Seen) -> bool {
     let (selection, required) = (&target.selection, target.request.without_listener);
     let is_connected = seen != Seen::Nobody;
@@ -64,68 +63,101 @@ fn listens(report: &mut Report, target: &Target, world: &World, seen: Seen) -> b
         report.missing.push(format!("nobody {here} is connected to it"));
         return false;
     }
-    let nobody = if is_connected { "" } else { ", and nobody is connected" };
-    let raised = |state: ServiceState| state.max(required.unwrap_or(state));
-    if is_judged && !selection.unix.is_empty() {
-        let heard = match unix::heard(selection, world, required.is_some() || are_several) {
+    let mut absence = Absence { report, selection, world, required, is_connected };
+    let over_unix = if is_judged && !selection.unix.is_empty() { absence.over_unix(are_several) } else { None };
+    over_unix.unwrap_or_else(|| absence.of_ports())
+}
+
+/// Nothing that listens, and what is said of it.
+struct Absence<'a> {
+    report: &'a mut Report,
+    selection: &'a Selection,
+    world: &'a World,
+    /// What it is then, where a listener is required.
+    required: Option<ServiceState>,
+    is_connected: bool,
+}
+
+impl Absence<'_> {
+    fn raise(&mut self) {
+        let state = self.report.state;
+        self.report.state = state.max(self.required.unwrap_or(state));
+    }
+
+    fn and_nobody(&self) -> &'static str {
+        if self.is_connected { "" } else { ", and nobody is connected" }
+    }
+
+    /// Whether one of the UNIX sockets is listened on; `None`: the ports tell. `are_several`: all of them were typed.
+    fn over_unix(&mut self, are_several: bool) -> Option<bool> {
+        let selection = self.selection;
+        let heard = match unix::heard(selection, self.world, self.required.is_some() || are_several) {
             Ok(heard) => heard,
             Err(why) => {
-                report.is_incomplete(format!("listeners unknown: {why}"));
-                return true;
+                self.report.is_incomplete(format!("listeners unknown: {why}"));
+                return Some(true);
             }
         };
         let is_told = heard.left.is_some();
         if let Some(left) = heard.left {
-            report.missing.push(left);
-            report.state = raised(report.state);
+            self.report.missing.push(left);
+            self.raise();
         }
         // What is typed and not there is a mistake, or the service is down: no zero of its is health.
         if let Some(why) = heard.missing {
-            report.is_incomplete(why);
-            report.state = raised(report.state);
-            return false;
+            self.report.is_incomplete(why);
+            self.raise();
+            return Some(false);
         }
-        let is_enough = required.is_none() && (is_connected || !are_several);
+        let is_enough = self.required.is_none() && (self.is_connected || !are_several);
         if heard.any && (is_enough || selection.ports.is_empty()) {
+            return Some(true);
+        }
+        if !selection.ports.is_empty() {
+            return None;
+        }
+        if !is_told {
+            self.report.missing.push(format!("none of its UNIX sockets is listened on{}", self.and_nobody()));
+            self.raise();
+        }
+        Some(false)
+    }
+
+    /// Whether one of the ports is. Listeners are asked for by themselves, which the kernel answers without a walk of its
+    /// connections.
+    fn of_ports(&mut self) -> bool {
+        let selection = self.selection;
+        let mut silent: BTreeSet<u16> = selection.ports.iter().copied().collect();
+        let query = Query {
+            states: StateSet::of(&[State::Listen]),
+            ports: &selection.ports,
+            side: Side::Server,
+            times: false,
+            listeners: false,
+        };
+        let seen = source::visit(self.world, &query, &mut |socket| {
+            if selection.matches_listener(socket) != Match::No {
+                silent.remove(&socket.local.port);
+            }
+        });
+        let unread = seen.map_or_else(|error| Some(error.to_string()), |seen| seen.missing);
+        if let Some(why) = unread {
+            // What was asked of the service's connections said the same, but for what broke since.
+            self.report.is_incomplete(format!("listeners unknown: {why}"));
             return true;
         }
-        if selection.ports.is_empty() {
-            if !is_told {
-                report.missing.push(format!("none of its UNIX sockets is listened on{nobody}"));
-                report.state = raised(report.state);
-            }
-            return false;
+        let is_missing = !silent.is_empty() && (self.required.is_some() || silent.len() == selection.ports.len());
+        if is_missing {
+            let word = if silent.len() == 1 { "port" } else { "ports" };
+            let ports = ports_text(&silent.iter().copied().collect::<Vec<_>>());
+            let chosen = if selection.is_narrowed() { " of what was chosen" } else { "" };
+            let bound = bound(selection, &silent, self.world).map_or_else(String::new, |bound| format!(" ({bound})"));
+            let nobody = self.and_nobody();
+            self.report.missing.push(format!("nothing{chosen} listens on {word} {ports} here{bound}{nobody}"));
+            self.raise();
         }
+        silent.len() < selection.ports.len()
     }
-    let mut silent: BTreeSet<u16> = selection.ports.iter().copied().collect();
-    let query = Query {
-        states: StateSet::of(&[State::Listen]),
-        ports: &selection.ports,
-        side: Side::Server,
-        times: false,
-        listeners: false,
-    };
-    let seen = source::visit(world, &query, &mut |socket| {
-        if selection.matches_listener(socket) != Match::No {
-            silent.remove(&socket.local.port);
-        }
-    });
-    let unread = seen.map_or_else(|error| Some(error.to_string()), |seen| seen.missing);
-    if let Some(why) = unread {
-        // What was asked of the service's connections said the same, but for what broke since.
-        report.is_incomplete(format!("listeners unknown: {why}"));
-        return true;
-    }
-    let is_missing = !silent.is_empty() && (required.is_some() || silent.len() == selection.ports.len());
-    if is_missing {
-        let word = if silent.len() == 1 { "port" } else { "ports" };
-        let ports = ports_text(&silent.iter().copied().collect::<Vec<_>>());
-        let chosen = if selection.is_narrowed() { " of what was chosen" } else { "" };
-        let bound = bound(selection, &silent, world).map_or_else(String::new, |bound| format!(" ({bound})"));
-        report.missing.push(format!("nothing{chosen} listens on {word} {ports} here{bound}{nobody}"));
-        report.state = raised(report.state);
-    }
-    silent.len() < selection.ports.len()
 }
 
 /// What keeps one of these ports without listening there, as a listener that was shut down does: `bound without listening

@@ -151,14 +151,22 @@ fn selection(request: &Request, service: &Service, world: &World) -> Result<Sele
 }
 
 impl Target {
-    /// What is looked at, in words: other options see other sockets.
+    /// What of TCP is looked at, in words: other options see other sockets.
     pub fn name(&self, world: &World) -> String {
-        let mut name = match self.selection.is_any() {
-            true => "all ports".to_owned(),
-            false => format!("{} {}", self.service, self.service.side.name()),
-        };
-        name.push_str(&self.choice(world));
-        name
+        match self.selection.is_any() {
+            true => format!("all ports{}", self.choice(world)),
+            false => format!("{} {}{}", self.service, self.service.side.name(), self.choice(world)),
+        }
+    }
+
+    /// [`Target::name`], and whether the profile's UNIX sockets are looked at as well: with `-P`, but not with the same ports by `-p`.
+    pub fn name_with_unix(&self, world: &World) -> String {
+        let name = self.name(world);
+        if self.selection.unix.is_empty() || !self.request.unix.is_empty() {
+            return name;
+        }
+        let (service, choice) = name.split_at(name.len() - self.choice(world).len());
+        format!("{service} unix{choice}")
     }
 
     /// ` user www-data unit x.service`, by which it sees others than without.

@@ -6,6 +6,7 @@ use connleak::base::deadline::Deadline;
 use connleak::base::duration::Span;
 use connleak::growth::detector::State;
 use connleak::growth::pool;
+use connleak::history::first_sights::FirstSights;
 use connleak::kernel::world::World;
 use connleak::service::request::Request;
 use connleak::service::target::{self, Target};
@@ -156,7 +157,7 @@ impl<'a> Series<'a> {
     fn add(&mut self, look: &Look, file: &Path) {
         let mut world = World::here(Deadline::after(Duration::from_secs(3600)));
         world.replay = Some(file.to_owned());
-        let pool = pool::look(&world, &self.target.selection, None).unwrap();
+        let pool = pool::look(&world, &self.target.selection, None, &mut FirstSights::default()).unwrap();
         let sample = pool.sample();
         let (at, number) = (look.at as f64 / 1000.0, self.samples.len() + 1);
         let (wall, uptime) = (1_700_000_000.0 + at, 100_000.0 + at);

@@ -105,7 +105,7 @@ impl Story {
                 ..Socket::bare(State::Established, here(local), Endpoint::new([10, 0, 0, 5].into(), 11_211))
             }
         };
-        let connections: Vec<_> = self.held.iter().map(|held| Connection::new(socket(held), Side::Client)).collect();
+        let connections: Vec<_> = self.held.iter().map(|held| Connection::new(&socket(held), Side::Client)).collect();
         let mut counts = [0; 11];
         counts[State::Established as usize - 1] = connections.len() as u64;
         counts[State::TimeWait as usize - 1] = 30 + (self.chance() * 12.0) as u64;

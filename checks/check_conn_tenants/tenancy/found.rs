@@ -32,14 +32,14 @@ pub struct Found {
 }
 
 impl Found {
-    pub fn new(world: &World, key: Key, look: Snapshot, naming: Naming, (rules, usual): (&Rules, Usual)) -> Found {
+    pub fn new(world: &World, key: Key, look: Snapshot, naming: Naming, (rules, usual): (&Rules, &mut Usual)) -> Found {
         let ages = &rules.ages;
         let mut people = People::find(world, &look, naming);
         let whose: Vec<Whose> = look.connections.iter().map(|connection| people.whose(connection)).collect();
         let mut counts: Vec<Counts> =
             look.connections.iter().map(|connection| ages.count(&connection.socket)).collect();
         spared::take_out(&look.connections, &mut counts, rules.expected);
-        spared::take_out_usual(&look.connections, &mut counts, usual);
+        spared::take_out_usual(&look.connections, &mut counts, usual, world);
         let mut census = Census::new(whose.iter().cloned().zip(counts));
         let is_by_peer = matches!(key, Key::Plain(Plain::Peer(_)));
         census.is_local = is_by_peer && census.tenants.len() == 1 && look.is_local();

@@ -3,6 +3,7 @@
 use super::census::{Counts, Expected};
 use super::look::Connection;
 use connleak::kernel::socket::{Side, State};
+use connleak::kernel::world::World;
 use connleak::owners::blame::Suspect;
 use connleak::owners::spares::{self, Spare};
 use connleak::owners::usual_close_wait::Usual;
@@ -79,14 +80,14 @@ pub fn take_out(connections: &[Connection], counts: &mut [Counts], expected: Exp
 }
 
 /// Takes out what is usual of the pools' CLOSE_WAIT, whether it is or only may be old enough to count.
-pub fn take_out_usual(connections: &[Connection], counts: &mut [Counts], mut usual: Usual) {
+pub fn take_out_usual(connections: &[Connection], counts: &mut [Counts], usual: &mut Usual, world: &World) {
     let is_clients =
         |connection: &Connection| connection.client.is_some_and(|end| end.inode == connection.socket.inode);
     let closed = connections.iter().enumerate().filter(|(_, connection)| is_clients(connection));
     let age = |connection: &Connection| connection.socket.close_wait_age().map(|age| age.at_least);
     let mut closed: Vec<Kept> =
         closed.map(|(index, connection)| Kept::new(index, connection, age(connection))).collect();
-    for Kept { index, .. } in usual.take_out(&mut closed) {
+    for Kept { index, .. } in usual.take_out(&mut closed, world) {
         let counts = &mut counts[index];
         counts.spares += counts.close_wait + counts.maybe_close_wait;
         (counts.close_wait, counts.maybe_close_wait) = (0, 0);

@@ -57,8 +57,8 @@ pub struct Who {
     #[argh(switch)]
     sockets: bool,
 
-    /// where checks remember clients of UNIX sockets and since when these are closed; as root every user's, default
-    /// /var/lib/connleak
+    /// where checks remember processes, to know ghosts by, and clients of UNIX sockets and since when these are closed;
+    /// as root every user's, default /var/lib/connleak
     #[argh(option, arg_name = "DIR")]
     state_dir: Option<PathBuf>,
 
@@ -202,8 +202,9 @@ impl Who {
         let by_default = Looking::ByDefault { matters: &|more| more > 0, exactly: true };
         let looking = if self.ghosts { Looking::Asked } else { by_default };
         let looking = (!self.no_ghosts && target.selection.has_tcp()).then_some(looking);
-        let (sights, unread) = remembered::recall(&target, self.state_dir.as_deref(), world);
-        let mut view = View::gather(&target, by, shows_sockets, (looking, sights), world)?;
+        let remembered = remembered::recall(&target, self.state_dir.as_deref(), looking.is_some(), world);
+        let unread = remembered.unread.clone();
+        let mut view = View::gather(&target, by, shows_sockets, (looking, remembered), world)?;
         view.notes.extend(unread);
         view.notes.extend(remembered::absent(&target, !view.rows.is_empty(), world));
         view.add_ghosts(target.selection.side);

@@ -22,7 +22,7 @@ use crate::kernel::source::Origin;
 use crate::kernel::world::World;
 use crate::owners::ghosts::{self, Ghosts, Looking};
 use crate::owners::known::Known;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub fn see(plan: &Plan, history: &mut History, holders: Holders, world: &World) -> Result<Updated<Observation>> {
     let past = plan.past(history, world)?;
@@ -71,7 +71,7 @@ impl PoolSample {
         let ports = EphemeralPorts::read(world).map(PortUse::new).map_err(|error| unread.push(error.to_string())).ok();
         let before = boot::uptime();
         let selection = &plan.target.selection;
-        let mut pool = pool::look(world, selection, ports)?;
+        let mut pool = pool::look(world, selection, ports, &mut plan.sights.borrow_mut())?;
         let moment = moment()?;
         let (took, suspended) = (moment.uptime - before, suspended());
         // Fewer are no leak.
@@ -134,8 +134,8 @@ impl Searched {
             let holders = if suspects.is_empty() { Holders::First } else { holders };
             owner::find_in(world, &mut sockets.iter().copied(), holders, Some(tables))
         } else {
-            let mut owners = one_each(world, known.unwrap_or(&fresh), pool);
-            owners.add(met.unwrap_or_default());
+            let mut owners = met.unwrap_or_default();
+            owners.add(one_each(world, known.unwrap_or(&fresh), pool, &owners));
             owners
         };
         let holders: BTreeSet<(u32, &str)> = match plan.limit {
@@ -173,7 +173,8 @@ impl Searched {
         let mut all: BTreeMap<u32, Vec<&Connection>> = BTreeMap::new();
         for one in &pool.connections {
             let group = one.group();
-            if self.everything || nameless.contains_key(&group) {
+            let is_told = || self.owners.of(one.socket.inode).next().is_some();
+            if self.everything || is_told() && nameless.contains_key(&group) {
                 all.entry(group).or_default().push(one);
             }
         }
@@ -182,9 +183,15 @@ impl Searched {
     }
 }
 
-/// A holder of one connection at least of each group that has no name yet.
-fn one_each(world: &World, known: &DetectorState, pool: &Pool) -> Owners {
-    let nameless = known.nameless(pool);
+/// A holder of one connection at least of each group that has no name yet, where nobody of it was met.
+fn one_each(world: &World, known: &DetectorState, pool: &Pool, met: &Owners) -> Owners {
+    let mut nameless = known.nameless(pool);
+    for one in pool.connections.iter().filter(|one| met.of(one.socket.inode).next().is_some()) {
+        nameless.remove(&one.group());
+    }
+    if nameless.is_empty() {
+        return Owners::default();
+    }
     let of_nameless = pool.connections.iter().map(|one| (one, one.group()));
     let of_nameless = of_nameless.filter(|(_, group)| nameless.contains_key(group));
     let sockets: Vec<_> = of_nameless.map(|(one, group)| (one.socket.inode, one.socket.uid, group)).collect();
@@ -240,7 +247,10 @@ fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Resu
     let capacity = capacity(&found);
     let mut memory = known.unwrap_or_else(|| DetectorState::new(capacity));
     memory.processes = searched.processes.clone();
-    let silences = memory.silences(&moment, f64::from(plan.speed));
+    let silences = match ghosts.sockets.is_empty() {
+        true => HashMap::new(),
+        false => memory.silences(&moment, f64::from(plan.speed)),
+    };
     let seen = detector::Sample { suspended, took, ..pool.sample_after(&silences) };
     found.learned = memory.learn(&moment, seen, capacity, f64::from(plan.speed));
     if let Verdict::Leak(leak) = &found.learned.verdict {
@@ -274,9 +284,21 @@ fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Resu
     let state = state(&memory, before, pool.seen.missing.is_none() && ghosts.missing.is_empty());
     let (owners, processes) = (Owners::default(), Vec::new());
     let Pool { seen: view, connections, counts, unsure, .. } = pool;
-    let ghosts = Some(ghosts);
-    let value =
-        Observation { found, view, connections, counts, suspects, owners, processes, ghosts, unread, unsure, lacking };
+    let (ghosts, known) = (Some(ghosts), memory.processes);
+    let value = Observation {
+        found,
+        view,
+        connections,
+        counts,
+        suspects,
+        owners,
+        processes,
+        ghosts,
+        known,
+        unread,
+        unsure,
+        lacking,
+    };
     Ok(Step { sample, state, version: detector_state::VERSION, value })
 }
 

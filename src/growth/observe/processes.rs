@@ -72,7 +72,7 @@ impl UsageSample {
 
 /// Who listens on the service's ports, else who is connected; and what may be missing.
 fn holders(plan: &Plan, world: &World) -> Result<(Vec<u32>, Owners, Option<String>)> {
-    let pool = pool::look(world, &plan.target.selection, None)?;
+    let pool = pool::look(world, &plan.target.selection, None, &mut plan.sights.borrow_mut())?;
     let sockets = match pool.listeners.is_empty() {
         false => pool.listeners,
         true => pool.connections.iter().map(|one| (one.socket.inode, one.socket.uid)).collect(),
@@ -139,7 +139,20 @@ fn judge(plan: &Plan, look: UsageSample, past: Past) -> Result<Step<Observation>
     }
     let (connections, counts) = (Vec::new(), [0; 11]);
     let (unsure, ghosts) = (0, None);
-    let value =
-        Observation { found, view, connections, counts, suspects, owners, processes, ghosts, unread, unsure, lacking };
+    let known = memory.processes;
+    let value = Observation {
+        found,
+        view,
+        connections,
+        counts,
+        suspects,
+        owners,
+        processes,
+        ghosts,
+        known,
+        unread,
+        unsure,
+        lacking,
+    };
     Ok(Step { sample, state, version: detector_state::VERSION, value })
 }

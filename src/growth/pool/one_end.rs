@@ -4,6 +4,8 @@ use super::Connection;
 use crate::kernel::ends::{self, Ends};
 use crate::kernel::socket::{Side, Socket};
 use crate::kernel::unix_known::NumberMap;
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasher, RandomState};
 use std::hint::black_box;
 
 /// So many are joined at once: the kernel's walk puts what each looks up out of the caches, and to fetch many takes hardly
@@ -11,17 +13,18 @@ use std::hint::black_box;
 const AT_ONCE: usize = if cfg!(test) { 7 } else { 256 };
 
 /// Connections by their client's end, or by the server's where that one's is not seen.
-#[derive(Default)]
 pub struct OneEnd {
     kept: Vec<Connection>,
     /// Which ends of each were seen.
     seen: Vec<Seen>,
-    /// By what both ends see.
+    /// By what both ends see, as a number: what is kept has left the caches, and is not read again.
     places: NumberMap<u64, u32>,
+    secret: u64,
     /// Clients' ends that don't count any more.
     closing: Vec<Ends>,
-    /// What comes next.
-    waiting: Vec<(Connection, u64)>,
+    /// What comes next, and what both of its ends see.
+    waiting: Vec<Connection>,
+    numbers: Vec<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,46 +34,65 @@ enum Seen {
     Both,
 }
 
+impl Default for OneEnd {
+    fn default() -> OneEnd {
+        let secret = RandomState::new().hash_one(0) | 1;
+        let (places, kept, waiting) = (NumberMap::default(), Vec::new(), Vec::new());
+        OneEnd { kept, seen: Vec::new(), places, secret, closing: Vec::new(), waiting, numbers: Vec::new() }
+    }
+}
+
 impl OneEnd {
-    pub fn add(&mut self, connection: Connection) {
-        let number = ends_of(&connection).number();
-        self.waiting.push((connection, number));
+    /// Copied no oftener than it must be: to copy one takes as long as to look it up.
+    pub fn add(&mut self, connection: &Connection) {
+        self.numbers.push(ends_of(connection).number(self.secret));
+        self.waiting.push(*connection);
         if self.waiting.len() == AT_ONCE {
             self.join();
         }
     }
 
     fn join(&mut self) {
-        let mut waiting = std::mem::take(&mut self.waiting);
-        let known = |number: &u64| self.kept.get(*self.places.get(number)? as usize);
+        let (mut waiting, mut numbers) = (std::mem::take(&mut self.waiting), std::mem::take(&mut self.numbers));
         // No lookup waits here for the one before.
-        let near = waiting.iter().filter_map(|(_, number)| known(number));
-        black_box(near.fold(0, |all, known| all ^ known.socket.netns ^ u32::from(known.socket.local.port)));
-        waiting.drain(..).for_each(|(connection, number)| self.keep(connection, number));
-        self.waiting = waiting;
+        let replaced = |(connection, number): (&Connection, &u64)| {
+            let at = *self.places.get(number)? as usize;
+            (connection.side == Side::Client && self.seen[at] == Seen::Server).then(|| &self.kept[at].socket)
+        };
+        let near = waiting.iter().zip(&numbers).filter_map(replaced);
+        black_box(near.fold(0, |all, socket| all ^ socket.netns ^ u32::from(socket.local.port)));
+        waiting.iter().zip(&numbers).for_each(|(connection, number)| self.keep(connection, *number));
+        waiting.clear();
+        numbers.clear();
+        (self.waiting, self.numbers) = (waiting, numbers);
     }
 
     /// Keeps it, if that is this end.
-    fn keep(&mut self, connection: Connection, number: u64) {
-        let ends = ends_of(&connection);
-        let place = self.places.entry(number).or_insert(self.kept.len() as u32);
-        let at = *place as usize;
-        let before = self.kept.get(at).filter(|known| ends_of(known).see_the_same(&ends)).map(|_| self.seen[at]);
+    fn keep(&mut self, connection: &Connection, number: u64) {
         let is_client = connection.side == Side::Client;
         let mut seen = if is_client { Seen::Client } else { Seen::Server };
-        match before {
-            Some(Seen::Client | Seen::Both) if !is_client => self.seen[at] = Seen::Both,
-            Some(Seen::Server) if is_client => (self.kept[at], self.seen[at]) = (connection, Seen::Both),
-            _ => {
-                if is_client && before.is_some() {
+        let new = self.kept.len() as u32;
+        match self.places.entry(number) {
+            Entry::Occupied(mut place) => {
+                let at = *place.get() as usize;
+                match self.seen[at] {
+                    Seen::Client | Seen::Both if !is_client => return self.seen[at] = Seen::Both,
+                    Seen::Server if is_client => {
+                        (self.kept[at], self.seen[at]) = (*connection, Seen::Both);
+                        return;
+                    }
                     // Of equal ones the last has met the server's.
-                    *place = self.kept.len() as u32;
-                    std::mem::swap(&mut seen, &mut self.seen[at]);
+                    _ if is_client => {
+                        place.insert(new);
+                        std::mem::swap(&mut seen, &mut self.seen[at]);
+                    }
+                    _ => {}
                 }
-                self.seen.push(seen);
-                self.kept.push(connection);
             }
+            Entry::Vacant(place) => drop(place.insert(new)),
         }
+        self.seen.push(seen);
+        self.kept.push(*connection);
     }
 
     pub fn add_closing(&mut self, client: &Socket) {
@@ -137,12 +159,12 @@ mod tests {
             let ends_of_those = ends_of_those.into_iter().map(|(port, host)| (false, port, host));
             let connection = |(inode, (is_client, port, host)): (usize, (bool, u16, u8))| {
                 let side = if is_client { Side::Client } else { Side::Server };
-                Connection::new(socket((inode as u64 + 1, port, host), side), side)
+                Connection::new(&socket((inode as u64 + 1, port, host), side), side)
             };
             let rows: Vec<_> = rows.into_iter().chain(ends_of_those).enumerate().map(connection).collect();
             let mut streamed = OneEnd::default();
             let closing: Vec<_> = closing.into_iter().map(|(port, host)| socket((0, port, host), Side::Client)).collect();
-            rows.iter().for_each(|one| streamed.add(*one));
+            rows.iter().for_each(|one| streamed.add(one));
             closing.iter().for_each(|one| streamed.add_closing(one));
             let closing: Vec<_> = closing.iter().map(|one| Ends::of(one, Side::Client)).collect();
             let left: BTreeSet<u64> = streamed.end().iter().map(|one| one.socket.inode).collect();

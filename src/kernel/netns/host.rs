@@ -3,6 +3,7 @@
 //! The kernel has no list of them. One that no thread of a process visible here is in, and that neither a mount nor
 //! a descriptor of such a process keeps, can't be found.
 
+use super::candidates::inode;
 use super::{identity_of, own_identity};
 use crate::base::error::{Error, Result};
 use crate::kernel::owner;
@@ -172,11 +173,6 @@ pub fn mounted(world: &World, lived_in: &[LivedIn]) -> Result<Vec<PathBuf>> {
     Ok(mounted)
 }
 
-/// The inode of the network namespace to which a descriptor leads.
-pub fn inode(link: &[u8]) -> Option<u64> {
-    std::str::from_utf8(link.strip_prefix(b"net:[")?.strip_suffix(b"]")?).ok()?.parse().ok()
-}
-
 /// Inode and place of each network namespace that is mounted where a process sees it.
 pub fn mounts(process: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let path = process.join("mountinfo");
@@ -216,14 +212,6 @@ mod tests {
             "",
         ] {
             assert_eq!(mount(other), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn a_namespace_is_told_by_where_a_descriptor_leads() {
-        assert_eq!(inode(b"net:[4026532177]"), Some(4026532177));
-        for other in [&b"mnt:[4026532177]"[..], b"net:[]", b"net:[7", b"socket:[7]", b"net:[x]", b""] {
-            assert_eq!(inode(other), None, "{other:?}");
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use super::diag::{self, Framed, HEADER, Message, Table};
 use super::mptcp::Connections;
-use super::unix::{self, Row};
 use super::{Coverage, Origin, Query};
 use crate::base::error::{Error, Result};
 use crate::kernel::socket::Socket;
@@ -55,41 +54,8 @@ pub fn visit(path: &Path, query: &Query, each: &mut dyn FnMut(&Socket)) -> Resul
     Ok(seen)
 }
 
-/// The UNIX sockets of a recording: what sock_diag sent for them, before or after what it sent for TCP's.
-pub fn visit_unix(path: &Path, each: &mut dyn FnMut(&Row)) -> Result<Coverage> {
-    let file = File::open(path).map_err(|cause| Error::reading(path, cause))?;
-    let mut seen = Coverage::new(Origin::Replay, path.display().to_string());
-    let (mut reader, mut message) = (BufReader::new(file), Vec::new());
-    let mut is_open = false;
-    while next_message(&mut reader, &mut message).map_err(|cause| Error::reading(path, cause))? {
-        let Some(Ok(unix::diag::Framed { message, interrupted })) = unix::diag::messages(&message).next() else {
-            return Err(Error::content(path, "not a netlink dump"));
-        };
-        match message {
-            unix::diag::Message::Socket(row) if row.kind.is_of_connections() => {
-                (is_open, seen.rows) = (true, seen.rows + 1);
-                if interrupted {
-                    seen.missing = Some("the socket table changed under the replayed dump".to_owned());
-                }
-                each(&row);
-            }
-            unix::diag::Message::Done(0..) => is_open = false,
-            unix::diag::Message::Done(_) | unix::diag::Message::Refused(_) if is_open => {
-                seen.missing = Some("the replayed dump ended with an error".to_owned());
-            }
-            _ => {}
-        }
-    }
-    if is_open {
-        seen.missing = Some("the replayed dump is cut short".to_owned());
-    } else if seen.rows == 0 {
-        seen.missing = Some("the replayed dump has no UNIX sockets".to_owned());
-    }
-    Ok(seen)
-}
-
 /// Reads one whole message. `false`: the file is at its end, or breaks off inside a message.
-fn next_message(reader: &mut impl Read, message: &mut Vec<u8>) -> std::io::Result<bool> {
+pub fn next_message(reader: &mut impl Read, message: &mut Vec<u8>) -> std::io::Result<bool> {
     message.resize(HEADER, 0);
     if !filled(reader, message)? {
         return Ok(false);

@@ -3,11 +3,12 @@
 
 pub mod diag;
 mod proc;
+mod replay;
 
 pub use diag::{File, Kind, Query, Row};
 
 use super::netlink::{Ended, RECEIVE_BUFFER, receive_all, refused};
-use super::{Coverage, Namespaces, Origin, netlink, replay};
+use super::{Coverage, Namespaces, Origin, netlink};
 use crate::base::error::{Error, Result};
 use crate::kernel::netns::host::LivedIn;
 use crate::kernel::netns::kept::{self, Visited};
@@ -28,7 +29,7 @@ use std::path::Path;
 pub fn visit(world: &World, query: Query, each: &mut dyn FnMut(&Row, u32)) -> Result<Coverage> {
     let mut here = |row: &Row| each(row, 0);
     if let Some(file) = &world.replay {
-        return replay::visit_unix(file, &mut here);
+        return replay::visit(file, &mut here);
     }
     if world.netns == Netns::All {
         return visit_all(world, query, each);

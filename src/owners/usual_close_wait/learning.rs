@@ -1,16 +1,18 @@
 //! What check_conn_growth learns of CLOSE_WAIT: which sockets are so, who has them, and for how long they were when their
 //! process closed them.
 
+use super::pools::{Member, Pools};
 use super::{OPEN, OfPool, Usual, at_most, figures, file, now};
 use crate::base::error::Result;
-use crate::base::fnv::fnv64;
-use crate::kernel::owner::{self, Holders, open_process, sockets_held, stat};
-use crate::kernel::proc_stat;
+use crate::kernel::owner::read_tables::still_leads;
+use crate::kernel::owner::tables::Place;
+use crate::kernel::owner::{self, Holders, open_process, sockets_held};
 use crate::kernel::world::World;
 use crate::owners::blame::Suspect;
-use crate::owners::spares;
+use crate::owners::known::life;
 use crate::service::target::Target;
 use rustix::fd::AsFd;
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
@@ -31,7 +33,9 @@ struct Open {
     cookie: u64,
     pool: u64,
     inode: u64,
-    pid: u64,
+    pid: u32,
+    /// By which its process had it when it was met; `None`: an earlier version met it.
+    fd: Option<u32>,
     /// [`life`] of its process.
     life: u64,
     /// When its peer closed at the earliest; the first look that showed it so and the last one, in milliseconds.
@@ -84,32 +88,39 @@ pub fn learn(
     if leaks {
         learned.open.clear();
     } else {
-        let mut held = HashMap::new();
-        learned.see(seen, &mut |one| holds(one, &mut held, world), &mut |closed| anyones(closed, world));
+        let mut holders = HashMap::new();
+        let _rights = world.raise();
+        learned.see(seen, &mut |one| holds(one, &mut holders, world), &mut |closed| anyones(closed, world));
         learned.meet(seen, world);
     }
     file.keep(&learned.numbers())
 }
 
-/// Whether who had it has it still, where that one runs and can be read. `held`: by pid, as far as it was read.
-fn holds(one: &Open, held: &mut HashMap<u64, Option<HashSet<u64>>>, world: &World) -> Option<bool> {
-    let read = || {
-        let _rights = world.raise();
-        let mut inodes = HashSet::new();
-        let (pid, dir) = (u32::try_from(one.pid).ok()?, |pid| open_process(world, pid).ok());
-        sockets_held(dir(pid)?.as_fd(), &mut inodes).ok()?;
-        (life(pid, world) == Some(one.life)).then_some(inodes)
-    };
-    held.entry(one.pid).or_insert_with(read).as_ref().map(|inodes| inodes.contains(&one.inode))
+/// Who had one.
+struct Holder {
+    /// [`life`] of the process now.
+    life: Option<u64>,
+    /// All sockets that it has, as far as they had to be read; in it `None`: they can't be.
+    sockets: OnceCell<Option<HashSet<u64>>>,
 }
 
-/// What tells a process from others of its number, and from what it was before execve(2), which closes descriptors as an end
-/// does. `None`: it has ended, or may not be read.
-fn life(pid: u32, world: &World) -> Option<u64> {
-    let _rights = world.raise();
-    let line = stat(open_process(world, pid).ok()?.as_fd()).ok()?;
-    let (started, stack) = (proc_stat::started(&line)?, proc_stat::stack_start(&line)?);
-    Some(fnv64(format!("{started} {stack}").as_bytes()))
+/// Whether who had it has it still, where that one runs and can be read: by the descriptor that it had; where that leads
+/// elsewhere, by any. `holders`: by pid, as far as they were asked for.
+fn holds(one: &Open, holders: &mut HashMap<u32, Holder>, world: &World) -> Option<bool> {
+    let new = || Holder { life: life(one.pid, world), sockets: OnceCell::new() };
+    let holder = holders.entry(one.pid).or_insert_with(new);
+    holder.life.filter(|life| *life == one.life)?;
+    let place = one.fd.map(|fd| Place { thread: 0, fd, is_registered: false });
+    if place.is_some_and(|place| still_leads(world, one.pid, place, one.inode)) {
+        return Some(true);
+    }
+    let read = || {
+        let mut inodes = HashSet::new();
+        sockets_held(open_process(world, one.pid).ok()?.as_fd(), &mut inodes).ok()?;
+        // Who has called execve(2) since has not closed them as one that lives on does.
+        (life(one.pid, world) == holder.life).then_some(inodes)
+    };
+    holder.sockets.get_or_init(read).as_ref().map(|inodes| inodes.contains(&one.inode))
 }
 
 /// Those that some process still has, as a child that was forked with them; `None`: that can't be told.
@@ -158,16 +169,16 @@ impl Learned {
             is_old && suspect.inode != 0 && suspect.cookie.is_some_and(|cookie| !open.contains(&cookie.get()))
         };
         let new: Vec<&Suspect> = seen.iter().filter(is_new).take(MOST.saturating_sub(self.open.len())).collect();
-        let wanted: Vec<(u64, u32)> = new.iter().map(|suspect| (suspect.inode, suspect.uid)).collect();
-        let owners = owner::find(world, &wanted, Holders::First);
+        let pools = Pools::find(&new, world);
         for suspect in new {
-            let (Some(cookie), Some(holder)) = (suspect.cookie, owners.of(suspect.inode).next()) else { continue };
-            let Some(life) = life(holder.pid, world) else { continue };
+            let (Some(cookie), Some(Member { pool, pid, fd })) = (suspect.cookie, pools.of(suspect)) else { continue };
+            let Some(life) = life(pid, world) else { continue };
             self.open.push(Open {
                 cookie: cookie.get(),
-                pool: spares::number(suspect),
+                pool,
                 inode: suspect.inode,
-                pid: holder.pid.into(),
+                pid,
+                fd: Some(fd),
                 life,
                 since: self.looked.saturating_sub(at_most(suspect).unwrap_or(0)),
                 first: self.looked,
@@ -206,9 +217,11 @@ impl Learned {
         let usual = self.usual();
         let mut numbers = vec![self.looked, usual.len() as u64, self.open.len() as u64];
         numbers.extend(usual.iter().flat_map(|OfPool { pool, count, lasts }| [*pool, *count, *lasts]));
-        for Open { cookie, pool, inode, pid, life, since, first, last, age, has_gone } in &self.open {
+        for Open { cookie, pool, inode, pid, fd, life, since, first, last, age, has_gone } in &self.open {
             let gone = u64::from(*has_gone);
-            let one: [u64; OPEN] = [*inode, *pool, *since, *cookie, *pid, *life, *first, *last, *age, gone];
+            // Earlier versions, which know no descriptor, find no such process then, and forget the socket.
+            let holder = u64::from(*pid) | fd.map_or(0, |fd| (u64::from(fd) + 1) << 32);
+            let one: [u64; OPEN] = [*inode, *pool, *since, *cookie, holder, *life, *first, *last, *age, gone];
             numbers.extend(one);
         }
         numbers.extend(self.past.iter().flat_map(|Past { pool, first, last, age }| [*pool, *first, *last, *age]));
@@ -217,14 +230,15 @@ impl Learned {
 
     /// `None`: they are none of ours.
     fn of_numbers(numbers: &[u64]) -> Option<Learned> {
-        let (looked, Usual { pools, closed }) = figures(numbers)?;
+        let (looked, Usual { pools, closed, .. }) = figures(numbers)?;
         let (open, past) = numbers.get(3 + 3 * pools.len()..)?.split_at_checked(closed.len() * OPEN)?;
         let (past, []) = past.as_chunks() else { return None };
-        let one = |[inode, pool, since, cookie, pid, life, first, last, age, gone]: &[u64; OPEN]| Open {
+        let one = |[inode, pool, since, cookie, holder, life, first, last, age, gone]: &[u64; OPEN]| Open {
             cookie: *cookie,
             pool: *pool,
             inode: *inode,
-            pid: *pid,
+            pid: *holder as u32,
+            fd: ((*holder >> 32) as u32).checked_sub(1),
             life: *life,
             since: *since,
             first: *first,
@@ -263,9 +277,13 @@ fn often(mut left: Vec<&Past>) -> Option<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pools::number;
     use super::*;
+    use crate::base::deadline::Deadline;
     use crate::kernel::socket::{Endpoint, Socket, State};
     use std::num::NonZeroU64;
+    use std::os::unix::fs::symlink;
+    use std::time::Duration;
 
     /// One of a pool, in CLOSE_WAIT for so many seconds.
     fn closed(cookie: u64, age: u32) -> Suspect {
@@ -284,13 +302,14 @@ mod tests {
             for suspect in seen {
                 let cookie = suspect.cookie.unwrap().get();
                 if self.open.iter().all(|one| one.cookie != cookie) {
-                    let (pool, age) = (spares::number(suspect), suspect.age.unwrap().into());
+                    let (pool, age) = (number(suspect, 7), suspect.age.unwrap().into());
                     let [first, last] = [self.looked; 2];
                     let one = Open {
                         cookie,
                         pool,
                         inode: cookie,
                         pid: 7,
+                        fd: Some(3),
                         life: 1,
                         since: first,
                         first,
@@ -321,7 +340,7 @@ mod tests {
         assert_eq!(learned.usual(), [], "twice is not often");
         learned.round(120, 9, &[], true);
         let usual = learned.usual();
-        assert_eq!(usual, [OfPool { pool: spares::number(&closed(1, 0)), count: 6, lasts: 50_000 }]);
+        assert_eq!(usual, [OfPool { pool: number(&closed(1, 0), 7), count: 6, lasts: 50_000 }]);
         assert_eq!(Learned::of_numbers(&learned.numbers()), Some(learned));
     }
 
@@ -337,11 +356,11 @@ mod tests {
             learned.look(at * 1000 + 600, &[], true);
             learned.look(at * 1000 + 700, &[], true);
         }
-        let pool = spares::number(&closed(1, 0));
+        let pool = number(&closed(1, 0), 7);
         let usual = [OfPool { pool, count: 12, lasts: 50_000 }, OfPool { pool, count: 5, lasts: 810_000 }];
         assert_eq!(learned.usual(), usual);
         let spared = |ages: &[u64]| {
-            let mut left = Usual { pools: usual.to_vec(), closed: Vec::new() };
+            let mut left = Usual { pools: usual.to_vec(), ..Usual::default() };
             ages.iter().filter(|age| left.has_room(pool, **age)).count()
         };
         assert_eq!(spared(&[50_000; 20]), 12);
@@ -410,11 +429,14 @@ mod tests {
             learned.look(at * 200 + 100, &[], true);
             learned.look(at * 200 + 110, &[], true);
         }
-        let pool = spares::number(&closed(1, 0));
+        let pool = number(&closed(1, 0), 7);
         assert_eq!(learned.usual(), [OfPool { pool, count: 6, lasts: 180_000 }]);
         let old = (8, pool, 180_001);
-        let mut usual =
-            Usual { pools: learned.usual(), closed: (1..8).map(|inode| (inode, pool, 9)).chain([old]).collect() };
+        let mut usual = Usual {
+            pools: learned.usual(),
+            closed: (1..8).map(|inode| (inode, pool, 9)).chain([old]).collect(),
+            ..Usual::default()
+        };
         let mut ghosts: Vec<Suspect> = (1..=8).chain([77]).map(|inode| Suspect { inode, ..closed(inode, 0) }).collect();
         assert_eq!(usual.take_out_ghosts(&mut ghosts), 6, "as many as are usual");
         assert_eq!(
@@ -435,6 +457,39 @@ mod tests {
             learned.look(at * 8000 + 3900, &[], true);
         }
         assert_eq!(learned.usual(), []);
+    }
+
+    /// Of a process in a copy of `/proc`, one of whose descriptors can't be read: as long as all have to be, nothing is told.
+    #[test]
+    fn one_descriptor_tells_and_all_only_where_it_leads_elsewhere() {
+        let root = tempfile::tempdir().unwrap();
+        let fds = root.path().join("7/fd");
+        std::fs::create_dir_all(&fds).unwrap();
+        let stat = (3..=52).map(|field| field.to_string()).collect::<Vec<_>>().join(" ");
+        std::fs::write(root.path().join("7/stat"), format!("7 (app) {stat}\n")).unwrap();
+        let link = |fd: u32, inode: u64| symlink(format!("socket:[{inode}]"), fds.join(fd.to_string())).unwrap();
+        link(3, 42);
+        std::fs::write(fds.join("9"), "").unwrap();
+        let mut world = World::here(Deadline::after(Duration::from_secs(9)));
+        world.proc_root = root.path().to_owned();
+        let life = life(7, &world).unwrap();
+        let (since, first, last, age) = (0, 0, 0, 0);
+        let (cookie, pool, inode, pid, fd, has_gone) = (1, 2, 42, 7, Some(3), false);
+        let met = Open { cookie, pool, inode, pid, fd, life, since, first, last, age, has_gone };
+        let has = |one: Open| {
+            let known = Learned { open: vec![one], ..Learned::default() };
+            let known = Learned::of_numbers(&known.numbers()).unwrap();
+            assert_eq!(known.open, [one]);
+            holds(&known.open[0], &mut HashMap::new(), &world)
+        };
+        assert_eq!(has(met), Some(true), "the others are not read");
+        assert_eq!(has(Open { life: life + 1, ..met }), None, "another process");
+        assert_eq!([None, Some(4)].map(|fd| has(Open { fd, ..met })), [None; 2], "all must be read");
+        std::fs::remove_file(fds.join("9")).unwrap();
+        assert_eq!([None, Some(4)].map(|fd| has(Open { fd, ..met })), [Some(true); 2]);
+        link(4, 43);
+        assert_eq!(has(Open { fd: Some(4), ..met }), Some(true), "moved by dup2(2)");
+        assert_eq!(has(Open { inode: 44, ..met }), Some(false));
     }
 
     #[test]

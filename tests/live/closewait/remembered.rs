@@ -1,7 +1,9 @@
 //! What earlier runs saw tells whose a descriptor is whose socket has left the tables.
 
-use crate::lab::run::{CLOSEWAIT, Outcome};
+use crate::lab::run::{CLOSEWAIT, CONNLEAK, Check, GROWTH, Outcome, run};
 use crate::lab::{ESTABLISHED, Lab, Peer, example};
+use crate::sessions::pasted::Application;
+use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -100,5 +102,90 @@ fn without_a_memory_ghosts_of_processes_with_other_sockets_are_doubt() {
         leaker.say("close gone");
         let healthy = CLOSEWAIT.run(&["-p27421", "--state-dir", file.path().to_str().unwrap()]);
         assert_eq!(healthy.code, 0, "nothing is missed: {healthy:?}");
+    });
+}
+
+/// What a check recorded in the state directory any other knows, at its first run too.
+#[test]
+fn what_one_check_met_is_the_services_for_all_others() {
+    let with = |check: Check, state: &TempDir, more: &[&str]| {
+        check.run(&[&["-p27421", "--state-dir", state.path().to_str().unwrap()], more].concat())
+    };
+    Lab::test(|lab| {
+        let (mut server, _used) = lab.connected(ADDRESS, 1);
+        let mut leaker = stranger(lab);
+        leaker.say("listen other 127.0.0.1:27422");
+        leaker.say(&format!("connect gone {ADDRESS} 30"));
+        server.say("accept t l 30");
+        let [by_growth, by_closewait, by_nobody] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+        let limit = ["--limit=120", "--side=client"];
+        // One run knows processes, the other sockets alone.
+        assert_eq!(with(GROWTH, &by_growth, &["--limit=120"]).code, 0);
+        assert_eq!(with(CLOSEWAIT, &by_closewait, &["--side=client"]).code, 0);
+        server.say("reset t");
+        lab.wait_for(ESTABLISHED, 27421, 2);
+        let found = look(&by_growth, &[]);
+        assert_eq!((found.code, found.value("ghosts")), (2, 30.0), "{found:?}");
+        assert!(found.text().contains(&format!("all held by peer[{}]", leaker.pid())), "{found:?}");
+        let grown = with(GROWTH, &by_closewait, &limit);
+        assert_eq!((grown.code, grown.value("connections")), (0, 31.0), "{grown:?}");
+        assert!(grown.text().contains("30 ghosts among them"), "{grown:?}");
+        for (state, is_known) in [(&by_growth, true), (&by_nobody, false)] {
+            let who = run(Command::new(CONNLEAK).args(["who", "-p27421", "--state-dir"]).arg(state.path()));
+            let said = format!("ghosts, descriptors of sockets that no table shows: 30 (30 peer[{}])", leaker.pid());
+            assert_eq!((who.code, who.stdout.contains(&said)), (0, is_known), "{who:?}");
+        }
+        let unknown = look(&by_nobody, &[]);
+        assert_eq!((unknown.code, unknown.value("ghosts")), (0, 0.0), "{unknown:?}");
+        // What can't be read may tell.
+        for path in std::fs::read_dir(by_growth.path().join("0")).unwrap().map(|file| file.unwrap().path()) {
+            std::fs::remove_file(&path).unwrap();
+            std::fs::create_dir(&path).unwrap();
+        }
+        let unread = look(&by_growth, &[]);
+        assert_eq!(unread.code, 3, "{unread:?}");
+        leaker.say("close gone");
+        assert_eq!(look(&by_closewait, &[]).code, 0);
+    });
+}
+
+/// Opens connections, and becomes another program by execve(2), which closes them.
+const BECOMES_ANOTHER: &str = "
+import os, socket, sys
+kept = []
+print((sys.argv[1:] or ['ready'])[0], flush=True)
+for line in sys.stdin:
+    word, port, count = line.split()
+    if word == 'exec':
+        os.execv(sys.executable, sys.orig_argv[:3] + ['done'])
+    kept += [socket.create_connection(('127.0.0.1', int(port))) for _ in range(int(count))]
+    print('done', flush=True)
+";
+
+#[test]
+fn who_has_become_another_program_is_not_the_services() {
+    Lab::test(|lab| {
+        let state = tempfile::tempdir().unwrap();
+        let (mut server, _used) = lab.connected(ADDRESS, 1);
+        server.say("listen others 127.0.0.1:27422");
+        let mut application = Application::start(Path::new("python3"), BECOMES_ANOTHER);
+        application.tell("open 27421 3");
+        server.say("accept t l 3");
+        let grows = || GROWTH.run(&["-p27421", "--limit=120", "--state-dir", state.path().to_str().unwrap()]);
+        assert_eq!(grows().code, 0);
+        application.tell("exec 0 0");
+        server.say("close t");
+        application.tell("open 27422 31");
+        server.say("accept u others 31");
+        // Once they have been reset nothing tells whose they were.
+        for _ in 0..2 {
+            assert_eq!(grows().code, 0);
+        }
+        application.tell("open 27422 1");
+        server.say("accept kept others 1");
+        server.say("reset u");
+        let healthy = look(&state, &[]);
+        assert_eq!((healthy.code, healthy.value("ghosts")), (0, 0.0), "{healthy:?}");
+        assert!(healthy.text().contains("31 ghosts of processes with other sockets don't count"), "{healthy:?}");
     });
 }

@@ -19,11 +19,13 @@ pub struct Recorded {
     pub unread: Option<String>,
 }
 
-/// What the history keeps under one key: `mysql:3306 both`.
+/// What the history keeps under one key: `mysql:3306 both unix`.
 #[derive(Debug, PartialEq)]
 struct Series {
     /// `mysql:3306`, `4711`, `/run/x.sock`, `/run/x.sock,4711`; `all ports` where a unit's or user's are followed.
     what: String,
+    /// Whether its profile's UNIX sockets are looked at as well.
+    has_unix: bool,
     unit: Option<String>,
     /// Seconds since 1970.
     last: f64,
@@ -106,11 +108,13 @@ impl Series {
         }
         let unit = name.split_once(" unit ").map(|(_, unit)| unit.split(' ').next().unwrap_or(unit).to_owned());
         if name.starts_with("all ports") {
-            return Some(Series { what: "all ports".to_owned(), unit, last: 0.0 });
+            return Some(Series { what: "all ports".to_owned(), has_unix: false, unit, last: 0.0 });
         }
         let what = name.strip_prefix("port ").unwrap_or(name).replacen(" and port ", ",", 1);
-        let (what, rest) = what.split_once(' ')?;
-        (rest.split(' ').next() != Some("client")).then(|| Series { what: what.to_owned(), unit, last: 0.0 })
+        let mut words = what.split(' ');
+        let (what, side) = (words.next()?.to_owned(), words.next()?);
+        let has_unix = words.next() == Some("unix");
+        (side != "client").then_some(Series { what, has_unix, unit, last: 0.0 })
     }
 
     fn is_of(&self, one: &Listening) -> bool {
@@ -127,7 +131,7 @@ impl Series {
         match (one.port(), one.path(), ports) {
             (Some(port), ..) => is_at(&port.to_string()),
             // By its profile's name a check looks at the profile's ports and paths together.
-            (_, Some(_), Some(ports)) => {
+            (_, Some(_), Some(ports)) if self.has_unix => {
                 one.fit.as_ref().is_some_and(|fit| fit.is_at_home() && fit.profile == profile && fit.ports == ports)
             }
             (_, Some(path), None) => is_at(path),
@@ -151,6 +155,7 @@ mod tests {
     #[test]
     fn a_key_names_what_is_watched() {
         assert_eq!(parse("mysql:3306 both").as_deref(), Some("mysql:3306"));
+        assert_eq!(parse("mysql:3306 both unix user 3").as_deref(), Some("mysql:3306"));
         assert_eq!(parse("port 4711 server peer 10.0.0.0/8").as_deref(), Some("4711"));
         assert_eq!(parse("all ports unit x.service").as_deref(), Some("all ports"));
         assert_eq!(parse("/run/x and port 80,81 both user 3").as_deref(), Some("/run/x,80,81"));
@@ -180,9 +185,10 @@ mod tests {
         assert!(!series("mysql:3306 both").is_of(&tcp(3307, By::Program)));
         assert!(series("mysql:3306,3307 both").is_of(&tcp(3307, By::Program)));
         assert!(series("port 3307 both").is_of(&tcp(3307, By::Program)));
-        assert!(series("mysql:3306 both").is_of(&unix("/run/mysqld/mysqld.sock", By::Path)));
-        assert!(!series("mysql:3307 both").is_of(&unix("/run/mysqld/mysqld.sock", By::Path)));
-        assert!(!series("mysql:3306 both").is_of(&unix("/srv/mysqlx.sock", By::Program)));
+        assert!(series("mysql:3306 both unix").is_of(&unix("/run/mysqld/mysqld.sock", By::Path)));
+        assert!(!series("mysql:3306 both").is_of(&unix("/run/mysqld/mysqld.sock", By::Path)), "by -p alone");
+        assert!(!series("mysql:3307 both unix").is_of(&unix("/run/mysqld/mysqld.sock", By::Path)));
+        assert!(!series("mysql:3306 both unix").is_of(&unix("/srv/mysqlx.sock", By::Program)));
         assert!(series("mysql:/srv/x.sock,/srv/y.sock both").is_of(&unix("/srv/y.sock", By::Program)));
         assert!(series("/srv/y.sock both").is_of(&unix("/srv/y.sock", By::Program)));
         let both = series("mysql:/srv/y.sock and port 3307 both");

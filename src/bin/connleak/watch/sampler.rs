@@ -10,6 +10,7 @@ use connleak::base::deadline::Deadline;
 use connleak::growth::observe::Plan;
 use connleak::growth::pool::{self, Connection};
 use connleak::growth::rules::Rules;
+use connleak::history::first_sights::FirstSights;
 use connleak::history::state_dir;
 use connleak::history::{History, Updated};
 use connleak::kernel::owner::{self, Holders, Owners};
@@ -173,7 +174,7 @@ fn record(plan: &Plan, history: &mut Result<History, String>, world: &World) -> 
             (seen.view, seen.lacking, Looked { connections: seen.connections, counts: seen.counts, notes })
         }
         Err(why) => {
-            let pool = pool::look(world, &plan.target.selection, None)?;
+            let pool = pool::look(world, &plan.target.selection, None, &mut FirstSights::default())?;
             let notes = [why.clone()].into_iter().chain(doubt::whose(pool.unsure, "")).collect();
             let looked = Looked { connections: pool.connections, counts: pool.counts, notes };
             (pool.seen, plan.target.absent.clone(), looked)

@@ -1,6 +1,7 @@
 //! One look at the sockets of a service, counted by who has them.
 
 use super::ghosts::{self, Haunted};
+use super::remembered::Remembered;
 use super::row::{self, Bounds, Holder, Row};
 use super::{By, user_of};
 use connleak::base::duration::Span;
@@ -68,21 +69,23 @@ struct Sockets {
 }
 
 impl View {
-    /// `keeps_sockets`: each of them is shown. `looking`: for ghosts, `None` is not. `sights`: what checks remember.
+    /// `keeps_sockets`: each of them is shown. `looking`: for ghosts, `None` is not. `remembered`: by checks.
     pub fn gather(
         target: &Target,
         by: By,
         keeps_sockets: bool,
-        (looking, mut sights): (Option<Looking>, FirstSights),
+        (looking, remembered): (Option<Looking>, Remembered),
         world: &World,
     ) -> Result<View> {
+        let Remembered { mut sights, known, .. } = remembered;
         let (mut sockets, seen) = Sockets::read(target, &mut sights, world)?;
         // What is read for ghosts tells owners too.
         let mut tables = ReadTables::default();
         let mut of_ghosts = Vec::new();
         let ghosts = match looking {
             Some(looking) => {
-                ghosts::find(target, looking, std::mem::take(&mut sockets.all), &mut tables, world, &mut of_ghosts)?
+                let rows = std::mem::take(&mut sockets.all);
+                ghosts::find(target, looking, (rows, &known), &mut tables, world, &mut of_ghosts)?
             }
             None => None,
         };

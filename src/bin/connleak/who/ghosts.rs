@@ -2,9 +2,10 @@
 
 use crate::screen::visible;
 use connleak::base::error::Result;
+use connleak::kernel::boot;
 use connleak::kernel::owner::read_tables::ReadTables;
 use connleak::kernel::owner::{self, Holders, Named, Process};
-use connleak::kernel::world::World;
+use connleak::kernel::world::{Netns, World};
 use connleak::owners::ghosts::{self, Looking, Rows};
 use connleak::owners::known::Known;
 use connleak::service::target::Target;
@@ -14,17 +15,23 @@ pub struct Haunted {
     pub sockets: u64,
 }
 
-/// Most ghosts first. What is to be said of them goes to `notes`. `rows`: the service's sockets.
+/// Most ghosts first. What is to be said of them goes to `notes`. `rows`: the service's sockets. `before`: what checks know
+/// of it.
 pub fn find(
     target: &Target,
     looking: Looking,
-    rows: Rows,
+    (rows, before): (Rows, &Known),
     tables: &mut ReadTables,
     world: &World,
     notes: &mut Vec<String>,
 ) -> Result<Option<Vec<Haunted>>> {
-    let (known, before) = (|| target.request.pids.clone(), Known::default());
-    let Some(found) = ghosts::find(world, target, rows, &known, &before, looking, tables)? else { return Ok(None) };
+    let known = || {
+        let alive = before.alive(&boot::boot_id().unwrap_or_default(), world);
+        // Of all namespaces sockets may live on in one that can't be entered any more.
+        let alive = alive.into_iter().filter(|_| world.netns != Netns::All);
+        alive.chain(target.request.pids.iter().copied()).collect()
+    };
+    let Some(found) = ghosts::find(world, target, rows, &known, before, looking, tables)? else { return Ok(None) };
     let sockets: Vec<_> = found.sockets.iter().map(|ghost| (ghost.holder_inode, ghost.uid)).collect();
     let owners = owner::find_in(world, &mut sockets.iter().copied(), Holders::First, Some(tables));
     let mut haunted: Vec<Haunted> = Vec::new();
