@@ -459,7 +459,7 @@ mod tests {
         assert_eq!(learned.usual(), []);
     }
 
-    /// Of a process in a copy of `/proc`, one of whose descriptors can't be read: as long as all have to be, nothing is told.
+    /// A copy of `/proc` has one process, one of whose descriptors can't be read: as long as all have to be, nothing is told of it.
     #[test]
     fn one_descriptor_tells_and_all_only_where_it_leads_elsewhere() {
         let root = tempfile::tempdir().unwrap();
