@@ -4,6 +4,7 @@
 //! each other no longer than it takes to look at the sockets and to store a sample.
 
 mod connections;
+mod names;
 mod observation;
 mod processes;
 mod stuck;

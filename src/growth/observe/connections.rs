@@ -1,5 +1,6 @@
 //! The connections of a service, by group of owners.
 
+use super::names::{by_group, most_common, name};
 use super::stuck::{self, Beside};
 use super::{KnownNow, Observation, Past, Plan, capacity, leaking, moment, sample, state, still_open, suspended};
 use crate::base::error::Result;
@@ -12,7 +13,6 @@ use crate::growth::pool::{self, Connection, Pool, hashed};
 use crate::growth::process_usage;
 use crate::history::{History, Step, Updated};
 use crate::kernel::boot;
-use crate::kernel::cgroup;
 use crate::kernel::headroom::{self, EphemeralPorts, Headroom, OpenFiles, PortUse, Resource};
 use crate::kernel::owner::all_holders::find_all_holders;
 use crate::kernel::owner::one_each::find_one_each;
@@ -198,29 +198,6 @@ fn one_each(world: &World, known: &DetectorState, pool: &Pool, met: &Owners) -> 
     find_one_each(world, &sockets)
 }
 
-/// Unit, else command and user, of whoever holds most of the connections.
-fn most_common<'a>(owners: &Owners, connections: impl Iterator<Item = &'a Connection>) -> Option<String> {
-    let mut counts: BTreeMap<u32, (u64, &Process)> = BTreeMap::new();
-    for process in connections.filter_map(|connection| owners.of(connection.socket.inode).next()) {
-        counts.entry(process.pid).or_insert((0, process)).0 += 1;
-    }
-    let mut by_name: BTreeMap<String, u64> = BTreeMap::new();
-    for (count, process) in counts.into_values() {
-        *by_name.entry(name_of(process)).or_default() += count;
-    }
-    by_name.into_iter().max_by_key(|(_, count)| *count).map(|(name, _)| name)
-}
-
-fn name_of(process: &Process) -> String {
-    match &process.unit {
-        Some(unit) => cgroup::label(unit).into_owned(),
-        None => {
-            let user = process.user.clone().unwrap_or_else(|| process.uid.to_string());
-            format!("{} ({user})", process.command)
-        }
-    }
-}
-
 fn judge(plan: &Plan, look: PoolSample, searched: &Searched, past: Past) -> Result<Step<Observation>> {
     let now = look.instant(plan.speed);
     let PoolSample { pool, moment, took, suspended, mut unread, ghosts } = look;
@@ -293,28 +270,6 @@ fn headrooms(plan: &Plan, pool: &Pool, searched: &Searched) -> Vec<Headroom> {
     let connections = plan.limit.map(|limit| Headroom { what: Resource::Connections, used, limit });
     let ports = pool.ports.as_ref().and_then(PortUse::busiest);
     connections.into_iter().chain(searched.files.least.clone()).chain(ports).collect()
-}
-
-/// The group's name; where its holder was not found its user's at least.
-fn name(pool: &Pool, names: &BTreeMap<u32, String>, group: u32) -> String {
-    let one = || pool.connections.iter().find(|connection| connection.group() == group);
-    let uid = || one().map(|connection| format!("uid {}", connection.socket.uid));
-    names.get(&group).cloned().or_else(uid).unwrap_or_else(|| "a group that is gone".to_owned())
-}
-
-/// Connections by group's name, the largest first.
-fn by_group(pool: &Pool, names: &BTreeMap<u32, String>) -> Vec<(String, u64)> {
-    let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
-    for connection in &pool.connections {
-        *counts.entry(connection.group()).or_default() += 1;
-    }
-    let mut by_name: BTreeMap<String, u64> = BTreeMap::new();
-    for (group, count) in counts {
-        *by_name.entry(name(pool, names, group)).or_default() += count;
-    }
-    let mut by_name: Vec<_> = by_name.into_iter().collect();
-    by_name.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    by_name
 }
 
 fn pid_and_name(process: &Process) -> (u32, &str) {
