@@ -467,7 +467,7 @@ mod tests {
         assert_eq!(learned.usual(), []);
     }
 
-    /// Of a process in a copy of `/proc`, one of whose descriptors can't be read: as long as all have to be, nothing is told.
+    /// The process is in a copy of `/proc`, and one of its descriptors can't be read: where all have to be, nothing is told.
     #[test]
     fn one_descriptor_tells_and_all_only_where_it_leads_elsewhere() {
         let root = tempfile::tempdir().unwrap();
