@@ -3,8 +3,10 @@
 use super::unix_sockets::{Place, client_of};
 use crate::lab::run::{CLOSEWAIT, CONNLEAK, Outcome, TENANTS, run};
 use crate::lab::{Lab, Peer, example};
+use crate::sessions::pasted::Application;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 fn says(outcome: &Outcome, code: i32, words: &[&str]) {
@@ -163,6 +165,54 @@ fn who_holds_closed_ends_from_before_the_first_run_is_named() {
         says(&left, 3, &["1 closed end of a UNIX client from before the first run", ": restart it to be sure"]);
         second.end();
         assert_eq!(look(&[]).code, 0);
+    });
+}
+
+/// A client that passes credentials is bound to an abstract name by its connect(2), which is no listener's.
+const AUTOBOUND: &str = "
+import socket, sys
+print('ready', flush=True)
+for line in sys.stdin:
+    word, path = line.split()
+    if word == 'connect':
+        kept = [socket.socket(socket.AF_UNIX) for _ in range(4)]
+        [one.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1) for one in kept]
+        [one.connect(path) for one in kept]
+    if word == 'serve':
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind('')
+        listener.listen()
+        there = [socket.socket(socket.AF_UNIX) for _ in range(4)]
+        [one.connect(listener.getsockname()) for one in there]
+        kept = [listener] + [listener.accept()[0] for _ in there]
+        [one.close() for one in there]
+    print('done', flush=True)
+";
+
+#[test]
+fn closed_ends_that_the_kernel_gave_a_name_are_a_doubt() {
+    Lab::test(|lab| {
+        let place = Place::new();
+        let path = place.at("x.sock");
+        let (mut server, _client) = place.connected(lab, &path, 1);
+        let [mut client, mut other] = [(); 2].map(|()| Application::start(Path::new("python3"), AUTOBOUND));
+        // What is accepted at such a name has it, too.
+        other.tell(&format!("serve {path}"));
+        let look = || place.check(&["--unix", &path, "-w3"]);
+        assert_eq!(look().code, 0);
+        client.tell(&format!("connect {path}"));
+        server.say("accept t l 4");
+        server.say("close t");
+        fs::remove_dir_all(place.at("state")).unwrap();
+        for _ in 0..2 {
+            says(
+                &look(),
+                3,
+                &["4 closed ends of UNIX clients from before the first run, whose can't be told, held by python3["],
+            );
+        }
+        drop(client);
+        assert_eq!(look().code, 0);
     });
 }
 

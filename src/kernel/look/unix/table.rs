@@ -2,6 +2,7 @@
 //! earlier look tell.
 
 mod clients;
+mod name;
 
 use crate::base::error::Result;
 use crate::kernel::select::Selection;
@@ -11,6 +12,7 @@ use crate::kernel::source::unix::{self, File, Kind, Query, Row, diag};
 use crate::kernel::unix_known::{KnownListener, NumberMap, Sieve};
 use crate::kernel::unix_target::{Named, UnixTarget, bound_name};
 use crate::kernel::world::{Netns, World};
+use name::Name;
 use std::num::NonZeroU64;
 
 /// What is kept of a row.
@@ -22,7 +24,7 @@ pub(super) struct Kept {
     pub(super) uid: Option<u32>,
     pub(super) peer: u32,
     pub(super) shutdown: u8,
-    pub(super) has_name: bool,
+    name: Name,
 }
 
 impl Kept {
@@ -34,7 +36,7 @@ impl Kept {
             uid: row.uid,
             peer: row.peer.unwrap_or(0),
             shutdown: row.shutdown.unwrap_or(0),
-            has_name: !row.name.is_empty(),
+            name: Name::of(row.name),
         }
     }
 }
@@ -104,8 +106,10 @@ pub struct Table {
     others: Vec<Kept>,
     /// Others that were shut down and are not known.
     strays: u64,
-    /// Cookie and inode of those that have no name.
+    /// Cookie and inode of those that have no name, or one that the kernel gave.
     nameless: Vec<(NonZeroU64, u32)>,
+    /// Names that the kernel gave to listeners, by network namespace.
+    given_to_listeners: Vec<(u32, Name)>,
     /// Whether a name led to another file than an earlier look told.
     is_renamed: bool,
     /// Whether sockets of the same name were another's, by their file.
@@ -173,6 +177,9 @@ impl Table {
             if row.listens() && !asked.query.connected {
                 table.names.push(bound_name(row.name));
             }
+            if row.listens() && matches!(Name::of(row.name), Name::Given(_)) {
+                table.given_to_listeners.push((netns, Name::of(row.name)));
+            }
             let known = asked.listeners.unwrap_or_default().iter().find(|known| known.name.as_bytes() == row.name);
             let file = row.file.or(known.map(|known| known.file));
             let of = |(index, target): (usize, &UnixTarget)| Some((index, target.matches(row.name, file)?));
@@ -189,7 +196,11 @@ impl Table {
                 (Some((target, named)), _) => table.add(row, netns, file, (target, named)),
                 // One that has bound a name may be a client's end.
                 (None, Clients::All) if row.kind == Kind::Connected => table.others.push(Kept::of(row, netns)),
-                (None, Clients::Known(..)) => table.strays += u64::from(is_stray(row)),
+                (None, Clients::Known(..)) if is_stray(row) => {
+                    table.strays += 1;
+                    let is_given = matches!(Name::of(row.name), Name::Given(_));
+                    table.nameless.extend(row.cookie.filter(|_| is_given).map(|cookie| (cookie, row.inode)));
+                }
                 (None, _) => {}
             }
         })?;
@@ -251,6 +262,15 @@ impl Table {
         self.accepted.retain(|one| is_its(&one.named, one.target, one.device));
         self.idle.retain(|one| is_its(&one.named, one.target, one.device));
         self.has_namesakes = count(self) < before;
+    }
+
+    /// Whether it may be a client's end, by its name.
+    fn may_be_clients(&self, one: &Kept) -> bool {
+        match one.name {
+            Name::None => true,
+            Name::Given(_) => !self.given_to_listeners.contains(&(one.netns, one.name)),
+            Name::Chosen => false,
+        }
     }
 
     /// Listeners that anyone can connect to.

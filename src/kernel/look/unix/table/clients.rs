@@ -57,7 +57,8 @@ impl Table {
         clients.retain(|(cookie, _)| !known.clients.contains_key(cookie));
         known.is_busy = known.has_looked && !clients.is_empty();
         known.clients.extend(clients);
-        let lost = self.others.iter().filter(|one| one.peer == 0 && one.shutdown == diag::BOTH && !one.has_name);
+        let lost =
+            self.others.iter().filter(|one| one.peer == 0 && one.shutdown == diag::BOTH && self.may_be_clients(one));
         let lost = lost.filter_map(|one| Some((one.cookie?, one.inode, one.uid)));
         let lost = lost.chain(self.nameless.iter().map(|(cookie, inode)| (*cookie, *inode, None)));
         let is_one = |cookie: &NonZeroU64| match known.has_looked {
@@ -83,14 +84,14 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Candidate, Listening};
+    use super::super::{Candidate, Listening, Name};
     use super::*;
     use crate::kernel::unix_target::Named;
 
     /// What was shut down of each accepted socket and of each client's end, who waits, and how many strays there are.
     fn has_all(accepted: &[u8], clients: &[(u32, u8)], waiting: &[u32], strays: u64) -> bool {
         let kept =
-            |inode, shutdown| Kept { inode, cookie: None, netns: 0, uid: None, peer: 0, shutdown, has_name: false };
+            |inode, shutdown| Kept { inode, cookie: None, netns: 0, uid: None, peer: 0, shutdown, name: Name::None };
         let named = Named { name: UnixName::new("/run/x"), by_file: true };
         let candidate = |socket| Candidate { socket, named, target: 0, device: None };
         let listener = Listening { end: kept(1, 0), queue: None, waiting: waiting.to_vec(), known: None };
