@@ -1,11 +1,11 @@
 //! The connections of a service as the leak detector sees them: each once, with its owner group and
 //! its silence.
 
-mod one_end;
-
 use crate::base::error::Result;
 use crate::base::fnv::fnv64;
 use crate::growth::detector;
+use crate::kernel::ends::Ends;
+use crate::kernel::ends::one_end::{Kept, OneEnd};
 use crate::kernel::headroom::PortUse;
 use crate::kernel::look;
 use crate::kernel::select::{Match, Selection};
@@ -14,7 +14,6 @@ use crate::kernel::source::Coverage;
 use crate::kernel::world::World;
 use crate::owners::blame::Suspect;
 use crate::owners::ghosts::Rows;
-use one_end::OneEnd;
 use std::collections::HashMap;
 
 /// Inodes that are remembered: of very many sockets each process has some among those that the kernel lists first.
@@ -71,6 +70,16 @@ impl Connection {
             _ => self.socket.silence()?,
         };
         Some(f64::from(millis) / 1000.0)
+    }
+}
+
+impl Kept for Connection {
+    fn ends(&self) -> Ends {
+        Ends::of(&self.socket, self.side)
+    }
+
+    fn is_client(&self) -> bool {
+        self.side == Side::Client
     }
 }
 
@@ -212,12 +221,12 @@ pub fn look(world: &World, selection: &Selection, mut ports: Option<PortUse>) ->
         } else {
             counts[socket.state as usize - 1] += 1;
             if side == Side::Client && matches!(socket.state, State::FinWait1 | State::FinWait2) {
-                joined.add_closing(socket);
+                joined.add_closing(Ends::of(socket, Side::Client));
             }
         }
     })?;
     if !selection.is_any() {
-        connections = joined.end();
+        connections = joined.end(|_, _| {});
     }
     for connection in &connections {
         counts[connection.socket.state as usize - 1] += 1;
