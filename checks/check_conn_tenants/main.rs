@@ -8,7 +8,7 @@ use connleak::base::duration::Span;
 use connleak::base::error::{Error, Result};
 use connleak::kernel::world::World;
 use connleak::options::args::{Args, Command};
-use connleak::owners::blame::{Blame, Grouping};
+use connleak::owners::blame::{Blame, Grouping, Suspect};
 use connleak::owners::holding;
 use connleak::owners::sockets;
 use connleak::owners::usual_close_wait::{self, Usual};
@@ -132,10 +132,10 @@ fn check(args: &Args<Tenants>, world: &World) -> Result<Report> {
     }
     let naming = tenancy::naming(&key, world)?;
     let rules = rules(args, &target.profile);
-    let look = look::look(world, &mut target, args.own.state_dir.as_deref())?;
+    let look = look::look(world, &mut target, args.own.state_dir.as_deref(), &rules.ages)?;
     let gathered = world.deadline.elapsed();
     let may_be_usual = args.own.close_wait_expected.is_none() && rules.expected.close_wait == 0;
-    let (mut usual, unlearned) = match may_be_usual && world.replay.is_none() && look.has_long_closed(&rules.ages) {
+    let (mut usual, unlearned) = match may_be_usual && world.replay.is_none() && look.has_long_closed() {
         true => usual_close_wait::usual(args.own.state_dir.as_deref(), &target, world),
         false => (Usual::default(), None),
     };
@@ -180,9 +180,11 @@ fn rules(args: &Args<Tenants>, profile: &Profile) -> Rules {
 
 fn present(args: &Args<Tenants>, target: &Target, rules: &Rules, found: &Found, judged: Judged) -> Report {
     let common = &args.common;
-    let suspects = found.suspects(&judged, &rules.ages);
     let owners = &found.people.owners;
-    let blame = Blame::new(&suspects, owners, Grouping::new(target));
+    let blame = Blame::of(found.suspects(&judged), owners, Grouping::new(target));
+    // Very many: they are kept where they are shown.
+    let are_shown = common.verbose > 1 || target.request.lists_sockets;
+    let suspects: Vec<Suspect> = found.suspects(&judged).filter(|_| are_shown).collect();
     let labels = label::all(found.census.tenants.iter().map(|tenant| tenant.name.as_str()).take(target.request.top));
     let state = judged.verdict.state;
     let (named, outliers) = (judged.named, judged.outliers);
@@ -218,7 +220,7 @@ fn doubts(rules: &Rules, found: &Found, state: ServiceState, report: &mut Report
             0 => {
                 let maybe = hidden.reasons.into_iter().next();
                 let maybe = maybe.map_or_else(String::new, |reason| format!("maybe {reason}, as "));
-                format!("{maybe}{}", found.why_unaged(rules))
+                format!("{maybe}{}", found.why_unaged())
             }
             _ => "ages unknown: idle connections can't be judged".to_owned(),
         });

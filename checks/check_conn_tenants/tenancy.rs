@@ -103,14 +103,12 @@ impl People {
         // Where none can be a pooler's the server's end is only of use if the client's names nobody.
         let no_poolers = is_here && !by_peer && of_both().nth(MANY).is_some() && !pooler::may_be_here(world);
         let is_wanted = |connection: &&Connection| !(no_poolers && connection.has_both_ends());
-        let servers = look.connections.iter().filter(is_wanted).filter_map(|connection| connection.server.as_ref());
-        let clients = look.connections.iter().filter_map(|connection| connection.client.as_ref());
-        let wanted = clients.chain(servers).filter(|_| !by_peer);
-        let mut wanted: Vec<_> = wanted.map(|end| (end.inode, end.uid)).collect();
-        if !no_poolers {
-            wanted.extend(look.listeners.iter().map(|end| (end.inode, end.uid)));
-        }
-        let owners = if is_here { owner::find(world, &wanted, Holders::First) } else { Owners::default() };
+        let servers = look.connections.iter().filter(is_wanted).filter_map(Connection::server);
+        let clients = look.connections.iter().filter_map(Connection::client);
+        let listeners = look.listeners.iter().copied().filter(|_| !no_poolers);
+        let wanted = clients.chain(servers).filter(|_| !by_peer).chain(listeners);
+        let mut wanted = wanted.map(|end| (end.inode, end.uid)).filter(|_| is_here);
+        let owners = owner::find_in(world, &mut wanted, Holders::First, None);
         let lineages = Lineages::read(world, owners.processes.iter().map(|process| process.pid));
         let mut cgroups = HashMap::new();
         if is_here && !world.is_foreign() && naming.wants_cgroups() {
@@ -124,7 +122,7 @@ impl People {
             People { naming, owners, lineages, cgroups, users, unmapped, services, in_no_unit, named, no_poolers };
         if no_poolers {
             let nameless = of_both().filter(|connection| people.name_of_client(connection).is_none());
-            let servers: Vec<_> = nameless.filter_map(|one| one.server).map(|end| (end.inode, end.uid)).collect();
+            let servers: Vec<_> = nameless.filter_map(Connection::server).map(|end| (end.inode, end.uid)).collect();
             people.owners.add(owner::find(world, &servers, Holders::First));
             // Their processes have thousands of others.
             let listeners = look.listeners.iter().zip(0..).map(|(end, number)| (end.inode, end.uid, number));
@@ -153,15 +151,15 @@ impl People {
     /// The tenant of one connection: its client's end tells, else the service's own process where that
     /// serves one tenant.
     pub fn whose(&mut self, connection: &Connection) -> Whose {
-        let client = connection.client.as_ref().filter(|end| end.inode != 0);
-        let pooler = client.and_then(|end| self.pooler(end));
+        let client = connection.client().filter(|end| end.inode != 0);
+        let pooler = client.and_then(|end| self.pooler(&end));
         if pooler.is_none()
             && let Some(name) = self.name_of_client(connection)
         {
             return Whose::Tenant(name);
         }
-        let server = connection.server.as_ref().filter(|end| end.inode != 0);
-        if let Some(name) = server.and_then(|end| self.name(Some(end), None)).filter(|name| self.is_telling(name)) {
+        let server = connection.server().filter(|end| end.inode != 0);
+        if let Some(name) = server.and_then(|end| self.name(Some(&end), None)).filter(|name| self.is_telling(name)) {
             return Whose::Tenant(name);
         }
         match (pooler, client) {
@@ -175,8 +173,8 @@ impl People {
     }
 
     fn name_of_client(&mut self, connection: &Connection) -> Option<Rc<str>> {
-        let client = connection.client.as_ref().filter(|end| end.inode != 0);
-        self.name(client, Some(connection.peer).filter(|_| !connection.socket.is_unix()))
+        let client = connection.client().filter(|end| end.inode != 0);
+        self.name(client.as_ref(), Some(connection.peer()).filter(|_| !connection.is_unix()))
     }
 
     /// Whether a name that the service's end gives tells its clients apart: each listener has another

@@ -1,12 +1,12 @@
 //! The connections of a service as the leak detector sees them: each once, with its owner group and
 //! its silence.
 
-mod one_end;
-
 use crate::base::error::Result;
 use crate::base::fnv::fnv64;
 use crate::growth::detector;
 use crate::history::first_sights::FirstSights;
+use crate::kernel::ends::Ends;
+use crate::kernel::ends::one_end::{Kept, OneEnd};
 use crate::kernel::headroom::PortUse;
 use crate::kernel::look;
 use crate::kernel::select::{Match, Selection};
@@ -15,7 +15,6 @@ use crate::kernel::source::Coverage;
 use crate::kernel::world::World;
 use crate::owners::blame::Suspect;
 use crate::owners::ghosts::Rows;
-use one_end::OneEnd;
 use std::collections::HashMap;
 
 /// Inodes that are remembered: of very many sockets each process has some among those that the kernel lists first.
@@ -72,6 +71,18 @@ impl Connection {
             _ => self.socket.silence()?,
         };
         Some(f64::from(millis) / 1000.0)
+    }
+}
+
+impl Kept for Connection {
+    const MEETS: bool = false;
+
+    fn ends(&self) -> Ends {
+        Ends::of(&self.socket, self.side)
+    }
+
+    fn is_client(&self) -> bool {
+        self.side == Side::Client
     }
 }
 
@@ -221,12 +232,12 @@ pub fn look(
         } else {
             counts[socket.state as usize - 1] += 1;
             if side == Side::Client && matches!(socket.state, State::FinWait1 | State::FinWait2) {
-                joined.add_closing(socket);
+                joined.add_closing(Ends::of(socket, Side::Client));
             }
         }
     })?;
     if !selection.is_any() {
-        connections = joined.end();
+        connections = joined.end(|_, _| {});
     }
     for connection in &connections {
         counts[connection.socket.state as usize - 1] += 1;

@@ -1,5 +1,7 @@
 //! Which two sockets are the ends of one connection, where both are on this host.
 
+pub mod one_end;
+
 use crate::kernel::socket::{Endpoint, Side, Socket, scope};
 use std::collections::HashMap;
 use std::net::IpAddr;

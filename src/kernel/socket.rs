@@ -13,7 +13,7 @@ use std::num::NonZeroU64;
 use std::str::FromStr;
 
 /// Which end of a connection a socket is, seen from the service's port.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {
     /// The local port is the service's: the service's own end.

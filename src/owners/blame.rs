@@ -65,6 +65,8 @@ struct Count {
     oldest: Option<u32>,
     oldest_at_most: Option<u32>,
     peers: BTreeMap<IpAddr, u64>,
+    /// Most of [`Suspect::rivals`].
+    rivals: usize,
 }
 
 impl Count {
@@ -78,6 +80,7 @@ impl Count {
         self.sockets += 1;
         self.oldest = self.oldest.max(suspect.age);
         self.oldest_at_most = self.oldest_at_most.max(suspect.age_at_most);
+        self.rivals = self.rivals.max(suspect.rivals);
         if !suspect.is_peerless() {
             *self.peers.entry(suspect.remote.ip).or_default() += 1;
         }
@@ -87,6 +90,7 @@ impl Count {
         self.sockets += other.sockets;
         self.oldest = self.oldest.max(other.oldest);
         self.oldest_at_most = self.oldest_at_most.max(other.oldest_at_most);
+        self.rivals = self.rivals.max(other.rivals);
         for (peer, sockets) in &other.peers {
             *self.peers.entry(*peer).or_default() += sockets;
         }
@@ -94,12 +98,20 @@ impl Count {
 }
 
 impl Blame {
-    /// Counts every suspect for its first holder.
+    /// [`Blame::of`] these.
     pub fn new(suspects: &[Suspect], owners: &Owners, grouping: Grouping) -> Blame {
-        let mut by_who: BTreeMap<Who, (&Suspect, Count)> = BTreeMap::new();
+        Blame::of(suspects.iter().copied(), owners, grouping)
+    }
+
+    /// Counts every suspect for its first holder.
+    pub fn of(suspects: impl Iterator<Item = Suspect>, owners: &Owners, grouping: Grouping) -> Blame {
+        let mut by_who: BTreeMap<Who, (Suspect, Count)> = BTreeMap::new();
+        let (mut orphaned, mut waiting) = (0, 0);
         for suspect in suspects {
-            let who = Who::new(suspect, owners, grouping);
-            by_who.entry(who).or_insert((suspect, Count::default())).1.add(suspect);
+            orphaned += u64::from(suspect.is_kernels());
+            waiting += u64::from(suspect.is_waiting());
+            let who = Who::new(&suspect, owners, grouping);
+            by_who.entry(who).or_insert_with(|| (suspect, Count::default())).1.add(&suspect);
         }
         let mut all = Count::default();
         // In the order of pids, as the keys begin with them.
@@ -109,7 +121,7 @@ impl Blame {
         for (who, (suspect, count)) in by_who {
             let holder = owners.of(suspect.holder_inode).next();
             all.merge(&count);
-            by_key.entry(key(suspect, holder, grouping)).or_default().merge(&count);
+            by_key.entry(key(&suspect, holder, grouping)).or_default().merge(&count);
             if let Some(process) = holder {
                 by_name.entry(share::name(process)).or_default().merge(&count);
             }
@@ -118,20 +130,15 @@ impl Blame {
                 _ => by_process.push((who.holder, holder, count)),
             }
         }
-        let orphaned = suspects.iter().filter(|suspect| suspect.is_kernels()).count() as u64;
         let unowned = by_process.first().filter(|(pid, ..)| *pid == 0).map_or(0, |(.., all)| all.sockets - orphaned);
+        by_process.retain(|(_, process, _)| process.is_some());
+        by_process.sort_by_key(|(pid, _, count)| (Reverse(count.sockets), *pid));
+        by_process.truncate(grouping.top);
+        let rivals = by_process.first().map_or(0, |(.., count)| count.rivals);
         let owner = |(_, process, count): (u32, Option<&Process>, Count)| Some(owner(process?, count, grouping.top));
-        let found = owners;
-        let mut owners: Vec<Owner> = by_process.into_iter().filter_map(owner).collect();
-        owners.sort_unstable_by_key(|owner| (Reverse(owner.sockets), owner.pid));
-        owners.truncate(grouping.top);
+        let owners: Vec<Owner> = by_process.into_iter().filter_map(owner).collect();
         let groups = share::largest(by_key, grouping.top);
         let shares = share::with_other(share::largest(by_name, grouping.top), all.sockets);
-        let waiting = suspects.iter().filter(|suspect| suspect.is_waiting()).count() as u64;
-        let first = owners.first().map(|owner| owner.pid);
-        let is_firsts = |suspect: &&Suspect| first.is_some() && pid_of(suspect, found) == first;
-        let rivaled = suspects.iter().filter(|suspect| suspect.rivals > 0);
-        let rivals = rivaled.filter(is_firsts).map(|suspect| suspect.rivals).max().unwrap_or(0);
         let (peers, total) = (largest(all.peers, grouping.top), all.sockets);
         Blame { owners, shares, peers, groups, unowned, waiting, rivals, orphaned, total, grouping }
     }
@@ -224,10 +231,6 @@ impl Blame {
         put("groups", json!(self.groups));
         put("waiting", json!(self.waiting));
     }
-}
-
-fn pid_of(suspect: &Suspect, owners: &Owners) -> Option<u32> {
-    owners.of(suspect.holder_inode).next().map(|process| process.pid)
 }
 
 fn owner(process: &Process, count: Count, top: usize) -> Owner {

@@ -3,34 +3,44 @@
 use crate::base::error::Result;
 use crate::kernel::listeners::Listeners;
 use crate::kernel::owner::read_tables::ReadTables;
-use crate::kernel::owner::{self, Holders, Owners};
+use crate::kernel::owner::{self, Holders, Owners, Wanted};
 use crate::kernel::socket::{Side, Socket, State, StateSet};
 use crate::kernel::source::{self, Query};
 use crate::kernel::world::World;
 use crate::owners::blame::Suspect;
 use std::collections::BTreeMap;
 
-/// A socket that nobody accepted is its listener's fault: the listener's inode stands for it.
 /// `tables`: what was read of processes.
-pub fn find(world: &World, suspects: &mut [Suspect], mut holders: Holders, tables: Option<&mut ReadTables>) -> Owners {
+pub fn find(world: &World, suspects: &mut [Suspect], holders: Holders, tables: Option<&mut ReadTables>) -> Owners {
     // The inodes of a recorded dump are another time's, maybe another machine's.
     if world.replay.is_some() {
         return Owners::default();
     }
+    give_to_listeners(world, suspects);
+    let are_shared = suspects.iter().any(|one| may_be_shared(one.state, one.is_waiting(), one.is_bound()));
+    let holders = if are_shared { Holders::All } else { holders };
+    find_given(world, &mut suspects.iter().map(|suspect| (suspect.holder_inode, suspect.uid)), holders, tables)
+}
+
+/// [`find`], where each that waits has its listener's inode and user, and it is known how many holders are wanted.
+pub fn find_given(world: &World, of: &mut Wanted, holders: Holders, tables: Option<&mut ReadTables>) -> Owners {
+    let mut owners = owner::find_in(world, of, holders, tables);
+    owners.put_main_first();
+    owners
+}
+
+/// A master and its workers share a listening socket, also once it is shut down: to know the master takes all of them.
+pub fn may_be_shared(state: State, is_waiting: bool, is_bound: bool) -> bool {
+    is_waiting || is_bound || state == State::Listen
+}
+
+/// A socket that nobody accepted is its listener's fault: that one's inode stands for it.
+pub fn give_to_listeners(world: &World, suspects: &mut [Suspect]) {
     if suspects.iter().any(Suspect::is_waiting) {
         // Without them those sockets have no owner, which is said; what was counted stands.
         let listeners = listeners(world).unwrap_or_default();
         give_to_queues(suspects, &listeners);
     }
-    // A master and its workers share a listening socket, also once it is shut down: to know the master takes all of them.
-    let keeps_port = |suspect: &Suspect| suspect.state == State::Listen || suspect.is_bound();
-    if suspects.iter().any(|suspect| suspect.is_waiting() || keeps_port(suspect)) {
-        holders = Holders::All;
-    }
-    let mut wanted = suspects.iter().map(|suspect| (suspect.holder_inode, suspect.uid));
-    let mut owners = owner::find_in(world, &mut wanted, holders, tables);
-    owners.put_main_first();
-    owners
 }
 
 /// All of them: a socket may wait at one of another port, handed over by TPROXY.

@@ -65,24 +65,50 @@ impl Counts {
 }
 
 impl Ages {
-    pub fn count(&self, socket: &Socket) -> Counts {
-        let mut counts = Counts { connections: 1, ..Counts::default() };
+    pub fn looks(&self, socket: &Socket) -> Looks {
         let reaches = |millis: u32, least: Span| u64::from(millis) >= least.as_millis();
         if socket.state == State::CloseWait {
-            match socket.close_wait_age() {
+            return match socket.close_wait_age() {
                 // An unknown age counts: better a question too many than a leak unseen.
-                None => counts.close_wait = 1,
-                Some(age) if reaches(age.at_least, self.close_wait) => counts.close_wait = 1,
-                Some(age) => counts.maybe_close_wait = u64::from(reaches(age.at_most, self.close_wait)),
-            }
-        } else if !socket.is_unix() {
-            // Of UNIX sockets nobody knows: they are never judged by that.
-            match socket.silence() {
-                None => counts.maybe_idle = 1,
-                Some(silence) => counts.idle = u64::from(reaches(silence, self.idle)),
-            }
+                None => Looks::Stuck,
+                Some(age) if reaches(age.at_least, self.close_wait) => Looks::Stuck,
+                Some(age) if reaches(age.at_most, self.close_wait) => Looks::MaybeStuck,
+                Some(_) => Looks::Used,
+            };
         }
-        counts
+        match socket.silence() {
+            // Of UNIX sockets nobody knows: they are never judged by that.
+            _ if socket.is_unix() => Looks::Used,
+            None => Looks::MaybeIdle,
+            Some(silence) if reaches(silence, self.idle) => Looks::Idle,
+            Some(_) => Looks::Used,
+        }
+    }
+}
+
+/// As what a connection counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looks {
+    Used,
+    /// In CLOSE_WAIT for the minimal age; or maybe, as probes or writes hide its age.
+    Stuck,
+    MaybeStuck,
+    /// ESTABLISHED without data for the minimal age; or maybe, as `/proc` tells no times.
+    Idle,
+    MaybeIdle,
+}
+
+impl From<Looks> for Counts {
+    fn from(looks: Looks) -> Counts {
+        let one = |of| u64::from(looks == of);
+        Counts {
+            connections: 1,
+            close_wait: one(Looks::Stuck),
+            idle: one(Looks::Idle),
+            spares: 0,
+            maybe_close_wait: one(Looks::MaybeStuck),
+            maybe_idle: one(Looks::MaybeIdle),
+        }
     }
 }
 

@@ -1,12 +1,11 @@
 //! The service's connections with their tenants, and the poolers among their holders.
 
-use super::census::{Ages, Census, Counts, Judged, Rules};
+use super::census::{Census, Counts, Judged, Looks, Rules};
 use super::look::{Connection, Snapshot};
 use super::pooler::{self, Pooler};
 use super::spared;
 use super::whose::Naming;
 use super::{People, Whose};
-use connleak::kernel::socket::{Socket, State};
 use connleak::kernel::source::Origin;
 use connleak::kernel::world::World;
 use connleak::owners::blame::Suspect;
@@ -32,23 +31,28 @@ pub struct Found {
 }
 
 impl Found {
-    pub fn new(world: &World, key: Key, look: Snapshot, naming: Naming, (rules, usual): (&Rules, &mut Usual)) -> Found {
-        let ages = &rules.ages;
+    pub fn new(
+        world: &World,
+        key: Key,
+        mut look: Snapshot,
+        naming: Naming,
+        (rules, usual): (&Rules, &mut Usual),
+    ) -> Found {
         let mut people = People::find(world, &look, naming);
         let whose: Vec<Whose> = look.connections.iter().map(|connection| people.whose(connection)).collect();
-        let mut counts: Vec<Counts> =
-            look.connections.iter().map(|connection| ages.count(&connection.socket)).collect();
-        spared::take_out(&look.connections, &mut counts, rules.expected);
-        spared::take_out_usual(&look.connections, &mut counts, usual, world);
+        spared::take_out(&mut look.connections, rules.expected);
+        spared::take_out_usual(&mut look.connections, usual, world);
+        let counts = look.connections.iter().map(Connection::counts);
         let mut census = Census::new(whose.iter().cloned().zip(counts));
         let is_by_peer = matches!(key, Key::Plain(Plain::Peer(_)));
         census.is_local = is_by_peer && census.tenants.len() == 1 && look.is_local();
         let mut unsure = Counts::default();
-        look.unsure.iter().for_each(|socket| unsure.add(&ages.count(socket)));
-        let mut tcp = look.connections.iter().map(|connection| &connection.socket).filter(|socket| !socket.is_unix());
-        let idle_known = look.has_tcp && look.seen.origin != Origin::Proc && tcp.all(|socket| socket.times.is_some());
-        let ends = look.connections.iter().flat_map(|connection| [&connection.client, &connection.server]).flatten();
-        let masters = ends.chain(&look.listeners).filter_map(|end| Some((people.pooler(end)?, end.uid)));
+        look.unsure.iter().for_each(|socket| unsure.add(&rules.ages.looks(socket).into()));
+        let mut tcp = look.connections.iter().filter(|connection| !connection.is_unix());
+        let idle_known = look.has_tcp && look.seen.origin != Origin::Proc && tcp.all(|connection| connection.is_timed);
+        let ends = look.connections.iter().flat_map(|connection| [connection.client(), connection.server()]).flatten();
+        let ends = ends.chain(look.listeners.iter().copied());
+        let masters = ends.filter_map(|end| Some((people.pooler(&end)?, end.uid)));
         let (mut masters, mut uids): (Vec<u32>, Vec<u32>) = masters.unzip();
         uids.extend(
             people.owners.processes.iter().filter(|process| masters.contains(&process.pid)).map(|process| process.uid),
@@ -59,7 +63,7 @@ impl Found {
         }
         let (poolers, missing) = match masters.is_empty() {
             true => (Vec::new(), None),
-            false => pooler::sides(world, &masters, &uids, ages)
+            false => pooler::sides(world, &masters, &uids, &rules.ages)
                 .unwrap_or_else(|error| (Vec::new(), Some(error.to_string()))),
         };
         let poolers_missing = missing.map(|why| format!("poolers incomplete: {why}"));
@@ -75,10 +79,9 @@ impl Found {
     }
 
     /// Why a minimal age in CLOSE_WAIT can't be told of some.
-    pub fn why_unaged(&self, rules: &Rules) -> &'static str {
-        let is_unaged = |socket: &Socket| rules.ages.count(socket).maybe_close_wait > 0;
-        let mut sockets = self.look.connections.iter().map(|connection| &connection.socket);
-        match sockets.any(|socket| !socket.is_unix() && is_unaged(socket)) {
+    pub fn why_unaged(&self) -> &'static str {
+        let is_unaged = |connection: &Connection| !connection.is_unix() && connection.looks == Looks::MaybeStuck;
+        match self.look.connections.iter().any(is_unaged) {
             true => "keepalive probes or writes hide ages",
             false => "peers closed at some time since the last run",
         }
@@ -86,27 +89,20 @@ impl Found {
 
     /// The connections that the reasons are about: those of the tenants they name, else all; of these the ones in
     /// CLOSE_WAIT where nothing else is wrong.
-    pub fn suspects(&self, judged: &Judged, ages: &Ages) -> Vec<Suspect> {
+    pub fn suspects(&self, judged: &Judged) -> impl Iterator<Item = Suspect> {
         let named: HashSet<&str> = judged.named.iter().map(|index| self.census.tenants[*index].name.as_str()).collect();
-        let is_meant = |whose: &Whose| match whose {
+        let is_meant = move |whose: &Whose| match whose {
             Whose::Tenant(name) => named.is_empty() || named.contains(&**name),
             _ => named.is_empty(),
         };
-        let of = |connection: &Connection| {
-            let socket = &connection.socket;
-            let age = match socket.state {
-                State::CloseWait => socket.close_wait_age().map(|age| age.at_least),
-                _ => socket.silence(),
-            };
-            let mut suspect = Suspect::new(socket, age);
-            // Who is to be named is the tenant, at the client's end.
-            let end = connection.client.filter(|end| end.inode != 0).or(connection.server);
-            suspect.holder_inode = end.map_or(0, |end| end.inode);
-            suspect
-        };
-        let is_bad = |connection: &Connection| !judged.only_close_wait || ages.count(&connection.socket).close_wait > 0;
+        let only_close_wait = judged.only_close_wait;
+        let is_bad = move |connection: &Connection| !only_close_wait || connection.looks == Looks::Stuck;
         let all = self.look.connections.iter().zip(&self.whose);
-        let meant = all.filter(|(connection, whose)| is_meant(whose) && is_bad(connection));
-        meant.map(|(connection, _)| of(connection)).collect()
+        let meant = all.filter(move |(connection, whose)| is_meant(whose) && is_bad(connection));
+        meant.map(|(connection, _)| {
+            // Who is to be named is the tenant, at the client's end.
+            let end = connection.client().filter(|end| end.inode != 0).or(connection.server());
+            Suspect { holder_inode: end.map_or(0, |end| end.inode), ..connection.suspect }
+        })
     }
 }

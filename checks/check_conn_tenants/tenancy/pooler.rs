@@ -81,7 +81,7 @@ pub fn sides(world: &World, masters: &[u32], uids: &[u32], ages: &Ages) -> Resul
         let pooler = &mut poolers[*index];
         let is_clients = listens.contains(&(*index, socket.local.port));
         let side = if is_clients { &mut pooler.client_side } else { &mut pooler.server_side };
-        side.add(&ages.count(socket));
+        side.add(&ages.looks(socket).into());
     }
     poolers.sort_unstable_by_key(|pooler| pooler.pid);
     let late = owners.late.then(|| "no time left to look".to_owned());

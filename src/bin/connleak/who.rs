@@ -1,9 +1,11 @@
 //! Who has which sockets of a service: a table of owners by states, worst first.
 
 mod cards;
+mod counted;
 mod export;
 mod gather;
 mod ghosts;
+mod held;
 mod remembered;
 mod row;
 mod sockets;
@@ -195,7 +197,7 @@ impl Who {
         if self.tree && by != By::Pid {
             return Err(Error::Usage("--tree shows processes: leave --by out, or give --by pid".into()));
         }
-        let shows_sockets = self.sockets || (self.output == Some(Format::Json) && self.verbose > 1);
+        let shows_sockets = self.sockets || self.verbose > 1;
         if self.ghosts && self.no_ghosts {
             return Err(Error::Usage("--ghosts and --no-ghosts contradict each other; give one".into()));
         }

@@ -95,6 +95,26 @@ fn rows_by_unit_user_peer_and_csv() {
     });
 }
 
+/// Nobody has an address there: those who listen are told from their connections all the same.
+#[test]
+fn rows_by_peer_over_unix_sockets() {
+    Lab::test(|lab| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.sock").display().to_string();
+        let (mut server, mut client) = (lab.peer(), lab.peer());
+        server.say(&format!("listen l {path}"));
+        client.say(&format!("connect c {path} 3"));
+        server.say("accept s l 2");
+        let found = json(&["--unix", &path, "--by=peer"]);
+        let row = |row: &Value| ["owner", "side", "sockets", "waiting"].map(|key| row[key].to_string()).join(" ");
+        let mut rows: Vec<String> = found["owners"].as_array().unwrap().iter().map(row).collect();
+        rows.sort();
+        let expected =
+            ["\"(UNIX socket)\" \"client\" 3 0", "\"(UNIX socket)\" \"server\" 3 1", "\"(listening)\" \"server\" 1 0"];
+        assert_eq!(rows, expected, "{found}");
+    });
+}
+
 /// What waits in the accept queue is the listener's.
 #[test]
 fn what_is_not_accepted_yet_is_told_apart() {
@@ -105,6 +125,17 @@ fn what_is_not_accepted_yet_is_told_apart() {
         let found = json(&["-p11211", "--side=server"]);
         let owner = &found["owners"][0];
         assert_eq!((&owner["pid"], &owner["waiting"]), (&server.pid().into(), &4.into()), "{found}");
+        // Each listener's are its own, whether all sockets are shown or not.
+        let mut other = lab.peer();
+        other.say("listen l 127.0.0.2:11211");
+        client.say("connect d 127.0.0.2:11211 3");
+        other.say("accept s l 1");
+        for options in [&["-p11211", "--side=server"][..], &["-p11211", "--side=server", "-vv"]] {
+            let found = json(options);
+            let of = |pid: u32| found["owners"].as_array().unwrap().iter().find(|owner| owner["pid"] == pid).unwrap();
+            let told = [server.pid(), other.pid()].map(|pid| (of(pid)["waiting"].clone(), of(pid)["sockets"].clone()));
+            assert_eq!(told, [(4.into(), 5.into()), (2.into(), 4.into())], "{found}");
+        }
         // Also where it is chosen by its process, which doesn't hold them yet.
         let by_pid = json(&["--pid", &server.pid().to_string()]);
         let owner = &by_pid["owners"][0];

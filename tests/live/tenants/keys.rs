@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 const SERVER: &str = "127.0.0.1:4711";
+const FIN_WAIT2: u8 = 5;
 
 /// Shares of the limit, so that nothing is a problem by itself.
 const CALM: [&str; 2] = ["-p4711", "--limit=1000"];
@@ -350,5 +351,27 @@ fn other_checks_group_by_the_same_key() {
         let refused = look("cwd:/home/(.*)");
         assert_eq!(refused.code, 3);
         assert!(refused.text().contains("check_conn_tenants"), "{refused:?}");
+    });
+}
+
+/// A client's port may be in use again, to another address of the service: that one's end is not the first one's behind NAT.
+#[test]
+fn a_port_that_is_in_use_again_hides_no_connection_whose_client_is_gone() {
+    Lab::test(|lab| {
+        // A closed client's end is gone a second later, not a minute.
+        std::fs::write("/proc/sys/net/ipv4/tcp_fin_timeout", "1").unwrap();
+        let (mut server, mut gone, mut other) = (lab.peer(), lab.peer(), lab.peer_of_nobody());
+        server.say(&format!("listen l {SERVER}"));
+        server.say("listen m 127.0.0.2:4711");
+        gone.say(&format!("connect_from c 127.0.0.9:5000 {SERVER}"));
+        server.say("accept s l 1");
+        gone.say("close c");
+        lab.wait_for(CLOSE_WAIT, 4711, 1);
+        lab.wait_for(FIN_WAIT2, 4711, 0);
+        other.say("connect_from c 127.0.0.9:5000 127.0.0.2:4711");
+        server.say("accept t m 1");
+        let found = look(&["--key=user", "-ojson"]).json();
+        let unknown = found["unknown"]["connections"].as_u64();
+        assert_eq!((tenants(&found), unknown), (expected(&[("nobody", 1)]), Some(1)), "{found}");
     });
 }

@@ -23,11 +23,22 @@ pub enum Holder {
 }
 
 /// From which ages on sockets look bad, milliseconds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Bounds {
     pub stuck: u64,
     pub idle: u64,
-    pub unread: u64,
+}
+
+/// What a row counts of a socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted {
+    pub state: State,
+    pub peer: Option<IpAddr>,
+    /// In CLOSE_WAIT or without data, and where that is what it is at least: what it is at most.
+    pub age: Option<u32>,
+    pub age_at_most: Option<u32>,
+    /// Whether data has been unread for longer than the bound.
+    pub is_unread: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -61,7 +72,7 @@ pub struct Row {
     pub oldest_at_most: Option<u32>,
     pub longest_idle: Option<u32>,
     pub peers: BTreeMap<IpAddr, u64>,
-    /// The oldest in CLOSE_WAIT, then the longest idle.
+    /// The oldest in CLOSE_WAIT, then the longest idle, where sockets are shown.
     pub sockets: Vec<Suspect>,
     /// Whether there were more: none is kept that is not among the first.
     were_more: bool,
@@ -131,32 +142,35 @@ impl Row {
         Age { at_least, at_most }.open_end()
     }
 
-    /// `suspect.age` is the time in CLOSE_WAIT or without data.
-    pub fn add(&mut self, suspect: &Suspect, bounds: Bounds) {
-        let is_beyond = |bound: u64| suspect.age.is_some_and(|age| u64::from(age) >= bound);
-        self.states[suspect.state as usize - 1] += 1;
-        match suspect.state {
+    pub fn add(&mut self, one: &Counted, bounds: Bounds) {
+        let is_beyond = |bound: u64| one.age.is_some_and(|age| u64::from(age) >= bound);
+        self.states[one.state as usize - 1] += 1;
+        match one.state {
             State::Listen | State::Close => return,
             State::CloseWait => {
                 self.stuck += u64::from(is_beyond(bounds.stuck));
-                self.oldest_close_wait = self.oldest_close_wait.max(suspect.age);
-                self.oldest_at_most = self.oldest_at_most.max(suspect.age_at_most);
+                self.oldest_close_wait = self.oldest_close_wait.max(one.age);
+                self.oldest_at_most = self.oldest_at_most.max(one.age_at_most);
             }
             State::Established => {
                 self.idle += u64::from(is_beyond(bounds.idle));
-                self.longest_idle = self.longest_idle.max(suspect.age);
-                self.unread += u64::from(suspect.unread.is_some_and(|age| u64::from(age) >= bounds.unread));
+                self.longest_idle = self.longest_idle.max(one.age);
+                self.unread += u64::from(one.is_unread);
             }
             _ => {}
         }
-        // A UNIX socket's peer has no address.
-        if suspect.unix_name().is_none() {
-            *self.peers.entry(suspect.remote.ip).or_default() += 1;
+        if let Some(peer) = one.peer {
+            *self.peers.entry(peer).or_default() += 1;
         }
-        if self.were_more && badness(suspect) >= badness(&self.sockets[MOST_SOCKETS - 1]) {
-            return;
+    }
+
+    /// As one of its sockets, which has been added.
+    pub fn keep(&mut self, suspect: &Suspect) {
+        let is_connected = !matches!(suspect.state, State::Listen | State::Close);
+        let is_among = || !self.were_more || badness(suspect) < badness(&self.sockets[MOST_SOCKETS - 1]);
+        if is_connected && is_among() {
+            self.sockets.push(*suspect);
         }
-        self.sockets.push(*suspect);
         if self.sockets.len() >= 8 * MOST_SOCKETS {
             self.keep_oldest();
         }
@@ -252,11 +266,18 @@ mod tests {
         Suspect::new(&Socket { inode: 1, ..Socket::bare(state, local, remote) }, Some(age))
     }
 
+    const BOUNDS: Bounds = Bounds { stuck: 60_000, idle: 1_800_000 };
+
+    fn add(row: &mut Row, suspect: &Suspect) {
+        let Suspect { state, remote, age, age_at_most, .. } = *suspect;
+        row.add(&Counted { state, peer: Some(remote.ip), age, age_at_most, is_unread: false }, BOUNDS);
+        row.keep(suspect);
+    }
+
     fn row(label: &str, sockets: &[(State, u32)]) -> Row {
         let mut row = Row::new(Holder::Process(1), Side::Server, Some(3306));
         label.clone_into(&mut row.label);
-        let bounds = Bounds { stuck: 60_000, idle: 1_800_000, unread: 600_000 };
-        sockets.iter().for_each(|(state, age)| row.add(&suspect(*state, *age, 2), bounds));
+        sockets.iter().for_each(|(state, age)| add(&mut row, &suspect(*state, *age, 2)));
         row
     }
 
@@ -278,8 +299,8 @@ mod tests {
     #[test]
     fn keeps_the_oldest_sockets_only() {
         let mut row = row("x", &[(State::Established, 5); 200]);
-        row.add(&suspect(State::Established, 7, 3), Bounds { stuck: 0, idle: 0, unread: 0 });
-        row.add(&suspect(State::CloseWait, 1, 4), Bounds { stuck: 0, idle: 0, unread: 0 });
+        add(&mut row, &suspect(State::Established, 7, 3));
+        add(&mut row, &suspect(State::CloseWait, 1, 4));
         row.keep_oldest();
         assert_eq!(row.sockets.len(), MOST_SOCKETS);
         let firsts: Vec<_> = row.sockets.iter().take(3).map(|socket| (socket.state, socket.age)).collect();
