@@ -8,7 +8,7 @@ use crate::kernel::world::World;
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// The latest processes that are kept.
 const MOST: usize = 256;
@@ -24,9 +24,10 @@ const STALE: u64 = 300 * 100;
 pub struct Known {
     boot_id: String,
     processes: Vec<(u32, u64)>,
-    /// Where their stacks began when they were met, by pid: another place is another program ([`stack_start`]). A history keeps none.
+    /// Where their stacks began when they were met: another place is another program ([`proc_stat::stack_start`]). A history
+    /// keeps none.
     #[serde(skip)]
-    stacks: BTreeMap<u32, u64>,
+    stacks: BTreeMap<(u32, u64), u64>,
     /// Inodes of the service's sockets at the last look.
     pub rows: Vec<u64>,
     /// Processes without any socket in the tables that had descriptors of such that left them: pid, start, and how
@@ -55,16 +56,16 @@ impl Known {
         }
         let new = other.processes.iter().filter(|one| !self.processes.contains(one));
         let new: Vec<(u32, u64)> = new.copied().collect();
-        // Of one pid a single process runs.
-        self.stacks.extend(new.iter().filter_map(|(pid, _)| Some((*pid, *other.stacks.get(pid)?))));
+        self.stacks.extend(new.iter().filter_map(|one| Some((*one, *other.stacks.get(one)?))));
         self.processes.extend(new);
-        self.rows.extend(&other.rows);
+        let own: HashSet<u64> = self.rows.iter().copied().collect();
+        self.rows.extend(other.rows.iter().filter(|inode| !own.contains(*inode)));
     }
 
     /// Those that still run, or of which that can't be told now.
     pub fn alive(&self, boot_id: &str, world: &World) -> Vec<u32> {
         let of_boot = self.processes.iter().filter(|_| self.boot_id == boot_id);
-        of_boot.filter(|(pid, start)| runs(*pid, *start, self.stacks.get(pid), world)).map(|(pid, _)| *pid).collect()
+        of_boot.filter(|one| runs(one.0, one.1, self.stacks.get(one), world)).map(|(pid, _)| *pid).collect()
     }
 
     /// Whether there were any, all of which have ended.
@@ -84,23 +85,22 @@ impl Known {
         let now = |pid: u32| begun(pid, world).ok();
         let mut processes: Vec<(u32, u64, Option<u64>)> = Vec::new();
         for pid in pids {
-            let begun =
-                before(pid).map_or_else(|| now(pid), |(_, start)| Some((*start, self.stacks.get(&pid).copied())));
+            let begun = before(pid).map_or_else(|| now(pid), |one| Some((one.1, self.stacks.get(one).copied())));
             processes.extend(begun.map(|(start, stack)| (pid, start, stack)));
         }
         processes.sort_unstable_by_key(|(_, start, _)| std::cmp::Reverse(*start));
         processes.truncate(MOST);
-        self.stacks = processes.iter().filter_map(|(pid, _, stack)| Some((*pid, (*stack)?))).collect();
+        self.stacks = processes.iter().filter_map(|(pid, start, stack)| Some(((*pid, *start), (*stack)?))).collect();
         self.processes = processes.into_iter().map(|(pid, start, _)| (pid, start)).collect();
     }
 
     /// Notes which programs they are, to be known by it later: what `earlier` noted of them, else what they are now.
     pub fn note_programs(&mut self, earlier: &Known, world: &World) {
         for one in &self.processes {
-            let before = || earlier.processes.contains(one).then(|| earlier.stacks.get(&one.0).copied()).flatten();
+            let before = || earlier.stacks.get(one).copied();
             let now = || begun(one.0, world).ok().filter(|(start, _)| *start == one.1)?.1;
             if let Some(stack) = before().or_else(now) {
-                self.stacks.insert(one.0, stack);
+                self.stacks.insert(*one, stack);
             }
         }
     }
@@ -145,7 +145,7 @@ impl Known {
         numbers.extend(self.processes.iter().flat_map(|(pid, start)| [u64::from(*pid), *start]));
         numbers.extend(self.strangers.iter().flat_map(|(pid, start, first)| [u64::from(*pid), *start, *first]));
         numbers.extend(&self.rows);
-        numbers.extend(self.processes.iter().map(|(pid, _)| self.stacks.get(pid).copied().unwrap_or(0)));
+        numbers.extend(self.processes.iter().map(|one| self.stacks.get(one).copied().unwrap_or(0)));
         numbers
     }
 
@@ -162,7 +162,7 @@ impl Known {
         let stacks = processes.iter().zip(stacks).filter(|(_, stack)| **stack != 0);
         Some(Known {
             boot_id: boot_id.to_owned(),
-            stacks: stacks.map(|((pid, _), stack)| (*pid, *stack)).collect(),
+            stacks: stacks.map(|(one, stack)| (*one, *stack)).collect(),
             processes,
             rows: rows.to_vec(),
             strangers: strangers.chunks_exact(3).map(|of| (pid(of[0]), of[1], of[2])).collect(),
@@ -213,6 +213,25 @@ mod tests {
         assert_eq!(known.alive("b", &world), [me]);
         let younger = Known { processes: vec![(me, 1)], ..known.clone() };
         assert!(younger.have_ended(&younger.alive("b", &world)), "another one by the same number");
+    }
+
+    #[test]
+    fn another_check_s_processes_are_known_and_no_other_program_is() {
+        let world = World::here(Deadline::after(Duration::from_secs(9)));
+        let (mut known, mut other, me) = (Known::default(), Known::default(), std::process::id());
+        other.meet("b", &[], [me].into_iter(), &world);
+        other.rows = vec![3, 4];
+        // Of another process that had this number.
+        known.meet("b", &[], std::iter::empty(), &world);
+        (known.processes, known.rows) = (vec![(me, 1)], vec![4]);
+        known.stacks.insert((me, 1), 7);
+        known.add(&other);
+        assert_eq!((known.alive("b", &world), &known.rows[..]), (vec![me], &[4, 3][..]));
+        assert_eq!(Known::of_numbers("b", &known.numbers()), Some(known.clone()));
+        let without = &known.numbers()[..known.numbers().len() - known.processes.len()];
+        assert_eq!(Known::of_numbers("b", without).unwrap().alive("b", &world), [me], "by an earlier version");
+        known.stacks.values_mut().for_each(|stack| *stack += 1);
+        assert_eq!(known.alive("b", &world), [0; 0], "another program");
     }
 
     #[test]
