@@ -48,8 +48,12 @@ fn check(args: &Args<Growth>, world: &World) -> Result<Report> {
     plan.check(world)?;
     listener::check_options(&target, world)?;
     let dir = state_dir::open(own.state_dir.as_deref())?;
-    let beside = recorded::key(By::Closewait, &target, world).and_then(|key| recorded::read(&key, own_dir));
-    let unread = beside.map(|known| plan.recorded = known).err();
+    let mut unread = None;
+    // Of descriptors it is told whose count by who listens.
+    if measure == Measure::Connections {
+        let beside = recorded::key(By::Closewait, &target, world).and_then(|key| recorded::read(&key, own_dir));
+        unread = beside.map(|known| plan.recorded = known).err();
+    }
     let mut opened = History::open(&dir, world.deadline.left() / 2)?;
     let holders = if common.verbose > 1 { Holders::All } else { Holders::First };
     let Updated { value: mut seen, aside, unsaved } = plan.see(&mut opened.history, holders, world)?;

@@ -9,7 +9,7 @@ use crate::kernel::world::World;
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// The latest processes that are kept.
 const MOST: usize = 256;
@@ -58,14 +58,17 @@ impl Known {
         let new = other.processes.iter().filter(|one| !self.processes.contains(one));
         let new: Vec<(u32, u64)> = new.copied().collect();
         self.processes.extend(new);
-        self.rows.extend(&other.rows);
+        let own: HashSet<u64> = self.rows.iter().copied().collect();
+        self.rows.extend(other.rows.iter().filter(|inode| !own.contains(*inode)));
     }
 
     /// Those that still run, or of which that can't be told now.
     pub fn alive(&self, boot_id: &str, world: &World) -> Vec<u32> {
         let _rights = world.raise();
         let of_boot = self.processes.iter().filter(|_| self.boot_id == boot_id);
-        of_boot.filter(|(pid, start)| runs(*pid, *start, world)).map(|(pid, _)| *pid).collect()
+        let runs = of_boot.filter(|(pid, known)| runs(*pid, *known, world));
+        // An earlier version told them by their start alone.
+        runs.map(|(pid, _)| *pid).collect::<BTreeSet<u32>>().into_iter().collect()
     }
 
     /// Whether there were any that are to be met anew: all have ended, or one has called execve(2) and is another program now,
@@ -253,6 +256,26 @@ mod tests {
         assert_eq!(known.alive("b", &world).len(), 2);
         drop(go);
         other.wait().unwrap();
+    }
+
+    #[test]
+    fn another_check_s_processes_are_known_and_no_other_program_is() {
+        let world = World::here(Deadline::after(Duration::from_secs(9)));
+        let (mut known, mut other, me) = (Known::default(), Known::default(), std::process::id());
+        other.meet("b", &[], [me].into_iter(), &world);
+        other.rows = vec![3, 4];
+        // Another process had this number, and an earlier version told this one by its start alone.
+        let start = started(me, &world).unwrap();
+        known.meet("b", &[], std::iter::empty(), &world);
+        (known.processes, known.rows) = (vec![(me, 1 << OF_START | 1), (me, start)], vec![4]);
+        known.add(&other);
+        assert_eq!((known.alive("b", &world), &known.rows[..]), (vec![me], &[4, 3][..]));
+        assert_eq!(Known::of_numbers("b", &known.numbers()), Some(known.clone()));
+        let identity = other.processes[0].1;
+        known.meet("b", &[me], std::iter::empty(), &world);
+        assert_eq!(known.processes, [(me, identity)]);
+        known.processes[0].1 ^= 1 << OF_START;
+        assert_eq!(known.alive("b", &world), [0; 0], "another program");
     }
 
     #[test]

@@ -127,6 +127,8 @@ fn what_one_check_met_is_the_services_for_all_others() {
         let found = look(&by_growth, &[]);
         assert_eq!((found.code, found.value("ghosts")), (2, 30.0), "{found:?}");
         assert!(found.text().contains(&format!("all held by peer[{}]", leaker.pid())), "{found:?}");
+        let files = |state: &TempDir| with(GROWTH, state, &["--metric=fds"]).value("fds");
+        assert_eq!(files(&by_growth), files(&by_nobody), "of who listens alone");
         let grown = with(GROWTH, &by_closewait, &limit);
         assert_eq!((grown.code, grown.value("connections")), (0, 31.0), "{grown:?}");
         assert!(grown.text().contains("30 ghosts among them"), "{grown:?}");
