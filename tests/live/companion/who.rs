@@ -105,12 +105,16 @@ fn rows_by_peer_over_unix_sockets() {
         server.say(&format!("listen l {path}"));
         client.say(&format!("connect c {path} 3"));
         server.say("accept s l 2");
+        // The end of one that is gone is called as a listener's other one.
+        client.say(&format!("connect gone {path} 1"));
+        server.say("accept s l 2");
+        client.say("close gone");
         let found = json(&["--unix", &path, "--by=peer"]);
         let row = |row: &Value| ["owner", "side", "sockets", "waiting"].map(|key| row[key].to_string()).join(" ");
         let mut rows: Vec<String> = found["owners"].as_array().unwrap().iter().map(row).collect();
         rows.sort();
         let expected =
-            ["\"(UNIX socket)\" \"client\" 3 0", "\"(UNIX socket)\" \"server\" 3 1", "\"(listening)\" \"server\" 1 0"];
+            ["\"(UNIX socket)\" \"client\" 3 0", "\"(UNIX socket)\" \"server\" 4 0", "\"(listening)\" \"server\" 1 0"];
         assert_eq!(rows, expected, "{found}");
     });
 }

@@ -105,8 +105,8 @@ impl Kinds {
 
     /// Whether the processes that share one are to be known.
     pub fn are_shared(&self) -> bool {
-        let have_owners = self.all.iter().filter(|kind| kind.has_owner());
-        have_owners.map(|kind| holders::may_be_shared(kind.state, kind.is_waiting(), kind.is_bound)).any(|may| may)
+        let mut have_owners = self.all.iter().filter(|kind| kind.has_owner());
+        have_owners.any(|kind| holders::may_be_shared(kind.state, kind.is_waiting(), kind.is_bound))
     }
 
     pub fn of(&self, held: &Held) -> &Kind {
