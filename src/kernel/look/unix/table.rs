@@ -106,10 +106,10 @@ pub struct Table {
     others: Vec<Kept>,
     /// Others that were shut down and are not known.
     strays: u64,
-    /// Cookie and inode of those that have no name, or one that the kernel gave.
-    nameless: Vec<(NonZeroU64, u32)>,
-    /// Names that the kernel gave to listeners, by network namespace.
-    given_to_listeners: Vec<(u32, Name)>,
+    /// Their cookies and inodes.
+    unknown: Vec<(NonZeroU64, u32)>,
+    /// Listeners whose name the kernel gave.
+    given: Vec<Kept>,
     /// Whether a name led to another file than an earlier look told.
     is_renamed: bool,
     /// Whether sockets of the same name were another's, by their file.
@@ -178,7 +178,7 @@ impl Table {
                 table.names.push(bound_name(row.name));
             }
             if row.listens() && matches!(Name::of(row.name), Name::Given(_)) {
-                table.given_to_listeners.push((netns, Name::of(row.name)));
+                table.given.push(Kept::of(row, netns));
             }
             let known = asked.listeners.unwrap_or_default().iter().find(|known| known.name.as_bytes() == row.name);
             let file = row.file.or(known.map(|known| known.file));
@@ -196,11 +196,7 @@ impl Table {
                 (Some((target, named)), _) => table.add(row, netns, file, (target, named)),
                 // One that has bound a name may be a client's end.
                 (None, Clients::All) if row.kind == Kind::Connected => table.others.push(Kept::of(row, netns)),
-                (None, Clients::Known(..)) if is_stray(row) => {
-                    table.strays += 1;
-                    let is_given = matches!(Name::of(row.name), Name::Given(_));
-                    table.nameless.extend(row.cookie.filter(|_| is_given).map(|cookie| (cookie, row.inode)));
-                }
+                (None, Clients::Known(..)) if is_stray(row) => table.add_stray(row),
                 (None, _) => {}
             }
         })?;
@@ -223,9 +219,14 @@ impl Table {
         if is_wanted && row.kind == Kind::Connected {
             self.others.push(Kept::of(row, netns));
         } else if !is_wanted && is_stray(row) {
-            self.strays += 1;
-            self.nameless.extend(row.cookie.map(|cookie| (cookie, row.inode)));
+            self.add_stray(row);
         }
+    }
+
+    /// One that an earlier look may know as such.
+    fn add_stray(&mut self, row: &Row) {
+        self.strays += 1;
+        self.unknown.extend(row.cookie.map(|cookie| (cookie, row.inode)));
     }
 
     fn add(&mut self, row: &Row, netns: u32, file: Option<File>, (target, named): (usize, Named)) {
@@ -268,7 +269,7 @@ impl Table {
     fn may_be_clients(&self, one: &Kept) -> bool {
         match one.name {
             Name::None => true,
-            Name::Given(_) => !self.given_to_listeners.contains(&(one.netns, one.name)),
+            Name::Given(_) => !self.given.iter().any(|other| (other.netns, other.name) == (one.netns, one.name)),
             Name::Chosen => false,
         }
     }

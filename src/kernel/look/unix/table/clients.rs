@@ -60,7 +60,7 @@ impl Table {
         let lost =
             self.others.iter().filter(|one| one.peer == 0 && one.shutdown == diag::BOTH && self.may_be_clients(one));
         let lost = lost.filter_map(|one| Some((one.cookie?, one.inode, one.uid)));
-        let lost = lost.chain(self.nameless.iter().map(|(cookie, inode)| (*cookie, *inode, None)));
+        let lost = lost.chain(self.unknown.iter().map(|(cookie, inode)| (*cookie, *inode, None)));
         let is_one = |cookie: &NonZeroU64| match known.has_looked {
             true => known.strays.contains(cookie),
             false => !known.clients.contains_key(cookie),

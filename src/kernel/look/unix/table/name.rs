@@ -3,22 +3,19 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Name {
     None,
-    /// An abstract name that the kernel gave, by its number: a client with SO_PASSCRED has one from its connect(2) on, as
+    /// An abstract name that the kernel gave, by its digits: a client with SO_PASSCRED has one from its connect(2) on, as
     /// sd-bus' have. What a listener accepts has its listener's.
-    Given(u32),
+    Given([u8; 5]),
     Chosen,
 }
 
 impl Name {
     /// unix(7): an abstract name of five bytes from the set 0-9 and a-f.
     pub fn of(name: &[u8]) -> Name {
-        let number = |digits: &[u8]| {
-            let is_one = digits.len() == 5 && digits.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-            u32::from_str_radix(std::str::from_utf8(digits).ok().filter(|_| is_one)?, 16).ok()
-        };
-        match name {
+        let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        match *name {
             [] => Name::None,
-            [0, digits @ ..] => number(digits).map_or(Name::Chosen, Name::Given),
+            [0, a, b, c, d, e] if name[1..].iter().all(is_digit) => Name::Given([a, b, c, d, e]),
             _ => Name::Chosen,
         }
     }
@@ -32,7 +29,7 @@ mod tests {
     fn a_given_name_is_five_hex_digits_behind_a_zero() {
         assert_eq!(
             [Name::of(b""), Name::of(b"\x0000a1f"), Name::of(b"\0fffff")],
-            [Name::None, Name::Given(0xa1f), Name::Given(0xfffff)]
+            [Name::None, Name::Given(*b"00a1f"), Name::Given(*b"fffff")]
         );
         for chosen in [&b"/run/x"[..], b"00a1f", b"\x0000a1", b"\x0000a1f0", b"\x0000A1F", b"\x00+0a1f"] {
             assert!(Name::of(chosen) == Name::Chosen, "{chosen:?}");
