@@ -216,9 +216,11 @@ impl Past {
     fn known(&self, plan: &Plan, world: &World) -> KnownNow {
         let boot_id = boot::boot_id().unwrap_or_default();
         let mut before = self.memory.as_ref().map_or_else(Known::default, |memory| memory.processes.in_boot(&boot_id));
-        let is_sought = self.memory.is_none() || before.are_to_be_met(&before.alive(&boot_id, world), world);
-        before.add(&plan.recorded);
         let mut pids = before.alive(&boot_id, world);
+        let is_sought = self.memory.is_none() || before.are_to_be_met(&pids, world);
+        if before.add(&plan.recorded) {
+            pids = before.alive(&boot_id, world);
+        }
         pids.extend(&plan.target.request.pids);
         KnownNow { boot_id, pids, is_sought, before }
     }

@@ -17,7 +17,11 @@ use std::path::Path;
 /// # Errors
 /// Where the network namespace that is meant can't be told.
 pub fn key(world: &World) -> Result<String> {
-    Ok(format!("host {} netns {}", host_id(), netns_name(world)?))
+    if let Some(key) = world.scope.get() {
+        return Ok(key.clone());
+    }
+    let key = format!("host {} netns {}", host_id(), netns_name(world)?);
+    Ok(world.scope.get_or_init(|| key).clone())
 }
 
 /// machine-id(5) and the host's name, as images are cloned with the one and containers lack it. Hashed:

@@ -22,6 +22,8 @@ pub struct World {
     pub deadline: Deadline,
     /// Filled by [`crate::kernel::netns::place`].
     pub(crate) place: OnceCell<Place>,
+    /// Filled by [`crate::kernel::scope::key`].
+    pub(crate) scope: OnceCell<String>,
 }
 
 impl World {
@@ -35,6 +37,7 @@ impl World {
             replay: None,
             deadline,
             place: OnceCell::new(),
+            scope: OnceCell::new(),
         }
     }
 

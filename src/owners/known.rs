@@ -47,19 +47,22 @@ impl Known {
         Known { boot_id: self.boot_id.clone(), processes: self.processes.clone(), ..Known::default() }
     }
 
-    /// With the processes and sockets that another check met. Strangers are each check's own: it met them at looks of its own.
-    pub fn add(&mut self, other: &Known) {
+    /// With the processes and sockets that another check met; whether any of the former is new. Strangers are each check's
+    /// own: it met them at looks of its own.
+    pub fn add(&mut self, other: &Known) -> bool {
         if other.processes.is_empty() && other.rows.is_empty() {
-            return;
+            return false;
         }
         if self.boot_id != other.boot_id {
             *self = Known { boot_id: other.boot_id.clone(), ..Known::default() };
         }
         let new = other.processes.iter().filter(|one| !self.processes.contains(one));
         let new: Vec<(u32, u64)> = new.copied().collect();
+        let is_any_new = !new.is_empty();
         self.processes.extend(new);
         let own: HashSet<u64> = self.rows.iter().copied().collect();
         self.rows.extend(other.rows.iter().filter(|inode| !own.contains(*inode)));
+        is_any_new
     }
 
     /// Those that still run, or of which that can't be told now.
@@ -89,8 +92,13 @@ impl Known {
         pids.sort_unstable();
         pids.dedup();
         let _rights = world.raise();
-        let is_alive = |(pid, known): &&(u32, u64)| alive.contains(pid) && runs(*pid, *known, world);
-        let before: HashMap<u32, u64> = self.processes.iter().filter(is_alive).copied().collect();
+        let mut before: HashMap<u32, u64> = HashMap::new();
+        for (pid, known) in self.processes.iter().filter(|(pid, _)| alive.contains(pid)) {
+            // Of two by one number one runs.
+            if !before.contains_key(pid) || runs(*pid, *known, world) {
+                before.insert(*pid, *known);
+            }
+        }
         let identity = |pid: u32| match before.get(&pid) {
             Some(known) if known >> OF_START != 0 => Some(*known),
             known => identity(pid, world).ok().or(known.copied()),

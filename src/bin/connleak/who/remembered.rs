@@ -50,7 +50,9 @@ pub fn recall(target: &Target, chosen: Option<&Path>, seeks_ghosts: bool, world:
         match everyone::as_user(uid, || read().map_err(|why: Error| why.to_string())) {
             Ok((of_user, of_ghosts)) => {
                 sights.merge(of_user);
-                of_ghosts.iter().for_each(|of_check| known.add(of_check));
+                for of_check in &of_ghosts {
+                    known.add(of_check);
+                }
             }
             Err(why) => is_unknown(why),
         }
