@@ -46,7 +46,11 @@ fn runs_under_churn_stay_right_and_leave_nothing_behind() {
             assert_eq!(names(&folder), ["saved", "state", "tmp", "x.prom"]);
             assert_eq!(fs::read_dir(folder.join("tmp")).unwrap().count(), 0, "temporary files stay");
             let state = fs::read_dir(folder.join("state")).unwrap().next().unwrap().unwrap().path();
-            assert_eq!(names(&state), ["history.db", "history.db-shm", "history.db-wal"]);
+            // Beside the history the processes that check_conn_growth met.
+            let (processes, history): (Vec<_>, Vec<_>) =
+                names(&state).into_iter().partition(|name| name.ends_with(".bin"));
+            assert_eq!(history, ["history.db", "history.db-shm", "history.db-wal"]);
+            assert_eq!(processes.len(), 1, "{processes:?}");
         }
     });
 }
