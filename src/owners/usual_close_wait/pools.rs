@@ -68,9 +68,10 @@ fn program(process: &Process, world: &World) -> Option<u64> {
 }
 
 /// The command line without what changes while it runs: a program that shows a title of its own
-/// (`puma: cluster worker 0: 4711 [shop]`) counts and names processes in it.
+/// (`puma: cluster worker 0: 4711 [shop]`) counts and names processes in it. That is one text with blanks, and nothing behind it.
 fn stable(mut line: Vec<u8>) -> Vec<u8> {
-    let is_title = line.split(|byte| *byte == 0).next().is_some_and(|first| first.contains(&b' '));
+    let mut words = line.split(|byte| *byte == 0).filter(|word| !word.is_empty());
+    let is_title = words.next().is_some_and(|first| first.contains(&b' ')) && words.next().is_none();
     if is_title {
         line.retain(|byte| !byte.is_ascii_digit() && *byte != 0);
     }
@@ -87,6 +88,10 @@ mod tests {
         assert!(same(b"puma: cluster worker 0: 4711 [shop]\0\0", b"puma: cluster worker 12: 98 [shop]\0"));
         assert!(!same(b"puma: cluster worker 0: 4711 [shop]\0", b"puma: cluster worker 0: 4711 [blog]\0"));
         assert!(!same(b"python3\0app1.py\0", b"python3\0app2.py\0"));
+        assert!(
+            !same(b"/opt/shop app/worker\0--tenant=1\0", b"/opt/shop app/worker\0--tenant=2\0"),
+            "a folder with a blank"
+        );
         assert!(
             !same(b"java\0-cp\0/opt/*\0com.A\0", b"java\0-cp\0/opt/*\0com.B\0"),
             "behind the first that is no option"

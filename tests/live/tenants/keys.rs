@@ -367,6 +367,7 @@ fn a_port_that_is_in_use_again_hides_no_connection_whose_client_is_gone() {
         server.say("accept s l 1");
         gone.say("close c");
         lab.wait_for(CLOSE_WAIT, 4711, 1);
+        lab.wait_for(FIN_WAIT2, 4711, 1);
         lab.wait_for(FIN_WAIT2, 4711, 0);
         other.say("connect_from c 127.0.0.9:5000 127.0.0.2:4711");
         server.say("accept t m 1");
