@@ -13,7 +13,7 @@ pub struct Observation {
     pub found: Outcome,
     /// How complete the view is.
     pub view: source::Coverage,
-    /// Where connections are looked at: each once, and their number by TCP state as in a [`Sample`].
+    /// Where connections are looked at: each once, and their number by TCP state as in a [`crate::history::Sample`].
     pub connections: Vec<Connection>,
     pub counts: [u64; 11],
     /// The connections that speak for a leak, and who holds them.
