@@ -97,7 +97,7 @@ pub struct Memory {
     /// Inodes of sockets that came in by another port than their own: once their client's end is gone nothing else tells.
     pub redirected: HashSet<u64>,
     file: Result<LastLook>,
-    /// Why it can't be told what check_conn_growth knows.
+    /// Why it can't be told what earlier runs, or check_conn_growth's, knew.
     unread: Option<Error>,
 }
 
@@ -113,12 +113,13 @@ impl Memory {
     fn read(args: &Args<Closewait>, target: &Target, world: &World) -> Memory {
         let state_dir = args.own.state_dir.as_deref();
         let file = recorded::file(By::Closewait, state_dir, target, world);
-        let mut known = file.as_ref().map(recorded::content).unwrap_or_default();
+        let own = file.as_ref().map_or_else(|_| Ok(Known::default()), recorded::content);
+        let (mut known, damage) = own.map_or_else(|damage| (Known::default(), Some(damage)), |known| (known, None));
         let (redirected, rows) = known.rows.iter().partition::<Vec<u64>, _>(|inode| **inode & REDIRECTED != 0);
         known.rows = rows;
         let redirected = redirected.iter().map(|inode| inode & !REDIRECTED).collect();
         let growths = recorded::key(By::Growth, target, world).and_then(|key| recorded::read(&key, state_dir));
-        let unread = growths.map(|growths| known.add(&growths)).err();
+        let unread = damage.or(growths.map(|growths| known.add(&growths)).err());
         Memory { boot_id: boot::boot_id().unwrap_or_default(), known, redirected, file, unread }
     }
 

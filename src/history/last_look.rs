@@ -17,6 +17,8 @@ const LARGEST: u64 = 8 * 1024 * 1024;
 pub struct LastLook {
     chosen: Option<PathBuf>,
     name: String,
+    /// Where it is, if it is.
+    path: Option<PathBuf>,
     /// What its content begins with: whose it is, and of which boot.
     begin: String,
     content: Vec<u8>,
@@ -31,19 +33,31 @@ impl LastLook {
         let begin = format!("{HEADER}\n{}\n{boot_id}\n", key.replace('\n', " "));
         let name = format!("tcp-{:016x}.bin", fnv64(key.as_bytes()));
         // Of a thousand sockets: one call reads them.
-        let mut content = Vec::with_capacity(8 * 1024);
+        let (mut content, mut there) = (Vec::with_capacity(8 * 1024), None);
         if let Some(dir) = state_dir::existing(chosen)? {
             let path = dir.join(&name);
             match File::open(&path).and_then(|file| file.take(LARGEST).read_to_end(&mut content)) {
-                Err(cause) if cause.kind() != ErrorKind::NotFound => return Err(Error::reading(&path, cause)),
-                _ => {}
+                Ok(_) => there = Some(path),
+                Err(cause) if cause.kind() == ErrorKind::NotFound => {}
+                Err(cause) => return Err(Error::reading(&path, cause)),
             }
         }
-        Ok(LastLook { chosen: chosen.map(Path::to_owned), name, begin, content })
+        Ok(LastLook { chosen: chosen.map(Path::to_owned), name, path: there, begin, content })
     }
 
     pub fn is_there(&self) -> bool {
         !self.content.is_empty()
+    }
+
+    /// That it is not what was written, unless another boot, service or version wrote it: `are_whole` says it of its numbers.
+    pub fn damage(&self, are_whole: impl FnOnce(&[u64]) -> bool) -> Option<Error> {
+        let path = self.path.as_ref()?;
+        let is_cut =
+            self.begin.as_bytes().starts_with(&self.content) || !self.content.starts_with(b"connleak last look ");
+        let is_ours = self.content.starts_with(self.begin.as_bytes());
+        let is_whole = || self.numbers().is_some_and(|numbers| are_whole(&numbers));
+        let is_damaged = is_cut || (is_ours && !is_whole());
+        is_damaged.then(|| Error::content(path, "damaged, what it told is lost; it is written anew"))
     }
 
     /// `None`: nothing is remembered.
@@ -91,8 +105,17 @@ mod tests {
         for broken in [&b""[..], b"connleak last look 2\nx\nb\n1234567", b"other"] {
             fs::write(&file, broken).unwrap();
             assert_eq!(read("x", "b").numbers(), None);
+            assert!(read("x", "b").damage(|_| true).is_some(), "{broken:?}");
         }
+        for whole in
+            ["connleak last look 1\nx\nb\n", "connleak last look 2\nx\nc\n", "connleak last look 2\nx\nb\n12345678"]
+        {
+            fs::write(&file, whole).unwrap();
+            assert!(read("x", "b").damage(|_| true).is_none(), "{whole:?}");
+        }
+        assert!(read("x", "b").damage(|_| false).is_some());
         fs::remove_file(&file).unwrap();
+        assert!(read("x", "b").damage(|_| true).is_none());
         fs::create_dir(&file).unwrap();
         assert!(LastLook::read(Some(dir.path()), "x", "b").is_err());
     }

@@ -38,17 +38,23 @@ pub fn file(by: By, state_dir: Option<&Path>, target: &Target, world: &World) ->
 }
 
 /// Nothing, where it is of another boot.
-pub fn content(file: &LastLook) -> Known {
+///
+/// # Errors
+/// When it is damaged.
+pub fn content(file: &LastLook) -> Result<Known> {
     let boot_id = boot::boot_id().unwrap_or_default();
-    file.numbers().and_then(|numbers| Known::of_numbers(&boot_id, &numbers)).unwrap_or_default()
+    match file.damage(|numbers| Known::of_numbers(&boot_id, numbers).is_some()) {
+        Some(damage) => Err(damage),
+        None => Ok(file.numbers().and_then(|numbers| Known::of_numbers(&boot_id, &numbers)).unwrap_or_default()),
+    }
 }
 
 /// What one check recorded, by [`key`].
 ///
 /// # Errors
-/// When it can't be told what is there.
+/// When it can't be told what is there, or was.
 pub fn read(key: &str, state_dir: Option<&Path>) -> Result<Known> {
-    Ok(content(&LastLook::read(state_dir, key, &boot::boot_id()?)?))
+    content(&LastLook::read(state_dir, key, &boot::boot_id()?)?)
 }
 
 /// What check_conn_growth knows beside its history, which others can't read.

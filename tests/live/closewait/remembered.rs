@@ -3,7 +3,7 @@
 use crate::lab::run::{CLOSEWAIT, CONNLEAK, Check, GROWTH, Outcome, run};
 use crate::lab::{ESTABLISHED, Lab, Peer, example};
 use crate::sessions::pasted::Application;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -103,6 +103,41 @@ fn without_a_memory_ghosts_of_processes_with_other_sockets_are_doubt() {
         let healthy = CLOSEWAIT.run(&["-p27421", "--state-dir", file.path().to_str().unwrap()]);
         assert_eq!(healthy.code, 0, "nothing is missed: {healthy:?}");
     });
+}
+
+/// What was cut is not what nobody wrote: what it told is a doubt.
+#[test]
+fn a_memory_that_is_damaged_makes_others_ghosts_a_doubt() {
+    Lab::test(|lab| {
+        let (mut server, _used) = lab.connected(ADDRESS, 1);
+        let mut leaker = stranger(lab);
+        leaker.say("listen other 127.0.0.1:27422");
+        leaker.say(&format!("connect gone {ADDRESS} 30"));
+        server.say("accept t l 30");
+        let states = [(); 4].map(|()| tempfile::tempdir().unwrap());
+        states.iter().for_each(|state| assert_eq!(look(state, &[]).code, 0));
+        server.say("reset t");
+        lab.wait_for(ESTABLISHED, 27421, 2);
+        for (state, keeps) in states.iter().zip([0.0, 0.1, 0.9, 1.0]) {
+            let file = files(state.path()).pop().unwrap();
+            let whole = std::fs::read(&file).unwrap();
+            // The last one by a whole number of its numbers.
+            let length = if keeps == 1.0 { whole.len() - 8 } else { (whole.len() as f64 * keeps) as usize };
+            std::fs::write(&file, &whole[..length]).unwrap();
+            let found = look(state, &[]);
+            assert_eq!(found.code, 3, "{length} of {}: {found:?}", whole.len());
+            let said = format!("{}: damaged", file.display());
+            assert!(found.text().contains(&said), "{found:?}");
+            let again = look(state, &[]);
+            assert!(!again.text().contains("damaged"), "written anew: {again:?}");
+        }
+    });
+}
+
+/// All files below.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 /// What a check recorded in the state directory any other knows, at its first run too.
