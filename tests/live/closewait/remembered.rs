@@ -20,16 +20,22 @@ fn stranger(lab: &Lab) -> Peer {
     lab.peer_by(command)
 }
 
+/// The service `t`, a client of its own, and a stranger with a socket of another service and 30 connections, `gone`.
+fn with_a_stranger(lab: &Lab) -> (Peer, Peer, Peer) {
+    let (mut server, used) = lab.connected(ADDRESS, 1);
+    let mut leaker = stranger(lab);
+    leaker.say("listen other 127.0.0.1:27422");
+    leaker.say(&format!("connect gone {ADDRESS} 30"));
+    server.say("accept t l 30");
+    (server, used, leaker)
+}
+
 /// MariaDB's `wait_timeout` resets at once: of a client that has connections to others nothing else tells.
 #[test]
 fn a_connection_that_was_seen_is_the_services_after_its_reset() {
     Lab::test(|lab| {
         let state = tempfile::tempdir().unwrap();
-        let (mut server, _used) = lab.connected(ADDRESS, 1);
-        let mut leaker = stranger(lab);
-        leaker.say("listen other 127.0.0.1:27422");
-        leaker.say(&format!("connect gone {ADDRESS} 30"));
-        server.say("accept t l 30");
+        let (mut server, _used, mut leaker) = with_a_stranger(lab);
         let healthy = look(&state, &[]);
         assert_eq!((healthy.code, healthy.value("established")), (0, 62.0), "{healthy:?}");
         server.say("reset t");
@@ -87,11 +93,7 @@ fn sockets_made_ahead_by_a_stranger_are_no_alarm() {
 #[test]
 fn without_a_memory_ghosts_of_processes_with_other_sockets_are_doubt() {
     Lab::test(|lab| {
-        let (mut server, _used) = lab.connected(ADDRESS, 1);
-        let mut leaker = stranger(lab);
-        leaker.say("listen other 127.0.0.1:27422");
-        leaker.say(&format!("connect gone {ADDRESS} 30"));
-        server.say("accept t l 30");
+        let (mut server, _used, mut leaker) = with_a_stranger(lab);
         server.say("reset t");
         lab.wait_for(ESTABLISHED, 27421, 2);
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -109,11 +111,7 @@ fn without_a_memory_ghosts_of_processes_with_other_sockets_are_doubt() {
 #[test]
 fn a_memory_that_is_damaged_makes_others_ghosts_a_doubt() {
     Lab::test(|lab| {
-        let (mut server, _used) = lab.connected(ADDRESS, 1);
-        let mut leaker = stranger(lab);
-        leaker.say("listen other 127.0.0.1:27422");
-        leaker.say(&format!("connect gone {ADDRESS} 30"));
-        server.say("accept t l 30");
+        let (mut server, _used, _leaker) = with_a_stranger(lab);
         let states = [(); 4].map(|()| tempfile::tempdir().unwrap());
         states.iter().for_each(|state| assert_eq!(look(state, &[]).code, 0));
         server.say("reset t");
@@ -147,11 +145,7 @@ fn what_one_check_met_is_the_services_for_all_others() {
         check.run(&[&["-p27421", "--state-dir", state.path().to_str().unwrap()], more].concat())
     };
     Lab::test(|lab| {
-        let (mut server, _used) = lab.connected(ADDRESS, 1);
-        let mut leaker = stranger(lab);
-        leaker.say("listen other 127.0.0.1:27422");
-        leaker.say(&format!("connect gone {ADDRESS} 30"));
-        server.say("accept t l 30");
+        let (mut server, _used, mut leaker) = with_a_stranger(lab);
         let [by_growth, by_closewait, by_nobody] = [(); 3].map(|()| tempfile::tempdir().unwrap());
         let limit = ["--limit=120", "--side=client"];
         // One run knows processes, the other sockets alone.
